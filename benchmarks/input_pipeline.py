@@ -1,0 +1,198 @@
+"""How fast the input pipeline is, part by part and whole, and whether a train step ever waits for it.
+
+    python benchmarks/input_pipeline.py                       # renders 64 clips of Puppet Stage first
+    python benchmarks/input_pipeline.py --data-dir data       # on a dataset that is built already
+
+The parts run alone on one thread. The whole runs as in training: decoding in threads, tokens on the fly
+("fresh", an epoch's first pass) or known already ("cached"). The train step is a stand-in that keeps all
+cores busy with matrix products for about as long as the embedded default's step on the same batch.
+"""
+
+import argparse
+import contextlib
+import io
+import json
+import tempfile
+import time
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tensorflow_datasets as tfds
+
+from data_pipeline import curriculum, decoding, loader, transforms
+from data_pipeline.builders.puppet_stage.builder import PuppetStage
+from data_pipeline.stem_tokens import StemTokenizer
+from dualdub_jax.codecs.mel_rvq import MelRVQCodec, init_codec_variables
+from dualdub_jax.config import Config, SourceConfig, StageConfig
+from dualdub_jax.tokenizer import make_tokenizer
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--data-dir", help="folder of built datasets (default: render a few clips)")
+    parser.add_argument("--source", default="puppet_stage/soundtrack")
+    parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--num-batches", type=int, default=16, help="for each measurement of the whole")
+    parser.add_argument(
+        "--step-ms", type=float, default=400.0, help="length of the stand-in for a train step"
+    )
+    args = parser.parse_args()
+    with contextlib.ExitStack() as stack:
+        data_dir = args.data_dir or _render(stack.enter_context(tempfile.TemporaryDirectory()))
+        figures = measure(Config(data_dir=data_dir), args)
+    for name, value in figures.items():
+        print(f"{name:36s} {value:10.2f}")
+    print(json.dumps({name: round(value, 3) for name, value in figures.items()}))
+
+
+def measure(config: Config, args: argparse.Namespace) -> dict[str, float]:
+    """All figures by name: `ms_…` per clip (or per step where it says so), `clips_per_s_…`."""
+    grid = config.grid
+    codecs = {
+        "speech": _random_codec(config, "speech"),
+        "background": _random_codec(config, "background"),
+    }
+    records = curriculum.open_dataset(config.data_dir, args.source, "train")
+    indices = [i % len(records) for i in range(64)]
+    clips = [records[i] for i in indices]
+    make_example = transforms.MakeExample(args.source, grid, make_tokenizer(config.model))
+    examples = [make_example.random_map(clip, np.random.default_rng(0)) for clip in clips]
+    batches = [transforms.collate(examples[i : i + args.batch_size]) for i in range(0, 64, args.batch_size)]
+    tokenise = StemTokenizer(codecs, grid, cache=None)
+    tokenise(batches[0])  # compile
+
+    figures = {
+        "ms_read": _ms(lambda: [records[i] for i in indices]),
+        "ms_decode_video": _ms(
+            lambda: [
+                decoding.decode_video(
+                    clip["video"],
+                    start_frame=0,
+                    num_frames=min(int(clip["num_frames"]), grid.num_frames),
+                    frame_rate_hz=grid.frame_rate_hz,
+                    frame_size=grid.frame_size,
+                )
+                for clip in clips
+                if clip["video"]
+            ]
+        ),
+        "ms_decode_voice": _ms(
+            lambda: [
+                decoding.decode_audio(clip["voice"], sample_rate_hz=grid.sample_rate_hz)
+                for clip in clips
+                if clip["voice"]
+            ]
+        ),
+        "ms_make_example": _ms(
+            lambda: [make_example.random_map(clip, np.random.default_rng(0)) for clip in clips]
+        ),
+        "ms_collate": _ms(
+            lambda: [
+                transforms.collate(examples[i : i + args.batch_size]) for i in range(0, 64, args.batch_size)
+            ]
+        ),
+        "ms_tokenise_both_stems": _ms(lambda: [tokenise(batch) for batch in batches]),
+    }
+
+    stage = StageConfig(name="benchmark", mixture=(SourceConfig(args.source),), batch_size=args.batch_size)
+
+    def open_batches(cache: dict | None, num_workers: int = 0) -> loader.BatchIterator:
+        return loader.make_batches(config, stage, codecs, seed=0, token_cache=cache, num_workers=num_workers)
+
+    cache: dict = {}
+    fresh = min(args.num_batches, max(len(records) // args.batch_size, 1))  # each clip once
+    figures["clips_per_s_fresh_tokens"] = _clips_per_s(open_batches(cache), fresh, args.batch_size)
+    with contextlib.closing(open_batches(cache)) as iterator:  # the rest of the epoch
+        for _ in range(-(-len(records) // args.batch_size)):
+            next(iterator)
+    figures["clips_per_s_cached_tokens"] = _clips_per_s(
+        open_batches(cache), args.num_batches, args.batch_size
+    )
+    figures["clips_per_s_cached_tokens_1_worker"] = _clips_per_s(
+        open_batches(cache, num_workers=1), args.num_batches, args.batch_size
+    )
+    figures |= _beside_a_step(open_batches(cache), args.num_batches, args.step_ms)
+    return figures
+
+
+def _random_codec(config: Config, stream: str) -> MelRVQCodec:
+    """An untrained codec: tokens mean nothing, but take as long as a trained one's."""
+    codec_config = getattr(config, f"{stream}_codec")
+    return MelRVQCodec(
+        codec_config, config.grid, init_codec_variables(codec_config, config.grid, jax.random.key(0))
+    )
+
+
+def _ms(run: Callable[[], list]) -> float:
+    """Milliseconds an item, the better of two runs."""
+    times = []
+    for _ in range(2):
+        start = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - start)
+    return 1000 * min(times) / 64
+
+
+def _clips_per_s(iterator: loader.BatchIterator, num_batches: int, batch_size: int) -> float:
+    """With the first batch left out: it pays for the start of threads or processes."""
+    with contextlib.closing(iterator):
+        next(iterator)
+        start = time.perf_counter()
+        for _ in range(num_batches):
+            next(iterator)
+        return num_batches * batch_size / (time.perf_counter() - start)
+
+
+def _beside_a_step(iterator: loader.BatchIterator, num_steps: int, step_ms: float) -> dict[str, float]:
+    """How long steps wait for batches, and how much the decoding beside them slows them down."""
+    side = 1024
+    matrix = jnp.ones((side, side)) / side
+
+    @jax.jit
+    def multiply(x: jax.Array, count: jax.Array) -> jax.Array:
+        return jax.lax.fori_loop(0, count, lambda _, y: y @ matrix, x)
+
+    def seconds(count: int) -> float:
+        start = time.perf_counter()
+        multiply(matrix, jnp.int32(count)).block_until_ready()
+        return time.perf_counter() - start
+
+    seconds(1)
+    count = max(1, round(20 * step_ms / 1000 / seconds(20)))
+    alone = [seconds(count) for _ in range(5)]
+    waits, steps = [], []
+    with contextlib.closing(iterator):
+        for _ in range(2):  # in training, the first step compiles meanwhile
+            next(iterator)
+            seconds(count)
+        for _ in range(num_steps):
+            start = time.perf_counter()
+            next(iterator)
+            waits.append(time.perf_counter() - start)
+            steps.append(seconds(count))
+    return {
+        "ms_step_alone": 1000 * float(np.median(alone)),
+        "ms_step_beside_decoding": 1000 * float(np.median(steps)),
+        "ms_wait_per_step_median": 1000 * float(np.median(waits)),
+        "ms_wait_per_step_worst": 1000 * max(waits),
+    }
+
+
+def _render(folder: str) -> str:
+    print("rendering 64 clips of Puppet Stage (voices are tones, which need no package)", flush=True)
+    tfds.disable_progress_bar()
+    builder = PuppetStage(
+        config="soundtrack",
+        data_dir=folder,
+        voice_bank="tone",
+        num_clips={"train": 64, "validation": 0, "test_seen": 0, "test_unseen": 0},
+    )
+    with contextlib.redirect_stdout(io.StringIO()):  # TFDS announces a download, of which there is none
+        builder.download_and_prepare()
+    return folder
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,33 @@
+"""What configs share."""
+
+from ml_collections import ConfigDict
+
+from dualdub_jax.config import Config, to_dict
+
+
+def default_config() -> ConfigDict:
+    """Every key with its default; lists (stages, mixtures) are plain lists of dictionaries."""
+    return ConfigDict(to_dict(Config()), convert_dict=True)
+
+
+def mixture(**weights: float) -> list[dict]:
+    """`mixture(soundtrack=1.0, text_speech=0.2)` of Puppet Stage."""
+    return [{"name": f"puppet_stage/{name}", "weight": weight} for name, weight in weights.items()]
+
+
+def shrink(config: ConfigDict) -> None:
+    """Makes any run small enough to pass through all its phases in about a minute, in place."""
+    config.name += "_tiny"
+    for codec in (config.speech_codec, config.background_codec):
+        codec.update({"width": 32, "num_blocks": 1, "codebook_size": 32, "num_unquantised_steps": 4})
+        codec.update({"vocoder_width": 32, "vocoder_num_blocks": 1})
+    for training in (config.speech_codec_training, config.background_codec_training):
+        training.update({"num_steps": 8, "vocoder_num_steps": 8, "batch_size": 4, "vocoder_batch_size": 4})
+    config.model.update({"width": 32, "num_layers": 2, "num_heads": 2, "num_kv_heads": 1, "head_dim": 16})
+    config.model.update({"mlp_width": 64, "head_width": 32, "voice_width": 32, "num_voice_vectors": 2})
+    config.model.video.update({"patch_width": 8, "merged_width": 16, "num_layers": 1})
+    config.model.aligner.update({"num_heads": 2, "head_dim": 16})
+    for stage in config.stages:
+        stage.update({"num_steps": 6, "batch_size": 4})
+    config.checkpoint.save_every_steps = 4
+    config.log_every_steps = 2

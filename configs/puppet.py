@@ -1,0 +1,34 @@
+"""The embedded default: about 6M parameters, trained on the Puppet Stage world on two CPU cores.
+
+    dualdub data build puppet_stage --out data
+    dualdub train --config configs/puppet.py --workdir runs/puppet
+
+The two codecs do not depend on each other; on two cores they train fastest side by side:
+
+    taskset -c 0 dualdub train … --phases codec_tokens_speech,codec_vocoder_speech &
+    taskset -c 1 dualdub train … --phases codec_tokens_background,codec_vocoder_background &
+
+`configs/puppet.py:tiny` is the same run in miniature, for trying things out: minutes, and nothing to
+listen to.
+"""
+
+from configs import common
+from configs.stages import soundtrack, text_speech, video_audio
+from ml_collections import ConfigDict
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    config = common.default_config()
+    config.name = "puppet"
+    config.speech_codec_training.mixture = common.mixture(soundtrack=1.0)
+    config.background_codec_training.mixture = common.mixture(soundtrack=1.0)
+    config.stages = [
+        text_speech.get_stage(num_steps=700),
+        video_audio.get_stage(num_steps=600),
+        soundtrack.get_stage(num_steps=1400),
+    ]
+    if arg == "tiny":
+        common.shrink(config)
+    elif arg:
+        raise ValueError(f"configs/puppet.py: unknown variant {arg!r}; there is 'tiny'")
+    return config

@@ -1,0 +1,12 @@
+"""Stage 2, video–audio: what is seen, heard; stage 1 is replayed so that speech is not forgotten."""
+
+from configs.common import mixture
+
+
+def get_stage(num_steps: int, learning_rate: float = 2.5e-3) -> dict:
+    return {
+        "name": "video_audio",
+        "mixture": mixture(video_audio=0.75, text_speech=0.25),
+        "num_steps": num_steps,
+        "optimizer": {"learning_rate": learning_rate, "final_learning_rate_ratio": 0.3},
+    }

@@ -1,0 +1,304 @@
+"""Batches for training: datasets, mixed, shuffled, decoded ahead of time, with an exact position.
+
+The stream of global batches is a function of (config, stage, seed) and nothing else: not of the number of
+threads, workers or processes. Batch k of a stream is made from indices alone, so the position is the number
+of batches consumed, and a run can go on from it on another number of processes. What is decoded ahead is no
+part of the position.
+"""
+
+import os
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import grain
+import numpy as np
+from absl import flags
+
+from data_pipeline import curriculum, transforms
+from data_pipeline.schema import batch_fields, validate_batch
+from data_pipeline.stem_tokens import StemTokenizer, TokenCache
+from dualdub_jax.config import Config, StageConfig
+from dualdub_jax.errors import UserError
+from dualdub_jax.tokenizer import make_tokenizer
+from dualdub_jax.types import Stream
+
+if TYPE_CHECKING:
+    from dualdub_jax.codecs.base import Codec
+
+HostBatch = dict[str, Any]
+
+# Batches ready for the train step, and batches in the making for each decoding thread.
+_NUM_READY_BATCHES = 2
+_MAX_THREADS = 8
+
+
+class BatchIterator(grain.DatasetIterator):
+    """Iterates over batches; what `make_batches` and `make_codec_batches` return.
+
+    It is a grain iterator, so `grain.checkpoint.CheckpointSave(iterator)` saves its position. `close` it:
+    it holds threads, and processes with `num_workers`.
+
+    Args:
+        batches: one element a batch, of this process.
+        finish: applied to each batch in the main process, ahead of time in a thread.
+        num_workers: processes that decode; 0 decodes in threads of this one.
+        stream: what the batches depend on; a position is only good for the same stream.
+    """
+
+    def __init__(
+        self,
+        batches: grain.MapDataset,
+        finish: Callable[[HostBatch], HostBatch],
+        num_workers: int,
+        stream: dict[str, Any],
+    ) -> None:
+        super().__init__()
+        self._batches = batches
+        self._finish = finish
+        self._num_workers = num_workers
+        self._stream = stream
+        self._next_batch = 0
+        self._iterator: grain.DatasetIterator | None = None
+
+    def __next__(self) -> HostBatch:
+        if self._closed:
+            raise ValueError("this batch iterator is closed")
+        if self._iterator is None:
+            self._iterator = self._open()
+        batch = next(self._iterator)
+        self._next_batch += 1
+        return batch
+
+    def _open(self) -> grain.DatasetIterator:
+        batches = self._batches[self._next_batch :]
+        if self._num_workers:
+            # Grain's workers read absl flags; a program that does not use absl has never parsed them.
+            if not flags.FLAGS.is_parsed():
+                flags.FLAGS.mark_as_parsed()
+            dataset = batches.to_iter_dataset(grain.ReadOptions(num_threads=0, prefetch_buffer_size=0))
+            dataset = dataset.mp_prefetch(grain.MultiprocessingOptions(num_workers=self._num_workers))
+        else:
+            num_threads = min(os.cpu_count() or 1, _MAX_THREADS)
+            dataset = batches.to_iter_dataset(
+                grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=2 * num_threads)
+            )
+        dataset = dataset.map(self._finish)
+        ahead = grain.experimental.ThreadPrefetchIterDataset(dataset, prefetch_buffer_size=_NUM_READY_BATCHES)
+        return iter(ahead)
+
+    def get_state(self) -> dict[str, Any]:
+        """The position: a JSON-able dictionary, the same on every process."""
+        return {"next_batch": self._next_batch, "stream": self._stream}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Goes to a position, so that the next batch is exactly the one that would have come.
+
+        Raises:
+            UserError: the position is of another stream (the text names the first difference).
+        """
+        for key, value in self._stream.items():
+            saved = state["stream"].get(key)
+            if saved != value:
+                raise UserError(
+                    f"data position: was saved with {key}={saved}, but the run has {key}={value}; "
+                    "go on with the same settings and data, or begin in a new workdir"
+                )
+        self._stop()
+        self._next_batch = int(state["next_batch"])
+
+    def start_prefetch(self) -> None:
+        """Begins to decode before the first batch is asked for."""
+        if self._iterator is None:
+            self._iterator = self._open()
+        self._iterator.start_prefetch()
+
+    def close(self) -> None:
+        self._stop()
+        self._closed = True
+
+    def _stop(self) -> None:
+        if self._iterator is not None:
+            self._iterator.close()
+            self._iterator = None
+
+
+def make_batches(
+    config: Config,
+    stage: StageConfig,
+    codecs: "Mapping[Stream, Codec]",
+    *,
+    split: str = "train",
+    seed: int,
+    process_index: int = 0,
+    process_count: int = 1,
+    num_workers: int = 0,
+    repeat: bool = True,
+    shuffle: bool = True,
+    token_cache: TokenCache | None = None,
+) -> BatchIterator:
+    """Host batches of a curriculum stage.
+
+    Args:
+        config: for its grid, tokenizer and `data_dir`.
+        stage: its mixture, and its `batch_size` of all processes together.
+        codecs: the codec of each stream; a jitted one compiles once.
+        split: which split of every dataset in the mixture.
+        seed: of the order and of random crops.
+        process_index: this process; it gets rows [i * n, (i + 1) * n) of each global batch of
+            process_count * n rows.
+        process_count: how many processes share a global batch.
+        num_workers: decoding processes; 0 decodes in threads.
+        repeat: endless epochs, each in another order. False: one pass that stops where the first dataset
+            of the mixture ends; the last batch is filled up with empty examples of id "".
+        shuffle: False keeps the order of the files.
+        token_cache: codec tokens that are known already, read and added to; share one between stages that
+            use the same codecs and split. None begins an empty one.
+
+    Returns:
+        An iterator of dictionaries: the fields of `schema.batch_fields`, and "example_ids": list[str],
+        each "dataset:id".
+
+    Raises:
+        UserError: a mixture that `curriculum.open_mixture` refuses, or a batch size that is not a multiple
+            of `process_count`. While iterating: a record that breaks the schema.
+    """
+    where = f"stage {stage.name!r}: mixture"
+    sources = curriculum.open_mixture(config.data_dir, stage.mixture, split, where)
+    tokenizer = make_tokenizer(config.model)
+    grid = config.grid
+    examples = _mix(
+        sources,
+        lambda source: transforms.MakeExample(source.name, grid, tokenizer),
+        seed=[seed, zlib.crc32(stage.name.encode())],
+        repeat=repeat,
+        shuffle=shuffle,
+    )
+    if not repeat and len(examples) % stage.batch_size:
+        fill = stage.batch_size - len(examples) % stage.batch_size
+        empty = grain.MapDataset.source([transforms.empty_example(grid)] * fill)
+        examples = grain.MapDataset.concatenate([examples, empty])
+    fields = batch_fields(grid, codecs["speech"].num_codebooks, codecs["background"].num_codebooks)
+    tokenise = StemTokenizer(codecs, grid, {} if token_cache is None else token_cache)
+
+    def finish(batch: HostBatch) -> HostBatch:
+        batch = tokenise(batch)
+        validate_batch({name: value for name, value in batch.items() if name != "example_ids"}, fields)
+        return batch
+
+    batches = _shard(examples, stage.batch_size, process_index, process_count, f"stage {stage.name!r}")
+    return BatchIterator(
+        batches,
+        finish,
+        num_workers,
+        _describe(stage.name, sources, split, seed, stage.batch_size, repeat, shuffle),
+    )
+
+
+def make_codec_batches(
+    config: Config,
+    stream: Stream,
+    *,
+    seed: int,
+    split: str = "train",
+    batch_size: int | None = None,
+    process_index: int = 0,
+    process_count: int = 1,
+    num_workers: int = 0,
+) -> BatchIterator:
+    """Random crops of one stream's stems, endlessly, for the training of its codec.
+
+    Args:
+        config: `config.speech_codec_training` or `config.background_codec_training` has the mixture.
+        stream: "speech" or "background".
+        seed: of the order and of the crops.
+        split: which split of every dataset in the mixture.
+        batch_size: of all processes together; by default the codec training's own.
+        process_index: this process.
+        process_count: how many processes share a global batch.
+        num_workers: decoding processes; 0 decodes in threads.
+
+    Returns:
+        An iterator of {"waveform": float32[B, crop_frames * samples_per_frame], "example_ids": list[str]}.
+
+    Raises:
+        UserError: as `make_batches`; also a dataset whose clips lack the stream's stem.
+    """
+    training = getattr(config, f"{stream}_codec_training")
+    where = f"{stream}_codec_training.mixture"
+    sources = curriculum.open_mixture(config.data_dir, training.mixture, split, where)
+    crops = {
+        source.name: transforms.CropStem(
+            source.name, source.records, stream, config.grid, training.crop_frames
+        )
+        for source in sources
+    }
+    for source in sources:
+        # A dataset without the stem is told now and not some batches into the training.
+        crops[source.name].stem(source.records[0])
+    examples = _mix(
+        sources,
+        lambda source: crops[source.name],
+        seed=[seed, zlib.crc32(where.encode())],
+        repeat=True,
+        shuffle=True,
+    )
+    size = training.batch_size if batch_size is None else batch_size
+    batches = _shard(examples, size, process_index, process_count, f"{stream}_codec_training")
+    return BatchIterator(
+        batches, lambda batch: batch, num_workers, _describe(where, sources, split, seed, size, True, True)
+    )
+
+
+def _mix(
+    sources: Sequence[curriculum.Source],
+    transform: Callable[[curriculum.Source], grain.transforms.RandomMap],
+    *,
+    seed: Sequence[int],
+    repeat: bool,
+    shuffle: bool,
+) -> grain.MapDataset:
+    datasets = []
+    for source in sources:
+        # Hashed, not added: grain shuffles epoch e with seed + e, so that seeds 0 and 1 would share orders.
+        mixed = np.random.SeedSequence([*seed, zlib.crc32(source.name.encode())])
+        dataset = grain.MapDataset.source(source.records).seed(int(mixed.generate_state(1)[0]))
+        if shuffle:
+            dataset = dataset.shuffle()
+        if repeat:
+            dataset = dataset.repeat()
+        datasets.append(dataset.random_map(transform(source)))
+    return grain.MapDataset.mix(datasets, weights=[source.weight for source in sources])
+
+
+def _shard(
+    examples: grain.MapDataset, batch_size: int, process_index: int, process_count: int, where: str
+) -> grain.MapDataset:
+    """Batches of this process. Mixing before sharding makes the global batch whole on any process count."""
+    if batch_size < 1 or batch_size % process_count:
+        raise UserError(
+            f"{where}: batch_size {batch_size} is not a positive multiple of the {process_count} processes"
+        )
+    local = examples.batch(batch_size // process_count, drop_remainder=True, batch_fn=transforms.collate)
+    return local[process_index::process_count]
+
+
+def _describe(
+    name: str,
+    sources: Sequence[curriculum.Source],
+    split: str,
+    seed: int,
+    batch_size: int,
+    repeat: bool,
+    shuffle: bool,
+) -> dict[str, Any]:
+    """What a stream of batches depends on, as JSON gives it back."""
+    return {
+        "name": name,
+        "seed": seed,
+        "batch_size": batch_size,
+        "split": split,
+        "repeat": repeat,
+        "shuffle": shuffle,
+        "mixture": [[source.name, source.weight, len(source.records)] for source in sources],
+    }

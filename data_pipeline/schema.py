@@ -1,0 +1,105 @@
+"""What a record on disk holds, and what a batch holds: the two contracts of the pipeline.
+
+`RECORD` is what every builder writes (one ArrayRecord entry a clip, through TFDS). `batch_fields` is what the
+grain pipeline yields; its device form is `dualdub_jax.types.Batch`. Source: our choice.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from dualdub_jax.config import GridConfig
+
+# Field -> meaning. Every builder writes all fields; absent media are empty bytes.
+RECORD: dict[str, str] = {
+    "id": "str, unique in the dataset",
+    "video": "bytes, encoded video file (H.264 in MP4); empty: none",
+    "speech": "bytes, FLAC, mono 16 kHz, exactly as long as the clip; empty: not a target",
+    "background": "bytes, FLAC, mono 16 kHz, exactly as long as the clip; empty: not a target",
+    "voice": "bytes, FLAC, mono 16 kHz, the same voice saying something else; empty: none",
+    "script": "str, what is said; empty with has_script: nothing is said",
+    "has_script": "bool, False: what is said is unknown",
+    "num_frames": "int64, length of the clip on the 25 Hz grid",
+    "events": "str, JSON: everything the world knows of the clip (contacts, mouth, place, reverberation…)",
+}
+
+
+def record_features() -> tfds.features.FeaturesDict:
+    """The TFDS features of `RECORD`, for a builder's `_info`.
+
+    Media are opaque bytes: the decoding features of TFDS would import TensorFlow, and decoding is ours.
+    """
+    encoded = tfds.features.Tensor(shape=(), dtype=np.object_)
+    return tfds.features.FeaturesDict(
+        {
+            "id": tfds.features.Text(),
+            "video": encoded,
+            "speech": encoded,
+            "background": encoded,
+            "voice": encoded,
+            "script": tfds.features.Text(),
+            "has_script": np.bool_,
+            "num_frames": np.int64,
+            "events": tfds.features.Text(),
+        }
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Field:
+    """One field of a batch. `shape` is per example; letters as in `dualdub_jax.types`."""
+
+    shape: tuple[int, ...]
+    dtype: type
+    doc: str
+
+
+def batch_fields(
+    grid: GridConfig, num_speech_codebooks: int, num_background_codebooks: int
+) -> dict[str, Field]:
+    """The fields of a batch on `grid`: name -> `Field`, in the order of `types.Batch`."""
+    t, size = grid.num_frames, grid.frame_size
+    return {
+        "video": Field((t, size, size, 3), np.uint8, "RGB frames; zeros where frame_mask is False"),
+        "frame_mask": Field((t,), np.bool_, "True inside the clip"),
+        "script_tokens": Field((grid.num_script_tokens,), np.int32, "script token ids; 0 where masked"),
+        "script_mask": Field((grid.num_script_tokens,), np.bool_, "True for the script's tokens"),
+        "voice": Field((grid.num_voice_frames * grid.samples_per_frame,), np.float32, "samples in [-1, 1]"),
+        "voice_mask": Field((grid.num_voice_frames,), np.bool_, "True for frames the recording covers"),
+        "speech_tokens": Field((t, num_speech_codebooks), np.int32, "codec tokens of the speech stem"),
+        "background_tokens": Field((t, num_background_codebooks), np.int32, "codec tokens of the background"),
+        "has_video": Field((), np.bool_, "the video is a condition"),
+        "has_script": Field((), np.bool_, "the script is known"),
+        "has_voice": Field((), np.bool_, "the reference voice is a condition"),
+        "has_speech": Field((), np.bool_, "the speech stem is a target"),
+        "has_background": Field((), np.bool_, "the background stem is a target"),
+    }
+
+
+def validate_batch(batch: Mapping[str, Any], fields: Mapping[str, Field]) -> None:
+    """Checks names, shapes, dtypes and the number of rows of a host batch.
+
+    Raises:
+        ValueError: naming the first field that is missing, unknown, or of another shape or dtype.
+    """
+    unknown = set(batch) - set(fields)
+    if unknown:
+        raise ValueError(f"batch has unknown fields {sorted(unknown)}")
+    num_rows: int | None = None
+    for name, field in fields.items():
+        if name not in batch:
+            raise ValueError(f"batch lacks {name}: {field.doc}")
+        value = np.asarray(batch[name])
+        if value.ndim == 0 or value.shape[1:] != field.shape or value.dtype != field.dtype:
+            shape = ", ".join(["B", *map(str, field.shape)])
+            raise ValueError(
+                f"{name}: expected {np.dtype(field.dtype).name}[{shape}], "
+                f"got {value.dtype.name}{list(value.shape)}"
+            )
+        if num_rows is None:
+            first, num_rows = name, len(value)
+        elif len(value) != num_rows:
+            raise ValueError(f"{name}: has {len(value)} rows, {first} has {num_rows}")

@@ -1,0 +1,94 @@
+"""Stems to codec tokens, a batch at a time, each clip once.
+
+The codecs are jitted JAX functions, so this runs in the main process (in grain's prefetch thread) and not in
+the workers. Tokens of a clip are kept in memory, about 2 KB a clip: after the first epoch they cost nothing.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from data_pipeline.transforms import Stem
+from dualdub_jax.config import GridConfig
+from dualdub_jax.types import STREAMS, Stream
+
+if TYPE_CHECKING:
+    from dualdub_jax.codecs.base import Codec
+
+# (stream, "dataset:id") -> int32[clip_frames, Q]. One dictionary may serve several stages, as long as the
+# codecs are the same.
+TokenCache = dict[tuple[Stream, str], np.ndarray]
+
+# Clips in one call of a codec. On a CPU, 8 take half the time of 8 calls with one; more gain nothing.
+_GROUP_SIZE = 8
+
+# Nothing is evicted: a shuffled epoch uses each clip once, so no entry is worth more than another.
+_MAX_CACHED_CLIPS = 1_000_000
+
+
+class StemTokenizer:
+    """Replaces `stems` of a batch by `speech_tokens` and `background_tokens`.
+
+    Every call of a codec has one shape, and a mask over what is past the end of a clip: silence there would
+    put a cliff into the codec's receptive field, and so teach that sound stops when a clip does. So a clip's
+    tokens are those of the clip alone, whatever its neighbours are and whatever the cache holds, and each
+    codec compiles once.
+
+    Args:
+        codecs: one for each stream.
+        grid: the time grid.
+        cache: tokens by stream and clip, read and added to; None turns caching off.
+    """
+
+    def __init__(self, codecs: "Mapping[Stream, Codec]", grid: GridConfig, cache: TokenCache | None) -> None:
+        self._codecs = codecs
+        self._grid = grid
+        self._cache = cache
+
+    def __call__(self, batch: Mapping[str, Any]) -> dict[str, Any]:
+        batch = dict(batch)
+        stems = batch.pop("stems")
+        for stream in STREAMS:
+            batch[f"{stream}_tokens"] = self._tokenise(stream, stems[stream])
+        return batch
+
+    def _tokenise(self, stream: Stream, stems: Sequence[Stem]) -> np.ndarray:
+        """int32[B, T, Q]; zeros past the end of a clip, and for a stem that is not there."""
+        tokens = np.zeros((len(stems), self._grid.num_frames, self._codecs[stream].num_codebooks), np.int32)
+        missing = []
+        for row, stem in enumerate(stems):
+            known = self._cached(stream, stem)
+            if known is not None:
+                tokens[row, : stem.num_frames] = known
+            elif stem.flac:
+                missing.append(row)
+        for row, encoded in zip(missing, self._encode(stream, [stems[i] for i in missing]), strict=True):
+            tokens[row, : len(encoded)] = encoded
+            self._remember(stream, stems[row], encoded)
+        return tokens
+
+    def _cached(self, stream: Stream, stem: Stem) -> np.ndarray | None:
+        if self._cache is None or not stem.is_whole:
+            return None
+        return self._cache.get((stream, stem.clip))
+
+    def _remember(self, stream: Stream, stem: Stem, tokens: np.ndarray) -> None:
+        # A part of a longer clip is another part the next time, and not worth keeping.
+        if self._cache is not None and stem.is_whole and len(self._cache) < _MAX_CACHED_CLIPS:
+            self._cache[stream, stem.clip] = tokens
+
+    def _encode(self, stream: Stream, stems: Sequence[Stem]) -> Iterator[np.ndarray]:
+        """Yields int32[num_frames, Q] for each stem."""
+        grid = self._grid
+        for first in range(0, len(stems), _GROUP_SIZE):
+            group = stems[first : first + _GROUP_SIZE]
+            waveform = np.zeros((_GROUP_SIZE, grid.num_frames * grid.samples_per_frame), np.float32)
+            frame_mask = np.zeros((_GROUP_SIZE, grid.num_frames), np.bool_)
+            for row, stem in enumerate(group):
+                samples = stem.decode(grid)
+                waveform[row, : len(samples)] = samples
+                frame_mask[row, : stem.num_frames] = True
+            encoded = np.asarray(self._codecs[stream].encode(waveform, frame_mask))
+            for row, stem in enumerate(group):
+                yield encoded[row, : stem.num_frames].copy()

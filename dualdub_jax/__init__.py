@@ -1,0 +1,38 @@
+"""DualDub in JAX: video to soundtrack.
+
+The public API, with everything heavy imported when it is first used:
+
+    import dualdub_jax
+
+    model = dualdub_jax.load()  # the checkpoint that comes with the package; or a folder's path
+    soundtrack = model.dub("film.mp4", script="lay blue at e nine soon", voice="voice.wav")
+    soundtrack.speech, soundtrack.background, soundtrack.mix  # float32[S], exactly as long as the film
+    soundtrack.write("dubbed.mp4", stems="stems/", report="report.html")
+"""
+
+import pathlib
+from typing import TYPE_CHECKING
+
+from dualdub_jax.errors import UserError
+
+if TYPE_CHECKING:
+    from dualdub_jax.inference.dub import DualDub
+
+__all__ = ["UserError", "__version__", "load"]
+
+__version__ = "0.1.0"
+
+
+def load(path: pathlib.Path | str | None = None) -> "DualDub":
+    """Loads a model.
+
+    Args:
+        path: a checkpoint folder; None: the one that comes with the package.
+
+    Raises:
+        UserError: the folder is missing, is not a checkpoint, or holds another model size.
+    """
+    from dualdub_jax.inference.dub import DualDub
+    from dualdub_jax.inference.engine import load_engine
+
+    return DualDub(load_engine(path), checkpoint="bundled" if path is None else str(path))

@@ -1,0 +1,367 @@
+"""The command line: `dualdub demo | dub | train | data build | data inspect`.
+
+Exit status 0: the job is done whole; 2: bad usage or bad input, one line on standard error that says what
+to mend; 130: interrupted; 1: a fault of ours, with a traceback. Heavy packages are imported inside the
+commands, so that `--help` answers at once.
+"""
+
+import argparse
+import dataclasses
+import importlib.resources
+import logging
+import math
+import os
+import pathlib
+import signal
+import sys
+import threading
+import traceback
+import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NoReturn
+
+from dualdub_jax.config import SamplingConfig, load_config
+from dualdub_jax.errors import UserError
+
+if TYPE_CHECKING:
+    from dualdub_jax.inference.progress import Progress
+    from dualdub_jax.inference.soundtrack import Soundtrack
+
+_OVERRIDE = "--config."
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command; returns the exit status."""
+    try:
+        args = _parse(sys.argv[1:] if argv is None else argv)
+        return args.run(args)
+    except UserError as error:
+        # One line whatever is in the names: a newline in a file name would make it two.
+        print("dualdub: " + " ".join(str(error).split()), file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("dualdub: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our output has gone: `dualdub … | head`
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - or the interpreter complains at exit
+        return 1
+    except Exception:
+        traceback.print_exc()
+        print("dualdub: this is a fault of DualDub; please report it with the lines above", file=sys.stderr)
+        return 1
+
+
+# ----------------------------------------------------------------------------------------- the parsers
+
+
+class _Parser(argparse.ArgumentParser):
+    def __init__(self, **kwargs: object) -> None:
+        super().__init__(allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **kwargs)
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; see {self.prog} --help")
+
+
+def _parse(argv: Sequence[str]) -> argparse.Namespace:
+    parser = _make_parser()
+    args, rest = parser.parse_known_args(argv)
+    overrides = [item[len(_OVERRIDE) :] for item in rest if item.startswith(_OVERRIDE)]
+    unknown = [item for item in rest if not item.startswith(_OVERRIDE)]
+    if overrides and not hasattr(args, "overrides"):
+        unknown.append(f"{_OVERRIDE}{overrides[0]} (only `dualdub train` takes it)")
+    if unknown:
+        parser.error(f"unknown argument {unknown[0]}")
+    args.overrides = overrides
+    return args
+
+
+def _make_parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="dualdub",
+        description="Makes the soundtrack of a silent film: speech and background, each a track of its own.",
+        epilog="example:\n  dualdub demo",
+    )
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    demo = commands.add_parser(
+        "demo",
+        help="dub the clip that comes with the package",
+        description="Dubs the clip that comes with the package, with the model that comes with it.",
+        epilog="example:\n  dualdub demo --out out/demo",
+    )
+    demo.add_argument("--out", type=pathlib.Path, default=pathlib.Path("out/demo"), metavar="DIR",
+                      help="folder for the results (default: %(default)s)")  # fmt: skip
+    demo.add_argument("--seed", type=_seed, default=0, metavar="N", help="of the sampling (default: 0)")
+    demo.set_defaults(run=_demo)
+
+    _add_dub(commands)
+    _add_train(commands)
+    _add_data(commands)
+    return parser
+
+
+def _add_dub(commands: argparse._SubParsersAction) -> None:
+    dub = commands.add_parser(
+        "dub",
+        help="make the soundtrack of a film",
+        description="Makes the soundtrack of a film: its video copied as it is, with new sound.",
+        epilog="examples:\n"
+        '  dualdub dub film.mp4 --script "lay blue at e nine soon" --voice voice.wav\n'
+        "  dualdub dub film.mkv --script film.srt -o dubbed.mkv --stems stems --receipt receipt.json\n"
+        "  dualdub dub film.mp4 --no-speech --seed 7",
+    )
+    add = dub.add_argument
+    add("video", type=pathlib.Path, metavar="VIDEO", help="the film: any container, size and frame rate")
+    add(
+        "--script", default="", metavar="TEXT|FILE", help="what is said, or a .txt, .srt or .vtt file with it"
+    )
+    add("--voice", type=pathlib.Path, metavar="FILE", help="a recording of the voice that speaks")
+    add("--checkpoint", type=pathlib.Path, metavar="DIR", help="the model (default: the one in the package)")
+    add("-o", "--output", type=pathlib.Path, metavar="FILE", help=_OUTPUT_HELP)
+    add("--stems", type=pathlib.Path, metavar="DIR", help="folder for speech.wav, background.wav and mix.wav")
+    add("--receipt", type=pathlib.Path, metavar="FILE", help="JSON with all that is needed to do it again")
+    add("--report", type=pathlib.Path, metavar="FILE", help="HTML page to look at and listen to the result")
+    add("--no-speech", action="store_true", help="leave the speech track silent")
+    add("--no-background", action="store_true", help="leave the background track silent")
+    add("--allow-overrun", action="store_true", help="cut cues off at the end of the video")
+    add("--seed", type=_seed, default=0, metavar="N", help="of the sampling (default: 0)")
+    sampling = dub.add_argument_group("sampling (defaults: the checkpoint's)")
+    for field in dataclasses.fields(SamplingConfig):
+        sampling.add_argument(
+            f"--{field.name.replace('_', '-')}",
+            type=_sampling_value(field.name, field.type),
+            metavar="N" if field.type is int else "X",
+            help=_SAMPLING_HELP[field.name.removeprefix("speech_").removeprefix("background_")],
+        )
+    dub.set_defaults(run=_dub)
+
+
+def _add_train(commands: argparse._SubParsersAction) -> None:
+    train = commands.add_parser(
+        "train",
+        help="train a model: codecs, then the stages of the curriculum",
+        description="Trains all phases of a config in order. Run again, it goes on where it stopped.",
+        epilog="examples:\n"
+        "  dualdub train --config configs/puppet.py --workdir runs/puppet\n"
+        "  dualdub train --config configs/puppet.py --workdir runs/wide --config.model.width=256",
+    )
+    add = train.add_argument
+    add("--config", required=True, metavar="FILE", help="a Python file with get_config()")
+    add(
+        "--workdir", required=True, type=pathlib.Path, metavar="DIR", help="for checkpoints, metrics and logs"
+    )
+    add("--config.KEY=VALUE", dest="overrides", action="store_const", const=(), default=(),
+        help="change a value of the config; may be repeated")  # fmt: skip
+    add("--phases", metavar="A,B", help="train only these phases (default: all)")
+    add("--distributed", action="store_true", help="one of many hosts: start jax.distributed first")
+    train.set_defaults(run=_train)
+
+
+def _add_data(commands: argparse._SubParsersAction) -> None:
+    data = commands.add_parser(
+        "data",
+        help="build and inspect datasets",
+        description="Builds and inspects datasets.",
+        epilog="example:\n  dualdub data build puppet_stage --out data",
+    )
+    actions = data.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    build = actions.add_parser(
+        "build",
+        help="render or prepare a dataset",
+        description="Renders or prepares a dataset; the same seed gives the same bytes.",
+        epilog="example:\n  dualdub data build puppet_stage --out data --clips 2000 --processes 4",
+    )
+    add = build.add_argument
+    add("name", metavar="NAME", help="the builder, such as puppet_stage")
+    add("--out", required=True, type=pathlib.Path, metavar="DIR", help="where datasets are kept")
+    add("--clips", type=_count, metavar="N", help="training clips of each config (default: the builder's)")
+    add("--seed", type=_seed, default=0, metavar="N", help="of the world (default: 0)")
+    add("--processes", type=_count, metavar="N", help="at work side by side (default: one a core)")
+    build.set_defaults(run=_data_build)
+    inspect = actions.add_parser(
+        "inspect",
+        help="say what is in a dataset",
+        description="Says what is in a dataset.",
+        epilog="example:\n  dualdub data inspect data/puppet_stage --sheet sheet.png",
+    )
+    inspect.add_argument("folder", type=pathlib.Path, metavar="DIR", help="a built dataset")
+    inspect.add_argument("--sheet", type=pathlib.Path, metavar="PNG", help="also draw a sheet of examples")
+    inspect.set_defaults(run=_data_inspect)
+
+
+_OUTPUT_HELP = (
+    "the dubbed film: .mp4, .m4v, .mov, .mkv or .webm (default: VIDEO.soundtrack.mp4 beside VIDEO, "
+    "without its suffix)"
+)
+_SAMPLING_HELP = {
+    "temperature": "0 takes the likeliest token; higher is more varied",
+    "top_k": "draw from the N likeliest tokens only; 0: from all",
+    "top_p": "draw from the likeliest tokens that make up this probability; 1: from all",
+    "guidance_scale": "how strongly script and voice are followed; 1: no guidance",
+}
+
+
+def _seed(text: str) -> int:
+    return _number(text, int, 0, 2**31 - 1)
+
+
+def _count(text: str) -> int:
+    return _number(text, int, 1, 2**31 - 1)
+
+
+def _sampling_value(name: str, kind: type) -> object:
+    low, high = (1e-6, 1.0) if name.endswith("top_p") else (0, math.inf)
+    return lambda text: _number(text, kind, low, high)
+
+
+def _number(text: str, kind: type, low: float, high: float) -> float:
+    try:
+        value = kind(text)
+    except ValueError:
+        value = math.nan
+    if not low <= value <= high:
+        what = "a whole number" if kind is int else "a number"
+        limits = f"from {low} to {high}" if high < math.inf else f"of at least {low}"
+        raise argparse.ArgumentTypeError(f"expected {what} {limits}, got {text!r}")
+    return value
+
+
+# ---------------------------------------------------------------------------------------- the commands
+
+
+def _demo(args: argparse.Namespace) -> int:
+    assets = pathlib.Path(str(importlib.resources.files("dualdub_jax"))) / "assets" / "demo"
+    clip, voice, script = assets / "clip.mp4", assets / "voice.wav", assets / "script.txt"
+    try:
+        args.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{args.out}: cannot be made ({error.strerror}); choose another folder") from None
+    return _make_soundtrack(
+        output=args.out / "soundtrack.mp4",
+        stems=args.out,
+        report=args.out / "report.html",
+        video=clip,
+        script=str(script),
+        voice=voice,
+        seed=args.seed,
+    )
+
+
+def _dub(args: argparse.Namespace) -> int:
+    if args.no_speech and args.no_background:
+        raise UserError(
+            "--no-speech and --no-background: nothing would be left to make; leave one of them out"
+        )
+    sampling = {
+        field.name: getattr(args, field.name)
+        for field in dataclasses.fields(SamplingConfig)
+        if getattr(args, field.name) is not None
+    }
+    return _make_soundtrack(
+        output=args.output or args.video.with_name(f"{args.video.stem}.soundtrack.mp4"),
+        stems=args.stems,
+        receipt=args.receipt,
+        report=args.report,
+        checkpoint=args.checkpoint,
+        sampling=sampling,
+        video=args.video,
+        script=args.script,
+        voice=args.voice,
+        use_speech=not args.no_speech,
+        use_background=not args.no_background,
+        seed=args.seed,
+        allow_overrun=args.allow_overrun,
+    )
+
+
+def _make_soundtrack(
+    *,
+    output: pathlib.Path,
+    stems: pathlib.Path | None = None,
+    receipt: pathlib.Path | None = None,
+    report: pathlib.Path | None = None,
+    checkpoint: pathlib.Path | None = None,
+    sampling: dict[str, float] | None = None,
+    **request: object,
+) -> int:
+    """What `demo` and `dub` share; `request` goes to `DualDub.dub`."""
+    _quieten_libraries()
+    if threading.current_thread() is threading.main_thread():
+        # As an exception, so that files under temporary names are removed.
+        signal.signal(signal.SIGTERM, _terminate)
+    from dualdub_jax.inference.media import open_media
+    from dualdub_jax.inference.progress import make_progress
+    from dualdub_jax.inference.soundtrack import Targets
+
+    # What can be found wrong at once is found before the model is loaded.
+    for kind in ("video", "voice"):
+        if request.get(kind) is not None:
+            open_media(request[kind], "video" if kind == "video" else "sound").close()
+    targets = Targets.make(output, stems, receipt, report)
+    targets.check(request["video"], request.get("voice"), request.get("script"))
+    progress = make_progress()
+    with progress.step("load model"):
+        import dualdub_jax
+
+        model = dualdub_jax.load(checkpoint)
+    settings = dataclasses.replace(model.engine.config.sampling, **(sampling or {}))
+    soundtrack = model.dub(**request, sampling=settings, out=output, progress=progress)
+    files = soundtrack.write(output, stems, receipt, report, progress)
+    _print_summary(soundtrack, files, progress)
+    return 0
+
+
+def _print_summary(soundtrack: "Soundtrack", files: list[pathlib.Path], progress: "Progress") -> None:
+    for warning in soundtrack.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    film = soundtrack.film
+    print(f"{'total':<18} {sum(progress.seconds.values()):6.2f} s")
+    print(
+        f"{float(film.duration_s):.2f} s of film, {film.num_samples} samples a track, "
+        f"{len(soundtrack.windows)} window(s), made at {soundtrack.realtime_factor:.2f} x realtime"
+    )
+    for path in files:
+        print(f"wrote {path}")
+
+
+def _train(args: argparse.Namespace) -> int:
+    config = load_config(args.config, args.overrides)
+    if args.distributed:
+        import jax
+
+        jax.distributed.initialize()
+    from dualdub_jax.training.train import train
+
+    train(config, args.workdir, phases=args.phases.split(",") if args.phases else None)
+    return 0
+
+
+def _data_build(args: argparse.Namespace) -> int:
+    from data_pipeline import prepare
+
+    prepare.build(args.name, args.out, num_clips=args.clips, seed=args.seed, num_processes=args.processes)
+    return 0
+
+
+def _data_inspect(args: argparse.Namespace) -> int:
+    from data_pipeline import prepare
+
+    prepare.inspect(args.folder, sheet=args.sheet)
+    return 0
+
+
+def _quieten_libraries() -> None:
+    """Bad input is answered with one line: libraries must not add lines of their own."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    warnings.simplefilter("ignore")
+    logging.getLogger().setLevel(logging.ERROR)
+    for name in ("absl", "jax", "orbax"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def _terminate(signum: int, frame: object) -> NoReturn:
+    raise SystemExit(128 + signum)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

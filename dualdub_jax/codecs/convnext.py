@@ -1,0 +1,103 @@
+"""The one-dimensional ConvNeXt block that encoder, decoder and vocoder are made of.
+
+Positions outside the mask are zero before every convolution, exactly as if the sequence ended there:
+padding cannot leak, and a stream can be decoded in chunks with `receptive_frames` of context on each side.
+Source: Liu et al. (2022) in one dimension, as in Vocos (Siuzdak, 2023); code ours. The depthwise
+convolution is a sum of shifted products: on XLA's CPU backend some twenty times faster than a grouped
+convolution, and on accelerators one fused loop.
+"""
+
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from dualdub_jax.parallel.sharding import constrain
+
+
+def receptive_frames(num_blocks: int, kernel_size: int) -> int:
+    """Frames on each side of a frame that `num_blocks` blocks look at."""
+    return num_blocks * (kernel_size // 2)
+
+
+def dense(
+    features: int, name: str, axes: Sequence[str | None], use_bias: bool = True, scale: float = 1.0
+) -> nn.Dense:
+    """A dense layer with logical axis names; `scale` multiplies the usual variance of its initial kernel."""
+    kernel_init = nn.initializers.variance_scaling(scale, "fan_in", "truncated_normal")
+    return nn.Dense(
+        features,
+        use_bias=use_bias,
+        kernel_init=nn.with_logical_partitioning(kernel_init, tuple(axes)),
+        bias_init=nn.with_logical_partitioning(nn.initializers.zeros_init(), (axes[-1],)),
+        name=name,
+    )
+
+
+def layer_norm(name: str) -> nn.LayerNorm:
+    """A layer norm with logical axis names."""
+    return nn.LayerNorm(
+        epsilon=1e-6,
+        scale_init=nn.with_logical_partitioning(nn.initializers.ones_init(), ("norm",)),
+        bias_init=nn.with_logical_partitioning(nn.initializers.zeros_init(), ("norm",)),
+        name=name,
+    )
+
+
+class DepthwiseConv(nn.Module):
+    """Convolution over time, each channel by itself, centred, zeros beyond both ends.
+
+    Attributes:
+        kernel_size: odd number of taps.
+    """
+
+    kernel_size: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """float32[B, T, D] -> float32[B, T, D].
+
+        Raises:
+            ValueError: an even kernel.
+        """
+        if self.kernel_size % 2 == 0:
+            raise ValueError(f"kernel_size must be odd to be centred, got {self.kernel_size}")
+        init = nn.initializers.variance_scaling(1.0, "fan_in", "truncated_normal", in_axis=0, out_axis=())
+        shape = (self.kernel_size, x.shape[-1])
+        kernel = self.param("kernel", nn.with_logical_partitioning(init, ("kernel", "embed")), shape)
+        reach = self.kernel_size // 2
+        padded = jnp.pad(x, ((0, 0), (reach, reach), (0, 0)))
+        return sum(padded[:, i : i + x.shape[1]] * kernel[i] for i in range(self.kernel_size))
+
+
+class ConvNeXtBlock(nn.Module):
+    """x + MLP(LayerNorm(depthwise convolution of x)).
+
+    Attributes:
+        kernel_size: odd number of taps of the convolution.
+        expansion: width of the hidden layer over the width of `x`.
+    """
+
+    kernel_size: int
+    expansion: int = 2
+
+    @nn.compact
+    def __call__(self, x: jax.Array, mask: jax.Array) -> jax.Array:
+        """Applies the block.
+
+        Args:
+            x: float32[B, T, D].
+            mask: bool[B, T], True for frames that exist.
+
+        Returns:
+            float32[B, T, D]; what it holds outside the mask is of no meaning.
+        """
+        width = x.shape[-1]
+        h = jnp.where(mask[..., None], x, 0.0)
+        h = DepthwiseConv(self.kernel_size, name="conv")(h)
+        h = layer_norm("norm")(h)
+        h = dense(self.expansion * width, "up", ("embed", "mlp"))(h)
+        h = constrain(nn.gelu(h), "batch", "length", "act_mlp")
+        # A small last layer: each block begins near the identity.
+        return x + dense(width, "down", ("mlp", "embed"), scale=0.1)(h)

@@ -1,0 +1,249 @@
+"""The project's own codec: log-mel frames, residual vector quantisation, and the neural vocoder.
+
+    waveform -> log-mel (50 Hz) -> encoder (25 Hz) -> RVQ codes -> decoder -> log-mel, hidden -> vocoder -> waveform
+
+`variables` is a plain pytree, `{"encoder", "decoder", "vocoder": parameters, "codebooks": float32[Q, K, D]}`, so
+that any checkpoint library stores it. Source: our choice; the parts name theirs.
+"""
+
+import functools
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from einops import rearrange
+
+from dualdub_jax.codecs import rvq
+from dualdub_jax.codecs.convnext import ConvNeXtBlock, dense, layer_norm, receptive_frames
+from dualdub_jax.codecs.mel import LOG_FLOOR, MEAN_LOG_MEL, STD_LOG_MEL, log_mel
+from dualdub_jax.codecs.streaming import DecodeStream
+from dualdub_jax.codecs.vocoder import Vocoder, synthesize, vocoder_receptive_frames
+from dualdub_jax.config import CodecConfig, GridConfig
+
+PyTree = Any
+
+
+class MelEncoder(nn.Module):
+    """Log-mels to latents, one a grid frame.
+
+    Attributes:
+        config: of the codec.
+    """
+
+    config: CodecConfig
+
+    @nn.compact
+    def __call__(self, mel: jax.Array, mask: jax.Array) -> jax.Array:
+        """float32[B, M, n_mels] log-mels, bool[B, T] True for frames that exist -> float32[B, T, latent_dim]."""
+        config = self.config
+        x = (mel - MEAN_LOG_MEL) / STD_LOG_MEL
+        x = rearrange(x, "b (t r) n -> b t (r n)", r=mel.shape[1] // mask.shape[1])
+        x = dense(config.width, "mel_in", ("patch", "embed"))(x)
+        for i in range(config.num_blocks):
+            x = ConvNeXtBlock(config.kernel_size, name=f"block_{i}")(x, mask)
+        x = layer_norm("norm_out")(x)
+        return dense(config.latent_dim, "latent_out", ("embed", "patch"))(x)
+
+
+class MelDecoder(nn.Module):
+    """Quantised latents to log-mels.
+
+    Attributes:
+        config: of the codec.
+        mel_per_frame: mel frames of a grid frame.
+    """
+
+    config: CodecConfig
+    mel_per_frame: int
+
+    @nn.compact
+    def __call__(self, latents: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Decodes.
+
+        Args:
+            latents: float32[B, T, latent_dim].
+            mask: bool[B, T], True for frames that exist.
+
+        Returns:
+            Log-mels float32[B, M, n_mels], and hidden features float32[B, T, width] for the vocoder.
+        """
+        config = self.config
+        x = dense(config.width, "latent_in", ("patch", "embed"))(latents)
+        for i in range(config.num_blocks):
+            x = ConvNeXtBlock(config.kernel_size, name=f"block_{i}")(x, mask)
+        hidden = layer_norm("norm_out")(x)
+        mel = dense(self.mel_per_frame * config.n_mels, "mel_out", ("embed", "patch"))(hidden)
+        mel = rearrange(mel, "b t (r n) -> b (t r) n", r=self.mel_per_frame)
+        return mel * STD_LOG_MEL + MEAN_LOG_MEL, hidden
+
+
+class CodecModules:
+    """The networks of one codec, and the pure functions from variables to results that they make up.
+
+    Attributes:
+        encoder, decoder, vocoder: the linen modules.
+        mel_per_frame: mel frames of a grid frame.
+    """
+
+    def __init__(self, config: CodecConfig, grid: GridConfig):
+        """Checks that the hops fit the grid.
+
+        Raises:
+            ValueError: a hop length that does not divide the next longer one.
+        """
+        if grid.samples_per_frame % config.hop_length or config.hop_length % config.vocoder_hop_length:
+            raise ValueError(
+                f"hop lengths must divide each other: grid frame {grid.samples_per_frame}, "
+                f"hop_length {config.hop_length}, vocoder_hop_length {config.vocoder_hop_length}"
+            )
+        self.config, self.grid = config, grid
+        self.mel_per_frame = grid.samples_per_frame // config.hop_length
+        self.encoder = MelEncoder(config)
+        self.decoder = MelDecoder(config, self.mel_per_frame)
+        self.vocoder = Vocoder(config)
+
+    def init_tokens(self, rng: jax.Array) -> PyTree:
+        """Variables without the vocoder; leaves are boxed with their logical axis names."""
+        config = self.config
+        encoder_key, decoder_key = jax.random.split(rng)
+        mask = jnp.ones((1, 1), bool)
+        mel = jnp.zeros((1, self.mel_per_frame, config.n_mels))
+        shape = (config.num_codebooks, config.codebook_size, config.latent_dim)
+        return {
+            "encoder": self.encoder.init(encoder_key, mel, mask)["params"],
+            "decoder": self.decoder.init(decoder_key, jnp.zeros((1, 1, config.latent_dim)), mask)["params"],
+            "codebooks": nn.LogicallyPartitioned(jnp.zeros(shape), ("codebooks", "vocab", "patch")),
+        }
+
+    def init_vocoder(self, rng: jax.Array) -> PyTree:
+        """Parameters of the vocoder; leaves are boxed with their logical axis names."""
+        mel = jnp.zeros((1, self.mel_per_frame, self.config.n_mels))
+        hidden = jnp.zeros((1, 1, self.config.width))
+        return self.vocoder.init(rng, mel, hidden, jnp.ones((1, self.mel_per_frame), bool))["params"]
+
+    def log_mel(self, waveform: jax.Array) -> jax.Array:
+        """float32[B, S] -> float32[B, S // hop_length, n_mels]."""
+        config = self.config
+        return log_mel(waveform, self.grid.sample_rate_hz, config.n_fft, config.hop_length, config.n_mels)
+
+    def encode_mel(self, variables: PyTree, mel: jax.Array, mask: jax.Array) -> jax.Array:
+        """Latents before quantisation: float32[B, M, n_mels], bool[B, T] -> float32[B, T, latent_dim]."""
+        return self.encoder.apply({"params": variables["encoder"]}, mel, mask)
+
+    def encode(self, variables: PyTree, waveform: jax.Array, mask: jax.Array) -> jax.Array:
+        """float32[B, T * samples_per_frame], bool[B, T] -> int32[B, T, Q]."""
+        sample_mask = jnp.repeat(mask, self.grid.samples_per_frame, axis=1)
+        mel = self.log_mel(jnp.where(sample_mask, waveform, 0.0))
+        codes, _ = rvq.quantize(self.encode_mel(variables, mel, mask), variables["codebooks"])
+        return codes
+
+    def decode_latents(
+        self, variables: PyTree, latents: jax.Array, mask: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        """See `MelDecoder`; the log-mel is not below its floor."""
+        mel, hidden = self.decoder.apply({"params": variables["decoder"]}, latents, mask)
+        return jnp.maximum(mel, np.log(LOG_FLOOR)), hidden
+
+    def decode_tokens(
+        self, variables: PyTree, tokens: jax.Array, mask: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        """int32[B, T, Q], bool[B, T] -> log-mels float32[B, M, n_mels], hidden float32[B, T, width]."""
+        return self.decode_latents(variables, rvq.dequantize(tokens, variables["codebooks"]), mask)
+
+    def decode(
+        self,
+        variables: PyTree,
+        tokens: jax.Array,
+        mask: jax.Array,
+        first_frame: jax.Array,
+        phase: jax.Array,
+        anchor_frame: int = 0,
+    ) -> tuple[jax.Array, jax.Array]:
+        """Tokens to a waveform.
+
+        Args:
+            variables: of the codec.
+            tokens: int32[B, T, Q].
+            mask: bool[B, T], True for frames that exist.
+            first_frame: int32[], absolute number of the first frame.
+            phase: float32[B], phase of the pitch at the start of frame `anchor_frame`, in periods.
+            anchor_frame: see `phase`.
+
+        Returns:
+            float32[B, T * samples_per_frame], and float32[B, T], the phase at the start of each frame.
+        """
+        mel, hidden = self.decode_tokens(variables, tokens, mask)
+        mel_mask = jnp.repeat(mask, self.mel_per_frame, axis=1)
+        frames = self.vocoder.apply({"params": variables["vocoder"]}, mel, hidden, mel_mask)
+        waveform, phases = synthesize(
+            frames, mel_mask, self.config, self.grid, first_frame, phase, anchor_frame * self.mel_per_frame
+        )
+        return waveform, phases[:, :: self.mel_per_frame]
+
+    @property
+    def context_frames(self) -> int:
+        """Grid frames on each side of a frame that its samples depend on."""
+        config = self.config
+        in_vocoder = -(-vocoder_receptive_frames(config) // self.mel_per_frame)
+        return receptive_frames(config.num_blocks, config.kernel_size) + in_vocoder
+
+
+def init_codec_variables(config: CodecConfig, grid: GridConfig, rng: jax.Array) -> PyTree:
+    """Untrained variables of a codec, unboxed; pure, so `jax.eval_shape` gives their shapes."""
+    modules = CodecModules(config, grid)
+    tokens_key, vocoder_key = jax.random.split(rng)
+    variables = modules.init_tokens(tokens_key) | {"vocoder": modules.init_vocoder(vocoder_key)}
+    return nn.unbox(variables)
+
+
+def abstract_codec_variables(config: CodecConfig, grid: GridConfig) -> PyTree:
+    """`jax.ShapeDtypeStruct`s of `init_codec_variables`."""
+    return jax.eval_shape(functools.partial(init_codec_variables, config, grid), jax.random.key(0))
+
+
+class MelRVQCodec:
+    """A codec bound to its variables; implements `codecs.base.Codec`.
+
+    Attributes:
+        sample_rate_hz, frame_rate_hz, num_codebooks, codebook_size: see `Codec`.
+        latency_frames: what a stream waits for.
+        config, grid, variables: what it was made of.
+    """
+
+    def __init__(self, config: CodecConfig, grid: GridConfig, variables: PyTree):
+        """Binds `variables`, as `init_codec_variables` lays them out; any float dtype."""
+        self.config, self.grid = config, grid
+        self.modules = CodecModules(config, grid)
+        self.variables = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), variables)
+        self.sample_rate_hz, self.frame_rate_hz = grid.sample_rate_hz, grid.frame_rate_hz
+        self.num_codebooks, self.codebook_size = config.num_codebooks, config.codebook_size
+        self.latency_frames = self.modules.context_frames
+        self._encode = jax.jit(self.modules.encode)
+        self._decode = jax.jit(self.modules.decode, static_argnames="anchor_frame")
+
+    def encode(self, waveform: jax.Array, frame_mask: jax.Array | None = None) -> jax.Array:
+        """See `Codec.encode`."""
+        spf = self.grid.samples_per_frame
+        waveform = jnp.asarray(waveform, jnp.float32)
+        waveform = jnp.pad(waveform, ((0, 0), (0, -waveform.shape[1] % spf)))
+        if frame_mask is None:
+            frame_mask = jnp.ones((waveform.shape[0], waveform.shape[1] // spf), bool)
+        return self._encode(self.variables, waveform, frame_mask)
+
+    def decode(self, tokens: jax.Array, frame_mask: jax.Array | None = None) -> jax.Array:
+        """See `Codec.decode`."""
+        if frame_mask is None:
+            frame_mask = jnp.ones(tokens.shape[:2], bool)
+        phase = jnp.zeros(tokens.shape[0])
+        return self._decode(self.variables, jnp.asarray(tokens), frame_mask, jnp.int32(0), phase)[0]
+
+    def stream(self) -> DecodeStream:
+        """See `Codec.stream`."""
+        return DecodeStream(
+            decode=functools.partial(self._decode, self.variables),
+            num_codebooks=self.num_codebooks,
+            samples_per_frame=self.grid.samples_per_frame,
+            context_frames=self.modules.context_frames,
+        )

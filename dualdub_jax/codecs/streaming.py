@@ -1,0 +1,113 @@
+"""Decoding in chunks, sample for sample what one call would give.
+
+A decoder that looks `context_frames` to each side of a frame is run on windows
+
+    | context_frames | chunk_frames | context_frames |
+
+of which only the middle is kept. Windows have one shape, so the decoder compiles once; frames before the
+beginning and after the end are masked, which is what the ends of a whole sequence are, too. The phase of
+the tonal source is handed on from window to window. Source: our choice.
+"""
+
+from typing import Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+class WindowDecoder(Protocol):
+    """Decodes one window; see `CodecModules.decode`, with the variables bound."""
+
+    def __call__(
+        self, tokens: jax.Array, mask: jax.Array, first_frame: jax.Array, phase: jax.Array, anchor_frame: int
+    ) -> tuple[jax.Array, jax.Array]: ...
+
+
+class DecodeStream:
+    """Implements `codecs.base.CodecStream` over a decoder of windows."""
+
+    def __init__(
+        self,
+        decode: WindowDecoder,
+        num_codebooks: int,
+        samples_per_frame: int,
+        context_frames: int,
+        chunk_frames: int = 8,
+    ):
+        """Begins a stream.
+
+        Args:
+            decode: the decoder of windows.
+            num_codebooks: Q.
+            samples_per_frame: of the grid.
+            context_frames: how far `decode` looks to each side; the latency of the stream.
+            chunk_frames: frames said at once; more is faster and later.
+        """
+        self._decode = decode
+        self._num_codebooks = num_codebooks
+        self._samples_per_frame = samples_per_frame
+        self._context, self._chunk = context_frames, chunk_frames
+        self._reset()
+
+    def _reset(self) -> None:
+        self._tokens: np.ndarray | None = None  # int32[B, t, Q], from frame `_said - context` on
+        self._said = 0  # frames already returned
+        self._phase: jax.Array | None = None  # float32[B], at the start of frame `_said`
+
+    def push(self, tokens: jax.Array) -> jax.Array:
+        """See `CodecStream.push`.
+
+        Raises:
+            ValueError: the batch size or the number of codebooks is not that of the stream.
+        """
+        tokens = np.asarray(tokens, np.int32)
+        batch_size = tokens.shape[0] if self._tokens is None else self._tokens.shape[0]
+        if tokens.ndim != 3 or tokens.shape[0] != batch_size or tokens.shape[2] != self._num_codebooks:
+            raise ValueError(
+                f"tokens: expected int32[{batch_size}, t, {self._num_codebooks}], got {list(tokens.shape)}"
+            )
+        if self._tokens is None:
+            self._tokens = np.zeros((batch_size, self._context, self._num_codebooks), np.int32)
+            self._phase = jnp.zeros(batch_size)
+        self._tokens = np.concatenate([self._tokens, tokens], axis=1)
+        said = []
+        while self._tokens.shape[1] >= 2 * self._context + self._chunk:
+            said.append(self._say(self._chunk))
+        return self._joined(said, batch_size)
+
+    def flush(self) -> jax.Array:
+        """See `CodecStream.flush`."""
+        if self._tokens is None:
+            return jnp.zeros((0, 0))
+        said = []
+        batch_size = self._tokens.shape[0]
+        while (left := self._tokens.shape[1] - self._context) > 0:
+            said.append(self._say(min(left, self._chunk)))
+        self._reset()
+        return self._joined(said, batch_size)
+
+    def _say(self, num_frames: int) -> jax.Array:
+        length = 2 * self._context + self._chunk
+        window = self._tokens[:, :length]
+        known = window.shape[1]
+        window = np.pad(window, ((0, 0), (0, length - known), (0, 0)))
+        first_frame = self._said - self._context
+        position = np.arange(length)
+        mask = np.broadcast_to((position + first_frame >= 0) & (position < known), window.shape[:2])
+        waveform, phases = self._decode(
+            jnp.asarray(window),
+            jnp.asarray(mask),
+            jnp.int32(first_frame),
+            self._phase,
+            anchor_frame=self._context,
+        )
+        begin = self._context * self._samples_per_frame
+        # Past the window's end nothing is left to say, so the phase there is never asked for.
+        self._phase = phases[:, min(self._context + num_frames, length - 1)]
+        self._tokens = self._tokens[:, num_frames:]
+        self._said += num_frames
+        return waveform[:, begin : begin + num_frames * self._samples_per_frame]
+
+    def _joined(self, said: list[jax.Array], batch_size: int) -> jax.Array:
+        return jnp.concatenate(said, axis=1) if said else jnp.zeros((batch_size, 0))

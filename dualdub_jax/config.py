@@ -1,0 +1,316 @@
+"""Every setting of a run as frozen dataclasses, made once from an `ml_collections` config file.
+
+A config file has `get_config(arg=None) -> ConfigDict`; `load_config` turns it (and `--config.KEY=VALUE`
+overrides) into one `Config`. A key that does not exist is a `UserError` that names the nearest one.
+"""
+
+import dataclasses
+import difflib
+import importlib.util
+import json
+import pathlib
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import ml_collections
+
+from dualdub_jax.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class GridConfig:
+    """The one time grid: video frames, speech tokens and background tokens share its rate.
+
+    Frame t covers [t / frame_rate_hz, (t + 1) / frame_rate_hz) seconds.
+    """
+
+    frame_rate_hz: int = 25
+    sample_rate_hz: int = 16_000
+    num_frames: int = 100  # the model's window
+    frame_size: int = 64  # height and width of the video frames that the model sees, pixels
+    num_script_tokens: int = 72  # longest script of a window, begin and end markers included
+    num_voice_frames: int = 75  # longest reference recording, grid frames
+
+    @property
+    def samples_per_frame(self) -> int:
+        return self.sample_rate_hz // self.frame_rate_hz
+
+
+@dataclasses.dataclass(frozen=True)
+class CodecConfig:
+    """One stream's mel-RVQ codec and its vocoder.
+
+    `hop_length` divides the samples of a grid frame, and `vocoder_hop_length` divides `hop_length`.
+    """
+
+    num_codebooks: int = 6
+    codebook_size: int = 256
+    n_fft: int = 1024
+    hop_length: int = 320
+    n_mels: int = 80
+    width: int = 192
+    num_blocks: int = 3  # in the encoder, and again in the decoder
+    kernel_size: int = 5
+    latent_dim: int = 64  # of the quantised vectors
+    ema_decay: float = 0.98
+    num_unquantised_steps: int = 400
+    vocoder_width: int = 256
+    vocoder_num_blocks: int = 4
+    vocoder_kernel_size: int = 5
+    vocoder_n_fft: int = 640
+    vocoder_hop_length: int = 160
+    tonal_source: str = "pitch"  # "pitch": harmonics of one voice; "grid": a tone at every frame rate multiple
+    noise_seed: int = 0  # of the vocoder's noise; streams that are mixed want different ones
+
+
+@dataclasses.dataclass(frozen=True)
+class VideoEncoderConfig:
+    """Pixels to one vector a frame; our choice: patches, mixers, one merge, so that all is matrix products."""
+
+    patch_size: int = 8
+    patch_width: int = 48
+    num_mixers: int = 1
+    merged_width: int = 128
+    num_layers: int = 2  # bidirectional temporal stack
+
+
+@dataclasses.dataclass(frozen=True)
+class AlignerConfig:
+    use_noncausal: bool = True  # video to audio frames, may look ahead
+    use_causal: bool = True  # mutual attention between the streams' pasts
+    num_heads: int = 4
+    head_dim: int = 48
+    max_relative_frames: int = 32
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+    """Sizes of the language model and of its encoders. Backbone names follow Llama and Qwen."""
+
+    width: int = 192
+    num_layers: int = 4
+    num_heads: int = 4
+    num_kv_heads: int = 2
+    head_dim: int = 48
+    mlp_width: int = 512
+    rope_theta: float = 10_000.0
+    use_qkv_bias: bool = False
+    use_qk_norm: bool = True
+    head_width: int = 256  # hidden width of the depth heads
+    script_tokenizer: str = "bytes"  # or the path of a Hugging Face tokenizer.json
+    script_vocab_size: int = 259  # bytes, padding, begin, end
+    num_voice_vectors: int = 4
+    voice_width: int = 128
+    dropout_rate: float = 0.0
+    compute_dtype: str = "float32"
+    remat_policy: str = "none"  # "none", "full", "dots"
+    video: VideoEncoderConfig = VideoEncoderConfig()
+    aligner: AlignerConfig = AlignerConfig()
+
+
+@dataclasses.dataclass(frozen=True)
+class MeshConfig:
+    """Devices along each mesh axis; -1 takes what is left. One device is a mesh of ones."""
+
+    data: int = -1
+    fsdp: int = 1
+    tensor: int = 1
+    sequence: int = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerConfig:
+    learning_rate: float = 2e-3
+    warmup_steps: int = 200
+    final_learning_rate_ratio: float = 0.05
+    b1: float = 0.9
+    b2: float = 0.98
+    weight_decay: float = 0.02
+    clip_norm: float = 1.0
+    ema_decay: float = 0.999
+
+
+@dataclasses.dataclass(frozen=True)
+class SourceConfig:
+    """One dataset in a stage's mixture."""
+
+    name: str = ""  # "puppet_stage/soundtrack": builder and builder config
+    weight: float = 1.0
+
+
+@dataclasses.dataclass(frozen=True)
+class StageConfig:
+    """One curriculum stage of the language model: its mixture, its length, what it leaves alone."""
+
+    name: str = ""
+    mixture: tuple[SourceConfig, ...] = ()
+    num_steps: int = 1000
+    batch_size: int = 16
+    freeze: tuple[str, ...] = ()  # regular expressions over parameter paths such as "video_encoder/.*"
+    optimizer: OptimizerConfig = OptimizerConfig()
+
+
+@dataclasses.dataclass(frozen=True)
+class CodecTrainingConfig:
+    """How one codec is trained: first tokens to mels and back, then the vocoder on its output."""
+
+    mixture: tuple[SourceConfig, ...] = ()
+    crop_frames: int = 25
+    batch_size: int = 16
+    num_steps: int = 3000
+    vocoder_num_steps: int = 3000
+    vocoder_batch_size: int = 16
+    optimizer: OptimizerConfig = OptimizerConfig()
+    vocoder_optimizer: OptimizerConfig = OptimizerConfig()
+
+
+@dataclasses.dataclass(frozen=True)
+class LossConfig:
+    speech_weight: float = 1.0
+    background_weight: float = 1.0
+    z_loss: float = 0.0
+    condition_dropout_rate: float = 0.1  # each condition, each example; for classifier-free guidance
+
+
+@dataclasses.dataclass(frozen=True)
+class CheckpointConfig:
+    save_every_steps: int = 500
+    keep_last: int = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class SamplingConfig:
+    """Defaults of generation; each is a flag of `dualdub dub`."""
+
+    speech_temperature: float = 0.3
+    speech_top_k: int = 0  # 0: off
+    speech_top_p: float = 1.0  # 1: off
+    background_temperature: float = 0.5
+    background_top_k: int = 0
+    background_top_p: float = 1.0
+    guidance_scale: float = 1.0  # 1: no guidance, one forward pass a frame
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """A whole run."""
+
+    name: str = ""
+    seed: int = 0
+    data_dir: str = "data"
+    num_loader_workers: int = 0
+    grid: GridConfig = GridConfig()
+    speech_codec: CodecConfig = CodecConfig()
+    background_codec: CodecConfig = CodecConfig(num_codebooks=3, tonal_source="grid", noise_seed=1)
+    model: ModelConfig = ModelConfig()
+    mesh: MeshConfig = MeshConfig()
+    speech_codec_training: CodecTrainingConfig = CodecTrainingConfig()
+    background_codec_training: CodecTrainingConfig = CodecTrainingConfig()
+    stages: tuple[StageConfig, ...] = ()
+    loss: LossConfig = LossConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    sampling: SamplingConfig = SamplingConfig()
+    log_every_steps: int = 20
+
+
+def from_dict(values: Mapping[str, Any], cls: type = Config, path: str = "config") -> Any:
+    """Builds the frozen dataclass `cls` from nested mappings.
+
+    Args:
+        values: a mapping (also a `ConfigDict`); missing keys keep their defaults.
+        cls: the dataclass.
+        path: dotted name of `values` in error messages.
+
+    Raises:
+        UserError: an unknown key (the nearest known one is named) or a value of the wrong type.
+    """
+    hints = typing.get_type_hints(cls)
+    for key in values:
+        if key not in hints:
+            near = difflib.get_close_matches(key, list(hints), n=1, cutoff=0.0)
+            raise UserError(f"{path}.{key}: no such config key; the nearest one is {path}.{near[0]}")
+    return cls(**{key: _convert(value, hints[key], f"{path}.{key}") for key, value in values.items()})
+
+
+def _convert(value: Any, hint: Any, path: str) -> Any:
+    if dataclasses.is_dataclass(hint):
+        if isinstance(value, hint):
+            return value
+        if not isinstance(value, Mapping | ml_collections.ConfigDict):
+            raise UserError(f"{path}: expected a group of keys, got {value!r}")
+        return from_dict(value, hint, path)
+    if typing.get_origin(hint) is tuple:
+        item = typing.get_args(hint)[0]
+        if not isinstance(value, Sequence) or isinstance(value, str):
+            raise UserError(f"{path}: expected a sequence, got {value!r}")
+        return tuple(_convert(v, item, f"{path}[{i}]") for i, v in enumerate(value))
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
+        raise UserError(f"{path}: expected {hint.__name__}, got {value!r}")
+    return value
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """Nested plain dictionaries and lists of a config dataclass, ready for JSON."""
+    return json.loads(json.dumps(dataclasses.asdict(config)))
+
+
+def load_config(path: str, overrides: Sequence[str] = ()) -> Config:
+    """Reads a config file and applies overrides.
+
+    Args:
+        path: a Python file with `get_config(arg=None)`; `file.py:arg` passes `arg`.
+        overrides: `KEY=VALUE` strings with dotted keys, such as `model.width=256`; a number in a key
+            indexes a sequence (`stages.0.num_steps=10`). Values are JSON where they parse as JSON.
+
+    Raises:
+        UserError: no such file, no `get_config` in it, an unknown key or a value of the wrong type.
+    """
+    file, _, arg = path.partition(":")
+    if not pathlib.Path(file).is_file():
+        raise UserError(f"{file}: no such config file; see configs/ for those that come with the project")
+    spec = importlib.util.spec_from_file_location("dualdub_config_file", file)
+    if spec is None or spec.loader is None:
+        raise UserError(f"{file}: not a Python file; a config is a .py file with get_config()")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    if not isinstance(getattr(module, "get_config", None), types.FunctionType):
+        raise UserError(f"{file}: has no get_config(); copy configs/puppet.py to begin a new config")
+    values = module.get_config(arg) if arg else module.get_config()
+    values = to_dict(values) if dataclasses.is_dataclass(values) else json.loads(values.to_json_best_effort())
+    for override in overrides:
+        _apply_override(values, override)
+    return from_dict(values)
+
+
+def _apply_override(values: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator:
+        raise UserError(f"--config.{override}: expected --config.KEY=VALUE")
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError:
+        value = text
+    node: Any = values
+    *parents, last = key.split(".")
+    for part in parents:
+        if isinstance(node, list):
+            node = node[_index(part, node, key)]
+        else:
+            # An absent group takes its defaults; an unknown one is named by from_dict.
+            node = node.setdefault(part, {})
+    if isinstance(node, list):
+        node[_index(last, node, key)] = value
+    elif isinstance(node, dict):
+        node[last] = value
+    else:
+        raise UserError(f"--config.{key}: {'.'.join(parents)} is not a group of keys")
+
+
+def _index(part: str, node: list[Any], key: str) -> int:
+    if not part.isdigit() or int(part) >= len(node):
+        raise UserError(f"--config.{key}: {part!r} is not an index below {len(node)}")
+    return int(part)

@@ -1,0 +1,162 @@
+"""The way from a film to its soundtrack: read, plan, generate window by window, decode, mix."""
+
+import pathlib
+from collections.abc import Mapping
+from typing import Protocol
+
+import numpy as np
+
+from dualdub_jax.config import Config, SamplingConfig
+from dualdub_jax.errors import UserError
+from dualdub_jax.inference.audio_file import read_voice
+from dualdub_jax.inference.film import Film, read_film
+from dualdub_jax.inference.mixdown import mix_down
+from dualdub_jax.inference.mux import check_container
+from dualdub_jax.inference.progress import Advance, Progress
+from dualdub_jax.inference.script import read_script
+from dualdub_jax.inference.soundtrack import Soundtrack
+from dualdub_jax.inference.windows import Window, plan_windows
+from dualdub_jax.tokenizer import Tokenizer
+from dualdub_jax.types import STREAMS, Stream
+
+
+class Engine(Protocol):
+    """The model's side: see `dualdub_jax.inference.engine`."""
+
+    config: Config
+    tokenizer: Tokenizer
+
+    def generate(
+        self,
+        *,
+        video: np.ndarray,
+        script: str,
+        voice: np.ndarray | None,
+        use_speech: bool,
+        use_background: bool,
+        context: Mapping[str, np.ndarray],
+        seed: int,
+        sampling: SamplingConfig,
+    ) -> dict[str, np.ndarray]:
+        """Tokens int32[T, Q] of the streams in use; the first frames are those of `context`."""
+        ...
+
+    def decode(self, stream: Stream, tokens: np.ndarray) -> np.ndarray:
+        """int32[T, Q] -> float32[T * samples_per_frame]."""
+        ...
+
+
+class DualDub:
+    """A loaded model, ready to dub films. Made by `dualdub_jax.load`."""
+
+    def __init__(self, engine: Engine, checkpoint: str = "") -> None:
+        self.engine = engine
+        self.checkpoint = checkpoint
+
+    def dub(
+        self,
+        video: pathlib.Path | str,
+        script: str = "",
+        voice: pathlib.Path | str | None = None,
+        *,
+        use_speech: bool = True,
+        use_background: bool = True,
+        seed: int = 0,
+        sampling: SamplingConfig | None = None,
+        allow_overrun: bool = False,
+        out: pathlib.Path | str | None = None,
+        progress: Progress | None = None,
+    ) -> Soundtrack:
+        """Makes the soundtrack of a film.
+
+        Args:
+            video: any film, half a second or longer; its own sound is ignored.
+            script: what is said, or the path of a `.txt`, `.srt` or `.vtt` file; empty: nothing.
+            voice: a recording of the voice that speaks; None: a voice of the model's choice.
+            use_speech: False: the speech track is all zeros and is not in the mix.
+            use_background: likewise.
+            seed: equal seeds and inputs give equal tracks.
+            sampling: defaults to the checkpoint's.
+            allow_overrun: cut cues at the video's end where they would be an error.
+            out: where the film will be written, if already known: a container that cannot hold the video
+                is then an error before the work and not after it.
+            progress: is told of the steps.
+
+        Raises:
+            UserError: for every input that cannot be used, naming it.
+        """
+        progress = progress or Progress()
+        config = self.engine.config
+        grid = config.grid
+        with progress.step("read video") as advance:
+            film = read_film(video, grid, advance)
+            if out is not None:
+                check_container(film, pathlib.Path(out))
+        with progress.step("read inputs"):
+            text = read_script(script, film.duration_s, allow_overrun)
+            reference = None if voice is None else read_voice(voice, grid)
+            plan = plan_windows(
+                len(film.frames), text, grid, lambda piece: len(self.engine.tokenizer.encode(piece))
+            )
+        # A script that says nothing leaves nothing to the model: the track is silent, not nearly so.
+        has_speech = use_speech and bool(text.words)
+        if not has_speech and not use_background:
+            raise UserError(
+                f"{video}: nothing to make, for there is no speech and the background is switched off; "
+                "give a script or leave the background on"
+            )
+        used = {"speech": has_speech, "background": use_background}
+        sampling = sampling or config.sampling
+        with progress.step("generate") as advance:
+            tokens = self._generate(film, plan, reference, used, seed, sampling, advance)
+        with progress.step("decode"):
+            decoded = {name: self.engine.decode(name, tokens[name]) for name in tokens}
+        return Soundtrack(
+            film=film,
+            script=text,
+            windows=tuple(plan),
+            tracks=mix_down(decoded.get("speech"), decoded.get("background"), film.num_samples),
+            sample_rate_hz=grid.sample_rate_hz,
+            voice=None if voice is None else pathlib.Path(voice),
+            checkpoint=self.checkpoint,
+            seed=seed,
+            sampling=sampling,
+            use_speech=has_speech,
+            use_background=use_background,
+            seconds=dict(progress.seconds),
+            warnings=(*film.warnings, *text.warnings),
+        )
+
+    def _generate(
+        self,
+        film: Film,
+        plan: list[Window],
+        voice: np.ndarray | None,
+        used: Mapping[Stream, bool],
+        seed: int,
+        sampling: SamplingConfig,
+        advance: Advance,
+    ) -> dict[Stream, np.ndarray]:
+        """Tokens int32[T, Q] of the whole film for each stream in use."""
+        names = [name for name in STREAMS if used[name]]
+        made: dict[Stream, list[np.ndarray]] = {name: [] for name in names}
+        for index, window in enumerate(plan):
+            context = {
+                name: np.concatenate(made[name])[-window.num_context :]
+                for name in names
+                if window.num_context
+            }
+            tokens = self.engine.generate(
+                video=film.frames[window.first_frame : window.end_frame],
+                script=window.text if used["speech"] else "",
+                voice=voice if used["speech"] else None,
+                use_speech=used["speech"],
+                use_background=used["background"],
+                context=context,
+                seed=(seed + index * 1_000_003) % 2**31,
+                sampling=sampling,
+            )
+            for name in names:
+                made[name].append(np.asarray(tokens[name])[window.num_context :])
+            advance((index + 1) / len(plan))
+        return {name: np.concatenate(made[name]) for name in names}

@@ -1,0 +1,155 @@
+"""A bundle ready to generate: one window of video, script and voice in, tokens and waveforms out."""
+
+import functools
+import math
+import pathlib
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dualdub_jax.bundle import load_bundle
+from dualdub_jax.codecs.mel_rvq import MelRVQCodec
+from dualdub_jax.config import Config, SamplingConfig
+from dualdub_jax.inference.decode import generate_tokens
+from dualdub_jax.inference.sampling import stream_sampling
+from dualdub_jax.models.dualdub import make_model
+from dualdub_jax.tokenizer import make_tokenizer
+from dualdub_jax.types import STREAMS, Batch, Stream
+
+PyTree = dict
+
+
+class Engine:
+    """Model and codecs of one bundle. Every window has the same shape, so all is compiled once.
+
+    Attributes:
+        config: of the bundle.
+        tokenizer: of scripts.
+        codecs: by stream.
+    """
+
+    def __init__(self, config: Config, params: PyTree):
+        """Binds parameters as `bundle.load_bundle` returns them."""
+        self.config = config
+        self.tokenizer = make_tokenizer(config.model)
+        self.codecs: dict[Stream, MelRVQCodec] = {
+            stream: MelRVQCodec(getattr(config, f"{stream}_codec"), config.grid, params[f"{stream}_codec"])
+            for stream in STREAMS
+        }
+        self._params = params["model"]
+        self._generate = jax.jit(functools.partial(generate_tokens, make_model(config)))
+
+    @classmethod
+    def from_bundle(cls, directory: pathlib.Path) -> "Engine":
+        """Reads a bundle; errors as `bundle.load_bundle`."""
+        return cls(*load_bundle(directory))
+
+    def generate(
+        self,
+        *,
+        video: np.ndarray,
+        script: str,
+        voice: np.ndarray | None,
+        use_speech: bool,
+        use_background: bool,
+        context: Mapping[str, np.ndarray],
+        seed: int,
+        sampling: SamplingConfig,
+    ) -> dict[str, np.ndarray]:
+        """Tokens of one window.
+
+        Args:
+            video: uint8[T, size, size, 3] on the grid; T at most `config.grid.num_frames`, context
+                frames included.
+            script: what is said in this window, "" for nothing.
+            voice: float32[S] reference recording at the grid's sample rate; what is longer than
+                `config.grid.num_voice_frames` is cut. None: no reference.
+            use_speech: generate the speech stream.
+            use_background: generate the background stream.
+            context: by used stream, int32[K, Q] tokens of the window's first K frames; empty: none.
+            seed: of sampling.
+            sampling: temperatures, cuts, guidance.
+
+        Returns:
+            int32[T, Q] by used stream; the first K frames are the context.
+
+        Raises:
+            ValueError: a window, script or context longer than the model's.
+        """
+        grid = self.config.grid
+        num_frames = len(video)
+        if not 0 < num_frames <= grid.num_frames:
+            raise ValueError(f"window has {num_frames} frames, the model takes 1 to {grid.num_frames}")
+        num_context = {len(tokens) for tokens in context.values()} or {0}
+        if len(num_context) > 1 or max(num_context) > num_frames:
+            raise ValueError(f"context of {sorted(num_context)} frames does not fit {num_frames}")
+        batch = self._batch(video, script, voice, use_speech, use_background, context)
+        guidance = sampling.guidance_scale
+        tokens = self._generate(
+            self._params,
+            batch,
+            jnp.int32(max(num_context)),
+            jax.random.key(seed),
+            stream_sampling(sampling),
+            None if guidance == 1.0 else jnp.float32(guidance),
+        )
+        used = {"speech": use_speech, "background": use_background}
+        return {stream: np.asarray(tokens[stream])[0, :num_frames] for stream in STREAMS if used[stream]}
+
+    def decode(self, stream: Stream, tokens: np.ndarray) -> np.ndarray:
+        """int32[T, Q] tokens of a whole track -> float32[T * samples_per_frame]."""
+        num_frames, window = len(tokens), self.config.grid.num_frames
+        # Whole windows, so that films of similar length share a compiled decoder.
+        padded = math.ceil(num_frames / window) * window
+        rows = np.pad(tokens, ((0, padded - num_frames), (0, 0)))[None]
+        waveform = self.codecs[stream].decode(rows, (np.arange(padded) < num_frames)[None])
+        return np.asarray(waveform)[0, : num_frames * self.config.grid.samples_per_frame]
+
+    def _batch(
+        self,
+        video: np.ndarray,
+        script: str,
+        voice: np.ndarray | None,
+        use_speech: bool,
+        use_background: bool,
+        context: Mapping[str, np.ndarray],
+    ) -> Batch:
+        grid = self.config.grid
+        script_tokens = np.zeros(grid.num_script_tokens, np.int32)
+        ids = self.tokenizer.encode(script)
+        if len(ids) > grid.num_script_tokens:
+            raise ValueError(f"script has {len(ids)} tokens, a window holds {grid.num_script_tokens}")
+        script_tokens[: len(ids)] = ids
+        samples = np.zeros(grid.num_voice_frames * grid.samples_per_frame, np.float32)
+        num_voice_frames = 0
+        if voice is not None:
+            voice = np.asarray(voice, np.float32)[: len(samples)]
+            num_voice_frames = len(voice) // grid.samples_per_frame
+            covered = num_voice_frames * grid.samples_per_frame
+            samples[:covered] = voice[:covered]
+        tokens = {}
+        for stream in STREAMS:
+            tokens[stream] = np.zeros((grid.num_frames, self.codecs[stream].num_codebooks), np.int32)
+            if stream in context:
+                tokens[stream][: len(context[stream])] = context[stream]
+        frames = np.zeros((grid.num_frames, *video.shape[1:]), np.uint8)
+        frames[: len(video)] = video
+        fields = {
+            "video": frames,
+            "frame_mask": np.arange(grid.num_frames) < len(video),
+            "script_tokens": script_tokens,
+            "script_mask": np.arange(grid.num_script_tokens) < len(ids),
+            "voice": samples,
+            "voice_mask": np.arange(grid.num_voice_frames) < num_voice_frames,
+            "speech_tokens": tokens["speech"],
+            "background_tokens": tokens["background"],
+            "has_video": np.True_,
+            # Without a speech stream the script says nothing; the model has learned that as "unknown".
+            "has_script": np.bool_(use_speech),
+            "has_voice": np.bool_(voice is not None and use_speech),
+            "has_speech": np.bool_(use_speech),
+            "has_background": np.bool_(use_background),
+        }
+        return Batch(**{name: np.asarray(value)[None] for name, value in fields.items()})

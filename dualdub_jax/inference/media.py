@@ -1,0 +1,102 @@
+"""Opening media files: telling what is wrong with one, choosing its video stream, reading its packets."""
+
+import pathlib
+from collections.abc import Iterator
+
+import av
+
+from dualdub_jax.errors import UserError
+
+# Text files open as "tty" (ANSI art): they are not films, whatever libavformat thinks.
+_NOT_MEDIA = {"tty", "bin", "xbin", "adf", "idf"}
+# First boxes of an MP4 or QuickTime file.
+_MP4_BOXES = {b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot"}
+
+
+def open_media(path: pathlib.Path | str, kind: str) -> av.container.InputContainer:
+    """Opens a media file.
+
+    Args:
+        path: the file.
+        kind: "video" or "sound", for the messages.
+
+    Raises:
+        UserError: the file is missing, a folder, unreadable, empty, or not a media file.
+    """
+    path = pathlib.Path(path)
+    if path.is_dir():
+        raise UserError(f"{path}: is a folder; give a {kind} file")
+    try:
+        with path.open("rb") as file:
+            head = file.read(12)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; give the path of a {kind} file") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); give a readable {kind} file") from None
+    if not head:
+        raise UserError(f"{path}: the file is empty; give a {kind} file with something in it")
+    try:
+        # "file:" keeps a colon in the name from being read as a protocol, and playlists from the network.
+        container = av.open(f"file:{path}", options={"protocol_whitelist": "file,crypto,data"})
+    except (av.error.FFmpegError, OSError, ValueError):
+        if head[4:8] in _MP4_BOXES and not _has_mp4_index(path):
+            raise UserError(
+                f"{path}: the MP4 file has no index (no moov box): it was cut off while being written or "
+                "copied; copy it again or repair it first"
+            ) from None
+        raise UserError(f"{path}: not a media file; give a {kind} file such as MP4, MKV or WAV") from None
+    if container.format.name in _NOT_MEDIA:
+        container.close()
+        raise UserError(f"{path}: not a media file but text; give a {kind} file such as MP4, MKV or WAV")
+    return container
+
+
+def _has_mp4_index(path: pathlib.Path) -> bool:
+    size = path.stat().st_size
+    position = 0
+    with path.open("rb") as file:
+        while position + 8 <= size:
+            file.seek(position)
+            header = file.read(16)
+            length = int.from_bytes(header[:4], "big")
+            if header[4:8] == b"moov":
+                return position + length <= size
+            if length == 1 and len(header) == 16:
+                length = int.from_bytes(header[8:16], "big")
+            if length < 8:
+                return False
+            position += length
+    return False
+
+
+def video_stream(container: av.container.InputContainer, path: pathlib.Path) -> av.video.stream.VideoStream:
+    """The container's main video stream; pictures attached to music (cover art) are not video.
+
+    Raises:
+        UserError: there is none, or its codec is unknown.
+    """
+    streams = [
+        stream
+        for stream in container.streams.video
+        if not stream.disposition & (av.stream.Disposition.attached_pic | av.stream.Disposition.still_image)
+    ]
+    if not streams:
+        has = "only sound" if container.streams.audio else "no sound either"
+        raise UserError(f"{path}: no video stream ({has}); give a file that has one")
+    best = container.streams.best("video")
+    stream = next((s for s in streams if best is not None and s.index == best.index), streams[0])
+    if stream.codec_context is None:
+        raise UserError(f"{path}: the video's codec is not known; convert it to H.264 first")
+    return stream
+
+
+def read_packets(container: av.container.InputContainer, *streams: av.stream.Stream) -> Iterator[av.Packet]:
+    """Packets until the end of the file, or until it cannot be read further; no flushing packet."""
+    packets = container.demux(*streams)
+    while True:
+        try:
+            packet = next(packets)
+        except (StopIteration, av.error.FFmpegError):
+            return
+        if packet.size:
+            yield packet

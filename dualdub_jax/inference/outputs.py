@@ -1,0 +1,139 @@
+"""All files of one job, or none: written under temporary names, renamed when every one is complete."""
+
+import contextlib
+import errno
+import os
+import pathlib
+import secrets
+from collections.abc import Iterable, Iterator
+from types import TracebackType
+from typing import BinaryIO
+
+from dualdub_jax.errors import UserError
+
+
+def check_outputs(outputs: Iterable[pathlib.Path], inputs: Iterable[pathlib.Path]) -> None:
+    """Makes sure, before any work, that all outputs can be written and none overwrites an input.
+
+    Args:
+        outputs: files to be written; each one's folder must exist.
+        inputs: files that are read.
+
+    Raises:
+        UserError: an output is a folder, lies in no folder or in one that cannot be written, is named
+            twice, or is one of the inputs.
+    """
+    seen: set[pathlib.Path] = set()
+    originals = {path.resolve(): path for path in inputs}
+    for path in outputs:
+        resolved = path.resolve()
+        if resolved in seen:
+            raise UserError(f"{path}: named for two outputs; give each output a name of its own")
+        if resolved in originals:
+            raise UserError(f"{path}: is an input and would be overwritten; give another output name")
+        seen.add(resolved)
+        with _explained(path):
+            temporary = _temporary(path)
+            os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+            temporary.unlink()
+
+
+class Outputs:
+    """Collects the files of one job; a context manager.
+
+    Leaving it without `commit`, for an error or for Ctrl-C, removes everything that was written.
+
+    Example:
+        with Outputs() as outputs:
+            with outputs.open(path) as file:
+                file.write(data)
+            outputs.commit()
+    """
+
+    def __init__(self) -> None:
+        self._temporaries: dict[pathlib.Path, pathlib.Path] = {}
+        self._new_folders: list[pathlib.Path] = []
+
+    def __enter__(self) -> "Outputs":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for temporary in self._temporaries.values():
+            temporary.unlink(missing_ok=True)
+        for folder in reversed(self._new_folders):
+            with contextlib.suppress(OSError):  # not empty: somebody else uses it too
+                folder.rmdir()
+
+    def make_folder(self, folder: pathlib.Path) -> None:
+        """Makes a folder (not its parents), if it is not there yet.
+
+        Raises:
+            UserError: it cannot be made.
+        """
+        if folder.is_dir():
+            return
+        with _explained(folder):
+            folder.mkdir()
+        self._new_folders.append(folder)
+
+    @contextlib.contextmanager
+    def open(self, path: pathlib.Path) -> Iterator[BinaryIO]:
+        """Opens the temporary file that will become `path`.
+
+        Raises:
+            UserError: it cannot be opened, or the disk is full; also for errors while the file is open.
+        """
+        with _explained(path):
+            temporary = _temporary(path)
+            self._temporaries[path] = temporary
+            with temporary.open("xb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())  # some file systems only now say that they are full
+
+    @property
+    def sizes(self) -> dict[pathlib.Path, int]:
+        """Bytes of all files that have been written and not yet renamed."""
+        return {path: temporary.stat().st_size for path, temporary in self._temporaries.items()}
+
+    def read(self, path: pathlib.Path) -> bytes:
+        """Content of a file that has been written and not yet renamed."""
+        return self._temporaries[path].read_bytes()
+
+    def commit(self) -> None:
+        """Gives all files their names, replacing older files.
+
+        Raises:
+            UserError: a file cannot be renamed.
+        """
+        for path, temporary in list(self._temporaries.items()):
+            with _explained(path):
+                temporary.replace(path)
+            del self._temporaries[path]
+        self._new_folders.clear()
+
+
+def _temporary(path: pathlib.Path) -> pathlib.Path:
+    """A hidden name in the same folder, so that renaming never copies."""
+    return path.with_name(f".{path.name[:80]}.{secrets.token_hex(4)}.part")
+
+
+@contextlib.contextmanager
+def _explained(path: pathlib.Path) -> Iterator[None]:
+    """Turns errors of the file system about `path` into errors that the user can mend."""
+    if path.is_dir() and not path.is_symlink():
+        raise UserError(f"{path}: is a folder; give the name of a file")
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise UserError(
+                f"{path}: the disk is full and nothing was written; free some space or write elsewhere"
+            ) from error
+        if error.errno == errno.ENOENT:
+            raise UserError(f"{path}: there is no folder {path.parent}; make it first") from error
+        raise UserError(
+            f"{path}: cannot be written ({error.strerror or error}); choose another place"
+        ) from error

@@ -1,0 +1,75 @@
+"""Telling the user what is going on, and how long each step took."""
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import TextIO
+
+import rich.console
+import rich.progress
+
+Advance = Callable[[float], None]  # called with the part that is done, 0 to 1
+
+
+class Progress:
+    """Measures steps and says nothing; the Python API's default.
+
+    Attributes:
+        seconds: how long each step took, in the order in which they began.
+    """
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextlib.contextmanager
+    def step(self, name: str) -> Iterator[Advance]:
+        """Measures what happens inside; a name that comes again adds to its time."""
+        start = time.perf_counter()
+        with self._shown(name) as advance:
+            yield advance
+        elapsed = time.perf_counter() - start
+        self.seconds[name] = self.seconds.get(name, 0.0) + elapsed
+        self._finished(name, elapsed)
+
+    @contextlib.contextmanager
+    def _shown(self, name: str) -> Iterator[Advance]:
+        yield lambda fraction: None
+
+    def _finished(self, name: str, elapsed_s: float) -> None:
+        pass
+
+
+class PlainProgress(Progress):
+    """One line a finished step, for logs and pipes."""
+
+    def __init__(self, file: TextIO | None = None) -> None:
+        super().__init__()
+        self._file = file or sys.stdout
+
+    def _finished(self, name: str, elapsed_s: float) -> None:
+        print(f"{name:<18} {elapsed_s:6.2f} s", file=self._file, flush=True)
+
+
+class TerminalProgress(PlainProgress):
+    """A bar while a step runs, then its line."""
+
+    @contextlib.contextmanager
+    def _shown(self, name: str) -> Iterator[Advance]:
+        bar = rich.progress.Progress(
+            rich.progress.SpinnerColumn(),
+            rich.progress.TextColumn("{task.description:<16}"),
+            rich.progress.BarColumn(),
+            rich.progress.TaskProgressColumn(),
+            rich.progress.TimeElapsedColumn(),
+            console=rich.console.Console(file=self._file),
+            transient=True,
+        )
+        with bar:
+            task = bar.add_task(name, total=None)
+            yield lambda fraction: bar.update(task, total=1.0, completed=fraction)
+
+
+def make_progress() -> Progress:
+    """Bars on a terminal, plain lines elsewhere."""
+    return TerminalProgress() if sys.stdout.isatty() else PlainProgress()

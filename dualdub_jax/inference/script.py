@@ -1,0 +1,253 @@
+"""The script: what is said, from a text, a text file or subtitles, in the letters that the model knows.
+
+The model is trained on lower-case words of the letters a to z with single spaces between them, so this is
+what it is given. Numbers become words, accents are folded (`é` is `e`), apostrophes join (`don't` is
+`dont`), a few signs are spelt (`&` is `and`), and other punctuation separates words; sentence marks are
+remembered, because long scripts are best divided there. What cannot be spoken is left out and named.
+Source: our choice.
+"""
+
+import dataclasses
+import html
+import pathlib
+import re
+import unicodedata
+from fractions import Fraction
+
+import pysubs2
+
+from dualdub_jax.errors import UserError
+
+FILE_SUFFIXES = (".txt", ".srt", ".vtt")
+CUE_SUFFIXES = (".srt", ".vtt")
+# Subtitles are timed in milliseconds and to frames; a cue may end this much after the video.
+CUE_TOLERANCE_S = Fraction(1, 20)
+
+_SENTENCE_MARKS = ".!?。"  # NFKD turns the wide and the dotted ones into these
+_SPELT = {"&": "and", "%": "percent", "+": "plus", "=": "equals", "@": "at"}
+_LIGATURES = {"æ": "ae", "œ": "oe", "ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th"}
+_APOSTROPHES = "'`\u2018\u2019\u02bc"
+_LONGEST_WORD = 24  # letters; a longer one is not a word and may be divided anywhere
+
+
+@dataclasses.dataclass(frozen=True)
+class Word:
+    """A word of the letters a to z, and whether a sentence ends with it."""
+
+    text: str
+    ends_sentence: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Cue:
+    """Words to be said between two times, seconds since the first picture."""
+
+    start_s: Fraction
+    end_s: Fraction
+    words: tuple[Word, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Script:
+    """What is said.
+
+    Attributes:
+        source: the file's name, or "--script", for messages.
+        words: all words in order.
+        cues: the same words by time; empty for a script without times.
+        num_characters: length of the script as the user wrote it.
+        warnings: what the user should know, one sentence each.
+    """
+
+    source: str = "--script"
+    words: tuple[Word, ...] = ()
+    cues: tuple[Cue, ...] = ()
+    num_characters: int = 0
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """The whole script as the model is given it."""
+        return join_words(self.words)
+
+
+def join_words(words: tuple[Word, ...] | list[Word]) -> str:
+    """The words with single spaces between them."""
+    return " ".join(word.text for word in words)
+
+
+def count_characters(words: tuple[Word, ...]) -> int:
+    """Letters and single spaces, as somebody who wrote the words would count them."""
+    # The pieces of an endless word were one word.
+    return max(0, sum(len(word.text) + (len(word.text) < _LONGEST_WORD) for word in words) - 1)
+
+
+def read_script(argument: str, duration_s: Fraction, allow_overrun: bool = False) -> Script:
+    """Reads the script that the user gave.
+
+    Args:
+        argument: the text to say, or the path of a text or subtitle file. It is a path if such a file
+            exists or if it ends in `.txt`, `.srt` or `.vtt`.
+        duration_s: length of the video, seconds.
+        allow_overrun: cues are cut at the video's end instead of being an error.
+
+    Raises:
+        UserError: the file is missing, not UTF-8, not subtitles; a cue lies outside the video or ends
+            before it begins; nothing in the script can be spoken.
+    """
+    path = _as_path(argument)
+    if path is None:
+        return _untimed("--script", argument)
+    text = _read_utf8(path)
+    if path.suffix.lower() not in CUE_SUFFIXES:
+        return _untimed(str(path), text)
+    return _timed(path, text, duration_s, allow_overrun)
+
+
+def _as_path(argument: str) -> pathlib.Path | None:
+    path = pathlib.Path(argument)
+    try:
+        if path.is_file():
+            return path
+    except (OSError, ValueError):  # too long for a name, or with a zero byte: certainly text
+        return None
+    return path if path.suffix.lower() in FILE_SUFFIXES and "\n" not in argument else None
+
+
+def _read_utf8(path: pathlib.Path) -> str:
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such script file; give a path that exists, or the text itself") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); give a readable script file") from None
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{path}: not UTF-8 (byte {error.start} is 0x{data[error.start]:02x}); save the script as UTF-8"
+        ) from None
+
+
+def _untimed(source: str, text: str) -> Script:
+    words, unspoken = normalise(text)
+    return Script(source, words, (), len(text.strip()), _check_spoken(source, text, words, unspoken))
+
+
+def _timed(path: pathlib.Path, text: str, duration_s: Fraction, allow_overrun: bool) -> Script:
+    try:
+        events = pysubs2.SSAFile.from_string(text, format_=path.suffix.lower()[1:]).events
+    except Exception as error:  # pysubs2 lets errors of any type through
+        raise UserError(f"{path}: not a subtitle file ({error}); see whether a player shows it") from None
+    if text.strip() and not events:
+        raise UserError(f"{path}: no cue in it; a cue is a line `00:00:01,000 --> 00:00:02,500` and its text")
+    cues, unspoken = [], {}
+    for number, event in enumerate(events, start=1):
+        start_s, end_s = Fraction(event.start, 1000), Fraction(event.end, 1000)
+        if end_s <= start_s:
+            raise UserError(
+                f"{path}: cue {number} ends at {float(end_s):.2f} s, not after its start at "
+                f"{float(start_s):.2f} s; mend its times"
+            )
+        if end_s > duration_s + CUE_TOLERANCE_S and not allow_overrun:
+            raise UserError(
+                f"{path}: cue {number} ends at {float(end_s):.2f} s but the video is "
+                f"{float(duration_s):.2f} s long; shorten the cue or pass --allow-overrun"
+            )
+        words, strange = normalise(html.unescape(event.plaintext))
+        unspoken.update(dict.fromkeys(strange))
+        if start_s < duration_s:
+            cues.append(Cue(start_s, min(end_s, duration_s), words))
+    cues.sort(key=lambda cue: cue.start_s)
+    words = tuple(word for cue in cues for word in cue.words)
+    plain = " ".join(event.plaintext for event in events)
+    warnings = _check_spoken(str(path), plain, words, tuple(unspoken))
+    return Script(str(path), words, tuple(cues), len(plain), warnings)
+
+
+def _check_spoken(
+    source: str, text: str, words: tuple[Word, ...], unspoken: tuple[str, ...]
+) -> tuple[str, ...]:
+    if not unspoken:
+        return ()
+    named = " ".join(unspoken[:10]) + (f" and {len(unspoken) - 10} more" if len(unspoken) > 10 else "")
+    if not words and text.strip():
+        raise UserError(f"{source}: nothing in it can be spoken ({named}); write it in Latin letters")
+    return (f"{source}: left out what cannot be spoken: {named}",)
+
+
+def normalise(text: str) -> tuple[tuple[Word, ...], tuple[str, ...]]:
+    """Turns any text into words that the model knows.
+
+    Args:
+        text: as a person writes it.
+
+    Returns:
+        The words, and the characters that were left out because they cannot be spoken, each once.
+        Punctuation and invisible characters are not among these.
+    """
+    folded = unicodedata.normalize("NFKD", text.casefold())
+    folded = re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", folded)  # 1,000
+    folded = re.sub(r"(\d+)(?:\.(\d+))?", lambda m: f" {_spell_number(m[1], m[2])} ", folded)
+    out: list[str] = []
+    unspoken: dict[str, None] = {}
+    for character in folded:
+        category = unicodedata.category(character)
+        if "a" <= character <= "z" or character in _SENTENCE_MARKS:
+            out.append(character)
+        elif character in _LIGATURES:
+            out.append(_LIGATURES[character])
+        elif character in _SPELT:
+            out.append(f" {_SPELT[character]} ")
+        elif character in _APOSTROPHES or category in ("Mn", "Cf"):
+            continue  # joins: don't, accents, soft hyphens
+        else:
+            out.append(" ")
+            if category[0] in "LNSM" or category in ("Co", "Cn"):
+                unspoken[character] = None
+    return _split_words("".join(out)), tuple(unspoken)
+
+
+def _split_words(text: str) -> tuple[Word, ...]:
+    words: list[Word] = []
+    for match in re.finditer(rf"([a-z]+)|([{re.escape(_SENTENCE_MARKS)}])", text):
+        if match[1]:
+            letters = match[1]
+            pieces = (letters[i : i + _LONGEST_WORD] for i in range(0, len(letters), _LONGEST_WORD))
+            words.extend(Word(piece) for piece in pieces)
+        elif words:
+            words[-1] = Word(words[-1].text, ends_sentence=True)
+    return tuple(words)
+
+
+_ONES = (
+    *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven"),
+    *("twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen"),
+)
+_TENS = ("", "", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
+_MAX_DIGITS = 9  # longer numbers, and those that begin with zero, are read digit by digit
+
+
+def _spell_number(whole: str, decimals: str | None) -> str:
+    if len(whole) > _MAX_DIGITS or (len(whole) > 1 and whole[0] == "0"):
+        words = _spell_digits(whole)
+    else:
+        words = _spell_integer(int(whole))
+    return words if decimals is None else f"{words} point {_spell_digits(decimals)}"
+
+
+def _spell_digits(digits: str) -> str:
+    return " ".join(_ONES[int(digit)] for digit in digits)
+
+
+def _spell_integer(number: int) -> str:
+    if number < 20:
+        return _ONES[number]
+    if number < 100:
+        rest = f" {_ONES[number % 10]}" if number % 10 else ""
+        return _TENS[number // 10] + rest
+    for size, name in ((1_000_000, "million"), (1_000, "thousand"), (100, "hundred")):
+        if number >= size:
+            rest = f" {_spell_integer(number % size)}" if number % size else ""
+            return f"{_spell_integer(number // size)} {name}{rest}"
+    raise AssertionError(number)

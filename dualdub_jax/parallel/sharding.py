@@ -1,0 +1,43 @@
+"""The one table from logical axis names to mesh axes.
+
+Modules name the axes of their parameters (`nn.with_logical_partitioning`) and of their main
+activations (`constrain`); only this table knows which mesh axis a name lands on. Source: our choice,
+in the manner of Flax's logical partitioning.
+"""
+
+import flax.linen as nn
+import jax
+from flax.linen.spmd import RulesFallback
+
+# name -> mesh axis (or axes, or None for replicated)
+RULES: tuple[tuple[str, str | tuple[str, ...] | None], ...] = (
+    # Activations.
+    ("batch", ("data", "fsdp")),
+    ("length", "sequence"),
+    ("act_embed", None),
+    ("act_heads", "tensor"),
+    ("act_mlp", "tensor"),
+    ("act_vocab", "tensor"),
+    # Parameters.
+    ("embed", "fsdp"),
+    ("heads", "tensor"),
+    ("kv_heads", "tensor"),
+    ("head_dim", None),
+    ("mlp", "tensor"),
+    ("vocab", "tensor"),
+    ("norm", None),
+    ("layers", None),
+    ("codebooks", None),
+    ("positions", None),
+    ("kernel", None),  # taps of a convolution
+    ("patch", None),  # pixels of a patch, bins of a spectrum: sizes that no mesh divides
+)
+
+
+def constrain(x: jax.Array, *names: str | None) -> jax.Array:
+    """Constrains the sharding of an activation by logical axis names, one a dimension.
+
+    Raises:
+        ValueError: a name is not in `RULES` (a misspelt name would replicate silently).
+    """
+    return nn.with_logical_constraint(x, names, fallback=RulesFallback.RAISE_ERROR)

@@ -1,0 +1,258 @@
+"""The two phases of a codec: tokens (encoder, codebooks, decoder), then the vocoder on what tokens say.
+
+Source: our choice. The tokens see only log-mels, so that their phase is cheap; the vocoder is trained on
+decoded log-mels, which is all that it will ever be given.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from dualdub_jax.codecs import rvq
+from dualdub_jax.codecs.mel import STD_LOG_MEL
+from dualdub_jax.codecs.mel_rvq import CodecModules
+from dualdub_jax.codecs.pitch import Pitch, estimate_pitch
+from dualdub_jax.codecs.vocoder import VocoderFrames, synthesize
+from dualdub_jax.config import CodecConfig, CodecTrainingConfig, Config, to_dict
+from dualdub_jax.parallel.sharding import constrain
+from dualdub_jax.training.optimizer import make_optimizer
+from dualdub_jax.training.phase import Phase
+from dualdub_jax.training.spectral_losses import multi_resolution_stft_distance
+from dualdub_jax.types import Stream
+
+PyTree = Any
+Metrics = dict[str, jax.Array]
+
+_COMMITMENT_WEIGHT = 0.25
+_KMEANS_BATCHES = 16  # batches of latents that the codebooks start from
+_SILENCE_RATE = 0.03  # of training crops that are made silent: silence must stay silent
+_GAIN_DB = (-12.0, 6.0)  # levels are varied this much
+_MEL_WEIGHT, _CONVERGENCE_WEIGHT, _LOG_STFT_WEIGHT = 1.0, 0.5, 1.0
+_PITCH_WEIGHT, _VOICING_WEIGHT = 1.0, 0.1
+
+
+def tokens_phase(config: Config, stream: Stream, make_batches: Callable[[], Any]) -> Phase:
+    """Trains encoder, codebooks and decoder to rebuild log-mels.
+
+    The first `num_unquantised_steps` run without codebooks; these are then placed by k-means.
+
+    Args:
+        config: of the run.
+        stream: which codec.
+        make_batches: see `Phase`; host batches hold "waveform", float32[B, crop_frames * samples_per_frame].
+
+    Returns:
+        The phase `codec_tokens_<stream>`; its parameters are the codec's variables without "vocoder".
+    """
+    codec, training = _settings(config, stream)
+    modules = CodecModules(codec, config.grid)
+    optimizer = make_optimizer(training.optimizer, training.num_steps)
+    latents_per_batch = training.batch_size * training.crop_frames
+
+    def init(rng: jax.Array, _: None) -> PyTree:
+        variables = modules.init_tokens(rng)
+        params = {"encoder": variables["encoder"], "decoder": variables["decoder"]}
+        return {
+            "step": jnp.int32(0),
+            "params": params,
+            "optimizer": optimizer.init(params),
+            "rvq": rvq.init_rvq(codec.num_codebooks, codec.codebook_size, codec.latent_dim),
+            "latents": jnp.zeros((_KMEANS_BATCHES * latents_per_batch, codec.latent_dim)),
+        }
+
+    def step(state: PyTree, batch: PyTree, rng: jax.Array) -> tuple[PyTree, Metrics]:
+        level_key, start_key, update_key = jax.random.split(rng, 3)
+        waveform = constrain(_vary_level(batch["waveform"], level_key), "batch", None)
+        mel = modules.log_mel(waveform)
+        mask = _full_mask(waveform, config)
+        is_quantised = state["step"] >= codec.num_unquantised_steps
+        rvq_state = jax.lax.cond(
+            state["step"] == codec.num_unquantised_steps,
+            lambda: rvq.start(state["rvq"], state["latents"], start_key),
+            lambda: state["rvq"],
+        )
+
+        def loss_fn(params: PyTree) -> tuple[jax.Array, tuple]:
+            latents = modules.encode_mel(params, mel, mask)
+            flat = jax.lax.stop_gradient(latents.reshape(-1, codec.latent_dim))
+            moved, codes, quantised = rvq.update(rvq_state, flat, update_key, codec.ema_decay)
+            quantised = quantised.reshape(latents.shape)
+            commitment = jnp.mean((latents - quantised) ** 2)
+            # Straight through: the decoder sees the codebooks, the encoder gets the decoder's gradient.
+            seen = jnp.where(is_quantised, latents + jax.lax.stop_gradient(quantised - latents), latents)
+            decoded, _ = modules.decoder.apply({"params": params["decoder"]}, seen, mask)
+            mel_l1 = jnp.mean(jnp.abs(decoded - mel))
+            loss = mel_l1 / STD_LOG_MEL + jnp.where(is_quantised, _COMMITMENT_WEIGHT * commitment, 0.0)
+            return loss, (mel_l1, commitment, moved, codes, flat)
+
+        (loss, aux), grads = jax.value_and_grad(loss_fn, has_aux=True)(state["params"])
+        mel_l1, commitment, moved, codes, flat = aux
+        updates, optimizer_state = optimizer.update(grads, state["optimizer"], state["params"])
+        slot = state["step"] % _KMEANS_BATCHES * latents_per_batch
+        new_state = {
+            "step": state["step"] + 1,
+            "params": optax.apply_updates(state["params"], updates),
+            "optimizer": optimizer_state,
+            "rvq": jax.tree.map(lambda new, old: jnp.where(is_quantised, new, old), moved, rvq_state),
+            "latents": jax.lax.dynamic_update_slice(state["latents"], flat, (slot, 0)),
+        }
+        perplexity = rvq.perplexity(moved.counts)
+        metrics = {
+            "loss": loss,
+            "mel_l1": mel_l1,
+            "commitment": commitment,
+            "perplexity_first": perplexity[0],
+            "perplexity_last": perplexity[-1],
+            "usage": jnp.mean(moved.counts > 0.1 * jnp.mean(moved.counts)),
+        }
+        return new_state, metrics
+
+    def parameters(state: PyTree) -> PyTree:
+        return state["params"] | {"codebooks": state["rvq"].codebooks}
+
+    return Phase(
+        name=f"codec_tokens_{stream}",
+        num_steps=training.num_steps,
+        settings=_phase_settings(config, stream),
+        init=init,
+        initial=None,
+        step=step,
+        make_batches=make_batches,
+        prepare=_prepare,
+        parameters=parameters,
+    )
+
+
+def vocoder_phase(
+    config: Config, stream: Stream, codec_variables: PyTree, make_batches: Callable[[], Any]
+) -> Phase:
+    """Trains the vocoder on what the tokens of a waveform say.
+
+    Args:
+        config: of the run.
+        stream: which codec.
+        codec_variables: what `tokens_phase` handed on; they stay as they are.
+        make_batches: see `Phase`; host batches hold "waveform", float32[B, crop_frames * samples_per_frame].
+
+    Returns:
+        The phase `codec_vocoder_<stream>`; its parameters are the codec's whole variables, those of the
+        vocoder averaged over steps.
+    """
+    codec, training = _settings(config, stream)
+    modules = CodecModules(codec, config.grid)
+    optimizer = make_optimizer(training.vocoder_optimizer, training.vocoder_num_steps)
+    ema_decay = training.vocoder_optimizer.ema_decay
+    has_pitch = codec.tonal_source == "pitch"
+
+    def init(rng: jax.Array, codec_variables: PyTree) -> PyTree:
+        params = modules.init_vocoder(rng)
+        return {
+            "step": jnp.int32(0),
+            "params": params,
+            "ema": jax.tree.map(jnp.copy, params),
+            "optimizer": optimizer.init(params),
+            "codec": codec_variables,
+        }
+
+    def step(state: PyTree, batch: PyTree, rng: jax.Array) -> tuple[PyTree, Metrics]:
+        level_key, frame_key, phase_key = jax.random.split(rng, 3)
+        waveform = constrain(_vary_level(batch["waveform"], level_key), "batch", None)
+        mask = _full_mask(waveform, config)
+        mel_mask = jnp.repeat(mask, modules.mel_per_frame, axis=1)
+        tokens = modules.encode(state["codec"], waveform, mask)
+        mel, hidden = modules.decode_tokens(state["codec"], tokens, mask)
+        target_mel = modules.log_mel(waveform)
+        pitch = estimate_pitch(waveform, config.grid.sample_rate_hz, codec.hop_length)
+        first_frame = jax.random.randint(frame_key, (), 0, 1 << 20)
+        phase = jax.random.uniform(phase_key, (waveform.shape[0],))
+
+        def loss_fn(params: PyTree) -> tuple[jax.Array, Metrics]:
+            frames = modules.vocoder.apply({"params": params}, mel, hidden, mel_mask)
+            if has_pitch:
+                # Harmonics must lie on the target's, else the spectral losses say nothing about them; the
+                # pitch learns from its own loss alone.
+                guess = jax.lax.stop_gradient(frames.log_pitch)
+                shaped = frames.replace(log_pitch=jnp.where(pitch.is_voiced, pitch.log_hz, guess))
+            else:
+                shaped = frames
+            heard, _ = synthesize(shaped, mel_mask, codec, config.grid, first_frame, phase)
+            convergence, log_stft = multi_resolution_stft_distance(heard, waveform)
+            mel_l1 = jnp.mean(jnp.abs(modules.log_mel(heard) - target_mel))
+            loss = _MEL_WEIGHT * mel_l1 + _CONVERGENCE_WEIGHT * convergence + _LOG_STFT_WEIGHT * log_stft
+            metrics = {"mel_l1": mel_l1, "log_stft": log_stft, "convergence": convergence}
+            if has_pitch:
+                pitch_error, voicing_loss = _pitch_losses(frames, pitch)
+                loss = loss + _PITCH_WEIGHT * pitch_error + _VOICING_WEIGHT * voicing_loss
+                metrics |= {"pitch_error": pitch_error, "voicing_loss": voicing_loss}
+            return loss, metrics | {"loss": loss}
+
+        grads, metrics = jax.grad(loss_fn, has_aux=True)(state["params"])
+        updates, optimizer_state = optimizer.update(grads, state["optimizer"], state["params"])
+        params = optax.apply_updates(state["params"], updates)
+        # Young averages forget faster, so that the initial values do not linger.
+        decay = jnp.minimum(ema_decay, (1.0 + state["step"]) / (10.0 + state["step"]))
+        new_state = {
+            "step": state["step"] + 1,
+            "params": params,
+            "ema": jax.tree.map(lambda old, new: decay * old + (1.0 - decay) * new, state["ema"], params),
+            "optimizer": optimizer_state,
+            "codec": state["codec"],
+        }
+        return new_state, metrics
+
+    return Phase(
+        name=f"codec_vocoder_{stream}",
+        num_steps=training.vocoder_num_steps,
+        settings=_phase_settings(config, stream),
+        init=init,
+        initial=codec_variables,
+        step=step,
+        make_batches=make_batches,
+        prepare=_prepare,
+        parameters=lambda state: dict(state["codec"]) | {"vocoder": state["ema"]},
+    )
+
+
+def _settings(config: Config, stream: Stream) -> tuple[CodecConfig, CodecTrainingConfig]:
+    if stream == "speech":
+        return config.speech_codec, config.speech_codec_training
+    return config.background_codec, config.background_codec_training
+
+
+def _phase_settings(config: Config, stream: Stream) -> dict[str, Any]:
+    codec, training = _settings(config, stream)
+    return {
+        "seed": config.seed,
+        "grid": to_dict(config.grid),
+        "codec": to_dict(codec),
+        "training": to_dict(training),
+    }
+
+
+def _prepare(batch: dict[str, Any]) -> PyTree:
+    return {"waveform": np.asarray(batch["waveform"], np.float32)}
+
+
+def _full_mask(waveform: jax.Array, config: Config) -> jax.Array:
+    return jnp.ones((waveform.shape[0], waveform.shape[1] // config.grid.samples_per_frame), bool)
+
+
+def _vary_level(waveform: jax.Array, rng: jax.Array) -> jax.Array:
+    """Random gain an example, and now and then silence: float32[B, S] -> float32[B, S]."""
+    gain_key, silence_key = jax.random.split(rng)
+    shape = (waveform.shape[0], 1)
+    low_db, high_db = _GAIN_DB
+    gain = 10.0 ** (jax.random.uniform(gain_key, shape, minval=low_db, maxval=high_db) / 20.0)
+    gain = jnp.minimum(gain, 1.0 / jnp.maximum(jnp.max(jnp.abs(waveform), axis=1, keepdims=True), 1e-6))
+    return waveform * jnp.where(jax.random.bernoulli(silence_key, _SILENCE_RATE, shape), 0.0, gain)
+
+
+def _pitch_losses(frames: VocoderFrames, pitch: Pitch) -> tuple[jax.Array, jax.Array]:
+    """Mean absolute log pitch error where voiced, and the voicing's binary cross entropy."""
+    voiced = pitch.is_voiced.astype(jnp.float32)
+    error = jnp.sum(voiced * jnp.abs(frames.log_pitch - pitch.log_hz)) / jnp.maximum(jnp.sum(voiced), 1.0)
+    return error, jnp.mean(optax.sigmoid_binary_cross_entropy(frames.voicing_logit, voiced))

@@ -1,0 +1,78 @@
+"""The loss of the language model: masked cross entropy by stream and codebook, as sums and weights."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from dualdub_jax.config import LossConfig
+from dualdub_jax.types import STREAMS, Batch
+
+
+class StreamLoss(NamedTuple):
+    """Sums apart from their weights, so that devices, microbatches and steps add up exactly.
+
+    Attributes:
+        loss: float32[B], summed over frames and codebooks.
+        correct: float32[B], how many codes the most likely one matches.
+        weight: float32[B], how many codes were scored; 0 for an absent target.
+    """
+
+    loss: jax.Array
+    correct: jax.Array
+    weight: jax.Array
+
+
+def stream_loss(logits: jax.Array, codes: jax.Array, mask: jax.Array, z_loss: float = 0.0) -> StreamLoss:
+    """Cross entropy of one stream.
+
+    Args:
+        logits: float32[B, T, Q, V].
+        codes: int32[B, T, Q]; ignored where masked.
+        mask: bool[B, T], True for frames that are targets.
+        z_loss: weight of log(Z)^2, which keeps logits from drifting.
+    """
+    codes = jnp.where(mask[:, :, None], codes, 0)
+    log_z = jax.nn.logsumexp(logits, axis=-1)
+    picked = jnp.take_along_axis(logits, codes[..., None], axis=-1)[..., 0]
+    loss = log_z - picked + z_loss * jnp.square(log_z)
+    correct = (picked >= logits.max(-1)).astype(jnp.float32)
+    weight = jnp.broadcast_to(mask[:, :, None], codes.shape).astype(jnp.float32)
+    # where, not a product: a masked frame may hold anything, also inf.
+    return StreamLoss(
+        loss=jnp.where(weight > 0, loss, 0.0).sum((1, 2)),
+        correct=jnp.where(weight > 0, correct, 0.0).sum((1, 2)),
+        weight=weight.sum((1, 2)),
+    )
+
+
+def batch_losses(logits: dict[str, jax.Array], batch: Batch, config: LossConfig) -> dict[str, StreamLoss]:
+    """Losses of each example by stream; an absent target has weight zero."""
+    return {
+        stream: stream_loss(
+            logits[stream],
+            getattr(batch, f"{stream}_tokens"),
+            batch.frame_mask & getattr(batch, f"has_{stream}")[:, None],
+            config.z_loss,
+        )
+        for stream in STREAMS
+    }
+
+
+def total_loss(losses: dict[str, StreamLoss], config: LossConfig) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """The scalar that is minimised, and metrics.
+
+    Each stream's mean over its scored codes, weighted by the config; a stream that no example of the
+    batch has as a target adds nothing.
+
+    Returns:
+        float32[] and "loss", "loss_<stream>" (nats a code), "accuracy_<stream>".
+    """
+    weights = {"speech": config.speech_weight, "background": config.background_weight}
+    total, metrics = jnp.float32(0.0), {}
+    for stream, parts in losses.items():
+        scored = jnp.maximum(parts.weight.sum(), 1.0)
+        metrics[f"loss_{stream}"] = parts.loss.sum() / scored
+        metrics[f"accuracy_{stream}"] = parts.correct.sum() / scored
+        total += weights[stream] * metrics[f"loss_{stream}"]
+    return total, {"loss": total, **metrics}

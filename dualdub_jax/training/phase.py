@@ -1,0 +1,42 @@
+"""A phase of training: what the loop runs. Codecs, curriculum stages and forks are all phases."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+PyTree = Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Phase:
+    """One phase: an initial state, a pure step, and a stream of batches.
+
+    Attributes:
+        name: folder of its checkpoints below the working directory, prefix of its metrics.
+        num_steps: optimizer steps in all.
+        settings: JSON: the parts of the config that its result depends on; going on from a checkpoint
+            that was written with others is refused.
+        init: `init(rng, initial) -> state`; pure, jitted by the loop. Leaves may be boxed by
+            `nn.with_logical_partitioning`; the loop derives shardings from the names and then unboxes.
+        initial: what the phase before handed on, or None; an argument of `init` and not a constant in it,
+            so that it is never copied into the program.
+        step: `step(state, batch, rng) -> (state, metrics)`; pure, jitted by the loop with the state
+            donated. `metrics` are float32 scalars and hold "loss".
+        make_batches: `make_batches() -> grain.DatasetIterator` over host batches: dictionaries of
+            numpy arrays with the batch axis first, plus "example_ids" (a list of str), which stays on
+            the host. The iterator has `get_state` / `set_state`.
+        prepare: host batch (without "example_ids") -> the pytree that `step` takes.
+        parameters: state -> the parameters that this phase hands on (EMA where there is one).
+    """
+
+    name: str
+    num_steps: int
+    settings: dict[str, Any]
+    init: Callable[[jax.Array, PyTree], PyTree]
+    initial: PyTree
+    step: Callable[[PyTree, PyTree, jax.Array], tuple[PyTree, dict[str, jax.Array]]]
+    make_batches: Callable[[], Any]
+    prepare: Callable[[dict[str, Any]], PyTree]
+    parameters: Callable[[PyTree], PyTree]

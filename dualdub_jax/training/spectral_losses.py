@@ -1,0 +1,46 @@
+"""Distances of waveforms in the spectral domain: what a vocoder is trained on.
+
+Source: the multi-resolution STFT loss of Yamamoto et al. (2020), spectral convergence and log-magnitude
+distance at several window lengths; code ours.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from dualdub_jax.codecs.stft import stft
+
+# (n_fft, hop_length), samples: from single pitch periods to single harmonics.
+RESOLUTIONS: tuple[tuple[int, int], ...] = ((128, 32), (512, 128), (2048, 512))
+
+_MAGNITUDE_FLOOR = 1e-3  # of an unscaled STFT: far below hearing, keeps the logarithm's gradient finite
+
+
+def stft_magnitude(waveform: jax.Array, n_fft: int, hop_length: int) -> jax.Array:
+    """float32[..., S] -> float32[..., S // hop_length, n_fft // 2 + 1], with a gradient that is finite at zero."""
+    spectra = stft(waveform, n_fft, hop_length)
+    return jnp.sqrt(spectra.real**2 + spectra.imag**2 + _MAGNITUDE_FLOOR**2)
+
+
+def multi_resolution_stft_distance(
+    prediction: jax.Array, target: jax.Array, resolutions: tuple[tuple[int, int], ...] = RESOLUTIONS
+) -> tuple[jax.Array, jax.Array]:
+    """Mean over resolutions of two distances.
+
+    Args:
+        prediction: float32[B, S].
+        target: float32[B, S].
+        resolutions: pairs of window length and hop, samples.
+
+    Returns:
+        Spectral convergence, the norm of the magnitudes' difference over the norm of the target's
+        magnitudes, mean over examples; and the mean absolute difference of log magnitudes, in nats.
+    """
+    convergence, log_distance = [], []
+    for n_fft, hop_length in resolutions:
+        a = stft_magnitude(prediction, n_fft, hop_length)
+        b = stft_magnitude(target, n_fft, hop_length)
+        norm = jnp.sqrt(jnp.sum(b**2, axis=(-2, -1)))
+        difference = jnp.sqrt(jnp.sum((a - b) ** 2, axis=(-2, -1)) + 1e-12)
+        convergence.append(jnp.mean(difference / norm))
+        log_distance.append(jnp.mean(jnp.abs(jnp.log(a) - jnp.log(b))))
+    return sum(convergence) / len(convergence), sum(log_distance) / len(log_distance)

@@ -1,0 +1,137 @@
+"""The whole of training: both codecs, then the curriculum, then a bundle. Read it from top to bottom."""
+
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+
+from data_pipeline import loader
+from dualdub_jax.bundle import save_bundle
+from dualdub_jax.codecs.mel_rvq import MelRVQCodec
+from dualdub_jax.config import Config
+from dualdub_jax.errors import UserError
+from dualdub_jax.parallel.mesh import make_mesh
+from dualdub_jax.training.checkpoint import PhaseCheckpoints
+from dualdub_jax.training.codec import tokens_phase, vocoder_phase
+from dualdub_jax.training.loop import run_phase
+from dualdub_jax.training.metrics import MetricWriter
+from dualdub_jax.training.phase import Phase
+from dualdub_jax.training.step import stage_phase
+from dualdub_jax.types import STREAMS, Stream
+
+PyTree = Any
+
+
+def phase_names(config: Config) -> list[str]:
+    """Names of all phases in their order."""
+    codecs = [f"codec_{part}_{stream}" for stream in STREAMS for part in ("tokens", "vocoder")]
+    return codecs + [stage.name for stage in config.stages]
+
+
+def train(
+    config: Config, workdir: str | pathlib.Path, *, phases: Sequence[str] | None = None
+) -> pathlib.Path | None:
+    """Trains everything that is not trained yet; the same call again goes on where it stopped.
+
+    Args:
+        config: of the run.
+        workdir: checkpoints by phase, `metrics.jsonl`, `tensorboard/`, and at the end `bundle/`.
+        phases: only these (names of `phase_names`); what they build on must be there already. The two
+            codecs may be trained by two processes in one workdir this way.
+
+    Returns:
+        The folder of the bundle; None if `phases` left something untrained.
+
+    Raises:
+        UserError: an unknown phase, one whose predecessor is not trained, missing data.
+    """
+    workdir = pathlib.Path(workdir)
+    known = phase_names(config)
+    for name in phases or ():
+        if name not in known:
+            raise UserError(f"--phases {name}: no such phase; this config has {', '.join(known)}")
+    run = _Run(config, workdir, set(phases or known))
+
+    # ---------------------------------------------------------------- codecs
+    variables = {stream: run.codec(stream) for stream in STREAMS}
+    if any(v is None for v in variables.values()) or not run.wanted & {s.name for s in config.stages}:
+        return None
+    codecs = {
+        stream: MelRVQCodec(getattr(config, f"{stream}_codec"), config.grid, variables[stream])
+        for stream in STREAMS
+    }
+
+    # ---------------------------------------------------------------- curriculum
+    params, token_cache = None, {}
+    for stage in config.stages:
+
+        def make_batches(stage=stage):
+            return loader.make_batches(
+                config,
+                stage,
+                codecs,
+                seed=config.seed,
+                process_index=jax.process_index(),
+                process_count=jax.process_count(),
+                num_workers=config.num_loader_workers,
+                token_cache=token_cache,
+            )
+
+        params = run.phase(stage_phase(config, stage, make_batches, params))
+        if params is None:
+            return None
+
+    # ---------------------------------------------------------------- bundle
+    bundle = workdir / "bundle"
+    all_params = {"model": params, **{f"{stream}_codec": variables[stream] for stream in STREAMS}}
+    save_bundle(bundle, config, all_params, {"phases": known, "seed": config.seed})
+    return bundle
+
+
+class _Run:
+    """Runs wanted phases and finds what the others have left behind."""
+
+    def __init__(self, config: Config, workdir: pathlib.Path, wanted: set[str]):
+        self.wanted = wanted
+        self._config, self._workdir = config, workdir
+        self._mesh = make_mesh(config.mesh)
+        self._writer = MetricWriter(workdir)
+
+    def phase(self, phase: Phase) -> PyTree | None:
+        """The parameters that a phase hands on; None if it is neither wanted nor complete."""
+        if phase.name not in self.wanted and not self._is_complete(phase):
+            return None
+        return run_phase(phase, self._config, self._mesh, self._workdir, self._writer)
+
+    def codec(self, stream: Stream) -> PyTree | None:
+        """Both phases of a codec; None if it is neither wanted nor complete."""
+        training = getattr(self._config, f"{stream}_codec_training")
+
+        def make_batches(batch_size: int):
+            return loader.make_codec_batches(
+                self._config,
+                stream,
+                seed=self._config.seed,
+                batch_size=batch_size,
+                process_index=jax.process_index(),
+                process_count=jax.process_count(),
+                num_workers=self._config.num_loader_workers,
+            )
+
+        tokens = self.phase(tokens_phase(self._config, stream, lambda: make_batches(training.batch_size)))
+        if tokens is None:
+            return None
+        return self.phase(
+            vocoder_phase(self._config, stream, tokens, lambda: make_batches(training.vocoder_batch_size))
+        )
+
+    def _is_complete(self, phase: Phase) -> bool:
+        directory = self._workdir / phase.name
+        if not directory.is_dir():
+            return False
+        checkpoints = PhaseCheckpoints(directory, self._config.checkpoint)
+        try:
+            return checkpoints.latest_step() == phase.num_steps
+        finally:
+            checkpoints.close()

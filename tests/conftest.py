@@ -1,0 +1,30 @@
+"""What every test shares: the CPU, a compilation cache, and a tiny dataset."""
+
+import os
+import pathlib
+
+# Before JAX is imported by any test: with accelerator packages installed it would look for devices.
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+import jax
+import pytest
+from absl import flags
+
+from tests.tiny_dataset import write_tiny_datasets
+
+_CACHE_DIR = pathlib.Path(__file__).parent.parent / ".cache" / "jax"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    jax.config.update("jax_compilation_cache_dir", str(_CACHE_DIR))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    # Grain's worker processes read absl flags, which no `app.run` has parsed under pytest.
+    flags.FLAGS.mark_as_parsed()
+
+
+@pytest.fixture(scope="session")
+def tiny_data_dir(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A folder with the datasets of `tests/tiny_dataset.py`, shared by all tests: do not write to it."""
+    data_dir = tmp_path_factory.mktemp("data")
+    write_tiny_datasets(data_dir)
+    return str(data_dir)

@@ -1,0 +1,71 @@
+"""Stem tokens with the project's own codec: what a clip's tokens must not depend on."""
+
+import jax
+import numpy as np
+import pytest
+
+from data_pipeline.stem_tokens import StemTokenizer
+from data_pipeline.transforms import Stem
+from dualdub_jax.codecs.mel_rvq import MelRVQCodec, init_codec_variables
+from dualdub_jax.config import CodecConfig, GridConfig
+from tests.tiny_dataset import flac_bytes
+
+GRID = GridConfig(num_frames=20)
+NOTHING = Stem(clip="", flac=b"", clip_frames=0, start_frame=0, num_frames=0)
+
+
+@pytest.fixture(scope="module")
+def codec() -> MelRVQCodec:
+    config = CodecConfig(num_codebooks=2, codebook_size=64, width=32, num_blocks=2)
+    variables = init_codec_variables(config, GRID, jax.random.key(0))
+    # Codebooks begin as zeros until training has filled them; every code must be able to win.
+    variables["codebooks"] = jax.random.normal(jax.random.key(1), variables["codebooks"].shape)
+    return MelRVQCodec(config, GRID, variables)
+
+
+def make_stems(count: int) -> list[Stem]:
+    rng = np.random.default_rng(0)
+    stems = []
+    for index in range(count):
+        num_frames = (7, 20)[index % 2]
+        samples = np.clip(rng.normal(0, 0.1, num_frames * GRID.samples_per_frame), -1, 1)
+        stems.append(Stem(f"films:{index}", flac_bytes(samples), num_frames, 0, num_frames))
+    return stems
+
+
+def tokenise(codec: MelRVQCodec, stems: list[Stem], cache: dict | None = None) -> np.ndarray:
+    batch = {"stems": {"speech": stems, "background": [NOTHING] * len(stems)}}
+    tokens = StemTokenizer({"speech": codec, "background": codec}, GRID, cache)(batch)
+    assert not tokens["background_tokens"].any()
+    return tokens["speech_tokens"]
+
+
+def test_tokens_are_those_of_the_clip_alone(codec: MelRVQCodec) -> None:
+    stems = make_stems(11)  # more than one call of the codec
+    tokens = tokenise(codec, stems)
+    assert tokens.any(axis=(1, 2)).all()
+    for row, stem in zip(tokens, stems, strict=True):
+        alone = np.asarray(codec.encode(stem.decode(GRID)[None]))[0]
+        np.testing.assert_array_equal(row[: stem.num_frames], alone)
+        assert not row[stem.num_frames :].any()
+
+
+def test_tokens_do_not_depend_on_neighbours_or_cache(codec: MelRVQCodec) -> None:
+    stems = make_stems(11)
+    expected = tokenise(codec, stems)
+    np.testing.assert_array_equal(tokenise(codec, stems[::-1]), expected[::-1])
+    cache: dict = {}
+    tokenise(codec, [stems[2], stems[7], NOTHING], cache)
+    assert set(cache) == {("speech", "films:2"), ("speech", "films:7")}
+    np.testing.assert_array_equal(tokenise(codec, stems, cache), expected)
+    assert len(cache) == len(stems)
+
+
+def test_a_part_of_a_clip_is_encoded_anew(codec: MelRVQCodec) -> None:
+    whole = make_stems(1)[0]
+    part = Stem(whole.clip, whole.flac, whole.clip_frames, start_frame=2, num_frames=2)
+    cache: dict = {}
+    tokens = tokenise(codec, [part], cache)
+    assert not cache
+    samples = whole.decode(GRID)[2 * GRID.samples_per_frame : 4 * GRID.samples_per_frame]
+    np.testing.assert_array_equal(tokens[0, :2], np.asarray(codec.encode(samples[None]))[0])

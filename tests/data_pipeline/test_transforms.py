@@ -1,0 +1,171 @@
+"""Records to examples: padding and masks, cropping, and records that break the schema."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from data_pipeline.transforms import CropStem, MakeExample, collate, empty_example
+from dualdub_jax.config import GridConfig
+from dualdub_jax.errors import UserError
+from dualdub_jax.tokenizer import ByteTokenizer
+from tests.films import frame_level
+from tests.tiny_dataset import SAMPLES_PER_FRAME, film_bytes, flac_bytes, make_record, sine_flac
+
+GRID = GridConfig(num_frames=16, frame_size=32, num_script_tokens=20, num_voice_frames=8)
+
+
+def example_of(record: dict[str, Any], seed: int = 0) -> dict[str, Any]:
+    return MakeExample("films/a", GRID, ByteTokenizer()).random_map(record, np.random.default_rng(seed))
+
+
+def test_a_short_clip_is_padded_and_masked() -> None:
+    example = example_of(make_record("x", num_frames=10))
+    assert example["example_ids"] == "films/a:x"
+    assert example["frame_mask"].tolist() == [True] * 10 + [False] * 6
+    assert example["video"][:10].any(axis=(1, 2, 3)).all()
+    assert not example["video"][10:].any()
+    assert example["stems"]["speech"].decode(GRID).shape == (10 * SAMPLES_PER_FRAME,)
+
+
+def test_bytes_from_disk_and_text_make_the_same_example() -> None:
+    record = make_record("x")
+    stored = {**record, "id": b"x", "script": record["script"].encode()}
+    assert example_of(stored)["example_ids"] == "films/a:x"
+    np.testing.assert_array_equal(example_of(stored)["script_tokens"], example_of(record)["script_tokens"])
+
+
+def test_script_tokens_have_markers_and_mask() -> None:
+    example = example_of(make_record("x", script="hi é"))
+    mask = example["script_mask"]
+    assert mask.tolist() == [True] * 7 + [False] * 13
+    assert ByteTokenizer().decode(example["script_tokens"][mask].tolist()) == "hi é"
+    assert not example["script_tokens"][~mask].any()
+
+
+def test_an_empty_script_is_known_and_an_unknown_one_is_absent() -> None:
+    silent = example_of(make_record("x", script=""))
+    assert silent["has_script"]
+    assert silent["script_mask"].sum() == 2  # begin and end
+    unknown = example_of(make_record("x", script="", has_script=False))
+    assert not unknown["has_script"]
+    assert not unknown["script_mask"].any()
+
+
+def test_a_script_that_is_too_long_names_the_clip() -> None:
+    with pytest.raises(UserError, match=r"films/a:x: its script has 21 tokens.*num_script_tokens=20"):
+        example_of(make_record("x", script="a" * 19))
+
+
+@pytest.mark.parametrize(("num_samples", "covered"), [(3 * 640, 3), (3 * 640 + 639, 3), (100 * 640, 8)])
+def test_voice_is_cut_or_padded_to_whole_frames(num_samples: int, covered: int) -> None:
+    example = example_of(make_record("x", voice=sine_flac(num_samples, 300.0)))
+    assert example["voice_mask"].sum() == covered
+    assert example["voice_mask"][:covered].all()
+    frames = example["voice"].reshape(8, SAMPLES_PER_FRAME)
+    np.testing.assert_array_equal(frames.any(axis=1), example["voice_mask"])
+
+
+def test_a_long_clip_with_words_is_an_error() -> None:
+    with pytest.raises(UserError, match=r"films/a:x: has a script and 20 frames.*window of 16"):
+        example_of(make_record("x", num_frames=20))
+
+
+@pytest.mark.parametrize("has_script", [True, False])
+def test_a_long_clip_without_words_is_cropped_everywhere_alike(has_script: bool) -> None:
+    # Each frame of the stem has its own level, as the film has its own brightness.
+    levels = np.arange(1, 21) / 40
+    stem = np.repeat(levels, SAMPLES_PER_FRAME)
+    record = make_record("x", num_frames=20, script="", has_script=has_script, background=flac_bytes(stem))
+    starts = set()
+    for seed in range(20):
+        example = example_of(record, seed)
+        sound = example["stems"]["background"].decode(GRID)
+        start = round(float(sound[0]) * 40) - 1
+        starts.add(start)
+        assert example["frame_mask"].all()
+        assert not example["stems"]["background"].is_whole
+        assert sound.shape == (16 * SAMPLES_PER_FRAME,)
+        brightness = example["video"].mean(axis=(1, 2, 3))
+        np.testing.assert_allclose(brightness, [frame_level(start + t) for t in range(16)], atol=2)
+    assert min(starts) == 0
+    assert max(starts) == 4
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"video": b"garbage"}, "films/a:x: its video cannot be decoded"),
+        ({"video": film_bytes(2)}, r"films/a:x: its video ends at 0\.08 s"),
+        ({"voice": b"garbage"}, "films/a:x: its voice cannot be decoded"),
+        ({"voice": sine_flac(100, 300.0)}, "films/a:x: its voice is shorter than one frame"),
+        ({"num_frames": 0}, "films/a:x: num_frames is 0"),
+    ],
+)
+def test_a_broken_record_names_its_clip(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        example_of({**make_record("x"), **fields})
+
+
+@pytest.mark.parametrize(
+    ("stem", "message"),
+    [(b"garbage", "its stem cannot be decoded"), (sine_flac(999, 300.0), "999 samples, expected 6400")],
+)
+def test_a_broken_stem_names_its_clip(stem: bytes, message: str) -> None:
+    example = example_of(make_record("x", speech=stem))
+    with pytest.raises(UserError, match=f"films/a:x: .*{message}"):
+        example["stems"]["speech"].decode(GRID)
+
+
+def test_collate_stacks_examples_with_empty_ones() -> None:
+    batch = collate([example_of(make_record("x")), empty_example(GRID)])
+    assert batch["example_ids"] == ["films/a:x", ""]
+    assert batch["has_video"].tolist() == [True, False]
+    assert batch["has_video"].dtype == np.bool_
+    assert batch["video"].shape == (2, 16, 32, 32, 3)
+    assert [stem.clip for stem in batch["stems"]["speech"]] == ["films/a:x", ""]
+
+
+def _crops(records: list[dict[str, Any]], count: int, **options: Any) -> list[dict[str, Any]]:
+    crop = CropStem("films/a", records, "speech", GRID, crop_frames=4, **options)
+    rng = np.random.default_rng(0)
+    return [crop.random_map(records[0], rng) for _ in range(count)]
+
+
+def test_crops_are_pieces_of_the_stem() -> None:
+    samples = np.sin(np.arange(10 * SAMPLES_PER_FRAME) ** 1.5) / 2
+    (crop,) = _crops([make_record("x", speech=flac_bytes(samples))], 1, silence_rate=0.0)
+    windows = np.lib.stride_tricks.sliding_window_view(samples, 4 * SAMPLES_PER_FRAME)
+    assert crop["example_ids"] == "films/a:x"
+    assert np.abs(windows - crop["waveform"]).max(axis=1).min() < 1e-4
+
+
+def test_silent_crops_are_rare_but_there() -> None:
+    # Most of the clip is silent, and so is the whole other clip.
+    mostly = np.zeros(10 * SAMPLES_PER_FRAME)
+    mostly[:100] = 0.3
+    silent = make_record("y", speech=sine_flac(6400, 300.0, level=0.0))
+    crops = _crops([silent, make_record("x", speech=flac_bytes(mostly))], 1000)
+    num_silent = sum(not crop["waveform"].any() for crop in crops)
+    assert 5 <= num_silent <= 50
+    assert {crop["example_ids"] for crop in crops} == {"films/a:x", "films/a:silence"}
+
+
+def test_a_stem_shorter_than_a_crop_goes_on_mirrored() -> None:
+    record = make_record("x", num_frames=3, speech=sine_flac(3 * SAMPLES_PER_FRAME, 300.0))
+    (crop,) = _crops([record], 1, silence_rate=0.0)
+    waveform = crop["waveform"]
+    assert waveform.shape == (4 * SAMPLES_PER_FRAME,)
+    end = 3 * SAMPLES_PER_FRAME
+    np.testing.assert_array_equal(waveform[end:], waveform[end - SAMPLES_PER_FRAME : end][::-1])
+
+
+def test_a_dataset_of_silence_is_an_error() -> None:
+    silent = make_record("x", speech=sine_flac(6400, 300.0, level=0.0))
+    with pytest.raises(UserError, match="films/a: 100 clips drawn in a row are silent in speech"):
+        _crops([silent], 1, silence_rate=0.0)
+
+
+def test_a_missing_stem_is_an_error() -> None:
+    with pytest.raises(UserError, match=r"films/a:x: has no speech stem.*speech_codec_training.mixture"):
+        _crops([make_record("x", speech=b"")], 1, silence_rate=0.0)

@@ -1,0 +1,158 @@
+"""Little films for the tests, made with PyAV: every odd thing that a real film can be.
+
+Each frame of a film carries its own number as a brightness (`frame_level`), so that a test can tell
+which frame it was shown.
+"""
+
+import pathlib
+from collections.abc import Sequence
+from fractions import Fraction
+
+import av
+import numpy as np
+
+
+def frame_level(index: int) -> int:
+    """Brightness of frame `index`: 40 steps of 5, far enough apart to survive the encoder."""
+    return 20 + 5 * (index % 40)
+
+
+def make_film(
+    path: pathlib.Path | str,
+    *,
+    num_frames: int = 50,
+    rate: Fraction | int = 25,
+    size: tuple[int, int] = (64, 48),
+    times: Sequence[Fraction] | None = None,
+    time_base: Fraction | None = None,
+    codec: str = "libx264",
+    format: str | None = None,
+    has_audio: bool = False,
+    start: Fraction = Fraction(0),
+    rotation: int = 0,
+    num_b_frames: int = 0,
+    options: dict[str, str] | None = None,
+    noise: bool = False,
+    left: int | None = None,
+) -> pathlib.Path:
+    """Encodes a film.
+
+    Args:
+        path: the file; its suffix chooses the container unless `format` is given.
+        num_frames: frames in all.
+        rate: frames per second, also of a film with `times` (then only a hint in the header).
+        size: width and height in pixels; any, odd ones too (the pixel format follows).
+        times: presentation time of every frame, seconds, for a film of variable rate.
+        time_base: of the timestamps; the inverse of `rate` unless given.
+        has_audio: adds a 440 Hz tone, 44.1 kHz stereo AAC.
+        start: added to all timestamps, seconds.
+        rotation: degrees that a player turns the picture by, counter-clockwise.
+        num_b_frames: B-frames between references, so that packets are not in the order of presentation.
+        options: more options of the muxer.
+        noise: adds noise to the picture, so that packets have some size.
+        left: brightness of the left quarter of all frames, to see how a picture was turned.
+    """
+    path = pathlib.Path(path)
+    rate = Fraction(rate)
+    time_base = time_base or 1 / rate
+    odd = size[0] % 2 or size[1] % 2
+    rng = np.random.default_rng(0)
+    with av.open(str(path), "w", format=format, options=options or {}) as container:
+        video = container.add_stream(codec, rate=rate)
+        video.width, video.height = size
+        video.pix_fmt = "rgb24" if codec == "png" else "yuv444p" if odd else "yuv420p"
+        video.codec_context.time_base = time_base
+        video.time_base = time_base
+        if codec == "libx264":
+            video.options = {"bf": str(num_b_frames), "crf": "12", "preset": "ultrafast", "g": "12"}
+        if rotation:
+            video.set_display_rotation(rotation)
+        audio = None
+        if has_audio:
+            audio = container.add_stream("aac", rate=44_100, layout="stereo")
+        for index in range(num_frames):
+            picture = np.full((size[1], size[0], 3), frame_level(index), np.uint8)
+            if noise:
+                picture = np.clip(picture + rng.normal(0, 12, picture.shape), 0, 255).astype(np.uint8)
+            if left is not None:
+                picture[:, : size[0] // 4] = left
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            seconds = (times[index] if times is not None else index / rate) + start
+            frame.pts = round(seconds / time_base)
+            frame.time_base = time_base
+            container.mux(video.encode(frame))
+        container.mux(video.encode(None))
+        if audio is not None:
+            num_samples = int(44_100 * num_frames / rate)
+            tone = 0.2 * np.sin(2 * np.pi * 440 * np.arange(num_samples) / 44_100)
+            for first in range(0, num_samples - 1023, 1024):
+                block = np.stack([tone[first : first + 1024]] * 2).astype(np.float32)
+                frame = av.AudioFrame.from_ndarray(block, format="fltp", layout="stereo")
+                frame.sample_rate = 44_100
+                frame.pts = first + round(start * 44_100)
+                container.mux(audio.encode(frame))
+            container.mux(audio.encode(None))
+    return path
+
+
+def make_sound_only(path: pathlib.Path | str, *, seconds: float = 1.0, cover: bool = False) -> pathlib.Path:
+    """A file with sound and no video stream; with `cover`, an attached picture, which is none either."""
+    path = pathlib.Path(path)
+    with av.open(str(path), "w") as container:
+        audio = container.add_stream("aac" if path.suffix in (".mp4", ".m4a") else "flac", rate=16_000)
+        audio.layout = "mono"
+        picture = None
+        if cover:
+            picture = container.add_stream("mjpeg", rate=1)
+            picture.width = picture.height = 32
+            picture.pix_fmt = "yuvj420p"
+            picture.disposition = av.stream.Disposition.attached_pic
+        block = np.zeros((1, int(seconds * 16_000)), np.float32)
+        frame = av.AudioFrame.from_ndarray(block, format="fltp", layout="mono")
+        frame.sample_rate = 16_000
+        if audio.codec_context.name == "flac":
+            frame = av.AudioFrame.from_ndarray((block * 32767).astype(np.int16), format="s16", layout="mono")
+            frame.sample_rate = 16_000
+        frame.pts = 0
+        if picture is not None:
+            shot = av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8), format="rgb24")
+            container.mux(picture.encode(shot.reformat(format="yuvj420p")))
+            container.mux(picture.encode(None))
+        container.mux(audio.encode(frame))
+        container.mux(audio.encode(None))
+    return path
+
+
+def truncate(path: pathlib.Path, target: pathlib.Path, num_bytes: int) -> pathlib.Path:
+    """Copies all but the last `num_bytes` bytes."""
+    target.write_bytes(path.read_bytes()[:-num_bytes])
+    return target
+
+
+def damage_last_packets(path: pathlib.Path, target: pathlib.Path, num_packets: int) -> pathlib.Path:
+    """Copies the film with the last `num_packets` video packets overwritten, their lengths untouched."""
+    data = bytearray(path.read_bytes())
+    with av.open(str(path)) as container:
+        packets = [(p.pos, p.size) for p in container.demux(container.streams.video[0]) if p.size]
+    rng = np.random.default_rng(1)
+    for position, size in packets[-num_packets:]:
+        data[position : position + size] = rng.integers(0, 256, size, np.uint8).tobytes()
+    target.write_bytes(bytes(data))
+    return target
+
+
+def video_packets(path: pathlib.Path | str) -> list[bytes]:
+    """The bytes of every packet of the (first) video stream."""
+    with av.open(str(path)) as container:
+        return [bytes(p) for p in container.demux(container.streams.video[0]) if p.size]
+
+
+def decode_audio(path: pathlib.Path | str) -> tuple[np.ndarray, int, float]:
+    """The first audio stream as `float32[S]` (mono), its rate, and the time of its first sample, seconds."""
+    blocks, rate, first = [], 0, None
+    with av.open(str(path)) as container:
+        for frame in container.decode(audio=0):
+            first = frame.time if first is None else first
+            rate = frame.sample_rate
+            blocks.append(frame.to_ndarray().astype(np.float32).reshape(len(frame.layout.channels), -1))
+    return np.concatenate(blocks, axis=1).mean(0), rate, float(first or 0.0)
