@@ -3,7 +3,7 @@
     dualdub data build puppet_stage --out data
     dualdub train --config configs/puppet.py --workdir runs/puppet
 
-The two codecs do not depend on each other; on two cores they train fastest side by side:
+Phases that do not depend on each other can be trained side by side in one workdir; on two cores:
 
     taskset -c 0 dualdub train … --phases codec_tokens_speech,codec_vocoder_speech &
     taskset -c 1 dualdub train … --phases codec_tokens_background,codec_vocoder_background &
@@ -12,9 +12,10 @@ The two codecs do not depend on each other; on two cores they train fastest side
 listen to.
 """
 
+from ml_collections import ConfigDict
+
 from configs import common
 from configs.stages import soundtrack, text_speech, video_audio
-from ml_collections import ConfigDict
 
 
 def get_config(arg: str = "") -> ConfigDict:
@@ -22,10 +23,14 @@ def get_config(arg: str = "") -> ConfigDict:
     config.name = "puppet"
     config.speech_codec_training.mixture = common.mixture(soundtrack=1.0)
     config.background_codec_training.mixture = common.mixture(soundtrack=1.0)
+    config.speech_codec_training.num_steps = 2500
+    config.background_codec_training.num_steps = 2000
+    config.background_codec.tonal_source = "grid"
+    config.background_codec.noise_seed = 1
     config.stages = [
-        text_speech.get_stage(num_steps=700),
-        video_audio.get_stage(num_steps=600),
-        soundtrack.get_stage(num_steps=1400),
+        text_speech.get_stage(num_steps=600),
+        video_audio.get_stage(num_steps=500),
+        soundtrack.get_stage(num_steps=1300),
     ]
     if arg == "tiny":
         common.shrink(config)

@@ -2,6 +2,7 @@
 
 import collections
 import contextlib
+import errno
 import io
 import json
 import os
@@ -94,11 +95,15 @@ def build(
                 # TFDS announces a download, of which there is none, on standard output.
                 with contextlib.redirect_stdout(io.StringIO()):
                     builder.download_and_prepare()
-            except OSError as error:
-                raise UserError(
-                    f"{out_dir}: writing failed ({error.strerror or error}); free some space "
-                    "or choose another --out"
-                ) from error
+            except (OSError, RuntimeError) as error:
+                # The record writer reports a full disk as a RuntimeError that only quotes the system.
+                for number in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+                    if os.strerror(number) in str(error):
+                        raise UserError(
+                            f"{out_dir}: writing failed ({os.strerror(number)}); free some space or choose "
+                            "another --out"
+                        ) from error
+                raise
     return paths
 
 
@@ -256,10 +261,11 @@ def _sentence(figures: Mapping[str, Any]) -> str:
 
 
 def _strip(video: bytes, num_columns: int = 12) -> np.ndarray:
-    """Frames spread over a film, side by side, at twice their size: uint8[height, width, 3]."""
+    """Frames spread over a film, in white seams, side by side, twice as large: uint8[height, width, 3]."""
     with av.open(io.BytesIO(video)) as container:
         frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
-    chosen = [frames[i] for i in np.linspace(0, len(frames) - 1, num_columns).round().astype(int)]
+    indices = np.linspace(0, len(frames) - 1, num_columns).round().astype(int)
+    chosen = [np.pad(frames[i], ((0, 1), (0, 1), (0, 0)), constant_values=255) for i in indices]
     return np.concatenate(chosen, axis=1).repeat(2, axis=0).repeat(2, axis=1)
 
 

@@ -32,7 +32,9 @@ def load(path: pathlib.Path | str | None = None) -> "DualDub":
     Raises:
         UserError: the folder is missing, is not a checkpoint, or holds another model size.
     """
+    from dualdub_jax.bundle import default_bundle_path
     from dualdub_jax.inference.dub import DualDub
-    from dualdub_jax.inference.engine import load_engine
+    from dualdub_jax.inference.engine import Engine
 
-    return DualDub(load_engine(path), checkpoint="bundled" if path is None else str(path))
+    directory = default_bundle_path() if path is None else pathlib.Path(path)
+    return DualDub(Engine.from_bundle(directory), directory)

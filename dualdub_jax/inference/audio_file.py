@@ -2,7 +2,9 @@
 
 A reference is mixed to mono and resampled to the grid's rate. Of one that is longer than the model
 listens to, the liveliest stretch is taken: the one with the most 10 ms frames within 30 dB of the
-loudest, the earliest of equals. Only its first ten minutes are looked at. Source: our choice.
+loudest, the earliest of equals. Only its first ten minutes are looked at. Its level is set to that of the
+references of training, for a quiet recording says nothing of how loud the voice should be in the film.
+Source: our choice.
 """
 
 import pathlib
@@ -22,13 +24,16 @@ MAX_LISTENED_S = 600
 # Louder than the noise of a muted 16-bit converter, softer than any usable recording.
 SILENCE_DBFS = -60.0
 _ACTIVE_RANGE_DB = 30.0
+VOICE_DBFS = -23.0  # of the active frames; training has -26 to -20
+_PEAK = 0.95
 
 
 def read_voice(path: pathlib.Path | str, grid: GridConfig) -> np.ndarray:
     """Reads a reference recording: any container, codec, rate and channel count; films too.
 
     Returns:
-        float32[S] in [-1, 1], mono at `grid.sample_rate_hz`, from 0.5 s to `grid.num_voice_frames` long.
+        float32[S] in [-1, 1], mono at `grid.sample_rate_hz`, from 0.5 s to `grid.num_voice_frames` long,
+        its speech at -23 dB full scale.
 
     Raises:
         UserError: the file is missing, empty, not media, without sound, shorter than 0.5 s, or silent
@@ -50,8 +55,10 @@ def read_voice(path: pathlib.Path | str, grid: GridConfig) -> np.ndarray:
             f"{path}: the voice is silent (below {SILENCE_DBFS:.0f} dB full scale); "
             "give a recording in which somebody speaks"
         )
-    samples = _liveliest(samples, levels_db, grid)
-    return samples / max(1.0, float(np.abs(samples).max()))
+    is_active = levels_db > max(SILENCE_DBFS, levels_db.max() - _ACTIVE_RANGE_DB)
+    level = np.sqrt(np.mean(10.0 ** (levels_db[is_active] / 10.0)))
+    gain = min(10.0 ** (VOICE_DBFS / 20.0) / level, _PEAK / np.abs(samples).max())
+    return _liveliest(samples, is_active, grid) * np.float32(gain)
 
 
 def _decode_mono(path: pathlib.Path, sample_rate_hz: int) -> np.ndarray:
@@ -102,12 +109,11 @@ def _frame_levels_db(samples: np.ndarray, sample_rate_hz: int) -> np.ndarray:
     return 10.0 * np.log10(np.mean(np.square(frames, dtype=np.float64), axis=1) + 1e-12)
 
 
-def _liveliest(samples: np.ndarray, levels_db: np.ndarray, grid: GridConfig) -> np.ndarray:
+def _liveliest(samples: np.ndarray, is_active: np.ndarray, grid: GridConfig) -> np.ndarray:
     num_wanted = grid.num_voice_frames * grid.samples_per_frame
     if len(samples) <= num_wanted:
         return samples
     hop = grid.sample_rate_hz // 100
-    is_active = levels_db > max(SILENCE_DBFS, levels_db.max() - _ACTIVE_RANGE_DB)
     counts = np.concatenate([[0], np.cumsum(is_active)])
     length = num_wanted // hop
     start = int(np.argmax(counts[length:] - counts[:-length])) * hop

@@ -49,7 +49,7 @@ class Engine(Protocol):
 class DualDub:
     """A loaded model, ready to dub films. Made by `dualdub_jax.load`."""
 
-    def __init__(self, engine: Engine, checkpoint: str = "") -> None:
+    def __init__(self, engine: Engine, checkpoint: pathlib.Path) -> None:
         self.engine = engine
         self.checkpoint = checkpoint
 

@@ -35,6 +35,7 @@ MIN_DURATION_S = Fraction(1, 2)
 MAX_DURATION_S = Fraction(2 * 3600)  # 2.2 GB of grid frames; longer films are cut by the user
 STRIP_LENGTH = 16  # pictures kept for the report
 STRIP_HEIGHT = 96  # pixels
+_MAX_HELD = 64  # pictures that a decoder may hold back; far more than any does
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,7 +118,9 @@ def read_film(
     path = pathlib.Path(path)
     with open_media(path, "video") as container:
         timing = _scan(container, video_stream(container, path))
-    _check_duration(path, timing)
+    if not timing.num_pictures:
+        raise UserError(f"{path}: the video stream is empty; give an undamaged video")
+    _check_duration(path, timing.end_s - timing.start_s)
     with open_media(path, "video") as container:
         stream = video_stream(container, path)
         pictures = _Pictures(stream, timing)
@@ -127,6 +130,7 @@ def read_film(
         if sampler.start_s is None:
             raise UserError(f"{path}: none of its frames can be decoded; give an undamaged video")
         duration_s = sampler.duration_s
+        _check_duration(path, duration_s)  # once more: the first pictures may be damaged
         frames, strip = sampler.finish()
         has_sound = bool(container.streams.audio)
         container_name, codec, time_base = container.format.name, stream.codec_context.name, stream.time_base
@@ -149,10 +153,7 @@ def read_film(
     )
 
 
-def _check_duration(path: pathlib.Path, timing: _Timing) -> None:
-    if not timing.num_pictures:
-        raise UserError(f"{path}: the video stream is empty; give an undamaged video")
-    duration_s = timing.end_s - timing.start_s
+def _check_duration(path: pathlib.Path, duration_s: Fraction) -> None:
     if duration_s < MIN_DURATION_S:
         raise UserError(
             f"{path}: the video is {float(duration_s):.2f} s long but at least {float(MIN_DURATION_S)} s are "
@@ -201,7 +202,7 @@ def _scan(container: av.container.InputContainer, stream: av.video.stream.VideoS
         # How long the last picture stays is only in the track's header: its packet has no successor.
         first = start if stream.start_time is None else stream.start_time
         end_s = max(end_s, (first + stream.duration) * time_base)
-    if container.duration and not stream.frames:
+    if container.duration and "matroska" in container.format.name:
         end_of_all_s = max(end_of_all_s, end_s)
         promised_s = Fraction(container.duration + max(container.start_time or 0, 0), av.time_base)
         if promised_s - end_of_all_s > 1 / rate / 2:
@@ -250,7 +251,7 @@ class _Pictures:
                 yield from packet.decode()
             except av.error.FFmpegError:
                 yield None
-        while True:  # what the decoder still holds; each error loses one picture, not all
+        for _ in range(_MAX_HELD):  # what the decoder still holds; each error loses one picture, not all
             try:
                 yield from self._stream.codec_context.decode(None)
                 return
@@ -296,7 +297,8 @@ class _GridSampler:
         self._pixel_aspect = pixel_aspect
         self._on_progress = on_progress
         self._picture: av.VideoFrame | None = None
-        self._frames: list[np.ndarray] = []
+        self._frames = np.zeros(0, np.uint8)  # made when the first picture tells the film's length
+        self._num_kept = 0
         self._strip: list[np.ndarray] = []
         # A scaler is kept from picture to picture: to set it up costs more than to use it.
         self._to_grid, self._to_strip = VideoReformatter(), VideoReformatter()
@@ -305,14 +307,13 @@ class _GridSampler:
     def duration_s(self) -> Fraction:
         return self._end_s - self.start_s
 
-    @property
-    def _num_frames(self) -> int:
-        return math.ceil(round(self.duration_s * self._grid.sample_rate_hz) / self._grid.samples_per_frame)
-
     def show(self, time_s: Fraction, picture: av.VideoFrame) -> None:
         """The picture that comes on screen at `time_s`."""
         if self.start_s is None:
             self.start_s = time_s
+            num_samples = round(self.duration_s * self._grid.sample_rate_hz)
+            num_frames = math.ceil(num_samples / self._grid.samples_per_frame)
+            self._frames = np.zeros((num_frames, self._grid.frame_size, self._grid.frame_size, 3), np.uint8)
         else:
             self._keep_until(time_s - self.start_s)
             self._on_progress(min(1.0, float((time_s - self.start_s) / self.duration_s)))
@@ -322,17 +323,18 @@ class _GridSampler:
         """The frames, uint8[T, size, size, 3], and the strip, uint8[N, height, width, 3]."""
         self._keep_until(None)
         self._on_progress(1.0)
-        return np.stack(self._frames), np.stack(self._strip)
+        return self._frames, np.stack(self._strip)
 
     def _keep_until(self, time_s: Fraction | None) -> None:
         """Takes the current picture for all moments before `time_s`; for all that are left if None."""
         rate = self._grid.frame_rate_hz
         small = None
-        while len(self._frames) < self._num_frames:
-            if time_s is not None and Fraction(2 * len(self._frames) + 1, 2 * rate) >= time_s:
+        while self._num_kept < len(self._frames):
+            if time_s is not None and Fraction(2 * self._num_kept + 1, 2 * rate) >= time_s:
                 break
             small = self._letterbox() if small is None else small
-            self._frames.append(small)
+            self._frames[self._num_kept] = small
+            self._num_kept += 1
         while len(self._strip) < STRIP_LENGTH:
             middle_s = self.duration_s * Fraction(2 * len(self._strip) + 1, 2 * STRIP_LENGTH)
             if time_s is not None and middle_s >= time_s:

@@ -43,14 +43,23 @@ def check_container(film: Film, out: pathlib.Path) -> None:
             f"{film.path}: its packets have no times, so they cannot be copied; put the video into an "
             "MKV or MP4 file first"
         )
+    if _can_hold(film, out):
+        return
+    others = (out.with_suffix(suffix) for suffix in (".mkv", ".mov") if suffix != out.suffix.lower())
+    fitting = next((other for other in others if _can_hold(film, other)), None)
+    mend = f"try -o {fitting.name}" if fitting else "convert the video to H.264 first"
+    raise UserError(
+        f"{out}: {out.suffix[1:].upper()} cannot hold {film.codec} video as it is in {film.path}; {mend}"
+    )
+
+
+def _can_hold(film: Film, out: pathlib.Path) -> bool:
     try:
-        # The header is where a muxer refuses a codec; one frame of sound makes it write the header.
+        # The header is where a muxer refuses a codec; one packet of each stream makes it write the header.
         mux_soundtrack(film, np.zeros(_BLOCK, np.float32), 16_000, out, io.BytesIO(), max_packets=1)
     except (av.error.FFmpegError, ValueError):
-        mend = "re-encode the video first" if out.suffix.lower() == ".mkv" else f"try -o {out.stem}.mkv"
-        raise UserError(
-            f"{out}: {out.suffix[1:].upper()} cannot hold {film.codec} video as it is in {film.path}; {mend}"
-        ) from None
+        return False
+    return True
 
 
 def mux_soundtrack(
@@ -111,7 +120,7 @@ def _mux(
     format_name, audio_codec = CONTAINERS[out.suffix.lower()]
     with open_media(film.path, "video") as source, av.open(file, "w", format=format_name) as target:
         stream = video_stream(source, film.path)
-        video = target.add_stream_from_template(stream)
+        video = target.add_stream_from_template(stream, opaque=True)  # needs no encoder of that codec
         audio = target.add_stream(audio_codec, rate=sample_rate_hz, layout="mono")
         audio.bit_rate = AUDIO_BIT_RATE
         clock = _Clock(film)
@@ -136,7 +145,8 @@ class _Clock:
     """Moves packets to a clock that begins with the first picture and ends with the film's duration.
 
     Matroska rounds times and lengths to milliseconds, so that the last packet may end a little before or
-    after the film does: on a finer clock it gets the length that it should have.
+    after the film does: on a finer clock it gets the length that it should have. Decoding times that do not
+    rise, which muxers refuse, are nudged.
     """
 
     def __init__(self, film: Film):
@@ -144,11 +154,16 @@ class _Clock:
         self._refine = max(1, round(film.time_base * 90_000)) if film.time_base > Fraction(1, 16_000) else 1
         self.time_base = film.time_base / self._refine
         self._end_pts = round(film.duration_s / self.time_base)
+        self._last_dts: int | None = None
 
     def move(self, packet: av.Packet) -> None:
         packet.pts = (packet.pts - self._start_pts) * self._refine
         if packet.dts is not None:
             packet.dts = (packet.dts - self._start_pts) * self._refine
+            if self._last_dts is not None:
+                packet.dts = max(packet.dts, self._last_dts + 1)
+                packet.pts = max(packet.pts, packet.dts)
+            self._last_dts = packet.dts
         packet.duration = (packet.duration or 0) * self._refine
         packet.time_base = self.time_base
         if abs(packet.pts + packet.duration - self._end_pts) <= self._refine:

@@ -28,7 +28,8 @@ MAX_EMBEDDED_BYTES = 24_000_000  # a file; larger ones are only named
 _NUM_COLUMNS = 1200  # of waveforms and spectrograms
 _N_MELS = 80
 _N_FFT = 1024
-_FLOOR_DB = -80.0
+_RANGE_DB = 70.0  # from the loudest band downwards
+_LOUDEST_DB = -40.0  # a track whose loudest band is below this is shown as quiet
 # What browsers play; another film is shown as its strip of pictures.
 _PLAYABLE = {".mp4": {"h264", "av1"}, ".m4v": {"h264", "av1"}, ".webm": {"vp8", "vp9", "av1"}}
 _TICK_STEPS_S = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200)
@@ -57,7 +58,8 @@ def render_report(
     """
     film, rate_hz = soundtrack.film, soundtrack.sample_rate_hz
     duration_s = float(film.duration_s)
-    player = _video_player(film_bytes, film_path, film.codec)
+    strip = [_jpeg(picture) for picture in film.strip]
+    player = _video_player(film_bytes, film_path, film.codec, strip[0])
     tracks = {"Mix": soundtrack.mix, "Speech": soundtrack.speech, "Background": soundtrack.background}
     audio = "".join(_audio_player(name, track, rate_hz) for name, track in tracks.items())
     players = f'<section class="card">{player}<div class="players">{audio}</div></section>'
@@ -69,12 +71,13 @@ def render_report(
         "script": html.escape(soundtrack.script.text) or "No script: nothing is said.",
         "facts": _table(_facts(soundtrack)),
         "warnings": "".join(f'<p class="warning">{html.escape(w)}</p>' for w in soundtrack.warnings),
-        "strip": "".join(f'<img alt="" src="{_jpeg(picture)}">' for picture in film.strip),
+        "strip": "".join(f'<img alt="" src="{picture}">' for picture in strip),
         "words": _words(soundtrack, duration_s),
         "ticks": _ticks(duration_s),
         "seconds": _table([(name, f"{value:.2f} s") for name, value in seconds.items()]),
         "files": _table([(path.name, _bytes(size)) for path, size in sizes.items()]),
         "duration": repr(duration_s),
+        "top_khz": f"{rate_hz / 2000:g}",
     }
     for name, track in (("speech", soundtrack.speech), ("background", soundtrack.background)):
         fields[f"{name}_wave"] = _waveform(track)
@@ -89,7 +92,7 @@ def _facts(soundtrack: "Soundtrack") -> list[tuple[str, str]]:
         ("Video", f"{film.size[0]} x {film.size[1]}, {film.rate_hz:.3f} frames/s, {film.codec}"),
         ("Samples", f"{film.num_samples} at {soundtrack.sample_rate_hz} Hz"),
         ("Voice", soundtrack.voice.name if soundtrack.voice else "the model's choice"),
-        ("Checkpoint", soundtrack.checkpoint or "not named"),
+        ("Checkpoint", soundtrack.checkpoint.name),
         ("Seed", str(soundtrack.seed)),
         ("Windows", str(len(soundtrack.windows))),
         ("Gain of the mix", f"{20 * math.log10(soundtrack.tracks.mix_gain):.1f} dB"),
@@ -108,7 +111,7 @@ def _data_uri(kind: str, data: bytes) -> str:
     return f"data:{kind};base64,{base64.b64encode(data).decode('ascii')}"
 
 
-def _video_player(data: bytes, path: pathlib.Path, codec: str) -> str:
+def _video_player(data: bytes, path: pathlib.Path, codec: str, poster: str) -> str:
     suffix = path.suffix.lower()
     if codec not in _PLAYABLE.get(suffix, ()):
         return f'<p class="note">Browsers cannot play {html.escape(path.name)}; open it in a film player.</p>'
@@ -117,7 +120,7 @@ def _video_player(data: bytes, path: pathlib.Path, codec: str) -> str:
             f'<p class="note">{html.escape(path.name)} is too large for this page ({_bytes(len(data))}).</p>'
         )
     kind = "video/webm" if suffix == ".webm" else "video/mp4"
-    return f'<video controls playsinline src="{_data_uri(kind, data)}"></video>'
+    return f'<video controls playsinline poster="{poster}" src="{_data_uri(kind, data)}"></video>'
 
 
 def _audio_player(name: str, track: np.ndarray, rate_hz: int) -> str:
@@ -173,7 +176,9 @@ def _waveform(track: np.ndarray) -> str:
 
 def _spectrogram(track: np.ndarray, rate_hz: int) -> str:
     """An image of the track's mel spectrogram, low frequencies at the bottom."""
-    levels = (_mel_levels_db(track, rate_hz) / -_FLOOR_DB + 1.0).clip(0.0, 1.0)  # [columns, bands]
+    levels_db = _mel_levels_db(track, rate_hz)  # [columns, bands]
+    top_db = max(_LOUDEST_DB, float(levels_db.max()))
+    levels = ((levels_db - top_db) / _RANGE_DB + 1.0).clip(0.0, 1.0)
     position = levels.T[::-1] * (len(_COLOURS) - 1)
     index = np.minimum(position.astype(int), len(_COLOURS) - 2)
     fraction = (position - index)[..., None]
@@ -190,7 +195,7 @@ def _mel_levels_db(track: np.ndarray, rate_hz: int) -> np.ndarray:
     bands = mel_filterbank(_N_MELS, _N_FFT, rate_hz)
     frames = np.stack([padded[c : c + _N_FFT] for c in centres]) * window
     spectrum = np.abs(np.fft.rfft(frames, axis=1)) * (2.0 / window.sum())
-    return 20.0 * np.log10(np.maximum(spectrum @ bands, 10.0 ** (_FLOOR_DB / 20.0)))
+    return 20.0 * np.log10(np.maximum(spectrum @ bands, 1e-7))
 
 
 def _png(picture: np.ndarray) -> str:

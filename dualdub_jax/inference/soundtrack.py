@@ -72,7 +72,7 @@ class Soundtrack:
         tracks: stems and mix, float32[S] each, exactly as long as the film.
         sample_rate_hz: of the tracks.
         voice: the reference recording's file, or None.
-        checkpoint: name of the checkpoint.
+        checkpoint: folder of the checkpoint.
         seed: of the sampling.
         sampling: its settings.
         use_speech: there is a speech track; False: it is all zeros.
@@ -87,7 +87,7 @@ class Soundtrack:
     tracks: Mixdown
     sample_rate_hz: int
     voice: pathlib.Path | None
-    checkpoint: str
+    checkpoint: pathlib.Path
     seed: int
     sampling: SamplingConfig
     use_speech: bool
@@ -139,7 +139,7 @@ class Soundtrack:
             "script": self.script.text,
             "use_speech": self.use_speech,
             "use_background": self.use_background,
-            "checkpoint": self.checkpoint,
+            "checkpoint": _describe_folder(self.checkpoint),
             "seed": self.seed,
             "sampling": to_dict(self.sampling),
             "windows": [dataclasses.asdict(window) for window in self.windows],
@@ -209,6 +209,14 @@ def _describe_file(path: pathlib.Path) -> dict[str, Any]:
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return {"path": str(path), "sha256": digest, "bytes": path.stat().st_size}
+
+
+def _describe_folder(folder: pathlib.Path) -> dict[str, Any]:
+    """One digest for the names and contents of all files in a folder."""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        digest.update(f"{path.relative_to(folder).as_posix()} {_describe_file(path)['sha256']}\n".encode())
+    return {"path": str(folder), "sha256": digest.hexdigest()}
 
 
 def _package_versions() -> dict[str, str]:

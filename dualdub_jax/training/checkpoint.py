@@ -20,6 +20,8 @@ class PhaseCheckpoints:
     def __init__(self, directory: pathlib.Path, config: CheckpointConfig):
         self._manager = ocp.CheckpointManager(
             directory.absolute(),
+            # Named, so that a fresh process can read the metadata of what another one wrote.
+            item_handlers={"state": ocp.StandardCheckpointHandler(), "meta": ocp.JsonCheckpointHandler()},
             options=ocp.CheckpointManagerOptions(
                 max_to_keep=config.keep_last,
                 # Saving in the background would race the donation of the state by the next step.

@@ -117,7 +117,7 @@ def tokens_phase(config: Config, stream: Stream, make_batches: Callable[[], Any]
     return Phase(
         name=f"codec_tokens_{stream}",
         num_steps=training.num_steps,
-        settings=_phase_settings(config, stream),
+        settings=_phase_settings(config, stream, "tokens"),
         init=init,
         initial=None,
         step=step,
@@ -207,7 +207,7 @@ def vocoder_phase(
     return Phase(
         name=f"codec_vocoder_{stream}",
         num_steps=training.vocoder_num_steps,
-        settings=_phase_settings(config, stream),
+        settings=_phase_settings(config, stream, "vocoder"),
         init=init,
         initial=codec_variables,
         step=step,
@@ -223,14 +223,14 @@ def _settings(config: Config, stream: Stream) -> tuple[CodecConfig, CodecTrainin
     return config.background_codec, config.background_codec_training
 
 
-def _phase_settings(config: Config, stream: Stream) -> dict[str, Any]:
-    codec, training = _settings(config, stream)
-    return {
-        "seed": config.seed,
-        "grid": to_dict(config.grid),
-        "codec": to_dict(codec),
-        "training": to_dict(training),
-    }
+def _phase_settings(config: Config, stream: Stream, part: str) -> dict[str, Any]:
+    """What the result of a phase depends on; the tokens do not depend on the vocoder's settings."""
+    codec, training = (to_dict(settings) for settings in _settings(config, stream))
+    if part == "tokens":
+        of_vocoder = ("vocoder_", "tonal_source", "noise_seed")
+        codec = {key: value for key, value in codec.items() if not key.startswith(of_vocoder)}
+        training = {key: value for key, value in training.items() if not key.startswith(of_vocoder)}
+    return {"seed": config.seed, "grid": to_dict(config.grid), "codec": codec, "training": training}
 
 
 def _prepare(batch: dict[str, Any]) -> PyTree:

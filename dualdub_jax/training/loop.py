@@ -57,18 +57,20 @@ def run_phase(
     init_rng, step_rng = jax.random.split(rng)
     with jax.set_mesh(mesh), nn.logical_axis_rules(RULES):
         # State: shapes and logical axes first, so that no device ever holds more than its share.
-        abstract = jax.eval_shape(phase.init, init_rng, phase.initial)
-        shardings = state_sharding(abstract, mesh)
+        def init(rng: jax.Array, initial: PyTree) -> PyTree:
+            return nn.unbox(phase.init(rng, initial))
+
+        shardings = state_sharding(jax.eval_shape(phase.init, init_rng, phase.initial), mesh)
         checkpoints = PhaseCheckpoints(workdir / phase.name, config.checkpoint)
         first_step = checkpoints.latest_step()
         if first_step is None:
             first_step, position = 0, None
-            state = jax.jit(lambda r, i: nn.unbox(phase.init(r, i)), out_shardings=shardings)(
-                init_rng, phase.initial
-            )
+            state = jax.jit(init, out_shardings=shardings)(init_rng, phase.initial)
         else:
             target = jax.tree.map(
-                lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), nn.unbox(abstract), shardings
+                lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s),
+                jax.eval_shape(init, init_rng, phase.initial),
+                shardings,
             )
             state, meta = checkpoints.restore(target)
             _check_settings(phase, meta["settings"], workdir)

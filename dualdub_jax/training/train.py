@@ -25,8 +25,9 @@ PyTree = Any
 
 def phase_names(config: Config) -> list[str]:
     """Names of all phases in their order."""
-    codecs = [f"codec_{part}_{stream}" for stream in STREAMS for part in ("tokens", "vocoder")]
-    return codecs + [stage.name for stage in config.stages]
+    tokens = [f"codec_tokens_{stream}" for stream in STREAMS]
+    vocoders = [f"codec_vocoder_{stream}" for stream in STREAMS]
+    return [*tokens, *vocoders, *(stage.name for stage in config.stages)]
 
 
 def train(
@@ -54,15 +55,17 @@ def train(
     run = _Run(config, workdir, set(phases or known))
 
     # ---------------------------------------------------------------- codecs
-    variables = {stream: run.codec(stream) for stream in STREAMS}
-    if any(v is None for v in variables.values()) or not run.wanted & {s.name for s in config.stages}:
+    tokens = {stream: run.codec_tokens(stream) for stream in STREAMS}
+    complete = {stream: run.codec_vocoder(stream, tokens[stream]) for stream in STREAMS if tokens[stream]}
+    if None in tokens.values():
         return None
-    codecs = {
-        stream: MelRVQCodec(getattr(config, f"{stream}_codec"), config.grid, variables[stream])
-        for stream in STREAMS
-    }
 
     # ---------------------------------------------------------------- curriculum
+    # Encoding needs no vocoder: the curriculum and the vocoders may be trained side by side.
+    codecs = {
+        stream: MelRVQCodec(getattr(config, f"{stream}_codec"), config.grid, tokens[stream])
+        for stream in STREAMS
+    }
     params, token_cache = None, {}
     for stage in config.stages:
 
@@ -83,8 +86,10 @@ def train(
             return None
 
     # ---------------------------------------------------------------- bundle
+    if None in complete.values():
+        return None
     bundle = workdir / "bundle"
-    all_params = {"model": params, **{f"{stream}_codec": variables[stream] for stream in STREAMS}}
+    all_params = {"model": params, **{f"{stream}_codec": complete[stream] for stream in STREAMS}}
     save_bundle(bundle, config, all_params, {"phases": known, "seed": config.seed})
     return bundle
 
@@ -104,26 +109,34 @@ class _Run:
             return None
         return run_phase(phase, self._config, self._mesh, self._workdir, self._writer)
 
-    def codec(self, stream: Stream) -> PyTree | None:
-        """Both phases of a codec; None if it is neither wanted nor complete."""
+    def codec_tokens(self, stream: Stream) -> PyTree | None:
+        """A codec without its vocoder."""
         training = getattr(self._config, f"{stream}_codec_training")
+        return self.phase(
+            tokens_phase(self._config, stream, lambda: self._codec_batches(stream, training.batch_size))
+        )
 
-        def make_batches(batch_size: int):
-            return loader.make_codec_batches(
+    def codec_vocoder(self, stream: Stream, tokens: PyTree) -> PyTree | None:
+        """The same codec with its vocoder."""
+        training = getattr(self._config, f"{stream}_codec_training")
+        return self.phase(
+            vocoder_phase(
                 self._config,
                 stream,
-                seed=self._config.seed,
-                batch_size=batch_size,
-                process_index=jax.process_index(),
-                process_count=jax.process_count(),
-                num_workers=self._config.num_loader_workers,
+                tokens,
+                lambda: self._codec_batches(stream, training.vocoder_batch_size),
             )
+        )
 
-        tokens = self.phase(tokens_phase(self._config, stream, lambda: make_batches(training.batch_size)))
-        if tokens is None:
-            return None
-        return self.phase(
-            vocoder_phase(self._config, stream, tokens, lambda: make_batches(training.vocoder_batch_size))
+    def _codec_batches(self, stream: Stream, batch_size: int) -> loader.BatchIterator:
+        return loader.make_codec_batches(
+            self._config,
+            stream,
+            seed=self._config.seed,
+            batch_size=batch_size,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+            num_workers=self._config.num_loader_workers,
         )
 
     def _is_complete(self, phase: Phase) -> bool:

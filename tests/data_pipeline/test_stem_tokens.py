@@ -1,12 +1,13 @@
 """Stem tokens with the project's own codec: what a clip's tokens must not depend on."""
 
+import flax.linen as nn
 import jax
 import numpy as np
 import pytest
 
 from data_pipeline.stem_tokens import StemTokenizer
 from data_pipeline.transforms import Stem
-from dualdub_jax.codecs.mel_rvq import MelRVQCodec, init_codec_variables
+from dualdub_jax.codecs.mel_rvq import CodecModules, MelRVQCodec
 from dualdub_jax.config import CodecConfig, GridConfig
 from tests.tiny_dataset import flac_bytes
 
@@ -17,7 +18,8 @@ NOTHING = Stem(clip="", flac=b"", clip_frames=0, start_frame=0, num_frames=0)
 @pytest.fixture(scope="module")
 def codec() -> MelRVQCodec:
     config = CodecConfig(num_codebooks=2, codebook_size=64, width=32, num_blocks=2)
-    variables = init_codec_variables(config, GRID, jax.random.key(0))
+    # Without the vocoder, which `encode` does not use and which takes long to initialise.
+    variables = nn.unbox(CodecModules(config, GRID).init_tokens(jax.random.key(0)))
     # Codebooks begin as zeros until training has filled them; every code must be able to win.
     variables["codebooks"] = jax.random.normal(jax.random.key(1), variables["codebooks"].shape)
     return MelRVQCodec(config, GRID, variables)

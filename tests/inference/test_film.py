@@ -26,7 +26,7 @@ def shown_levels(frames: np.ndarray) -> np.ndarray:
     return frames[:, 28:36, 28:36].mean(axis=(1, 2, 3))
 
 
-@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".mov", ".ts", ".avi"])
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".mov", ".ts", ".avi", ".flv"])
 @pytest.mark.parametrize(
     ("rate", "num_frames"),
     [
@@ -131,7 +131,8 @@ def test_damaged_last_packets_are_counted_and_keep_their_time(tmp_path):
     assert film.num_samples == 2 * 16_000 and len(film.frames) == 50
     assert film.num_missing == 6
     assert film.warnings == [
-        f"{film.path}: 6 of 50 frames are missing or damaged; the last good picture stays on screen in their place"
+        f"{film.path}: 6 of 50 frames are missing or damaged; "
+        "the last good picture stays on screen in their place"
     ]
 
 

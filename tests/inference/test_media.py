@@ -55,5 +55,5 @@ def test_playlists_do_not_reach_the_network(tmp_path):
     playlist.write_text(
         "#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:5,\nhttp://127.0.0.1:9/a.ts\n#EXT-X-ENDLIST\n"
     )
-    with pytest.raises(UserError, match="list.m3u8: not a media file"):
+    with pytest.raises(UserError, match=r"list.m3u8: not a media file"):
         open_media(playlist, "video")

@@ -2,6 +2,7 @@
 
 import io
 import pathlib
+import types
 from fractions import Fraction
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from dualdub_jax.config import GridConfig
 from dualdub_jax.errors import UserError
 from dualdub_jax.inference.film import read_film
-from dualdub_jax.inference.mux import check_container, mux_soundtrack
+from dualdub_jax.inference.mux import _Clock, check_container, mux_soundtrack
 from tests.films import damage_last_packets, decode_audio, make_film, video_packets
 from tests.inference.test_film import real_film
 
@@ -109,6 +110,7 @@ def test_millisecond_times_do_not_shorten_the_film(tmp_path):
             "out.mp4",
             r"out.mp4: MP4 cannot hold ffvhuff video as it is in .*; try -o out.mkv",
         ),
+        ("a.avi", "wmv2", "out.mp4", r"MP4 cannot hold wmv2 .*; convert the video to H.264 first"),
         ("a.mp4", "libx264", "out.wav", r"out.wav: unknown kind of file; end the name in one of .mp4, "),
         ("a.mp4", "libx264", "out", r"out: unknown kind of file"),
         ("a.h264", "libx264", "out.mp4", r"a.h264: its packets have no times, so they cannot be copied; put"),
@@ -119,6 +121,18 @@ def test_what_a_container_cannot_hold(tmp_path, name, codec, out, message):
     with pytest.raises(UserError, match=message):
         check_container(film, tmp_path / out)
     assert not (tmp_path / out).exists()
+
+
+def test_decoding_times_that_do_not_rise_are_nudged(tmp_path):
+    film = read_film(make_film(tmp_path / "film.mp4"), GRID)
+    clock = _Clock(film)
+    packets = [
+        types.SimpleNamespace(pts=p, dts=d, duration=512) for p, d in [(0, -512), (512, -512), (1024, -600)]
+    ]
+    for packet in packets:
+        clock.move(packet)
+    assert [packet.dts for packet in packets] == [-512, -511, -510]
+    assert [packet.pts for packet in packets] == [0, 512, 1024]
 
 
 class _FullDisk(io.BytesIO):

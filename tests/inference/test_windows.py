@@ -1,5 +1,6 @@
 """Planning: windows tile the film, and every word has its place or is refused."""
 
+import itertools
 from fractions import Fraction
 
 import pytest
@@ -29,11 +30,11 @@ def plan(num_frames: int, text: str = "", grid: GridConfig = GRID):
 def test_windows_tile_the_film_and_fit_the_model(num_frames):
     windows = plan(num_frames)
     assert windows[0].start_frame == 0 and windows[0].num_context == 0
-    for before, after in zip(windows, windows[1:], strict=False):
+    for before, after in itertools.pairwise(windows):
         assert after.start_frame == before.end_frame
         assert after.num_context == 25
     assert windows[-1].end_frame == num_frames
-    assert all(0 < w.num_new and w.num_context + w.num_new <= 100 and w.first_frame >= 0 for w in windows)
+    assert all(w.num_new > 0 and w.num_context + w.num_new <= 100 and w.first_frame >= 0 for w in windows)
 
 
 def test_as_few_windows_as_possible_and_none_a_scrap():

@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import functools
 import multiprocessing
+import multiprocessing.pool
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -77,6 +78,7 @@ class PuppetStage(tfds.core.GeneratorBasedBuilder):
         self._seed = seed
         self._voice_bank = voice_bank
         self._num_processes = num_processes
+        self._pool: multiprocessing.pool.Pool | None = None  # lives during a build
         self.on_clip = on_clip
         self._num_clips = num_clips or {}
         super().__init__(**kwargs)
@@ -95,7 +97,13 @@ class PuppetStage(tfds.core.GeneratorBasedBuilder):
 
     def download_and_prepare(self, **kwargs: Any) -> None:
         """Builds what is not there yet, as TFDS does, into files that are the same bytes every time."""
-        with _stable_serialisation():
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(_stable_serialisation())
+            if self._num_processes > 1:
+                # Spawned, because the parent may hold threads of JAX or of a progress bar.
+                context = multiprocessing.get_context("spawn")
+                self._pool = stack.enter_context(context.Pool(self._num_processes))
+                stack.callback(setattr, self, "_pool", None)
             super().download_and_prepare(**kwargs)
 
     def _info(self) -> tfds.core.DatasetInfo:
@@ -128,12 +136,10 @@ class PuppetStage(tfds.core.GeneratorBasedBuilder):
 
     def _generate_examples(self, split: str, num_clips: int) -> Iterator[tuple[str, dict[str, Any]]]:
         render = functools.partial(_render, self._voice_bank, self.builder_config.name, self._seed, split)
-        if self._num_processes <= 1:
-            yield from self._counted(map(render, range(num_clips)))
-            return
-        # Spawned, because the parent may hold threads of JAX or of a progress bar.
-        with multiprocessing.get_context("spawn").Pool(self._num_processes) as pool:
-            yield from self._counted(pool.imap(render, range(num_clips), chunksize=4))
+        indices = range(num_clips)
+        # Order is kept, so the files do not depend on who was faster.
+        records = self._pool.imap(render, indices, chunksize=4) if self._pool else map(render, indices)
+        yield from self._counted(records)
 
     def _counted(self, records: Iterator[dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
         for record in records:

@@ -1,0 +1,80 @@
+"""The voice banks."""
+
+import sys
+
+import numpy as np
+import pytest
+
+from data_pipeline.builders.puppet_stage import voices
+from dualdub_jax.errors import UserError
+
+
+def _median_pitch_hz(samples: np.ndarray) -> float:
+    """Autocorrelation pitch of the loudest frames."""
+    frames = np.lib.stride_tricks.sliding_window_view(samples.astype(np.float64), 1024)[::400]
+    frames = frames[np.argsort(-np.square(frames).sum(axis=1))[: len(frames) // 2]] * np.hanning(1024)
+    correlation = np.fft.irfft(np.abs(np.fft.rfft(frames, 2048)) ** 2)[:, :400]
+    lags = np.argmax(correlation[:, 40:], axis=1) + 40
+    return float(np.median(16_000 / lags))
+
+
+@pytest.fixture(scope="module")
+def bank() -> voices.VoiceBank:
+    return voices.bank("hibari")
+
+
+def test_the_bank_has_24_seen_and_8_other_voices(bank: voices.VoiceBank) -> None:
+    assert len(set(bank.seen)) == 24 and len(set(bank.unseen)) == 8
+    assert not set(bank.seen) & set(bank.unseen)
+
+
+def test_a_voice_says_the_same_bytes_twice(bank: voices.VoiceBank) -> None:
+    first, second = (bank.synthesise(bank.seen[0], "lay green by z nine again")[0] for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+    assert first.dtype == np.float32 and 0.8 < len(first) / 16_000 < 3 and np.abs(first).max() < 1
+
+
+def test_voices_have_the_pitch_that_they_claim(bank: voices.VoiceBank) -> None:
+    for voice_id in (bank.seen[2], bank.seen[12], bank.seen[-3]):
+        samples, _ = bank.synthesise(voice_id, "we want to sing together in the spring")
+        expected_hz = voices.hibari_voices()[voice_id].pitch_hz
+        assert _median_pitch_hz(samples) == pytest.approx(expected_hz, rel=0.2)
+
+
+def test_voices_differ_from_each_other(bank: voices.VoiceBank) -> None:
+    """The long-term spectrum tells a voice from all others, over different sentences."""
+
+    def spectrum(voice_id: str, text: str) -> np.ndarray:
+        samples, _ = bank.synthesise(voice_id, text)
+        power = np.abs(np.fft.rfft(samples, 1 << 16)) ** 2
+        bands = np.add.reduceat(power, np.geomspace(250, 30_000, 36).astype(int))
+        return np.log(bands / bands.sum())
+
+    known = {
+        v: spectrum(v, "the old sailor carried a bucket of water to the kitchen door") for v in bank.seen
+    }
+    right = 0
+    for voice_id in bank.seen:
+        heard = spectrum(voice_id, "please do not share the money with a tall stranger before dinner")
+        ranked = sorted(known, key=lambda v: float(np.sum((known[v] - heard) ** 2)))
+        right += voice_id in ranked[:3]
+    assert right >= 18  # of 24; by chance 3
+
+
+def test_a_missing_package_is_the_users_to_mend(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "hibari", None)
+    with pytest.raises(UserError, match=r"pip install 'dualdub-jax\[data\]'"):
+        voices.HibariBank()
+
+
+def test_an_unknown_bank_names_the_known_ones() -> None:
+    with pytest.raises(UserError, match=r"'kazoo' does not exist; choose one of hibari, tone"):
+        voices.bank("kazoo")
+
+
+def test_tone_words_are_where_it_says() -> None:
+    samples, words = voices.bank("tone").synthesise("tone-1", "set red now")
+    assert [word for word, _, _ in words] == ["set", "red", "now"]
+    for _, start_s, end_s in words:
+        assert np.abs(samples[int(start_s * 16_000) : int(end_s * 16_000)]).max() > 0.05
+    assert not samples[int(words[0][2] * 16_000) + 1 : int(words[1][1] * 16_000) - 1].any()

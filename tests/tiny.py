@@ -1,0 +1,78 @@
+"""A model small enough to compile in seconds, and batches of noise for it."""
+
+import dataclasses
+
+import flax.linen as nn
+import jax
+import numpy as np
+
+from dualdub_jax.config import (
+    AlignerConfig,
+    CodecConfig,
+    Config,
+    GridConfig,
+    ModelConfig,
+    VideoEncoderConfig,
+)
+from dualdub_jax.models.dualdub import example_batch, make_model
+from dualdub_jax.types import Batch
+
+CODEC = CodecConfig(
+    num_codebooks=3,
+    codebook_size=16,
+    width=16,
+    num_blocks=1,
+    num_unquantised_steps=2,
+    vocoder_width=16,
+    vocoder_num_blocks=1,
+)
+
+
+def tiny_config(**changes) -> Config:
+    """12 frames of 16 x 16 pixels, width 32, two layers."""
+    config = Config(
+        name="test",
+        grid=GridConfig(num_frames=12, frame_size=16, num_script_tokens=8, num_voice_frames=4),
+        speech_codec=CODEC,
+        background_codec=dataclasses.replace(CODEC, num_codebooks=2),
+        model=ModelConfig(
+            width=32,
+            num_layers=2,
+            num_heads=2,
+            num_kv_heads=1,
+            head_dim=16,
+            mlp_width=48,
+            head_width=24,
+            num_voice_vectors=2,
+            voice_width=16,
+            video=VideoEncoderConfig(patch_width=8, merged_width=16, num_layers=1),
+            aligner=AlignerConfig(num_heads=2, head_dim=8, max_relative_frames=4),
+        ),
+    )
+    return dataclasses.replace(config, **changes)
+
+
+def random_batch(config: Config, batch_size: int, seed: int = 0) -> Batch:
+    """All conditions and targets present, all frames valid."""
+    rng = np.random.default_rng(seed)
+    shapes = jax.tree.map(np.asarray, example_batch(config, batch_size))
+    return shapes.replace(
+        video=rng.integers(0, 256, shapes.video.shape, np.uint8),
+        script_tokens=rng.integers(1, config.model.script_vocab_size, shapes.script_tokens.shape, np.int32),
+        voice=rng.normal(size=shapes.voice.shape).astype(np.float32) * 0.1,
+        speech_tokens=rng.integers(
+            0, config.speech_codec.codebook_size, shapes.speech_tokens.shape, np.int32
+        ),
+        background_tokens=rng.integers(
+            0, config.background_codec.codebook_size, shapes.background_tokens.shape, np.int32
+        ),
+    )
+
+
+def random_params(config: Config, seed: int = 0):
+    """Parameters of the model with every array perturbed, so that no gate or bias is zero."""
+    params = nn.unbox(make_model(config).init(jax.random.key(seed), example_batch(config))["params"])
+    leaves, tree = jax.tree.flatten(params)
+    keys = jax.random.split(jax.random.key(seed + 1), len(leaves))
+    noise = [0.1 * jax.random.normal(key, leaf.shape) for key, leaf in zip(keys, leaves, strict=True)]
+    return jax.tree.unflatten(tree, [leaf + n for leaf, n in zip(leaves, noise, strict=True)])

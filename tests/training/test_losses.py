@@ -1,0 +1,69 @@
+"""The loss is a masked cross entropy whose sums and weights add up."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from dualdub_jax.config import LossConfig
+from dualdub_jax.training.losses import StreamLoss, stream_loss, total_loss
+from dualdub_jax.training.step import drop_conditions
+from tests.tiny import random_batch, tiny_config
+
+
+def _random(seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=(3, 5, 2, 7)).astype(np.float32), rng.integers(0, 7, (3, 5, 2))
+
+
+def test_matches_the_textbook_cross_entropy():
+    logits, codes = _random()
+    parts = stream_loss(logits, codes, np.ones((3, 5), bool))
+    expected = optax.softmax_cross_entropy_with_integer_labels(logits, codes).sum((1, 2))
+    np.testing.assert_allclose(parts.loss, expected, rtol=1e-5)
+    np.testing.assert_array_equal(parts.weight, [10, 10, 10])
+    np.testing.assert_array_equal(parts.correct, (logits.argmax(-1) == codes).sum((1, 2)))
+
+
+def test_masked_frames_count_nothing_whatever_they_hold():
+    logits, codes = _random()
+    mask = np.array([[True] * 3 + [False] * 2] * 3)
+    clean = stream_loss(logits, codes, mask)
+    logits[:, 3:], codes[:, 3:] = np.nan, -5
+    jax.tree.map(np.testing.assert_array_equal, clean, stream_loss(logits, codes, mask))
+    np.testing.assert_array_equal(clean.weight, [6, 6, 6])
+
+
+def test_sums_over_two_halves_make_the_whole():
+    logits, codes = _random()
+    mask = np.random.default_rng(1).random((3, 5)) < 0.7
+    whole = stream_loss(logits, codes, mask)
+    halves = [stream_loss(logits[i], codes[i], mask[i]) for i in (slice(0, 1), slice(1, 3))]
+    for name in StreamLoss._fields:
+        np.testing.assert_allclose(
+            jnp.concatenate([getattr(half, name) for half in halves]), getattr(whole, name), rtol=1e-6
+        )
+
+
+def test_a_stream_without_targets_adds_nothing():
+    logits, codes = _random()
+    scored = stream_loss(logits, codes, np.ones((3, 5), bool))
+    absent = stream_loss(logits, codes, np.zeros((3, 5), bool))
+    total, metrics = total_loss({"speech": scored, "background": absent}, LossConfig())
+    np.testing.assert_allclose(total, scored.loss.sum() / scored.weight.sum(), rtol=1e-6)
+    assert metrics["loss_background"] == 0.0
+
+
+def test_conditions_are_dropped_independently_and_targets_never():
+    config = tiny_config()
+    batch = random_batch(config, 256)
+    dropped = drop_conditions(batch, jax.random.key(0), 0.25)
+    kept = {name: np.asarray(getattr(dropped, name)) for name in ("has_video", "has_script", "has_voice")}
+    for flags in kept.values():
+        assert 0.65 < flags.mean() < 0.85
+    assert 0.45 < (kept["has_video"] & kept["has_script"]).mean() < 0.68
+    assert dropped.has_speech.all() and dropped.has_background.all()
+    absent = dataclasses.replace(batch, has_video=np.zeros(256, bool))
+    assert not drop_conditions(absent, jax.random.key(0), 0.25).has_video.any()
