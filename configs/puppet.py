@@ -29,8 +29,8 @@ def get_config(arg: str = "") -> ConfigDict:
     config.background_codec.noise_seed = 1
     config.stages = [
         text_speech.get_stage(num_steps=600),
-        video_audio.get_stage(num_steps=500),
-        soundtrack.get_stage(num_steps=1300),
+        video_audio.get_stage(num_steps=450),
+        soundtrack.get_stage(num_steps=1200),
     ]
     if arg == "tiny":
         common.shrink(config)

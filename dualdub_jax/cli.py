@@ -286,6 +286,7 @@ def _make_soundtrack(
 ) -> int:
     """What `demo` and `dub` share; `request` goes to `DualDub.dub`."""
     _quieten_libraries()
+    _keep_compiled_programs()
     if threading.current_thread() is threading.main_thread():
         # As an exception, so that files under temporary names are removed.
         signal.signal(signal.SIGTERM, _terminate)
@@ -357,6 +358,13 @@ def _quieten_libraries() -> None:
     logging.getLogger().setLevel(logging.ERROR)
     for name in ("absl", "jax", "orbax"):
         logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def _keep_compiled_programs() -> None:
+    """The first film on a machine waits for the compiler; later ones find its work in the user's cache."""
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", os.path.join(home, "dualdub", "jax"))
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
 
 
 def _terminate(signum: int, frame: object) -> NoReturn:

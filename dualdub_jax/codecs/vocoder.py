@@ -26,12 +26,19 @@ from dualdub_jax.config import CodecConfig, GridConfig
 _LEAST_LOG_GAIN, _MOST_LOG_GAIN = -9.0, 4.0
 
 
+# The pitch is chosen among bins of natural logarithm of Hz, a little over half a semitone each: a choice does
+# not hedge between octaves, where a regression would answer with their mean.
+PITCH_BINS = np.linspace(np.log(MIN_PITCH_HZ), np.log(MAX_PITCH_HZ), 64).astype(np.float32)
+_PITCH_REACH = 3  # bins on each side of the best one that refine it
+
+
 @flax.struct.dataclass
 class VocoderFrames:
     """What the network says; M mel frames, each with `hop_length / vocoder_hop_length` short frames.
 
     Attributes:
         log_pitch: float32[B, M], natural logarithm of the pitch in Hz.
+        pitch_logits: float32[B, M, pitch bins], what `log_pitch` was read from; see `PITCH_BINS`.
         voicing_logit: float32[B, M]; a training signal only: the gains say what is heard.
         log_amplitude: float32[B, frames, n_mels], the log-mel at each short frame.
         tonal_log_gain: float32[B, frames, n_mels], bands of the tonal part relative to `log_amplitude`.
@@ -39,6 +46,7 @@ class VocoderFrames:
     """
 
     log_pitch: jax.Array
+    pitch_logits: jax.Array
     voicing_logit: jax.Array
     log_amplitude: jax.Array
     tonal_log_gain: jax.Array
@@ -77,14 +85,14 @@ class Vocoder(nn.Module):
         for i in range(config.vocoder_num_blocks):
             x = ConvNeXtBlock(config.vocoder_kernel_size, name=f"block_{i}")(x, mask)
         x = layer_norm("norm_out")(x)
-        pitch = dense(2, "pitch", ("embed", "patch"))(x)
+        pitch = dense(1 + len(PITCH_BINS), "pitch", ("embed", "patch"))(x)
         gains = dense(2 * per_mel * config.n_mels, "gains", ("embed", "patch"), scale=0.01)(x)
         gains = rearrange(gains, "b m (r s n) -> s b (m r) n", s=2, n=config.n_mels)
         gains = jnp.clip(gains, _LEAST_LOG_GAIN, _MOST_LOG_GAIN)
-        middle = 0.5 * (np.log(MIN_PITCH_HZ) + np.log(MAX_PITCH_HZ))
         return VocoderFrames(
-            log_pitch=jnp.clip(middle + pitch[..., 0], np.log(MIN_PITCH_HZ), np.log(MAX_PITCH_HZ)),
-            voicing_logit=pitch[..., 1],
+            log_pitch=_read_pitch(pitch[..., 1:]),
+            pitch_logits=pitch[..., 1:],
+            voicing_logit=pitch[..., 0],
             log_amplitude=_upsample(log_mel, mask, per_mel),
             tonal_log_gain=gains[0],
             noise_log_gain=gains[1],
@@ -144,6 +152,13 @@ def synthesize(
     spectra = tonal_gain * stft(tones, n_fft, hop_length) + noise_gain * stft(hiss, n_fft, hop_length)
     short_mask = jnp.repeat(mask, config.hop_length // hop_length, axis=1)
     return istft(spectra, n_fft, hop_length, short_mask), phases
+
+
+def _read_pitch(logits: jax.Array) -> jax.Array:
+    """The mean of the bins around the best one: float32[..., pitch bins] -> float32[...]."""
+    best = jnp.argmax(logits, axis=-1, keepdims=True)
+    is_near = jnp.abs(jnp.arange(len(PITCH_BINS)) - best) <= _PITCH_REACH
+    return jax.nn.softmax(jnp.where(is_near, logits, -jnp.inf)) @ PITCH_BINS
 
 
 def _upsample(log_mel: jax.Array, mask: jax.Array, factor: int) -> jax.Array:

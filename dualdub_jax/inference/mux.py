@@ -151,7 +151,7 @@ class _Clock:
 
     def __init__(self, film: Film):
         self._start_pts = film.start_pts
-        self._refine = max(1, round(film.time_base * 90_000)) if film.time_base > Fraction(1, 16_000) else 1
+        self._refine = max(1, round(film.time_base * 90_000)) if film.time_base > Fraction(1, 2_000) else 1
         self.time_base = film.time_base / self._refine
         self._end_pts = round(film.duration_s / self.time_base)
         self._last_dts: int | None = None

@@ -189,7 +189,7 @@ class Soundtrack:
                     film_bytes = outputs.read(targets.out)
                     page = render_report(self, film_bytes, targets.out, outputs.sizes, seconds)
                     with outputs.open(targets.report) as file:
-                        file.write(page.encode("utf-8"))
+                        file.write(page.encode("utf-8", errors="backslashreplace"))  # names may be bytes
             outputs.commit()
         return targets.files
 

@@ -16,7 +16,7 @@ from dualdub_jax.codecs import rvq
 from dualdub_jax.codecs.mel import STD_LOG_MEL
 from dualdub_jax.codecs.mel_rvq import CodecModules
 from dualdub_jax.codecs.pitch import Pitch, estimate_pitch
-from dualdub_jax.codecs.vocoder import VocoderFrames, synthesize
+from dualdub_jax.codecs.vocoder import PITCH_BINS, VocoderFrames, synthesize
 from dualdub_jax.config import CodecConfig, CodecTrainingConfig, Config, to_dict
 from dualdub_jax.parallel.sharding import constrain
 from dualdub_jax.training.optimizer import make_optimizer
@@ -32,7 +32,7 @@ _KMEANS_BATCHES = 16  # batches of latents that the codebooks start from
 _SILENCE_RATE = 0.03  # of training crops that are made silent: silence must stay silent
 _GAIN_DB = (-12.0, 6.0)  # levels are varied this much
 _MEL_WEIGHT, _CONVERGENCE_WEIGHT, _LOG_STFT_WEIGHT = 1.0, 0.5, 1.0
-_PITCH_WEIGHT, _VOICING_WEIGHT = 1.0, 0.1
+_PITCH_WEIGHT, _VOICING_WEIGHT = 0.2, 0.1
 
 
 def tokens_phase(config: Config, stream: Stream, make_batches: Callable[[], Any]) -> Phase:
@@ -185,8 +185,8 @@ def vocoder_phase(
             loss = _MEL_WEIGHT * mel_l1 + _CONVERGENCE_WEIGHT * convergence + _LOG_STFT_WEIGHT * log_stft
             metrics = {"mel_l1": mel_l1, "log_stft": log_stft, "convergence": convergence}
             if has_pitch:
-                pitch_error, voicing_loss = _pitch_losses(frames, pitch)
-                loss = loss + _PITCH_WEIGHT * pitch_error + _VOICING_WEIGHT * voicing_loss
+                pitch_loss, voicing_loss, pitch_error = _pitch_losses(frames, pitch)
+                loss = loss + _PITCH_WEIGHT * pitch_loss + _VOICING_WEIGHT * voicing_loss
                 metrics |= {"pitch_error": pitch_error, "voicing_loss": voicing_loss}
             return loss, metrics | {"loss": loss}
 
@@ -251,8 +251,14 @@ def _vary_level(waveform: jax.Array, rng: jax.Array) -> jax.Array:
     return waveform * jnp.where(jax.random.bernoulli(silence_key, _SILENCE_RATE, shape), 0.0, gain)
 
 
-def _pitch_losses(frames: VocoderFrames, pitch: Pitch) -> tuple[jax.Array, jax.Array]:
-    """Mean absolute log pitch error where voiced, and the voicing's binary cross entropy."""
+def _pitch_losses(frames: VocoderFrames, pitch: Pitch) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Cross entropy of the pitch where voiced, that of the voicing, and the mean absolute log pitch error."""
     voiced = pitch.is_voiced.astype(jnp.float32)
-    error = jnp.sum(voiced * jnp.abs(frames.log_pitch - pitch.log_hz)) / jnp.maximum(jnp.sum(voiced), 1.0)
-    return error, jnp.mean(optax.sigmoid_binary_cross_entropy(frames.voicing_logit, voiced))
+    distance = (pitch.log_hz[..., None] - PITCH_BINS) / (PITCH_BINS[1] - PITCH_BINS[0])
+    target = jax.nn.softmax(-0.5 * distance**2)  # a bump of one bin's width
+    cross_entropy = optax.softmax_cross_entropy(frames.pitch_logits, target)
+    num_voiced = jnp.maximum(jnp.sum(voiced), 1.0)
+    pitch_loss = jnp.sum(voiced * cross_entropy) / num_voiced
+    voicing_loss = jnp.mean(optax.sigmoid_binary_cross_entropy(frames.voicing_logit, voiced))
+    pitch_error = jnp.sum(voiced * jnp.abs(frames.log_pitch - pitch.log_hz)) / num_voiced
+    return pitch_loss, voicing_loss, pitch_error
