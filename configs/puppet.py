@@ -21,16 +21,20 @@ from configs.stages import soundtrack, text_speech, video_audio
 def get_config(arg: str = "") -> ConfigDict:
     config = common.default_config()
     config.name = "puppet"
+    config.checkpoint.bundle_dtype = "bfloat16"
     config.speech_codec_training.mixture = common.mixture(soundtrack=1.0)
     config.background_codec_training.mixture = common.mixture(soundtrack=1.0)
-    config.speech_codec_training.num_steps = 2500
-    config.background_codec_training.num_steps = 2000
+    config.speech_codec_training.update({"num_steps": 2500, "vocoder_num_steps": 2000})
+    config.background_codec_training.update({"num_steps": 2000, "vocoder_num_steps": 1500})
+    for training in (config.speech_codec_training, config.background_codec_training):
+        training.vocoder_batch_size = 8
+        training.vocoder_optimizer.ema_decay = 0.995
     config.background_codec.tonal_source = "grid"
     config.background_codec.noise_seed = 1
     config.stages = [
         text_speech.get_stage(num_steps=600),
-        video_audio.get_stage(num_steps=450),
-        soundtrack.get_stage(num_steps=1200),
+        video_audio.get_stage(num_steps=350),
+        soundtrack.get_stage(num_steps=850),
     ]
     if arg == "tiny":
         common.shrink(config)

@@ -178,6 +178,7 @@ class LossConfig:
 class CheckpointConfig:
     save_every_steps: int = 500
     keep_last: int = 2
+    bundle_dtype: str = "float32"  # of the bundle that a run ends with; "bfloat16" halves its size
 
 
 @dataclasses.dataclass(frozen=True)

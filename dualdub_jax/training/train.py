@@ -90,7 +90,8 @@ def train(
         return None
     bundle = workdir / "bundle"
     all_params = {"model": params, **{f"{stream}_codec": complete[stream] for stream in STREAMS}}
-    save_bundle(bundle, config, all_params, {"phases": known, "seed": config.seed})
+    training = {"phases": known, "seed": config.seed, "data_dir": config.data_dir}
+    save_bundle(bundle, config, all_params, training, config.checkpoint.bundle_dtype)
     return bundle
 
 
