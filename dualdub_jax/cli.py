@@ -331,9 +331,18 @@ def _train(args: argparse.Namespace) -> int:
         import jax
 
         jax.distributed.initialize()
+    from dualdub_jax.training.loop import TrainingDivergedError, TrainingStoppedError
     from dualdub_jax.training.train import train
 
-    train(config, args.workdir, phases=args.phases.split(",") if args.phases else None)
+    try:
+        bundle = train(config, args.workdir, phases=args.phases.split(",") if args.phases else None)
+    except TrainingStoppedError as stopped:
+        print(f"dualdub: {stopped}", file=sys.stderr)
+        return 130
+    except TrainingDivergedError as diverged:
+        print(f"dualdub: {diverged}", file=sys.stderr)
+        return 1
+    print(f"wrote {bundle}" if bundle else "these phases are done; the bundle is written when all are")
     return 0
 
 

@@ -1,9 +1,10 @@
 """The project's own codec: log-mel frames, residual vector quantisation, and the neural vocoder.
 
-    waveform -> log-mel (50 Hz) -> encoder (25 Hz) -> RVQ codes -> decoder -> log-mel, hidden -> vocoder -> waveform
+    waveform -> log-mel (50 Hz) -> encoder (25 Hz) -> RVQ codes
+    RVQ codes -> decoder -> log-mel and hidden features -> vocoder -> waveform
 
-`variables` is a plain pytree, `{"encoder", "decoder", "vocoder": parameters, "codebooks": float32[Q, K, D]}`, so
-that any checkpoint library stores it. Source: our choice; the parts name theirs.
+`variables` is a plain pytree, `{"encoder", "decoder", "vocoder": parameters, "codebooks": float32[Q, K, D]}`,
+so that any checkpoint library stores it. Source: our choice; the parts name theirs.
 """
 
 import functools
@@ -36,7 +37,15 @@ class MelEncoder(nn.Module):
 
     @nn.compact
     def __call__(self, mel: jax.Array, mask: jax.Array) -> jax.Array:
-        """float32[B, M, n_mels] log-mels, bool[B, T] True for frames that exist -> float32[B, T, latent_dim]."""
+        """Encodes.
+
+        Args:
+            mel: float32[B, M, n_mels], log-mels.
+            mask: bool[B, T], True for frames that exist.
+
+        Returns:
+            float32[B, T, latent_dim].
+        """
         config = self.config
         x = (mel - MEAN_LOG_MEL) / STD_LOG_MEL
         x = rearrange(x, "b (t r) n -> b t (r n)", r=mel.shape[1] // mask.shape[1])

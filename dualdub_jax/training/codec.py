@@ -79,7 +79,7 @@ def tokens_phase(config: Config, stream: Stream, make_batches: Callable[[], Any]
         def loss_fn(params: PyTree) -> tuple[jax.Array, tuple]:
             latents = modules.encode_mel(params, mel, mask)
             flat = jax.lax.stop_gradient(latents.reshape(-1, codec.latent_dim))
-            moved, codes, quantised = rvq.update(rvq_state, flat, update_key, codec.ema_decay)
+            moved, _, quantised = rvq.update(rvq_state, flat, update_key, codec.ema_decay)
             quantised = quantised.reshape(latents.shape)
             commitment = jnp.mean((latents - quantised) ** 2)
             # Straight through: the decoder sees the codebooks, the encoder gets the decoder's gradient.
@@ -87,10 +87,10 @@ def tokens_phase(config: Config, stream: Stream, make_batches: Callable[[], Any]
             decoded, _ = modules.decoder.apply({"params": params["decoder"]}, seen, mask)
             mel_l1 = jnp.mean(jnp.abs(decoded - mel))
             loss = mel_l1 / STD_LOG_MEL + jnp.where(is_quantised, _COMMITMENT_WEIGHT * commitment, 0.0)
-            return loss, (mel_l1, commitment, moved, codes, flat)
+            return loss, (mel_l1, commitment, moved, flat)
 
         (loss, aux), grads = jax.value_and_grad(loss_fn, has_aux=True)(state["params"])
-        mel_l1, commitment, moved, codes, flat = aux
+        mel_l1, commitment, moved, flat = aux
         updates, optimizer_state = optimizer.update(grads, state["optimizer"], state["params"])
         slot = state["step"] % _KMEANS_BATCHES * latents_per_batch
         new_state = {

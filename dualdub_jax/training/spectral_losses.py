@@ -16,7 +16,7 @@ _MAGNITUDE_FLOOR = 1e-3  # of an unscaled STFT: far below hearing, keeps the log
 
 
 def stft_magnitude(waveform: jax.Array, n_fft: int, hop_length: int) -> jax.Array:
-    """float32[..., S] -> float32[..., S // hop_length, n_fft // 2 + 1], with a gradient that is finite at zero."""
+    """float32[..., S] -> float32[..., S // hop_length, bins]; its gradient is finite at silence."""
     spectra = stft(waveform, n_fft, hop_length)
     return jnp.sqrt(spectra.real**2 + spectra.imag**2 + _MAGNITUDE_FLOOR**2)
 
