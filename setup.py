@@ -27,18 +27,9 @@ _CORE = [
     "rich>=13.0",
 ]
 
-# Voices of the Puppet Stage world: Apache-2.0 and MIT only, so that weights
-# trained on them can be Apache-2.0. Third-party uploads are pinned exactly.
-_DATA = [
-    "hibari-tts==0.2.1",
-    "pyworld-prebuilt>=0.3",
-    "scipy>=1.11",
-]
-
-_EVAL = [
-    "pocketsphinx==5.1.1",
-    "pyloudnorm>=0.1.1",
-]
+# Voices of the Puppet Stage world: Apache-2.0 only, so that weights trained on them can be Apache-2.0.
+# A third-party upload, so pinned exactly.
+_DATA = ["hibari-tts==0.2.1"]
 
 _DEV = [
     *_DATA,
@@ -63,8 +54,9 @@ setuptools.setup(
         "tpu": ["jax[tpu]>=0.10.2,<0.11"],
         "cuda": ["jax[cuda13]>=0.10.2,<0.11"],
         "data": _DATA,
-        "eval": _EVAL,
-        "web": [],  # the web page is not written yet; the name is kept so that scripts stay stable
+        # Not written yet; the names are kept so that scripts stay stable.
+        "eval": [],
+        "web": [],
         "dev": _DEV,
     },
     entry_points={"console_scripts": ["dualdub=dualdub_jax.cli:main"]},

@@ -34,7 +34,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.stages = [
         text_speech.get_stage(num_steps=600),
         video_audio.get_stage(num_steps=350),
-        soundtrack.get_stage(num_steps=850),
+        soundtrack.get_stage(num_steps=650),
     ]
     if arg == "tiny":
         common.shrink(config)

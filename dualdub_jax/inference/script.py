@@ -12,6 +12,7 @@ import html
 import pathlib
 import re
 import unicodedata
+from collections.abc import Sequence
 from fractions import Fraction
 
 import pysubs2
@@ -27,15 +28,24 @@ _SENTENCE_MARKS = ".!?。"  # NFKD turns the wide and the dotted ones into these
 _SPELT = {"&": "and", "%": "percent", "+": "plus", "=": "equals", "@": "at"}
 _LIGATURES = {"æ": "ae", "œ": "oe", "ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th"}
 _APOSTROPHES = "'`\u2018\u2019\u02bc"
-_LONGEST_WORD = 24  # letters; a longer one is not a word and may be divided anywhere
+# A longer one is not a word: it is divided into pieces, so that it is refused or said like any other text.
+_LONGEST_WORD = 24
+_PIECE_LENGTH = 5
 
 
 @dataclasses.dataclass(frozen=True)
 class Word:
-    """A word of the letters a to z, and whether a sentence ends with it."""
+    """A word of the letters a to z.
+
+    Attributes:
+        text: its letters.
+        ends_sentence: a sentence ends with it.
+        joins_next: it is a piece of an endless word that the next piece goes on.
+    """
 
     text: str
     ends_sentence: bool = False
+    joins_next: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,15 +81,9 @@ class Script:
         return join_words(self.words)
 
 
-def join_words(words: tuple[Word, ...] | list[Word]) -> str:
+def join_words(words: Sequence[Word]) -> str:
     """The words with single spaces between them."""
-    return " ".join(word.text for word in words)
-
-
-def count_characters(words: tuple[Word, ...]) -> int:
-    """Letters and single spaces, as somebody who wrote the words would count them."""
-    # The pieces of an endless word were one word.
-    return max(0, sum(len(word.text) + (len(word.text) < _LONGEST_WORD) for word in words) - 1)
+    return "".join(word.text + " " * (not word.joins_next) for word in words).rstrip()
 
 
 def read_script(argument: str, duration_s: Fraction, allow_overrun: bool = False) -> Script:
@@ -213,10 +217,11 @@ def _split_words(text: str) -> tuple[Word, ...]:
     for match in re.finditer(rf"([a-z]+)|([{re.escape(_SENTENCE_MARKS)}])", text):
         if match[1]:
             letters = match[1]
-            pieces = (letters[i : i + _LONGEST_WORD] for i in range(0, len(letters), _LONGEST_WORD))
-            words.extend(Word(piece) for piece in pieces)
+            length = len(letters) if len(letters) <= _LONGEST_WORD else _PIECE_LENGTH
+            for start in range(0, len(letters), length):
+                words.append(Word(letters[start : start + length], joins_next=start + length < len(letters)))
         elif words:
-            words[-1] = Word(words[-1].text, ends_sentence=True)
+            words[-1] = dataclasses.replace(words[-1], ends_sentence=True)
     return tuple(words)
 
 

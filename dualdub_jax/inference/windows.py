@@ -2,7 +2,8 @@
 
 A film that is longer than the model's window is made in several. Each window after the first is given the
 last frames of both tracks, as already made, for its first frames ("context") and goes on from there; the
-windows' new frames tile the film. Lengths are balanced, so that no window is a scrap.
+windows' new frames tile the film. All windows are full but the last two, which share what is left so that
+none is a scrap: a sentence at the beginning has the longest window to itself.
 
 Cues go where their times say. A script without times is said from the beginning, at a comfortable rate,
 without breaking a sentence over two windows if that can be avoided; a script that is too long for this
@@ -10,15 +11,16 @@ is said faster, up to a limit, and past the limit refused. Source: our choice.
 """
 
 import dataclasses
-import math
+import itertools
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 
 from dualdub_jax.config import GridConfig
 from dualdub_jax.errors import UserError
-from dualdub_jax.inference.script import Cue, Script, Word, count_characters, join_words
+from dualdub_jax.inference.script import Cue, Script, Word, join_words
 
 CONTEXT_S = 1
+MIN_NEW_S = 1  # of a window after the first
 COMFORTABLE_RATE = 14  # letters and spaces a second; conversational English
 MAX_RATE = 20  # as fast as people can be followed
 
@@ -82,17 +84,20 @@ def _tile(num_frames: int, grid: GridConfig) -> list[Window]:
         return [Window(0, num_frames)]
     context = min(CONTEXT_S * grid.frame_rate_hz, grid.num_frames // 2)
     most_new = grid.num_frames - context
-    count = 1 + math.ceil((num_frames - grid.num_frames) / most_new)
-    new = min(most_new, math.ceil(num_frames / count))
-    windows = [Window(0, num_frames - (count - 1) * new)]
-    for _ in range(count - 1):
-        start = windows[-1].end_frame
-        windows.append(Window(start, new, min(context, start)))
-    return windows
+    least_new = min(MIN_NEW_S * grid.frame_rate_hz, most_new // 2)
+    lengths = [grid.num_frames]
+    while sum(lengths) < num_frames:
+        lengths.append(min(most_new, num_frames - sum(lengths)))
+    lacking = max(0, least_new - lengths[-1])
+    lengths[-2:] = lengths[-2] - lacking, lengths[-1] + lacking
+    starts = itertools.accumulate(lengths, initial=0)
+    return [
+        Window(start, length, min(context, start)) for start, length in zip(starts, lengths, strict=False)
+    ]
 
 
 def _fits(text: str, window: Window, rate: int, grid: GridConfig, count_tokens: CountTokens) -> bool:
-    most = max(1, rate * window.num_new // grid.frame_rate_hz)
+    most = rate * window.num_new // grid.frame_rate_hz
     # Tokens never outnumber letters by much, so long texts need not be tokenised to be refused.
     return len(text) <= most and count_tokens(text) <= grid.num_script_tokens
 
@@ -105,7 +110,7 @@ def _in_order(
             texts, num_said = _fill(script.words, windows, rate, keep_sentences, grid, count_tokens)
             if num_said == len(script.words):
                 return texts
-    most = count_characters(script.words[:num_said])
+    most = len(join_words(script.words[:num_said]))
     seconds = windows[-1].end_frame / grid.frame_rate_hz
     raise UserError(
         f"{script.source}: the script has {script.num_characters} characters but a video of {seconds:.2f} s "
@@ -124,7 +129,7 @@ def _fill(
     """Fills windows one after the other; returns their texts and how many words found a place."""
 
     def fits(chosen: Sequence[Word], window: Window) -> bool:
-        return _fits(join_words(list(chosen)), window, rate, grid, count_tokens)
+        return _fits(join_words(chosen), window, rate, grid, count_tokens)
 
     texts, position = [], 0
     for window in windows:

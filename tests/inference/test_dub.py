@@ -56,7 +56,7 @@ def test_windows_carry_context_and_share_the_script(tmp_path, engine, model):
         "then all the others come along at last",
         "",
     ]
-    assert [call["num_frames"] for call in engine.calls] == [90, 100, 100]
+    assert [call["num_frames"] for call in engine.calls] == [100, 100, 90]
     assert [len(call["context"].get("speech", ())) for call in engine.calls] == [0, 25, 25]
     assert len({call["seed"] for call in engine.calls}) == 3 and engine.calls[0]["seed"] == 5
     assert made.film.frames.shape[0] == 240
@@ -145,7 +145,7 @@ def test_receipt(tmp_path, model):
     assert len(receipt["inputs"]["script"]["sha256"]) == 64 and receipt["inputs"]["voice"] is None
     assert receipt["num_samples"] == 96_000 and receipt["duration_s"] == 6.0
     assert receipt["seed"] == 9 and receipt["sampling"]["background_temperature"] == 0.5
-    assert [w["start_frame"] for w in receipt["windows"]] == [0, 75]
+    assert [w["start_frame"] for w in receipt["windows"]] == [0, 100]
     assert 0 < receipt["mix_gain"] <= 1 and receipt["stem_gain"] == 1.0
     assert receipt["warnings"] == [f"{script}: left out what cannot be spoken: ☃"]
     assert receipt["versions"]["jax"] and receipt["realtime_factor"] > 0

@@ -74,9 +74,10 @@ def test_sentences_are_remembered():
 
 
 def test_endless_words_can_be_divided():
-    words, _ = normalise("a" * 100)
-    assert "".join(word.text for word in words) == "a" * 100
-    assert max(len(word.text) for word in words) <= 24
+    words, _ = normalise("a" * 101 + " end")
+    assert join_words(words) == "a" * 101 + " end"
+    assert max(len(word.text) for word in words) <= 5
+    assert len(normalise("antidisestablishment")[0]) == 1
 
 
 def test_text_or_file(tmp_path, monkeypatch):

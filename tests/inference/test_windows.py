@@ -37,12 +37,19 @@ def test_windows_tile_the_film_and_fit_the_model(num_frames):
     assert all(w.num_new > 0 and w.num_context + w.num_new <= 100 and w.first_frame >= 0 for w in windows)
 
 
-def test_as_few_windows_as_possible_and_none_a_scrap():
-    assert len(plan(100)) == 1
-    assert [w.num_new for w in plan(101)] == [50, 51]
-    assert [w.num_new for w in plan(175)] == [100, 75]
-    assert len(plan(176)) == 3
-    assert min(w.num_new for w in plan(251)) > 60
+@pytest.mark.parametrize(
+    ("num_frames", "lengths"),
+    [
+        (100, [100]),
+        (101, [76, 25]),
+        (125, [100, 25]),
+        (175, [100, 75]),
+        (176, [100, 51, 25]),
+        (251, [100, 75, 51, 25]),
+    ],
+)
+def test_windows_are_few_and_none_is_a_scrap(num_frames, lengths):
+    assert [w.num_new for w in plan(num_frames)] == lengths
 
 
 def test_short_script_is_said_at_once():

@@ -1,0 +1,144 @@
+"""The codec as its users see it, with random variables: what must hold whatever it has learnt."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dualdub_jax.codecs.mel_rvq import MelRVQCodec, abstract_codec_variables, init_codec_variables
+from dualdub_jax.config import CodecConfig, Config, GridConfig
+
+GRID = GridConfig()
+SAMPLES = GRID.samples_per_frame
+TINY = CodecConfig(
+    num_codebooks=3,
+    codebook_size=16,
+    width=16,
+    num_blocks=1,
+    kernel_size=3,
+    latent_dim=8,
+    vocoder_width=16,
+    vocoder_num_blocks=1,
+    vocoder_kernel_size=3,
+)
+
+
+def make_codec(**changes) -> MelRVQCodec:
+    """A codec whose every parameter is random, so that no path through it is idle."""
+    config = dataclasses.replace(TINY, **changes)
+    variables = init_codec_variables(config, GRID, jax.random.key(0))
+    leaves, tree = jax.tree.flatten(variables)
+    keys = jax.random.split(jax.random.key(1), len(leaves))
+    leaves = [x + 0.1 * jax.random.normal(key, x.shape) for x, key in zip(leaves, keys, strict=True)]
+    variables = jax.tree.unflatten(tree, leaves)
+    variables["codebooks"] = jax.random.normal(jax.random.key(2), variables["codebooks"].shape)
+    return MelRVQCodec(config, GRID, variables)
+
+
+@pytest.fixture(scope="module", params=["pitch", "grid"])
+def codec(request) -> MelRVQCodec:
+    return make_codec(tonal_source=request.param)
+
+
+def _tokens(codec: MelRVQCodec, batch_size: int, num_frames: int) -> np.ndarray:
+    shape = (batch_size, num_frames, codec.num_codebooks)
+    return np.random.default_rng(0).integers(0, codec.codebook_size, shape).astype(np.int32)
+
+
+def _noise(batch_size: int, num_samples: int) -> np.ndarray:
+    return 0.1 * np.random.default_rng(0).standard_normal((batch_size, num_samples)).astype(np.float32)
+
+
+@pytest.mark.parametrize(("num_samples", "num_frames"), [(6400, 10), (6401, 11), (1, 1)])
+def test_tokens_cover_the_waveform_and_waveforms_the_tokens(codec, num_samples, num_frames):
+    tokens = codec.encode(_noise(2, num_samples))
+    assert tokens.dtype == jnp.int32
+    assert tokens.shape == (2, num_frames, codec.num_codebooks)
+    assert int(tokens.min()) >= 0 and int(tokens.max()) < codec.codebook_size
+    waveform = codec.decode(tokens)
+    assert waveform.dtype == jnp.float32
+    assert waveform.shape == (2, num_frames * SAMPLES)
+    assert np.all(np.isfinite(waveform))
+
+
+def test_encode_does_not_see_what_is_outside_the_mask(codec):
+    waveform = _noise(2, 20 * SAMPLES)
+    mask = np.arange(20)[None] < np.array([[20], [13]])
+    garbage = np.where(np.repeat(mask, SAMPLES, axis=1), waveform, np.nan)
+    tokens = np.asarray(codec.encode(garbage, mask))
+    np.testing.assert_array_equal(tokens[0], codec.encode(waveform[:1])[0])
+    np.testing.assert_array_equal(tokens[1, :13], codec.encode(waveform[1:, : 13 * SAMPLES])[0])
+
+
+def test_decode_does_not_see_what_is_outside_the_mask(codec):
+    tokens = _tokens(codec, 2, 40)
+    mask = np.arange(40)[None] < np.array([[40], [23]])
+    other = np.where(mask[..., None], tokens, (tokens + 5) % codec.codebook_size)
+    waveform = np.asarray(codec.decode(tokens, mask))
+    np.testing.assert_array_equal(waveform, codec.decode(other, mask))
+    assert np.all(waveform[1, 23 * SAMPLES :] == 0.0)
+    short = np.asarray(codec.decode(tokens[1:, :23]))[0]
+    # Another shape is another program; its roundings of the pitch add up in the phase of high harmonics.
+    np.testing.assert_allclose(waveform[1, : 23 * SAMPLES], short, atol=0.02 * np.abs(short).max())
+
+
+@pytest.mark.parametrize("chunks", [(70,), (1,) * 70, (0, 3, 31, 0, 2, 20, 14), (69, 1)])
+def test_streaming_equals_one_shot(codec, chunks):
+    tokens = _tokens(codec, 2, sum(chunks))
+    expected = np.asarray(codec.decode(tokens))
+    stream = codec.stream()
+    pieces, begin = [], 0
+    for length in chunks:
+        pieces.append(stream.push(tokens[:, begin : begin + length]))
+        begin += length
+    pieces.append(stream.flush())
+    heard = np.concatenate(pieces, axis=1)
+    np.testing.assert_allclose(heard, expected, atol=2e-3 * np.abs(expected).max())
+
+
+def test_stream_says_what_it_can_and_begins_anew_after_flush(codec):
+    tokens = _tokens(codec, 1, 60)
+    stream = codec.stream()
+    said = stream.push(tokens[:, :50]).shape[1]
+    chunk = 8
+    assert said >= (50 - codec.latency_frames - chunk) * SAMPLES
+    assert said % SAMPLES == 0
+    rest = stream.flush().shape[1]
+    assert said + rest == 50 * SAMPLES
+    again = np.concatenate([stream.push(tokens), stream.flush()], axis=1)
+    expected = np.asarray(codec.decode(tokens))
+    np.testing.assert_allclose(again, expected, atol=2e-3 * np.abs(expected).max())
+
+
+def test_stream_refuses_another_batch_size(codec):
+    stream = codec.stream()
+    stream.push(_tokens(codec, 2, 3))
+    with pytest.raises(ValueError, match=r"expected int32\[2, t, 3\]"):
+        stream.push(_tokens(codec, 1, 3))
+
+
+def test_latency_is_the_whole_receptive_field(codec):
+    tokens = _tokens(codec, 1, 40)
+    changed = tokens.copy()
+    changed[:, 20] = (changed[:, 20] + 3) % codec.codebook_size
+    difference = np.abs(np.asarray(codec.decode(changed)) - np.asarray(codec.decode(tokens)))[0]
+    frames = np.flatnonzero(difference.reshape(40, SAMPLES).max(axis=1) > 0)
+    assert frames.min() >= 20 - codec.latency_frames
+    if codec.config.tonal_source == "grid":  # a pitch's phase runs on for ever
+        assert frames.max() <= 20 + codec.latency_frames
+
+
+def test_embedded_codecs_fit_their_budget():
+    config = Config()
+    sizes = [
+        sum(x.size for x in jax.tree.leaves(abstract_codec_variables(codec, config.grid)))
+        for codec in (config.speech_codec, config.background_codec)
+    ]
+    assert sum(sizes) <= 4_600_000, sizes
+
+
+def test_hops_that_do_not_divide_are_refused():
+    with pytest.raises(ValueError, match="hop lengths"):
+        make_codec(vocoder_hop_length=150)

@@ -1,0 +1,159 @@
+"""The codec's two phases on a few sines: small enough for seconds, enough to be a codec of sines."""
+
+import dataclasses
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dualdub_jax.codecs.mel_rvq import MelRVQCodec
+from dualdub_jax.config import CodecConfig, CodecTrainingConfig, Config, OptimizerConfig
+from dualdub_jax.parallel.sharding import RULES
+from dualdub_jax.training.codec import tokens_phase, vocoder_phase
+from dualdub_jax.training.phase import Phase
+
+RATE = 16_000
+SINES_HZ = (300.0, 700.0, 1500.0, 3100.0)
+CODEC = CodecConfig(
+    num_codebooks=2,
+    codebook_size=32,
+    width=48,
+    num_blocks=1,
+    kernel_size=3,
+    latent_dim=16,
+    num_unquantised_steps=60,
+    vocoder_width=32,
+    vocoder_num_blocks=1,
+    vocoder_kernel_size=3,
+    tonal_source="grid",
+)
+OPTIMIZER = OptimizerConfig(learning_rate=5e-3, warmup_steps=20, ema_decay=0.9)
+TRAINING = CodecTrainingConfig(
+    crop_frames=10,
+    batch_size=8,
+    num_steps=400,
+    vocoder_num_steps=60,
+    vocoder_batch_size=4,
+    optimizer=OPTIMIZER,
+    vocoder_optimizer=OPTIMIZER,
+)
+CONFIG = Config(background_codec=CODEC, background_codec_training=TRAINING)
+
+
+def _sine(hz: float, num_frames: int, start_s: float = 0.0) -> np.ndarray:
+    time_s = start_s + np.arange(num_frames * 640) / RATE
+    return (0.3 * np.sin(2 * np.pi * hz * time_s)).astype(np.float32)
+
+
+def _batches(batch_size: int, seed: int = 0):
+    rng = np.random.default_rng(seed)
+    while True:
+        rows = [_sine(rng.choice(SINES_HZ), TRAINING.crop_frames, rng.random()) for _ in range(batch_size)]
+        yield {"waveform": np.stack(rows)}
+
+
+def _run(phase: Phase, num_steps: int):
+    state = nn.unbox(jax.jit(phase.init)(jax.random.key(0), phase.initial))
+    step = jax.jit(phase.step, donate_argnames=("state",))
+    batches, history = phase.make_batches(), []
+    for i in range(num_steps):
+        key = jax.random.fold_in(jax.random.key(1), i)
+        state, metrics = step(state, phase.prepare(next(batches)), key)
+        history.append(metrics)
+    return state, [{name: float(value) for name, value in metrics.items()} for metrics in history]
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """(variables, metrics of the tokens phase, metrics of the vocoder phase)."""
+    tokens = tokens_phase(CONFIG, "background", lambda: _batches(TRAINING.batch_size))
+    state, tokens_history = _run(tokens, TRAINING.num_steps)
+    vocoder = vocoder_phase(
+        CONFIG, "background", tokens.parameters(state), lambda: _batches(TRAINING.vocoder_batch_size)
+    )
+    state, vocoder_history = _run(vocoder, TRAINING.vocoder_num_steps)
+    return vocoder.parameters(state), tokens_history, vocoder_history
+
+
+def test_both_losses_fall(trained):
+    _, tokens_history, vocoder_history = trained
+    mel_l1 = [metrics["mel_l1"] for metrics in tokens_history]
+    assert np.mean(mel_l1[-20:]) < 0.25 * np.mean(mel_l1[:20])
+    loss = [metrics["loss"] for metrics in vocoder_history]
+    assert np.mean(loss[-10:]) < 0.9 * np.mean(loss[:10])
+    assert all(np.isfinite(list(metrics.values())).all() for metrics in tokens_history + vocoder_history)
+
+
+@pytest.mark.parametrize("hz", SINES_HZ)
+def test_a_sine_comes_back(trained, hz):
+    """Mean log-mel error below 0.6 nats, frequency within 25 Hz (the grid of tones), level within 3 dB."""
+    codec = MelRVQCodec(CODEC, CONFIG.grid, trained[0])
+    sine = _sine(hz, 25)[None]
+    tokens = codec.encode(sine)
+    mask = jnp.ones(tokens.shape[:2], bool)
+    decoded, _ = codec.modules.decode_tokens(codec.variables, tokens, mask)
+    inside = slice(4, -4)
+    assert np.mean(np.abs(decoded - codec.modules.log_mel(sine))[:, inside]) < 0.6
+    heard = np.asarray(codec.decode(tokens))[0, 3200:-3200]
+    loudest_hz = np.argmax(np.abs(np.fft.rfft(heard * np.hanning(len(heard))))) * RATE / len(heard)
+    assert abs(loudest_hz - hz) <= 25.0 + RATE / len(heard)
+    assert abs(20 * np.log10(np.std(heard) / np.std(sine))) < 3.0
+
+
+def test_silence_stays_silent(trained):
+    codec = MelRVQCodec(CODEC, CONFIG.grid, trained[0])
+    assert np.abs(codec.decode(codec.encode(np.zeros((1, 16_000), np.float32)))).max() < 1e-3
+
+
+def test_codebooks_begin_when_they_should_and_not_before():
+    training = dataclasses.replace(TRAINING, num_steps=6, batch_size=4)
+    codec = dataclasses.replace(CODEC, num_unquantised_steps=4)
+    config = dataclasses.replace(CONFIG, background_codec=codec, background_codec_training=training)
+    phase = tokens_phase(config, "background", lambda: _batches(4))
+    before, _ = _run(phase, 4)
+    after, _ = _run(phase, 5)
+    assert float(jnp.max(jnp.abs(before["rvq"].codebooks))) == 0.0
+    assert float(jnp.min(jnp.std(after["rvq"].codebooks[0], axis=0))) > 0.0
+
+
+def test_the_vocoder_phase_leaves_the_tokens_alone(trained):
+    variables, _, _ = trained
+    tokens = {name: variables[name] for name in ("encoder", "decoder", "codebooks")}
+    phase = vocoder_phase(CONFIG, "background", tokens, lambda: _batches(4))
+    after = phase.parameters(_run(phase, 2)[0])
+    jax.tree.map(np.testing.assert_array_equal, {name: after[name] for name in tokens}, tokens)
+
+
+def test_a_step_is_a_function_of_its_arguments():
+    phase = tokens_phase(CONFIG, "background", lambda: _batches(TRAINING.batch_size))
+    first, second = (_run(phase, 3)[0] for _ in range(2))
+    jax.tree.map(np.testing.assert_array_equal, first, second)
+
+
+def test_pitch_of_a_speech_codec_is_learnt():
+    codec = dataclasses.replace(CODEC, tonal_source="pitch", num_unquantised_steps=1000)
+    config = dataclasses.replace(CONFIG, speech_codec=codec, speech_codec_training=TRAINING)
+    tokens = tokens_phase(config, "speech", lambda: _batches(TRAINING.batch_size))
+    variables = tokens.parameters(_run(tokens, 1)[0])
+    rng = np.random.default_rng(0)
+
+    def pulses():
+        while True:
+            hz = rng.choice([100.0, 150.0, 220.0], 4)[:, None]
+            time_s = np.arange(TRAINING.crop_frames * 640) / RATE
+            yield {"waveform": 0.05 * sum(np.cos(2 * np.pi * k * hz * time_s) for k in range(1, 20))}
+
+    phase = vocoder_phase(config, "speech", variables, pulses)
+    _, history = _run(phase, 60)
+    assert np.mean([m["pitch_error"] for m in history[-10:]]) < 0.1 < history[0]["pitch_error"]
+
+
+def test_every_axis_of_every_parameter_has_a_rule():
+    names = {name for name, _ in RULES}
+    phase = tokens_phase(CONFIG, "background", lambda: _batches(4))
+    tokens = jax.eval_shape(phase.init, jax.random.key(0), None)["params"]
+    boxes = jax.tree.leaves(tokens, is_leaf=lambda x: isinstance(x, nn.LogicallyPartitioned))
+    assert boxes and all(isinstance(box, nn.LogicallyPartitioned) for box in boxes)
+    assert {axis for box in boxes for axis in box.names} <= names

@@ -1,0 +1,35 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dualdub_jax.training.spectral_losses import multi_resolution_stft_distance
+
+
+def _noise(seed: int) -> np.ndarray:
+    return 0.1 * np.random.default_rng(seed).standard_normal((2, 8000)).astype(np.float32)
+
+
+def test_distance_is_zero_for_equals_and_does_not_see_the_sign():
+    for other in (_noise(0), -_noise(0)):
+        convergence, log_distance = multi_resolution_stft_distance(other, _noise(0))
+        assert float(convergence) < 1e-3 and float(log_distance) < 1e-3
+
+
+def test_log_distance_measures_the_level():
+    _, log_distance = multi_resolution_stft_distance(0.5 * _noise(0), _noise(0))
+    np.testing.assert_allclose(log_distance, np.log(2.0), atol=0.02)
+
+
+def test_a_nearer_signal_is_nearer():
+    near, far = _noise(0) + 0.1 * _noise(1), _noise(0) + 0.5 * _noise(1)
+    for a, b in zip(
+        multi_resolution_stft_distance(near, _noise(0)),
+        multi_resolution_stft_distance(far, _noise(0)),
+        strict=True,
+    ):
+        assert float(a) < float(b)
+
+
+def test_gradient_is_finite_at_silence():
+    gradient = jax.grad(lambda x: sum(multi_resolution_stft_distance(x, _noise(0))))(jnp.zeros((2, 8000)))
+    assert np.all(np.isfinite(gradient))
