@@ -42,7 +42,7 @@ setuptools.setup(
     name="dualdub-jax",
     version="0.1.0",
     description="Video-to-soundtrack in JAX/Flax: one model, two synchronized tracks (speech, background)",
-    long_description=(_ROOT / "README.md").read_text(encoding="utf-8") if (_ROOT / "README.md").exists() else "",
+    long_description=(_ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.11",

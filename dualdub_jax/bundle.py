@@ -95,7 +95,8 @@ def read_bundle_header(directory: pathlib.Path) -> tuple[Config, dict[str, Any]]
         ) from None
     if version != FORMAT_VERSION:
         raise UserError(
-            f"{directory}: checkpoint format {version}, this version reads {FORMAT_VERSION}; update dualdub-jax"
+            f"{directory}: checkpoint format {version}, but this version reads {FORMAT_VERSION}; "
+            "update dualdub-jax"
         )
     return config_lib.from_dict(values), header.get("training", {})
 

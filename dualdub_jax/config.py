@@ -61,13 +61,13 @@ class CodecConfig:
     vocoder_kernel_size: int = 5
     vocoder_n_fft: int = 640
     vocoder_hop_length: int = 160
-    tonal_source: str = "pitch"  # "pitch": harmonics of one voice; "grid": a tone at every frame rate multiple
+    tonal_source: str = "pitch"  # harmonics of one voice; or "grid", a tone at each frame rate multiple
     noise_seed: int = 0  # of the vocoder's noise; streams that are mixed want different ones
 
 
 @dataclasses.dataclass(frozen=True)
 class VideoEncoderConfig:
-    """Pixels to one vector a frame; our choice: patches, mixers, one merge, so that all is matrix products."""
+    """Pixels to one vector a frame. Our choice: patches, mixers, one merge; all of it matrix products."""
 
     patch_size: int = 8
     patch_width: int = 48

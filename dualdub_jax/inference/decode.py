@@ -43,7 +43,7 @@ def generate_tokens(
     Returns:
         int32[B, T, Q] by stream, zeros for a stream that is absent.
     """
-    batch_size, num_frames = batch.frame_mask.shape
+    num_frames = batch.frame_mask.shape[1]
     given = {"speech": batch.speech_tokens, "background": batch.background_tokens}
     rows = batch if guidance_scale is None else _with_unconditional_rows(batch)
     variables = {"params": params}

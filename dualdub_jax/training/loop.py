@@ -151,7 +151,7 @@ class _Window:
 
 
 class _StopSignals:
-    """While active, the first SIGTERM or SIGINT asks for a stop after the step; a second SIGINT breaks off."""
+    """While active, SIGTERM or SIGINT asks for a stop after the step; a second SIGINT breaks off."""
 
     def __init__(self) -> None:
         self.requested = False
