@@ -82,7 +82,7 @@ def read_bundle_header(directory: pathlib.Path) -> tuple[Config, dict[str, Any]]
     directory = pathlib.Path(directory)
     if not directory.is_dir():
         raise UserError(
-            f"{directory}: no such checkpoint folder; train one with `dualdub train` or leave it out"
+            f"{directory}: no such checkpoint folder; give the bundle/ folder that `dualdub train` made"
         )
     try:
         header = json.loads((directory / "config.json").read_text(encoding="utf-8"))
