@@ -16,6 +16,7 @@ MAX_PITCH_HZ = 500.0
 
 _VOICED_CORRELATION = 0.5
 _OCTAVE_COST = 0.02  # correlation that a pitch an octave lower must win by
+_LOW_PASS_HZ = 1200.0
 _SILENCE = 1e-3  # root mean square of a frame below which nothing is voiced
 
 
@@ -45,7 +46,7 @@ def estimate_pitch(waveform: jax.Array, sample_rate_hz: int, hop_length: int, n_
     window = hann_window(n_fft)
     frames = frame(waveform, n_fft, hop_length)
     frames = (frames - jnp.mean(frames, axis=-1, keepdims=True)) * window
-    correlation = _autocorrelation(frames, n_fft)
+    correlation = _autocorrelation(frames, sample_rate_hz)
     energy = correlation[..., :1]
     # The window's own autocorrelation is divided out, lest long periods look less periodic.
     window_correlation = np.correlate(window, window, "full")[n_fft - 1 :]
@@ -75,6 +76,10 @@ def estimate_pitch(waveform: jax.Array, sample_rate_hz: int, hop_length: int, n_
     )
 
 
-def _autocorrelation(frames: jax.Array, n_fft: int) -> jax.Array:
+def _autocorrelation(frames: jax.Array, sample_rate_hz: int) -> jax.Array:
+    """Of the low-passed frames: the peaks of all harmonics together would be narrower than a sample."""
+    n_fft = frames.shape[-1]
+    bins_hz = np.arange(n_fft + 1) * sample_rate_hz / (2 * n_fft)
+    low_pass = (1.0 / (1.0 + (bins_hz / _LOW_PASS_HZ) ** 4)).astype(np.float32)
     spectrum = jnp.fft.rfft(frames, n=2 * n_fft)
-    return jnp.fft.irfft(jnp.abs(spectrum) ** 2, n=2 * n_fft)[..., :n_fft]
+    return jnp.fft.irfft(low_pass * jnp.abs(spectrum) ** 2, n=2 * n_fft)[..., :n_fft]

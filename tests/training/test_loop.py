@@ -26,15 +26,18 @@ STAGE = StageConfig(
 
 
 class CountedBatches:
-    """Batch k is made from k alone; `on_batch(k)` is told."""
+    """Batch k is made from k alone; `on_batch(k)` is told; the reference voices of `spoiled` are NaN."""
 
-    def __init__(self, num_distinct=1000, on_batch=lambda k: None):
+    def __init__(self, num_distinct=1000, on_batch=lambda k: None, spoiled=-1):
         self._next, self._num_distinct, self._on_batch = 0, num_distinct, on_batch
+        self._spoiled = spoiled
 
     def __next__(self):
         k, self._next = self._next, self._next + 1
         self._on_batch(k)
         batch = random_batch(CONFIG, 2, seed=k % self._num_distinct)
+        if k == self._spoiled:
+            batch = batch.replace(voice=np.full_like(batch.voice, np.nan))
         fields = {field.name: getattr(batch, field.name) for field in dataclasses.fields(batch)}
         return fields | {"example_ids": [f"data:{k}-0", f"data:{k}-1"]}
 
@@ -138,10 +141,10 @@ def test_a_finished_phase_is_not_run_again(tmp_path):
 
 
 def test_a_nan_loss_stops_the_run_with_step_and_example_ids(tmp_path):
-    config = dataclasses.replace(CONFIG, log_every_steps=100)
-    stage = dataclasses.replace(STAGE, optimizer=OptimizerConfig(learning_rate=float("inf"), warmup_steps=1))
+    keep = dataclasses.replace(CONFIG.loss, condition_dropout_rate=0.0)
+    config = dataclasses.replace(CONFIG, log_every_steps=100, loss=keep)
     with pytest.raises(TrainingDivergedError, match=r"stage: loss is nan at step 2; .* data:2-0, data:2-1"):
-        _run(tmp_path, stage, config)
+        _run(tmp_path, config=config, spoiled=2)
     assert not list((tmp_path / "stage").glob("[0-9]*"))
 
 

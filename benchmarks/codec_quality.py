@@ -1,0 +1,184 @@
+"""What the codecs lose, and what the neural vocoder is worth: copy synthesis of test clips.
+
+    python benchmarks/codec_quality.py                                   # the bundled checkpoint, data/
+    python benchmarks/codec_quality.py --checkpoint runs/puppet/bundle --data-dir data --num-clips 32
+
+Every stem is turned into tokens and back: once by our vocoder, once by Griffin-Lim from the same decoded
+log-mels. The table compares both with the true stem; the last line is the same as JSON. DNSMOS rows need
+`pip install speechmos==0.0.1.1`.
+"""
+
+import argparse
+import functools
+import json
+import sys
+import time
+
+import jax
+import numpy as np
+
+from data_pipeline.curriculum import open_dataset
+from data_pipeline.decoding import decode_audio
+from dualdub_jax.bundle import default_bundle_path, load_bundle
+from dualdub_jax.codecs.griffin_lim import griffin_lim
+from dualdub_jax.codecs.mel import log_mel
+from dualdub_jax.codecs.mel_rvq import MelRVQCodec
+from dualdub_jax.config import CodecConfig, GridConfig
+from dualdub_jax.errors import UserError
+from dualdub_jax.training.spectral_losses import multi_resolution_stft_distance
+from dualdub_jax.types import STREAMS
+
+_AUDIBLE = 0.01  # peak of a stem below which there is nothing to compare
+_ONSET_REACH_S = 0.1  # a decoded onset is looked for this far around the true one
+_ONSET_HOP_S = 0.0025
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--checkpoint", default=str(default_bundle_path()), help="a bundle's folder")
+    parser.add_argument("--data-dir", default="data", help="folder of built datasets")
+    parser.add_argument("--source", default="puppet_stage/soundtrack")
+    parser.add_argument("--split", default="test_unseen")
+    parser.add_argument("--num-clips", type=int, default=16)
+    args = parser.parse_args()
+    try:
+        config, params = load_bundle(args.checkpoint)
+        records = open_dataset(args.data_dir, args.source, args.split)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
+    figures = {}
+    for stream in STREAMS:
+        codec = MelRVQCodec(getattr(config, f"{stream}_codec"), config.grid, params[f"{stream}_codec"])
+        stems = _stems(records, stream, config.grid, args.num_clips)
+        figures |= {f"{stream}_{name}": value for name, value in measure(codec, *stems).items()}
+    for name, value in figures.items():
+        shown = "not installed: pip install speechmos==0.0.1.1" if value is None else f"{value:10.4f}"
+        print(f"{name:44s} {shown}")
+    print(json.dumps({name: None if value is None else round(value, 5) for name, value in figures.items()}))
+    return 0
+
+
+def _stems(records, stream: str, grid: GridConfig, num_clips: int) -> tuple[np.ndarray, np.ndarray]:
+    """Audible stems, padded to one length: float32[B, T * samples_per_frame], and bool[B, T] masks."""
+    stems = []
+    for i in range(len(records)):
+        stem = decode_audio(bytes(records[i][stream]), sample_rate_hz=grid.sample_rate_hz)
+        if len(stems) < num_clips and np.abs(stem).max() > _AUDIBLE:
+            stems.append(stem[: len(stem) // grid.samples_per_frame * grid.samples_per_frame])
+    lengths = np.array([len(stem) // grid.samples_per_frame for stem in stems])
+    waveform = np.stack([np.pad(s, (0, lengths.max() * grid.samples_per_frame - len(s))) for s in stems])
+    return waveform.astype(np.float32), np.arange(lengths.max()) < lengths[:, None]
+
+
+def measure(codec: MelRVQCodec, waveform: np.ndarray, mask: np.ndarray) -> dict[str, float | None]:
+    """All figures of one codec.
+
+    Args:
+        codec: trained.
+        waveform: float32[B, T * samples_per_frame], true stems.
+        mask: bool[B, T], True inside each stem.
+
+    Returns:
+        Figure by name; `ratio_…` are Griffin-Lim's over ours where less is better (above 1 = ours better),
+        and ours over Griffin-Lim's where more is.
+    """
+    grid, config = codec.grid, codec.config
+    tokens = codec.encode(waveform, mask)
+    decoded_mel, _ = jax.jit(codec.modules.decode_tokens)(codec.variables, tokens, mask)
+    rebuild = jax.jit(
+        functools.partial(
+            griffin_lim, sample_rate_hz=grid.sample_rate_hz, n_fft=config.n_fft, hop_length=config.hop_length
+        )
+    )
+    seconds = mask.sum() / grid.frame_rate_hz
+    heard, elapsed = {}, {}
+    for name, decode in {
+        "ours": lambda: codec.decode(tokens, mask),
+        "griffin_lim": lambda: rebuild(decoded_mel, rng=jax.random.key(0)),
+    }.items():
+        jax.block_until_ready(decode())  # compiles
+        begin = time.perf_counter()
+        heard[name] = np.clip(np.asarray(decode()), -1.0, 1.0)
+        elapsed[name] = time.perf_counter() - begin
+    true_mel = _log_mel(waveform, config, grid)
+    inside = np.repeat(mask, grid.samples_per_frame // config.hop_length, axis=1)
+    figures: dict[str, float | None] = {
+        "mel_l1_nats_tokens": float(np.mean(np.abs(decoded_mel - true_mel)[inside]))
+    }
+    lengths = mask.sum(axis=1) * grid.samples_per_frame
+    for name, rebuilt in heard.items():
+        figures[f"mel_l1_nats_{name}"] = float(
+            np.mean(np.abs(_log_mel(rebuilt, config, grid) - true_mel)[inside])
+        )
+        clips = [(a[:n], b[:n]) for a, b, n in zip(rebuilt, waveform, lengths, strict=True)]
+        distances = [[float(x) for x in multi_resolution_stft_distance(a[None], b[None])] for a, b in clips]
+        figures[f"stft_convergence_{name}"], figures[f"stft_log_nats_{name}"] = np.mean(distances, axis=0)
+        shifts_s = np.concatenate([onset_shifts_s(a, b, grid.sample_rate_hz) for a, b in clips])
+        figures[f"onset_shift_ms_{name}"] = float(np.median(np.abs(shifts_s)) * 1e3)
+        figures[f"onsets_within_20_ms_{name}"] = float(np.mean(np.abs(shifts_s) <= 0.020))
+        figures[f"decode_x_realtime_{name}"] = float(seconds / elapsed[name])
+        figures[f"dnsmos_ovrl_{name}"] = _dnsmos([a for a, _ in clips], grid.sample_rate_hz)
+    figures["dnsmos_ovrl_true"] = _dnsmos(
+        [row[:n] for row, n in zip(waveform, lengths, strict=True)], grid.sample_rate_hz
+    )
+    figures["silence_peak"] = float(np.max(np.abs(codec.decode(codec.encode(np.zeros_like(waveform[:1]))))))
+    for name in ("mel_l1_nats", "stft_convergence", "stft_log_nats"):
+        figures[f"ratio_{name}"] = figures[f"{name}_griffin_lim"] / figures[f"{name}_ours"]
+    figures["ratio_decode_speed"] = elapsed["griffin_lim"] / elapsed["ours"]
+    if figures["dnsmos_ovrl_ours"] is not None:
+        figures["ratio_dnsmos_ovrl"] = figures["dnsmos_ovrl_ours"] / figures["dnsmos_ovrl_griffin_lim"]
+    return figures
+
+
+def onset_shifts_s(heard: np.ndarray, true: np.ndarray, sample_rate_hz: int) -> np.ndarray:
+    """How much later (or earlier, negative) each clear onset of `true` comes in `heard`, seconds.
+
+    An onset is where the level rises by 12 dB within 20 ms; its time is where the rise is steepest.
+
+    Args:
+        heard: float32[S].
+        true: float32[S].
+        sample_rate_hz: of both.
+
+    Returns:
+        float64[number of onsets].
+    """
+    rise = _level_rise_db(true, sample_rate_hz)
+    heard_rise = _level_rise_db(heard, sample_rate_hz)
+    reach = round(_ONSET_REACH_S / _ONSET_HOP_S)
+    shifts = []
+    for i in np.flatnonzero(rise > 12.0):
+        around = slice(max(i - reach, 0), i + reach + 1)
+        if rise[i] == rise[around].max() and around.stop <= len(rise):
+            shifts.append((np.argmax(heard_rise[around]) + around.start - i) * _ONSET_HOP_S)
+    return np.array(shifts, dtype=float)
+
+
+def _level_rise_db(waveform: np.ndarray, sample_rate_hz: int) -> np.ndarray:
+    """Level of the 10 ms after each moment over that of the 10 ms before it; quiet sounds do not count."""
+    hop = round(_ONSET_HOP_S * sample_rate_hz)
+    power = np.mean(np.square(waveform[: len(waveform) // hop * hop].reshape(-1, hop)), axis=1)
+    window = np.ones(4) / 4
+    smooth = np.convolve(power, window)[: len(power)]  # the 10 ms that end with each hop
+    floor = 1e-3 * max(smooth.max(), 1e-8)
+    after = np.concatenate([smooth[4:], np.full(4, smooth[-1])])
+    return 10.0 * np.log10((after + floor) / (smooth + floor))
+
+
+def _log_mel(waveform: np.ndarray, config: CodecConfig, grid: GridConfig) -> np.ndarray:
+    return np.asarray(log_mel(waveform, grid.sample_rate_hz, config.n_fft, config.hop_length, config.n_mels))
+
+
+def _dnsmos(clips: list[np.ndarray], sample_rate_hz: int) -> float | None:
+    """Mean overall DNSMOS of peak-normalised clips; None without `speechmos`."""
+    try:
+        from speechmos import dnsmos
+    except ImportError:
+        return None
+    normalised = [0.5 * clip / max(float(np.abs(clip).max()), 1e-6) for clip in clips]
+    return float(np.mean([dnsmos.run(clip, sample_rate_hz)["ovrl_mos"] for clip in normalised]))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
