@@ -9,6 +9,10 @@ from dualdub_jax.errors import UserError
 
 # Text files open as "tty" (ANSI art): they are not films, whatever libavformat thinks.
 _NOT_MEDIA = {"tty", "bin", "xbin", "adf", "idf"}
+_EXAMPLES = {
+    "video": "a video file such as MP4 or MKV",
+    "sound": "a sound file such as WAV or FLAC, or a video with sound",
+}
 # First boxes of an MP4 or QuickTime file.
 _MP4_BOXES = {b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot"}
 
@@ -44,10 +48,10 @@ def open_media(path: pathlib.Path | str, kind: str) -> av.container.InputContain
                 f"{path}: the MP4 file has no index (no moov box): it was cut off while being written or "
                 "copied; copy it again or repair it first"
             ) from None
-        raise UserError(f"{path}: not a media file; give a {kind} file such as MP4, MKV or WAV") from None
+        raise UserError(f"{path}: not a media file; give {_EXAMPLES[kind]}") from None
     if container.format.name in _NOT_MEDIA:
         container.close()
-        raise UserError(f"{path}: not a media file but text; give a {kind} file such as MP4, MKV or WAV")
+        raise UserError(f"{path}: not a media file but text; give {_EXAMPLES[kind]}")
     return container
 
 
