@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -33,8 +35,9 @@ def test_update_moves_entries_to_the_mean_of_their_vectors():
     x = np.random.default_rng(0).standard_normal((4096, 4)).astype(np.float32)
     state = rvq.start(rvq.init_rvq(1, 16, 4), x, jax.random.key(0), num_iterations=1)
     before = float(jnp.mean((x - rvq.quantize(x, state.codebooks)[1]) ** 2))
+    update = jax.jit(functools.partial(rvq.update, decay=0.7))
     for i in range(60):
-        state, _, _ = rvq.update(state, x, jax.random.key(i), decay=0.7)
+        state, _, _ = update(state, x, jax.random.key(i))
     codes = np.asarray(rvq.quantize(x, state.codebooks)[0])[:, 0]
     means = np.stack([x[codes == k].mean(axis=0) for k in range(16)])
     np.testing.assert_allclose(state.codebooks[0], means, atol=0.05)
@@ -46,8 +49,9 @@ def test_dead_entries_are_restarted_on_vectors_of_the_batch():
     state = rvq.start(rvq.init_rvq(1, 8, 4), x, jax.random.key(0))
     far = state.codebooks.at[0, 3].set(1e3)
     state = state.replace(codebooks=far, sums=far * state.counts[..., None])
+    update = jax.jit(functools.partial(rvq.update, decay=0.9))
     for i in range(300):
-        state, _, _ = rvq.update(state, x, jax.random.key(i), decay=0.9)
+        state, _, _ = update(state, x, jax.random.key(i))
     assert float(jnp.max(jnp.abs(state.codebooks))) < 10.0
     assert np.all(np.bincount(np.asarray(rvq.quantize(x, state.codebooks)[0])[:, 0], minlength=8) > 0)
 

@@ -20,11 +20,16 @@ def _heard(mel: np.ndarray, tonal_source: str, loud: bool = False) -> np.ndarray
     vocoder = Vocoder(config)
     mask = np.ones(mel.shape[:2], bool)
     inputs = (jnp.asarray(mel), jnp.zeros((mel.shape[0], mel.shape[1] // 2, config.width)), mask)
-    params = nn.unbox(vocoder.init(jax.random.key(0), *inputs))["params"]
+    params = nn.unbox(jax.jit(vocoder.init)(jax.random.key(0), *inputs))["params"]
     if loud:
         params["gains"]["bias"] = params["gains"]["bias"] + 100.0
-    frames = vocoder.apply({"params": params}, *inputs)
-    return np.asarray(synthesize(frames, mask, config, GRID, jnp.int32(0), jnp.zeros(mel.shape[0]))[0])
+
+    @jax.jit
+    def speak(params):
+        frames = vocoder.apply({"params": params}, *inputs)
+        return synthesize(frames, mask, config, GRID, jnp.int32(0), jnp.zeros(mel.shape[0]))[0]
+
+    return np.asarray(speak(params))
 
 
 @pytest.mark.parametrize("tonal_source", ["pitch", "grid"])
