@@ -3,6 +3,7 @@
     dualdub data build puppet_stage --out data
     dualdub train --config configs/puppet.py --workdir runs/puppet
 
+Took about two hours on a busy machine with two cores; docs/default_checkpoint.md has the whole record.
 Phases that do not depend on each other can be trained side by side in one workdir; on two cores:
 
     taskset -c 0 dualdub train … --phases codec_tokens_speech,codec_vocoder_speech &

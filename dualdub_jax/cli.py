@@ -6,6 +6,7 @@ commands, so that `--help` answers at once.
 """
 
 import argparse
+import contextlib
 import dataclasses
 import importlib.resources
 import logging
@@ -17,7 +18,7 @@ import sys
 import threading
 import traceback
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
 from dualdub_jax.config import SamplingConfig, load_config
@@ -197,7 +198,7 @@ _SAMPLING_HELP = {
     "temperature": "0 takes the likeliest token; higher is more varied",
     "top_k": "draw from the N likeliest tokens only; 0: from all",
     "top_p": "draw from the likeliest tokens that make up this probability; 1: from all",
-    "guidance_scale": "how strongly script and voice are followed; 1: no guidance",
+    "guidance_scale": "how strongly video, script and voice are followed; 1: no guidance",
 }
 
 
@@ -274,6 +275,20 @@ def _dub(args: argparse.Namespace) -> int:
     )
 
 
+@contextlib.contextmanager
+def _sigterm_raises() -> Iterator[None]:
+    """SIGTERM as an exception, so that files under temporary names are removed."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+@_sigterm_raises()
 def _make_soundtrack(
     *,
     output: pathlib.Path,
@@ -287,9 +302,6 @@ def _make_soundtrack(
     """What `demo` and `dub` share; `request` goes to `DualDub.dub`."""
     _quieten_libraries()
     _keep_compiled_programs()
-    if threading.current_thread() is threading.main_thread():
-        # As an exception, so that files under temporary names are removed.
-        signal.signal(signal.SIGTERM, _terminate)
     from dualdub_jax.inference.media import open_media
     from dualdub_jax.inference.progress import make_progress
     from dualdub_jax.inference.soundtrack import Targets

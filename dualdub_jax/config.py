@@ -103,7 +103,6 @@ class ModelConfig:
     script_vocab_size: int = 259  # bytes, padding, begin, end
     num_voice_vectors: int = 4
     voice_width: int = 128
-    dropout_rate: float = 0.0
     compute_dtype: str = "float32"
     remat_policy: str = "none"  # "none", "full", "dots"
     video: VideoEncoderConfig = VideoEncoderConfig()

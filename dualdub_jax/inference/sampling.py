@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 
 from dualdub_jax.config import SamplingConfig
+from dualdub_jax.types import STREAMS
 
 
 @flax.struct.dataclass
@@ -30,7 +31,7 @@ def stream_sampling(config: SamplingConfig) -> dict[str, StreamSampling]:
             top_k=jnp.int32(getattr(config, f"{stream}_top_k")),
             top_p=jnp.float32(getattr(config, f"{stream}_top_p")),
         )
-        for stream in ("speech", "background")
+        for stream in STREAMS
     }
 
 

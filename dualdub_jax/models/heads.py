@@ -12,9 +12,8 @@ from dualdub_jax.parallel.sharding import constrain
 class DepthHead(nn.Module):
     """Codebook q of a frame is predicted from the state and from codebooks 0..q-1 of the same frame.
 
-    Residual quantisers refine: a later codebook means little without the earlier ones. Measured on a
-    small world, conditioning on them beats independent heads in loss and in false onsets. Source:
-    dual decoding heads are the DualDub abstract's; their depth conditioning is our choice.
+    Residual quantisers refine: a later codebook means little without the earlier ones. Source: dual
+    decoding heads are the DualDub abstract's; their depth conditioning is our choice.
     """
 
     num_codebooks: int

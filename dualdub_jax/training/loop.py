@@ -51,7 +51,7 @@ def run_phase(
     Raises:
         TrainingDivergedError: the loss is NaN or infinite.
         TrainingStoppedError: on SIGTERM or SIGINT, after a checkpoint.
-        UserError: a checkpoint of another model size.
+        UserError: a checkpoint of another model size, or one begun with other settings.
     """
     rng = jax.random.fold_in(jax.random.key(config.seed), _stable_hash(phase.name))
     init_rng, step_rng = jax.random.split(rng)
@@ -132,6 +132,9 @@ class _Window:
     """Rates since the last log line."""
 
     def __init__(self) -> None:
+        self._reset()
+
+    def _reset(self) -> None:
         self._start, self._clips, self._steps = time.monotonic(), 0, 0
         self.data_wait_s = 0.0
 
@@ -146,7 +149,7 @@ class _Window:
             "step_s": spent / self._steps,
             "data_wait_s": self.data_wait_s / self._steps,
         }
-        self.__init__()
+        self._reset()
         return rates
 
 

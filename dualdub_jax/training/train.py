@@ -53,12 +53,18 @@ def train(
         if name not in known:
             raise UserError(f"--phases {name}: no such phase; this config has {', '.join(known)}")
     run = _Run(config, workdir, set(phases or known))
+    try:
+        return _train(config, workdir, run)
+    finally:
+        run.close()
 
+
+def _train(config: Config, workdir: pathlib.Path, run: "_Run") -> pathlib.Path | None:
     # ---------------------------------------------------------------- codecs
     tokens = {stream: run.codec_tokens(stream) for stream in STREAMS}
     complete = {stream: run.codec_vocoder(stream, tokens[stream]) for stream in STREAMS if tokens[stream]}
     if None in tokens.values():
-        return None
+        return run.unfinished()
 
     # ---------------------------------------------------------------- curriculum
     # Encoding needs no vocoder: the curriculum and the vocoders may be trained side by side.
@@ -83,14 +89,14 @@ def train(
 
         params = run.phase(stage_phase(config, stage, make_batches, params))
         if params is None:
-            return None
+            return run.unfinished()
 
     # ---------------------------------------------------------------- bundle
     if None in complete.values():
-        return None
+        return run.unfinished()
     bundle = workdir / "bundle"
     all_params = {"model": params, **{f"{stream}_codec": complete[stream] for stream in STREAMS}}
-    training = {"phases": known, "seed": config.seed, "data_dir": config.data_dir}
+    training = {"phases": phase_names(config), "seed": config.seed, "data_dir": config.data_dir}
     save_bundle(bundle, config, all_params, training, config.checkpoint.bundle_dtype)
     return bundle
 
@@ -103,12 +109,31 @@ class _Run:
         self._config, self._workdir = config, workdir
         self._mesh = make_mesh(config.mesh)
         self._writer = MetricWriter(workdir)
+        self._done: set[str] = set()
+        self._first_missing = ""
 
     def phase(self, phase: Phase) -> PyTree | None:
         """The parameters that a phase hands on; None if it is neither wanted nor complete."""
         if phase.name not in self.wanted and not self._is_complete(phase):
+            self._first_missing = self._first_missing or phase.name
             return None
+        self._done.add(phase.name)
         return run_phase(phase, self._config, self._mesh, self._workdir, self._writer)
+
+    def unfinished(self) -> None:
+        """Ends a run that leaves something untrained, which is right only if nobody asked for it.
+
+        Raises:
+            UserError: a wanted phase was not reached, for what it builds on is not trained.
+        """
+        if unreached := sorted(self.wanted - self._done):
+            raise UserError(
+                f"--phases {unreached[0]}: builds on {self._first_missing}, which is not trained yet; "
+                f"add {self._first_missing} to --phases, or leave --phases out"
+            )
+
+    def close(self) -> None:
+        self._writer.close()
 
     def codec_tokens(self, stream: Stream) -> PyTree | None:
         """A codec without its vocoder."""

@@ -80,3 +80,10 @@ def test_missing_data_names_the_command_that_makes_it(tmp_path, capsys):
         f"--config.data_dir={tmp_path}/nothing",
     )  # fmt: skip
     assert "dualdub data build puppet_stage --out" in error
+
+
+def test_a_phase_whose_predecessor_is_not_trained_names_it(tmp_path, config_file, capsys):
+    error = _refused(
+        capsys, "--config", config_file, "--workdir", str(tmp_path), "--phases", "codec_vocoder_speech"
+    )
+    assert "codec_vocoder_speech: builds on codec_tokens_speech, which is not trained yet" in error

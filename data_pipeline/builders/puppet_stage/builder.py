@@ -13,12 +13,11 @@ import multiprocessing.pool
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-import numpy as np
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core.example_serializer import ExampleSerializer
 
 from data_pipeline.builders.puppet_stage import clip, voices
-from data_pipeline.schema import RECORD
+from data_pipeline.schema import record_features
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -107,26 +106,10 @@ class PuppetStage(tfds.core.GeneratorBasedBuilder):
             super().download_and_prepare(**kwargs)
 
     def _info(self) -> tfds.core.DatasetInfo:
-        text, encoded = (
-            tfds.features.Text,
-            functools.partial(tfds.features.Tensor, shape=(), dtype=np.object_),
-        )
-        features = {
-            "id": text(),
-            "video": encoded(),
-            "speech": encoded(),
-            "background": encoded(),
-            "voice": encoded(),
-            "script": text(),
-            "has_script": tfds.features.Scalar(np.bool_),
-            "num_frames": tfds.features.Scalar(np.int64),
-            "events": text(),
-        }
-        assert list(features) == list(RECORD)
         return tfds.core.DatasetInfo(
             builder=self,
             description=self.__doc__ or "",
-            features=tfds.features.FeaturesDict(features),
+            features=record_features(),
             metadata=tfds.core.MetadataDict(recipe=self.recipe),
         )
 
