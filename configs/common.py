@@ -27,6 +27,8 @@ def shrink(config: ConfigDict) -> None:
     config.model.update({"mlp_width": 64, "head_width": 32, "voice_width": 32, "num_voice_vectors": 2})
     config.model.video.update({"patch_width": 8, "merged_width": 16, "num_layers": 1})
     config.model.aligner.update({"num_heads": 2, "head_dim": 16})
+    if config.video_training.num_steps:
+        config.video_training.update({"num_steps": 6, "batch_size": 4})
     for stage in config.stages:
         stage.update({"num_steps": 6, "batch_size": 4})
     config.checkpoint.save_every_steps = 4

@@ -3,7 +3,7 @@
     dualdub data build puppet_stage --out data
     dualdub train --config configs/puppet.py --workdir runs/puppet
 
-Took about two hours on a busy machine with two cores; docs/default_checkpoint.md has the whole record.
+docs/default_checkpoint.md tells how the bundled checkpoint was made, with an earlier version of this file.
 Phases that do not depend on each other can be trained side by side in one workdir; on two cores:
 
     taskset -c 0 dualdub train … --phases codec_tokens_speech,codec_vocoder_speech &
@@ -23,17 +23,21 @@ def get_config(arg: str = "") -> ConfigDict:
     config = common.default_config()
     config.name = "puppet"
     config.checkpoint.bundle_dtype = "bfloat16"
+    config.grid.num_script_tokens = 64  # the longest sentence of this world has 60 characters
     config.speech_codec_training.mixture = common.mixture(soundtrack=1.0)
     config.background_codec_training.mixture = common.mixture(soundtrack=1.0)
-    config.speech_codec_training.update({"num_steps": 2500, "vocoder_num_steps": 2000})
-    config.background_codec_training.update({"num_steps": 2000, "vocoder_num_steps": 1500})
+    config.speech_codec_training.update({"num_steps": 6000, "vocoder_num_steps": 2000})
+    config.background_codec_training.update({"num_steps": 5000, "vocoder_num_steps": 1500})
     for training in (config.speech_codec_training, config.background_codec_training):
         training.vocoder_batch_size = 8
         training.vocoder_optimizer.ema_decay = 0.995
     config.background_codec.tonal_source = "grid"
     config.background_codec.noise_seed = 1
+    config.video_training.update(
+        {"mixture": common.mixture(soundtrack=0.6, video_audio=0.4), "num_steps": 2000}
+    )
     config.stages = [
-        text_speech.get_stage(num_steps=600),
+        text_speech.get_stage(num_steps=2200),
         video_audio.get_stage(num_steps=350),
         soundtrack.get_stage(num_steps=650),
     ]

@@ -20,26 +20,27 @@ import jax.numpy as jnp
 
 from dualdub_jax.config import AlignerConfig
 from dualdub_jax.models.attention import Attention, KVCache, RelativeTimeBias
-from dualdub_jax.models.layers import dense, rms_norm
+from dualdub_jax.models.layers import dense, learned, rms_norm
 
 
 class NonCausalAligner(nn.Module):
     """Video frames to a video context for each audio frame, float[B, T, D] -> float[B, T, D].
 
     A direct path hands each audio frame its own video frame (they share the grid); attention with a
-    relative time bias adds what happens around it.
+    relative time bias adds what happens around it. A learned null stands for an absent video.
     """
 
     config: AlignerConfig
     dtype: str = "float32"
 
     @nn.compact
-    def __call__(self, video: jax.Array, frame_mask: jax.Array) -> jax.Array:
+    def __call__(self, video: jax.Array, frame_mask: jax.Array, has_video: jax.Array) -> jax.Array:
         """Aligns.
 
         Args:
             video: float[B, T, D], encoded video frames.
             frame_mask: bool[B, T], True inside the clip.
+            has_video: bool[B], False where there is no video.
 
         Returns:
             float[B, T, D].
@@ -47,8 +48,9 @@ class NonCausalAligner(nn.Module):
         width = video.shape[-1]
         x = rms_norm("norm", self.dtype)(video)
         direct = dense(width, ("embed", "mlp"), name="direct", dtype=self.dtype)(x)
+        null = learned(self, "null", (width,), ("embed",)).astype(self.dtype)
         if not self.config.use_noncausal:
-            return direct
+            return jnp.where(has_video[:, None, None], direct, null)
         num_frames = video.shape[1]
         bias = RelativeTimeBias(self.config.num_heads, self.config.max_relative_frames, name="time_bias")
         around, _ = Attention(
@@ -62,7 +64,7 @@ class NonCausalAligner(nn.Module):
             jnp.broadcast_to(frame_mask[:, None, :], (*frame_mask.shape, num_frames)),
             bias=bias(num_frames, num_frames),
         )
-        return direct + around
+        return jnp.where(has_video[:, None, None], direct + around, null)
 
 
 class MutualCache(NamedTuple):

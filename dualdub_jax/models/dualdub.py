@@ -94,16 +94,8 @@ class DualDub(nn.Module):
         self.voice_encoder = VoiceEncoder(
             grid, config.num_voice_vectors, config.voice_width, config.width, dtype, name="voice_encoder"
         )
-        self.video_encoder = VideoEncoder(
-            config.video,
-            config.width,
-            config.num_heads,
-            config.head_dim,
-            config.mlp_width,
-            dtype,
-            name="video_encoder",
-        )
-        self.video_aligner = NonCausalAligner(config.aligner, dtype, name="video_aligner")
+        self.video_encoder = make_video_encoder(config)
+        self.video_aligner = make_video_aligner(config)
         self.stream_aligner = MutualAligner(config.aligner, dtype, name="stream_aligner")
         self.backbone = Transformer(
             num_layers=config.num_layers,
@@ -178,7 +170,7 @@ class DualDub(nn.Module):
         return Conditions(
             prefix=prefix,
             prefix_mask=prefix_mask,
-            video=self.video_aligner(video, batch.frame_mask),
+            video=self.video_aligner(video, batch.frame_mask, batch.has_video),
             has_speech=batch.has_speech,
             has_background=batch.has_background,
         )
@@ -250,6 +242,25 @@ def prefix_causal_mask(prefix_mask: jax.Array, num_frames: int) -> jax.Array:
 def _shift(tokens: jax.Array) -> jax.Array:
     """int32[B, T, Q] -> the same with frame t - 1 at position t; position 0 is never read."""
     return jnp.pad(tokens[:, :-1], ((0, 0), (1, 0), (0, 0)))
+
+
+def make_video_encoder(config: ModelConfig) -> VideoEncoder:
+    """The video encoder of a model of this size; as a submodule it is named "video_encoder"."""
+    return VideoEncoder(
+        config.video,
+        config.width,
+        config.num_heads,
+        config.head_dim,
+        config.mlp_width,
+        config.remat_policy,
+        config.compute_dtype,
+        name="video_encoder",
+    )
+
+
+def make_video_aligner(config: ModelConfig) -> NonCausalAligner:
+    """The aligner's non-causal branch; as a submodule it is named "video_aligner"."""
+    return NonCausalAligner(config.aligner, config.compute_dtype, name="video_aligner")
 
 
 def make_model(config: Config) -> DualDub:

@@ -11,8 +11,8 @@ import jax.numpy as jnp
 from einops import rearrange
 
 from dualdub_jax.config import VideoEncoderConfig
-from dualdub_jax.models.layers import dense, learned, rms_norm
-from dualdub_jax.models.transformer import Transformer
+from dualdub_jax.models.layers import dense, rms_norm
+from dualdub_jax.models.transformer import Transformer, remat
 from dualdub_jax.parallel.sharding import constrain
 
 
@@ -39,8 +39,13 @@ class PixelEncoder(nn.Module):
             x = _Mixer(self.dtype, name=f"mixer_{i}")(x)
         x = rearrange(x, "B T (h p w q) c -> B T (h w) (p q c)", h=rows // 2, p=2, q=2)
         x = nn.gelu(dense(config.merged_width, ("embed", "mlp"), name="merge", dtype=self.dtype)(x))
-        x = rearrange(x, "B T s c -> B T (s c)")
-        return dense(self.width, ("embed", "mlp"), name="out", dtype=self.dtype)(x)
+        # Where something is, and that it is anywhere: a flash counts the same in every corner.
+        where = rearrange(x, "B T s c -> B T (s c)")
+        where = dense(self.width, ("embed", "mlp"), name="out", dtype=self.dtype)(where)
+        if not config.use_pool:
+            return where
+        anywhere = dense(self.width, ("embed", "mlp"), name="anywhere", dtype=self.dtype)(x.max(axis=2))
+        return where + anywhere
 
 
 class _Mixer(nn.Module):
@@ -61,7 +66,7 @@ class _Mixer(nn.Module):
 
 
 class VideoEncoder(nn.Module):
-    """Pixels, then a bidirectional temporal stack; a learned null stands for an absent video.
+    """Pixels, then a bidirectional temporal stack.
 
     The pixel part has a name of its own ("pixels"), so that a stage can freeze it by path.
     """
@@ -71,9 +76,9 @@ class VideoEncoder(nn.Module):
     num_heads: int
     head_dim: int
     mlp_width: int
+    remat_policy: str = "none"
     dtype: str = "float32"
 
-    @nn.compact
     def __call__(self, video: jax.Array, frame_mask: jax.Array, has_video: jax.Array) -> jax.Array:
         """Encodes a batch of films.
 
@@ -83,13 +88,28 @@ class VideoEncoder(nn.Module):
             has_video: bool[B].
 
         Returns:
-            float[B, T, D]; frames outside the clip hold no information of the clip.
+            float[B, T, D]; frames outside the clip hold no information of the clip, and clips without a
+            video hold nothing: the aligner puts its null there.
         """
-        null = learned(self, "null", (self.width,), ("embed",)).astype(self.dtype)
-        pixels = PixelEncoder(self.config, self.width, self.dtype, name="pixels")
-        x = self._unless_absent(pixels, video, has_video)
-        x = jnp.where(has_video[:, None, None], x, null)
-        x = jnp.where(frame_mask[:, :, None], x, 0.0)
+        if self.is_initializing():
+            return self._encode(video, frame_mask, has_video)
+        # Films are the most expensive part on a CPU: skipped when no example of the batch has one.
+        shape = (*video.shape[:2], self.width)
+        return nn.cond(
+            has_video.any(),
+            lambda m, *inputs: m._encode(*inputs),
+            lambda m, *inputs: jnp.zeros(shape, self.dtype),
+            self,
+            video,
+            frame_mask,
+            has_video,
+        )
+
+    @nn.compact
+    def _encode(self, video: jax.Array, frame_mask: jax.Array, has_video: jax.Array) -> jax.Array:
+        pixels = remat(PixelEncoder, self.remat_policy)
+        x = pixels(self.config, self.width, self.dtype, name="pixels")(video)
+        x = jnp.where((frame_mask & has_video[:, None])[:, :, None], x, 0.0)
         x = constrain(x, "batch", "length", "act_embed")
         mask = jnp.broadcast_to(frame_mask[:, None, :], (*frame_mask.shape, frame_mask.shape[1]))
         x, _ = Transformer(
@@ -98,16 +118,8 @@ class VideoEncoder(nn.Module):
             num_kv_heads=self.num_heads,
             head_dim=self.head_dim,
             mlp_width=self.mlp_width,
+            remat_policy=self.remat_policy,
             dtype=self.dtype,
             name="temporal",
         )(x, mask, jnp.arange(frame_mask.shape[1]))
         return x
-
-    def _unless_absent(self, pixels: PixelEncoder, video: jax.Array, has_video: jax.Array) -> jax.Array:
-        """Pixels are the most expensive part on a CPU: skipped when no example of the batch has any."""
-        if self.is_initializing():
-            return pixels(video)
-        shape = (*video.shape[:2], self.width)
-        return nn.cond(
-            has_video.any(), lambda m, v: m(v), lambda m, v: jnp.zeros(shape, self.dtype), pixels, video
-        )

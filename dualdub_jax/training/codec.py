@@ -17,7 +17,7 @@ from dualdub_jax.codecs.mel import STD_LOG_MEL
 from dualdub_jax.codecs.mel_rvq import CodecModules
 from dualdub_jax.codecs.pitch import Pitch, estimate_pitch
 from dualdub_jax.codecs.vocoder import PITCH_BINS, VocoderFrames, synthesize
-from dualdub_jax.config import CodecConfig, CodecTrainingConfig, Config, to_dict
+from dualdub_jax.config import CodecConfig, CodecTrainingConfig, Config, defaults_of, to_dict
 from dualdub_jax.parallel.sharding import constrain
 from dualdub_jax.training.optimizer import make_optimizer
 from dualdub_jax.training.phase import Phase
@@ -121,6 +121,7 @@ def tokens_phase(config: Config, stream: Stream, make_batches: Callable[[], Any]
         name=f"codec_tokens_{stream}",
         num_steps=training.num_steps,
         settings=_phase_settings(config, stream, "tokens"),
+        defaults=_phase_settings(defaults_of(config), stream, "tokens"),
         init=init,
         initial=None,
         step=step,
@@ -211,6 +212,7 @@ def vocoder_phase(
         name=f"codec_vocoder_{stream}",
         num_steps=training.vocoder_num_steps,
         settings=_phase_settings(config, stream, "vocoder"),
+        defaults=_phase_settings(defaults_of(config), stream, "vocoder"),
         init=init,
         initial=codec_variables,
         step=step,
@@ -228,12 +230,13 @@ def _settings(config: Config, stream: Stream) -> tuple[CodecConfig, CodecTrainin
 
 def _phase_settings(config: Config, stream: Stream, part: str) -> dict[str, Any]:
     """What the result of a phase depends on; the tokens do not depend on the vocoder's settings."""
+    grid = {"frame_rate_hz": config.grid.frame_rate_hz, "sample_rate_hz": config.grid.sample_rate_hz}
     codec, training = (to_dict(settings) for settings in _settings(config, stream))
     if part == "tokens":
         of_vocoder = ("vocoder_", "tonal_source", "noise_seed")
         codec = {key: value for key, value in codec.items() if not key.startswith(of_vocoder)}
         training = {key: value for key, value in training.items() if not key.startswith(of_vocoder)}
-    return {"seed": config.seed, "grid": to_dict(config.grid), "codec": codec, "training": training}
+    return {"seed": config.seed, "grid": grid, "codec": codec, "training": training}
 
 
 def _prepare(batch: dict[str, Any]) -> PyTree:

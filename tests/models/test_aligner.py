@@ -31,21 +31,33 @@ def test_noncausal_branch_sees_both_directions_and_not_the_padding():
     aligner = NonCausalAligner(CONFIG)
     video = jax.random.normal(jax.random.key(1), (1, 10, 16))
     mask = jnp.arange(10)[None] < 8
-    params = _params(aligner, video, mask)
-    out = aligner.apply({"params": params}, video, mask)
-    changed = aligner.apply({"params": params}, video.at[:, 5].add(1.0), mask)
+    has_video = jnp.ones(1, bool)
+    params = _params(aligner, video, mask, has_video)
+    out = aligner.apply({"params": params}, video, mask, has_video)
+    changed = aligner.apply({"params": params}, video.at[:, 5].add(1.0), mask, has_video)
     assert (jnp.abs(out - changed).max((0, 2))[:8] > 1e-6).all()
-    padded = aligner.apply({"params": params}, video.at[:, 8:].add(5.0), mask)
+    padded = aligner.apply({"params": params}, video.at[:, 8:].add(5.0), mask, has_video)
     np.testing.assert_allclose(out[:, :8], padded[:, :8], atol=1e-6)
+
+
+def test_an_absent_video_is_one_null_at_every_frame():
+    aligner = NonCausalAligner(CONFIG)
+    video = jax.random.normal(jax.random.key(1), (2, 10, 16))
+    mask, has_video = jnp.ones((2, 10), bool), jnp.array([True, False])
+    params = _params(aligner, video, mask, has_video)
+    out = aligner.apply({"params": params}, video, mask, has_video)
+    np.testing.assert_array_equal(out[1], jnp.broadcast_to(params["null"], (10, 16)))
+    assert (jnp.abs(out[0] - params["null"]).max(-1) > 1e-3).all()
 
 
 def test_without_its_noncausal_branch_each_frame_sees_its_own_video_frame_only():
     aligner = NonCausalAligner(dataclasses.replace(CONFIG, use_noncausal=False))
     video = jax.random.normal(jax.random.key(1), (1, 10, 16))
     mask = jnp.ones((1, 10), bool)
-    params = _params(aligner, video, mask)
-    out = aligner.apply({"params": params}, video, mask)
-    changed = aligner.apply({"params": params}, video.at[:, 5].add(1.0), mask)
+    has_video = jnp.ones(1, bool)
+    params = _params(aligner, video, mask, has_video)
+    out = aligner.apply({"params": params}, video, mask, has_video)
+    changed = aligner.apply({"params": params}, video.at[:, 5].add(1.0), mask, has_video)
     np.testing.assert_array_equal(np.flatnonzero(jnp.abs(out - changed).max((0, 2)) > 1e-6), [5])
 
 

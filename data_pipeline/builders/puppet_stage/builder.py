@@ -40,7 +40,7 @@ class PuppetStage(tfds.core.GeneratorBasedBuilder):
         PuppetStageConfig(
             name="text_speech",
             description="Script, voice and speech stem; no video.",
-            num_clips={"train": 3000, "validation": 64},
+            num_clips={"train": 9000, "validation": 64},
         ),
         PuppetStageConfig(
             name="video_audio",
