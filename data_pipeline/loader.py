@@ -167,7 +167,7 @@ def make_batches(
     sources = curriculum.open_mixture(config.data_dir, stage.mixture, split, where)
     tokenizer = make_tokenizer(config.model)
     grid = config.grid
-    examples = _mix(
+    examples = mix_examples(
         sources,
         lambda source: transforms.MakeExample(source.name, grid, tokenizer),
         seed=[seed, zlib.crc32(stage.name.encode())],
@@ -186,12 +186,12 @@ def make_batches(
         validate_batch({name: value for name, value in batch.items() if name != "example_ids"}, fields)
         return batch
 
-    batches = _shard(examples, stage.batch_size, process_index, process_count, f"stage {stage.name!r}")
+    batches = take_share(examples, stage.batch_size, process_index, process_count, f"stage {stage.name!r}")
     return BatchIterator(
         batches,
         finish,
         num_workers,
-        _describe(stage.name, sources, split, seed, stage.batch_size, repeat, shuffle),
+        describe_stream(stage.name, sources, split, seed, stage.batch_size, repeat, shuffle),
     )
 
 
@@ -236,7 +236,7 @@ def make_codec_batches(
     for source in sources:
         # A dataset without the stem is told now and not some batches into the training.
         crops[source.name].stem(source.records[0])
-    examples = _mix(
+    examples = mix_examples(
         sources,
         lambda source: crops[source.name],
         seed=[seed, zlib.crc32(where.encode())],
@@ -244,13 +244,16 @@ def make_codec_batches(
         shuffle=True,
     )
     size = training.batch_size if batch_size is None else batch_size
-    batches = _shard(examples, size, process_index, process_count, f"{stream}_codec_training")
+    batches = take_share(examples, size, process_index, process_count, f"{stream}_codec_training")
     return BatchIterator(
-        batches, lambda batch: batch, num_workers, _describe(where, sources, split, seed, size, True, True)
+        batches,
+        lambda batch: batch,
+        num_workers,
+        describe_stream(where, sources, split, seed, size, True, True),
     )
 
 
-def _mix(
+def mix_examples(
     sources: Sequence[curriculum.Source],
     transform: Callable[[curriculum.Source], grain.transforms.RandomMap],
     *,
@@ -258,6 +261,7 @@ def _mix(
     repeat: bool,
     shuffle: bool,
 ) -> grain.MapDataset:
+    """Examples of several datasets, each shuffled by itself and transformed, mixed by weight."""
     datasets = []
     for source in sources:
         # Hashed, not added: grain shuffles epoch e with seed + e, so that seeds 0 and 1 would share orders.
@@ -271,7 +275,7 @@ def _mix(
     return grain.MapDataset.mix(datasets, weights=[source.weight for source in sources])
 
 
-def _shard(
+def take_share(
     examples: grain.MapDataset, batch_size: int, process_index: int, process_count: int, where: str
 ) -> grain.MapDataset:
     """Batches of this process. Mixing before sharding makes the global batch whole on any process count."""
@@ -283,7 +287,7 @@ def _shard(
     return local[process_index::process_count]
 
 
-def _describe(
+def describe_stream(
     name: str,
     sources: Sequence[curriculum.Source],
     split: str,

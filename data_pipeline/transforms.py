@@ -50,7 +50,7 @@ class Stem:
         Raises:
             UserError: not mono FLAC at the grid's rate, or not as long as the clip.
         """
-        samples = _decode_stem(self.flac, self.clip, self.clip_frames, grid)
+        samples = decode_stem(self.flac, self.clip, self.clip_frames, grid)
         start = self.start_frame * grid.samples_per_frame
         return samples[start : start + self.num_frames * grid.samples_per_frame]
 
@@ -200,7 +200,7 @@ class CropStem(grain.transforms.RandomMap):
                 f"{clip}: has no {self._stream} stem; "
                 f"take {self._source_name} out of {self._stream}_codec_training.mixture"
             )
-        return _decode_stem(record[self._stream], clip, int(record["num_frames"]), self._grid)
+        return decode_stem(record[self._stream], clip, int(record["num_frames"]), self._grid)
 
     def _crop(self, samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         last_start = max(len(samples) - self._num_samples, 0)
@@ -254,7 +254,8 @@ def _text(value: str | bytes) -> str:
     return value.decode("utf-8") if isinstance(value, bytes) else value
 
 
-def _decode_stem(flac: bytes, clip: str, clip_frames: int, grid: GridConfig) -> np.ndarray:
+def decode_stem(flac: bytes, clip: str, clip_frames: int, grid: GridConfig) -> np.ndarray:
+    """A clip's stem, float32[S]; a `UserError` if it is no sound, or not as long as the clip."""
     try:
         samples = decoding.decode_audio(flac, sample_rate_hz=grid.sample_rate_hz)
     except ValueError as error:

@@ -8,7 +8,6 @@ Nothing in it is pickled. `dualdub train` ends with one, `dualdub dub --checkpoi
 
 import json
 import pathlib
-import shutil
 from typing import Any
 
 import flax.linen as nn
@@ -21,6 +20,7 @@ from dualdub_jax.codecs.mel_rvq import abstract_codec_variables
 from dualdub_jax.config import Config
 from dualdub_jax.errors import UserError
 from dualdub_jax.models.dualdub import example_batch, make_model
+from dualdub_jax.parallel import distributed
 from dualdub_jax.tree_paths import check_shapes
 
 PyTree = Any
@@ -57,20 +57,16 @@ def save_bundle(
         training: JSON: what is to be known of how it was trained.
         dtype: "float32" or "bfloat16" (half the size; read back as float32).
     """
-    directory = directory.absolute()
-    temporary = directory.with_name(directory.name + ".partial")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
     params = jax.tree.map(lambda x: x.astype(dtype) if jnp.issubdtype(x.dtype, jnp.floating) else x, params)
-    with ocp.StandardCheckpointer() as checkpointer:
-        checkpointer.save(temporary / "params", params)
     text = json.dumps(
         {"format_version": FORMAT_VERSION, "config": config_lib.to_dict(config), "training": training},
         indent=1,
     )
-    (temporary / "config.json").write_text(text + "\n", encoding="utf-8")
-    shutil.rmtree(directory, ignore_errors=True)
-    temporary.rename(directory)
+    with distributed.replaced_folder(directory) as temporary:
+        with ocp.StandardCheckpointer() as checkpointer:
+            checkpointer.save(temporary / "params", params)
+        if distributed.is_first():
+            (temporary / "config.json").write_text(text + "\n", encoding="utf-8")
 
 
 def read_bundle_header(directory: pathlib.Path) -> tuple[Config, dict[str, Any]]:

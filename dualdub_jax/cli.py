@@ -1,8 +1,8 @@
-"""The command line: `dualdub demo | dub | train | data build | data inspect`.
+"""The command line: `dualdub demo | dub | train | data build | data inspect | evaluate | aot`.
 
 Exit status 0: the job is done whole; 2: bad usage or bad input, one line on standard error that says what
-to mend; 130: interrupted; 1: a fault of ours, with a traceback. Heavy packages are imported inside the
-commands, so that `--help` answers at once.
+to mend; 130: interrupted; 1: a fault of ours, with a traceback (of `evaluate` also: a clip failed). Heavy
+packages are imported inside the commands, so that `--help` answers at once.
 """
 
 import argparse
@@ -18,10 +18,10 @@ import sys
 import threading
 import traceback
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
-from dualdub_jax.config import SamplingConfig, load_config
+from dualdub_jax.config import Config, SamplingConfig, load_config
 from dualdub_jax.errors import UserError
 
 if TYPE_CHECKING:
@@ -29,13 +29,23 @@ if TYPE_CHECKING:
     from dualdub_jax.inference.soundtrack import Soundtrack
 
 _OVERRIDE = "--config."
+_STOPPED = 130  # exit status of a run that was asked to stop, and is saved
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit status."""
-    try:
+
+    def command() -> int:
         args = _parse(sys.argv[1:] if argv is None else argv)
         return args.run(args)
+
+    return _status_of(command)
+
+
+def _status_of(command: Callable[[], int]) -> int:
+    """Runs it, and says on standard error what went wrong."""
+    try:
+        return command()
     except UserError as error:
         # One line whatever is in the names: a newline in a file name would make it two.
         print("dualdub: " + " ".join(str(error).split()), file=sys.stderr)
@@ -69,7 +79,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     overrides = [item[len(_OVERRIDE) :] for item in rest if item.startswith(_OVERRIDE)]
     unknown = [item for item in rest if not item.startswith(_OVERRIDE)]
     if overrides and not hasattr(args, "overrides"):
-        unknown.append(f"{_OVERRIDE}{overrides[0]} (only `dualdub train` takes it)")
+        unknown.append(f"{_OVERRIDE}{overrides[0]} (only `dualdub train` and `dualdub aot` take it)")
     if unknown:
         parser.error(f"unknown argument {unknown[0]}")
     args.overrides = overrides
@@ -98,6 +108,8 @@ def _make_parser() -> argparse.ArgumentParser:
     _add_dub(commands)
     _add_train(commands)
     _add_data(commands)
+    _add_evaluate(commands)
+    _add_aot(commands)
     return parser
 
 
@@ -154,7 +166,15 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
     add("--config.KEY=VALUE", dest="overrides", action="store_const", const=(), default=(),
         help="change a value of the config; may be repeated")  # fmt: skip
     add("--phases", metavar="A,B", help="train only these phases (default: all)")
-    add("--distributed", action="store_true", help="one of many hosts: start jax.distributed first")
+    several = train.add_argument_group(
+        "several processes", "Start the same command once a host, with --workdir on a disk that they share."
+    )
+    several.add_argument("--distributed", action="store_true",
+        help="this is one of several processes; a TPU slice, SLURM or Kubernetes says which one")  # fmt: skip
+    several.add_argument("--coordinator", metavar="HOST:PORT",
+        help="without such a cluster: where process 0 listens")  # fmt: skip
+    several.add_argument("--num-processes", type=_count, metavar="N", help="how many there are")
+    several.add_argument("--process-id", type=_seed, metavar="I", help="which one this is, from 0")
     train.set_defaults(run=_train)
 
 
@@ -190,6 +210,71 @@ def _add_data(commands: argparse._SubParsersAction) -> None:
     inspect.set_defaults(run=_data_inspect)
 
 
+def _add_evaluate(commands: argparse._SubParsersAction) -> None:
+    evaluate = commands.add_parser(
+        "evaluate",
+        help="measure soundtracks: of a checkpoint, or of any system",
+        description="Measures soundtracks, with ceilings, floors and intervals. Run again, it goes on where "
+        "it stopped. Exit status 1 if any clip failed.",
+        epilog="examples:\n"
+        "  dualdub evaluate --suite puppet --limit 50 --json out.json --html out.html\n"
+        "  dualdub evaluate --suite puppet --checkpoint runs/a/bundle --against runs/b/bundle\n"
+        "  dualdub evaluate --suite dualbench --list video-to-soundtrack.jsonl --media clips\n"
+        "  dualdub evaluate --pairs manifest.jsonl --metrics wer,loudness   (no model needed)\n"
+        "docs/evaluation.md has the protocol and the manifest's keys.",
+    )
+    add = evaluate.add_argument
+    add("--suite", choices=("puppet", "dualbench"), help="make soundtracks for these films and measure them")
+    add("--pairs", type=pathlib.Path, metavar="FILE", help="measure the soundtracks that this manifest lists")
+    add("--checkpoint", type=pathlib.Path, metavar="DIR", help="the model (default: the one in the package)")
+    add("--against", type=pathlib.Path, metavar="OTHER",
+        help="compare clip by clip with another checkpoint, or another run's JSON or workdir")  # fmt: skip
+    add("--limit", type=_count, metavar="N", help="number of clips (default: puppet 200, others all)")
+    add("--workdir", type=pathlib.Path, metavar="DIR",
+        help="keeps soundtracks and scores (default: out/evaluate/SUITE)")  # fmt: skip
+    add("--json", type=pathlib.Path, metavar="FILE", help="everything that was measured, and the protocol")
+    add("--html", type=pathlib.Path, metavar="FILE", help="a page with table, worst clips and players")
+    add("--metrics", type=_names, metavar="A,B", help="only these metrics or figures (default: all)")
+    add("--casp-weights", type=pathlib.Path, metavar="DIR",
+        help="converted CASP weights (default: a small CASP of the puppet world)")  # fmt: skip
+    add("--list-metrics", action="store_true", help="say what can be measured, and what is to be installed")
+    add("--seed", type=_seed, metavar="N", help="of the sampling (default: 0)")
+    puppet = evaluate.add_argument_group("puppet")
+    puppet.add_argument(
+        "--world-seed", type=_seed, metavar="N", help="of the films (default: 1; 0 was trained on)"
+    )
+    puppet.add_argument(
+        "--split", metavar="NAME", help="test (default), test_seen, test_unseen or validation"
+    )
+    dualbench = evaluate.add_argument_group("dualbench")
+    dualbench.add_argument("--list", type=pathlib.Path, metavar="FILE", help="the authors' list, as it is")
+    dualbench.add_argument("--media", type=pathlib.Path, metavar="DIR", help="folder with the clips' files")
+    evaluate.set_defaults(run=_evaluate)
+
+
+def _add_aot(commands: argparse._SubParsersAction) -> None:
+    aot = commands.add_parser(
+        "aot",
+        help="what training would cost on a TPU slice that is not there",
+        description="Compiles the real train step for an absent TPU slice and reports memory, FLOPs, traffic "
+        "between devices and an estimated step time. Needs libtpu (pip install 'libtpu==0.0.42.*'), no TPU.",
+        epilog="examples:\n"
+        "  dualdub aot --config configs/base.py --topology v5e:4x4\n"
+        "  dualdub aot --config configs/large.py --topology v5e:8x8 --mesh data=8,fsdp=8 --json out.json\n"
+        "docs/scaling.md says how to read the figures.",
+    )
+    add = aot.add_argument
+    add("--config", required=True, metavar="FILE", help="a Python file with get_config()")
+    add("--config.KEY=VALUE", dest="overrides", action="store_const", const=(), default=(),
+        help="change a value of the config; may be repeated")  # fmt: skip
+    add("--topology", required=True, metavar="CHIP:SHAPE", help="the slice, such as v5e:8x8 or v5p:4x4x4")
+    add("--mesh", metavar="AXIS=N,…", help="sizes of data, fsdp, tensor, sequence (default: the config's)")
+    add("--stage", metavar="NAME", help="whose train step (default: the last stage's)")
+    add("--decode", action="store_true", help="generation of a window instead of a train step")
+    add("--json", type=pathlib.Path, metavar="FILE", help="write the figures there too")
+    aot.set_defaults(run=_aot)
+
+
 _OUTPUT_HELP = (
     "the dubbed film: .mp4, .m4v, .mov, .mkv or .webm (default: VIDEO.soundtrack.mp4 beside VIDEO, "
     "without its suffix)"
@@ -204,6 +289,13 @@ _SAMPLING_HELP = {
 
 def _seed(text: str) -> int:
     return _number(text, int, 0, 2**31 - 1)
+
+
+def _names(text: str) -> list[str]:
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names:
+        raise argparse.ArgumentTypeError("expected names with commas between them")
+    return names
 
 
 def _count(text: str) -> int:
@@ -339,10 +431,22 @@ def _print_summary(soundtrack: "Soundtrack", files: list[pathlib.Path], progress
 
 def _train(args: argparse.Namespace) -> int:
     config = load_config(args.config, args.overrides)
-    if args.distributed:
-        import jax
+    if not args.distributed:
+        for flag in ("coordinator", "num_processes", "process_id"):
+            if getattr(args, flag) is not None:
+                raise UserError(f"--{flag.replace('_', '-')}: only goes with --distributed; add that")
+        return _run_training(args, config)
+    from dualdub_jax.parallel import distributed
 
-        jax.distributed.initialize()
+    distributed.initialize(args.coordinator, args.num_processes, args.process_id)
+    status = _status_of(lambda: _run_training(args, config))
+    # Stopped on request: all of them are, after the same step. Any other failure may be this process's alone.
+    distributed.leave(status, together=status in (0, _STOPPED))
+    return status
+
+
+def _run_training(args: argparse.Namespace, config: Config) -> int:
+    from dualdub_jax.parallel.distributed import PeerLostError
     from dualdub_jax.training.loop import TrainingDivergedError, TrainingStoppedError
     from dualdub_jax.training.train import train
 
@@ -350,11 +454,12 @@ def _train(args: argparse.Namespace) -> int:
         bundle = train(config, args.workdir, phases=args.phases.split(",") if args.phases else None)
     except TrainingStoppedError as stopped:
         print(f"dualdub: {stopped}", file=sys.stderr)
-        return 130
-    except TrainingDivergedError as diverged:
-        print(f"dualdub: {diverged}", file=sys.stderr)
+        return _STOPPED
+    except (TrainingDivergedError, PeerLostError) as failed:
+        print(f"dualdub: {failed}", file=sys.stderr)
         return 1
-    print(f"wrote {bundle}" if bundle else "these phases are done; the bundle is written when all are")
+    if not args.distributed or args.process_id in (0, None):
+        print(f"wrote {bundle}" if bundle else "these phases are done; the bundle is written when all are")
     return 0
 
 
@@ -370,6 +475,25 @@ def _data_inspect(args: argparse.Namespace) -> int:
 
     prepare.inspect(args.folder, sheet=args.sheet)
     return 0
+
+
+@_sigterm_raises()
+def _evaluate(args: argparse.Namespace) -> int:
+    _quieten_libraries()
+    _keep_compiled_programs()
+    from dualdub_jax.evaluation import command
+
+    return command.run(args)
+
+
+def _aot(args: argparse.Namespace) -> int:
+    _quieten_libraries()
+    # Compiling for an absent slice runs on the CPU, also where libtpu would look for devices of its own.
+    os.environ.setdefault("JAX_PLATFORMS", "cpu")
+    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # or JAX asks a cloud's metadata server, when imported
+    from dualdub_jax.tools import aot
+
+    return aot.run(args)
 
 
 def _quieten_libraries() -> None:

@@ -73,6 +73,7 @@ class VideoEncoderConfig:
     patch_width: int = 48
     num_mixers: int = 1
     merged_width: int = 128
+    use_pool: bool = False
     num_layers: int = 2  # bidirectional temporal stack
 
 
@@ -127,7 +128,7 @@ class OptimizerConfig:
     b1: float = 0.9
     b2: float = 0.98
     weight_decay: float = 0.02
-    clip_norm: float = 1.0
+    clip_norm: float = 1.0  # CASP takes 0 for no clipping
     ema_decay: float = 0.999
 
 
@@ -148,6 +149,17 @@ class StageConfig:
     num_steps: int = 1000
     batch_size: int = 16
     freeze: tuple[str, ...] = ()  # regular expressions over parameter paths such as "video_encoder/.*"
+    takes_video_encoder: bool = False  # starts with what the phase "video_encoder" made
+    optimizer: OptimizerConfig = OptimizerConfig()
+
+
+@dataclasses.dataclass(frozen=True)
+class VideoTrainingConfig:
+    """The phase "video_encoder": what is heard, from what is seen alone. 0 steps: there is no such phase."""
+
+    mixture: tuple[SourceConfig, ...] = ()
+    batch_size: int = 16
+    num_steps: int = 0
     optimizer: OptimizerConfig = OptimizerConfig()
 
 
@@ -166,6 +178,55 @@ class CodecTrainingConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class BeatsConfig:
+    """Sizes of a BEATs encoder; the defaults are those of BEATs iter3+ (AS2M)."""
+
+    num_mels: int = 128
+    patch_size: int = 16  # frames, and mel bands
+    patch_width: int = 512
+    width: int = 768
+    num_layers: int = 12
+    num_heads: int = 12
+    mlp_width: int = 3072
+    conv_kernel_size: int = 128
+    conv_num_groups: int = 16
+    num_buckets: int = 320
+    max_distance: int = 800
+    gradient_decay: float = 0.6  # each layer hands on this share of its gradient to the one below
+
+
+@dataclasses.dataclass(frozen=True)
+class CaspConfig:
+    """CASP and the windows that it hears; the defaults are DualBench's. Samples are at 16 kHz."""
+
+    encoder: BeatsConfig = BeatsConfig()
+    initial_log_scale: float = 1.0  # of the temperature
+    train_crop_samples: int = 16_000
+    train_window_samples: int = 16_320  # a crop with zeros behind it
+    score_crop_samples: int = 80_000
+    score_window_samples: int = 81_920
+    score_hop_samples: int = 0  # 0: only the beginning of a stem is scored; else crops at this distance
+
+
+@dataclasses.dataclass(frozen=True)
+class CaspTrainingConfig:
+    """How CASP is trained; decay touches every parameter, as in the authors' code."""
+
+    mixture: tuple[SourceConfig, ...] = ()
+    batch_size: int = 64
+    num_steps: int = 115_000
+    audio_encoder: str = ""  # folder with converted BEATs weights that the background encoder starts from
+    optimizer: OptimizerConfig = OptimizerConfig(
+        learning_rate=2e-4,
+        warmup_steps=2000,
+        final_learning_rate_ratio=0.0,
+        b2=0.99,
+        weight_decay=0.2,
+        clip_norm=0.0,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
 class LossConfig:
     speech_weight: float = 1.0
     background_weight: float = 1.0
@@ -176,8 +237,23 @@ class LossConfig:
 @dataclasses.dataclass(frozen=True)
 class CheckpointConfig:
     save_every_steps: int = 500
-    keep_last: int = 2
+    keep_last: int = 2  # the newest ones stay; 2 at least lets a run outlive a newest one that is damaged
+    keep_every_steps: int = 0  # those at multiples of this stay for good; 0: none
+    use_async: bool = True  # write in the background while training goes on
     bundle_dtype: str = "float32"  # of the bundle that a run ends with; "bfloat16" halves its size
+
+
+@dataclasses.dataclass(frozen=True)
+class BadStepConfig:
+    """What becomes of a step whose loss or gradient is not finite, or whose loss is a spike.
+
+    By default a loss that is not finite ends the run. With `skip`, the step leaves parameters and optimizer
+    as they were; the examples are logged, and only `max_in_a_row` such steps end the run.
+    """
+
+    skip: bool = False
+    spike_ratio: float = 0.0  # skip also a loss above this many times the median of late; 0: never
+    max_in_a_row: int = 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -198,6 +274,7 @@ class Config:
     """A whole run."""
 
     name: str = ""
+    task: str = "soundtrack"  # what `dualdub train` makes: "soundtrack" (codecs, curriculum), or "casp"
     seed: int = 0
     data_dir: str = "data"
     num_loader_workers: int = 0
@@ -206,12 +283,18 @@ class Config:
     background_codec: CodecConfig = CodecConfig(num_codebooks=3, tonal_source="grid", noise_seed=1)
     model: ModelConfig = ModelConfig()
     mesh: MeshConfig = MeshConfig()
+    gradient_accumulation_steps: int = 1  # parts that a batch of the language model is computed in
+    device_peak_tflops: float = 0.0  # of one device, for the MFU; 0: what the chip's name tells
     speech_codec_training: CodecTrainingConfig = CodecTrainingConfig()
     background_codec_training: CodecTrainingConfig = CodecTrainingConfig()
+    video_training: VideoTrainingConfig = VideoTrainingConfig()
     stages: tuple[StageConfig, ...] = ()
     loss: LossConfig = LossConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
+    bad_steps: BadStepConfig = BadStepConfig()
     sampling: SamplingConfig = SamplingConfig()
+    casp: CaspConfig = CaspConfig()
+    casp_training: CaspTrainingConfig = CaspTrainingConfig()
     log_every_steps: int = 20
 
 
@@ -256,6 +339,25 @@ def _convert(value: Any, hint: Any, path: str) -> Any:
 def to_dict(config: Any) -> dict[str, Any]:
     """Nested plain dictionaries and lists of a config dataclass, ready for JSON."""
     return json.loads(json.dumps(dataclasses.asdict(config)))
+
+
+def defaults_of(config: Any) -> Any:
+    """The config dataclass `config` with every key at its default; sequences of groups keep their length.
+
+    It is what a checkpoint that is older than a key was made with: new keys default to what was done before.
+    """
+    return _defaults_of(config, type(config)())
+
+
+def _defaults_of(value: Any, default: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        names = [field.name for field in dataclasses.fields(value)]
+        return type(value)(
+            **{name: _defaults_of(getattr(value, name), getattr(default, name)) for name in names}
+        )
+    if isinstance(value, tuple) and value and dataclasses.is_dataclass(value[0]):
+        return tuple(defaults_of(item) for item in value)
+    return default
 
 
 def load_config(path: str, overrides: Sequence[str] = ()) -> Config:

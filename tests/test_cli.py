@@ -151,9 +151,8 @@ def test_demo(engine, tmp_path, monkeypatch, capsys):
     make_film(assets / "clip.mp4")
     voice_file(assets / "voice.wav", 0.2 * np.sin(np.arange(16_000) / 9))
     (assets / "script.txt").write_text("lay blue at e nine soon")
-    (tmp_path / "package" / "assets" / "report.html").write_bytes(
-        (ROOT / "dualdub_jax" / "assets" / "report.html").read_bytes()
-    )
+    for name in ("report.html", "page.css"):
+        (assets.parent / name).write_bytes((ROOT / "dualdub_jax" / "assets" / name).read_bytes())
     monkeypatch.setattr("importlib.resources.files", lambda package: tmp_path / "package")
     assert main(["demo"]) == 0
     assert sorted(os.listdir("out/demo")) == [
@@ -270,7 +269,7 @@ def test_bad_voice(engine, capsys, make, message):
         ("--speech-top-p 1.5", "argument --speech-top-p: expected a number from"),
         ("--guidance-scale nan", "argument --guidance-scale: expected a number"),
         ("--sed 1", "unknown argument --sed; see dualdub --help"),
-        ("--config.seed=1", "unknown argument --config.seed=1 (only `dualdub train` takes it)"),
+        ("--config.seed=1", "unknown argument --config.seed=1 (only `dualdub train` and"),
     ],
 )
 def test_bad_usage_of_dub(engine, capsys, argv, message):

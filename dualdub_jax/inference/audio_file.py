@@ -40,7 +40,7 @@ def read_voice(path: pathlib.Path | str, grid: GridConfig) -> np.ndarray:
             (no 10 ms of it reaches -60 dB full scale).
     """
     path = pathlib.Path(path)
-    samples = _decode_mono(path, grid.sample_rate_hz)
+    samples = read_mono(path, grid.sample_rate_hz)
     seconds = len(samples) / grid.sample_rate_hz
     if seconds < MIN_VOICE_S:
         raise UserError(
@@ -61,7 +61,21 @@ def read_voice(path: pathlib.Path | str, grid: GridConfig) -> np.ndarray:
     return _liveliest(samples, is_active, grid) * np.float32(gain)
 
 
-def _decode_mono(path: pathlib.Path, sample_rate_hz: int) -> np.ndarray:
+def read_mono(path: pathlib.Path | str, sample_rate_hz: int, max_s: float = MAX_LISTENED_S) -> np.ndarray:
+    """Reads the sound of any media file as it is: all channels mixed, resampled, no level changed.
+
+    Args:
+        path: the file; of several sound streams the main one is read.
+        sample_rate_hz: of the result.
+        max_s: what comes later is not read.
+
+    Returns:
+        float32[S], mono.
+
+    Raises:
+        UserError: the file is missing, empty, not media, or its sound is absent or cannot be decoded.
+    """
+    path = pathlib.Path(path)
     blocks: list[np.ndarray] = []
     rate_hz = None
     with open_media(path, "sound") as container:
@@ -73,7 +87,7 @@ def _decode_mono(path: pathlib.Path, sample_rate_hz: int) -> np.ndarray:
                 if rate_hz is None:
                     rate_hz = frame.sample_rate
                     resampler = soxr.ResampleStream(rate_hz, sample_rate_hz, 1, dtype="float32")
-                    limit = MAX_LISTENED_S * rate_hz
+                    limit = max_s * rate_hz
                 if frame.sample_rate != rate_hz:
                     break
                 blocks.append(resampler.resample_chunk(_to_mono(frame)))

@@ -9,6 +9,7 @@ from typing import TextIO
 import rich.console
 import rich.progress
 
+_LINE_EVERY_S = 60.0
 Advance = Callable[[float], None]  # called with the part that is done, 0 to 1
 
 
@@ -41,11 +42,23 @@ class Progress:
 
 
 class PlainProgress(Progress):
-    """One line a finished step, for logs and pipes."""
+    """One line a finished step, and one a minute of a long one, for logs and pipes."""
 
     def __init__(self, file: TextIO | None = None) -> None:
         super().__init__()
         self._file = file or sys.stdout
+
+    @contextlib.contextmanager
+    def _shown(self, name: str) -> Iterator[Advance]:
+        said_s = time.monotonic()
+
+        def advance(fraction: float) -> None:
+            nonlocal said_s
+            if time.monotonic() - said_s >= _LINE_EVERY_S and fraction < 1:
+                said_s = time.monotonic()
+                print(f"{name:<18} {fraction:6.0%}", file=self._file, flush=True)
+
+        yield advance
 
     def _finished(self, name: str, elapsed_s: float) -> None:
         print(f"{name:<18} {elapsed_s:6.2f} s", file=self._file, flush=True)

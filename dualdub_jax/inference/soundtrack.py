@@ -139,7 +139,7 @@ class Soundtrack:
             "script": self.script.text,
             "use_speech": self.use_speech,
             "use_background": self.use_background,
-            "checkpoint": _describe_folder(self.checkpoint),
+            "checkpoint": describe_folder(self.checkpoint),
             "seed": self.seed,
             "sampling": to_dict(self.sampling),
             "windows": [dataclasses.asdict(window) for window in self.windows],
@@ -211,7 +211,7 @@ def _describe_file(path: pathlib.Path) -> dict[str, Any]:
     return {"path": str(path), "sha256": digest, "bytes": path.stat().st_size}
 
 
-def _describe_folder(folder: pathlib.Path) -> dict[str, Any]:
+def describe_folder(folder: pathlib.Path) -> dict[str, Any]:
     """One digest for the names and contents of all files in a folder."""
     digest = hashlib.sha256()
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):

@@ -6,6 +6,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from dualdub_jax.parallel.sharding import constrain
+
 _EMBEDDING_INIT = nn.initializers.normal(0.02)
 
 
@@ -44,7 +46,7 @@ def learned(module: nn.Module, name: str, shape: Sequence[int], axes: Sequence[s
 
 
 class SwiGLU(nn.Module):
-    """The gated feed-forward of Llama: `down(silu(gate(x)) * up(x))`, float[..., D] -> float[..., D]."""
+    """The gated feed-forward of Llama: `down(silu(gate(x)) * up(x))`, float[B, T, D] -> float[B, T, D]."""
 
     width: int
     dtype: str = "float32"
@@ -53,4 +55,5 @@ class SwiGLU(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         gate = dense(self.width, ("embed", "mlp"), name="gate", dtype=self.dtype)(x)
         up = dense(self.width, ("embed", "mlp"), name="up", dtype=self.dtype)(x)
-        return dense(x.shape[-1], ("mlp", "embed"), name="down", dtype=self.dtype)(nn.silu(gate) * up)
+        hidden = constrain(nn.silu(gate) * up, "batch", "length", "act_mlp")
+        return dense(x.shape[-1], ("mlp", "embed"), name="down", dtype=self.dtype)(hidden)

@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from dualdub_jax.errors import UserError
 from dualdub_jax.models.attention import Attention, KVCache
 from dualdub_jax.models.layers import SwiGLU, rms_norm
 from dualdub_jax.parallel.sharding import constrain
@@ -15,6 +16,25 @@ REMAT_POLICIES: dict[str, Any] = {
     "full": jax.checkpoint_policies.nothing_saveable,
     "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
 }
+
+
+def remat(module: type[nn.Module], policy: str, prevent_cse: bool = True) -> type[nn.Module]:
+    """The module, computed again in the backward pass as far as a policy says.
+
+    Args:
+        module: a linen class.
+        policy: "none", or a key of `REMAT_POLICIES`.
+        prevent_cse: keeps the compiler from merging both computations; not needed inside a scan.
+
+    Raises:
+        UserError: there is no policy of that name.
+    """
+    if policy == "none":
+        return module
+    if policy not in REMAT_POLICIES:
+        known = ", ".join(["none", *REMAT_POLICIES])
+        raise UserError(f"model.remat_policy={policy}: no such policy; choose one of {known}")
+    return nn.remat(module, prevent_cse=prevent_cse, policy=REMAT_POLICIES[policy])
 
 
 class Block(nn.Module):
@@ -98,11 +118,8 @@ class Transformer(nn.Module):
         Returns:
             float[B, T, D] and the updated cache.
         """
-        block = Block
-        if self.remat_policy != "none":
-            block = nn.remat(Block, prevent_cse=False, policy=REMAT_POLICIES[self.remat_policy])
         layers = nn.scan(
-            block,
+            remat(Block, self.remat_policy, prevent_cse=False),  # a scan keeps its turns apart by itself
             variable_axes={"params": 0},
             split_rngs={"params": True},
             in_axes=(nn.broadcast, nn.broadcast, 0, nn.broadcast),

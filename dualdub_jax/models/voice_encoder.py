@@ -11,9 +11,9 @@ from dualdub_jax.models.attention import Attention
 from dualdub_jax.models.layers import SwiGLU, dense, learned, rms_norm
 from dualdub_jax.models.transformer import Transformer
 
-_N_MELS = 80
-_N_FFT = 1024
-_HOP_LENGTH = 320
+N_MELS = 80
+N_FFT = 1024
+HOP_LENGTH = 320
 
 
 class VoiceEncoder(nn.Module):
@@ -44,12 +44,12 @@ class VoiceEncoder(nn.Module):
         mels = log_mel(
             jnp.where(sample_mask, voice, 0.0),
             sample_rate_hz=self.grid.sample_rate_hz,
-            n_fft=_N_FFT,
-            hop_length=_HOP_LENGTH,
-            n_mels=_N_MELS,
+            n_fft=N_FFT,
+            hop_length=HOP_LENGTH,
+            n_mels=N_MELS,
         )
         mels = rearrange(
-            mels, "B (R k) m -> B R (k m)", k=self.grid.samples_per_frame // _HOP_LENGTH
+            mels, "B (R k) m -> B R (k m)", k=self.grid.samples_per_frame // HOP_LENGTH
         )  # [B, R, 160]
         x = dense(self.voice_width, ("patch", "embed"), name="in", dtype=self.dtype, use_bias=True)(
             mels.astype(self.dtype) * 0.25

@@ -1,5 +1,7 @@
 """The device mesh, and arrays on it."""
 
+import logging
+import math
 from typing import Any
 
 import flax.linen as nn
@@ -10,10 +12,14 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from dualdub_jax.config import MeshConfig
 from dualdub_jax.errors import UserError
 from dualdub_jax.parallel.sharding import RULES
+from dualdub_jax.tree_paths import path_name
 
 PyTree = Any
 
 AXES = ("data", "fsdp", "tensor", "sequence")
+BATCH_AXES = ("data", "fsdp")  # the first ones: `batch_share` counts on it
+
+_log = logging.getLogger(__name__)
 
 
 def make_mesh(config: MeshConfig, devices: list[jax.Device] | None = None) -> Mesh:
@@ -37,12 +43,80 @@ def make_mesh(config: MeshConfig, devices: list[jax.Device] | None = None) -> Me
 
 
 def state_sharding(abstract_state: PyTree, mesh: Mesh) -> PyTree:
-    """Shardings of a state whose leaves are boxed with logical axis names; others are replicated."""
+    """Shardings of a state whose leaves are boxed with logical axis names; others are replicated.
+
+    A dimension that is not a multiple of its mesh axes (a vocabulary of 259 on tensor=2) is replicated along
+    them, and a warning names it: pad such a size where it is large.
+    """
     specs = nn.get_partition_spec(abstract_state)
-    return nn.logical_to_mesh_sharding(specs, mesh, RULES)
+    wanted = nn.logical_to_mesh_sharding(specs, mesh, RULES)
+    shapes = jax.eval_shape(nn.unbox, abstract_state)
+    fitted = jax.tree.map(lambda x, sharding: _fit(x.shape, sharding), shapes, wanted)
+    if jax.process_index() == 0:
+        replicated = [
+            f"{path_name(path)} {x.shape}"
+            for (path, x), a, b in zip(
+                jax.tree.leaves_with_path(shapes),
+                jax.tree.leaves(wanted),
+                jax.tree.leaves(fitted),
+                strict=True,
+            )
+            if a != b
+        ]
+        if replicated:
+            _log.warning(
+                "%d arrays have a dimension that the mesh does not divide, and are replicated along it: %s",
+                len(replicated),
+                ", ".join(replicated[:3]) + (", …" if len(replicated) > 3 else ""),
+            )
+    return fitted
+
+
+def _fit(shape: tuple[int, ...], sharding: NamedSharding) -> NamedSharding:
+    spec = list(sharding.spec)
+    for dimension, axes in enumerate(spec):
+        names = (axes,) if isinstance(axes, str) else axes or ()
+        if shape[dimension] % math.prod(sharding.mesh.shape[name] for name in names):
+            spec[dimension] = None
+    return sharding if spec == list(sharding.spec) else NamedSharding(sharding.mesh, PartitionSpec(*spec))
+
+
+def batch_share(mesh: Mesh) -> tuple[int, int]:
+    """Which share of every global batch this process loads: (index, number of shares).
+
+    Processes that hold the same rows, because the mesh splits a model and not a batch between them, load the
+    same share.
+
+    Raises:
+        UserError: a mesh that gives processes overlapping rows.
+    """
+    num_rows = math.prod(mesh.shape[axis] for axis in BATCH_AXES)
+    rows: dict[int, set[int]] = {}
+    for row, devices in enumerate(mesh.devices.reshape(num_rows, -1)):
+        for device in devices:
+            rows.setdefault(device.process_index, set()).add(row)
+    shares = sorted({tuple(sorted(held)) for held in rows.values()})
+    if sum(map(len, shares)) != num_rows or len({len(share) for share in shares}) != 1:
+        sizes = ", ".join(f"{axis}={size}" for axis, size in mesh.shape.items())
+        raise UserError(
+            f"mesh: {sizes} gives processes overlapping parts of a batch; let data x fsdp be a multiple or a "
+            f"divisor of the {len(rows)} processes"
+        )
+    return shares.index(tuple(sorted(rows[jax.process_index()]))), len(shares)
 
 
 def shard_batch(batch: PyTree, mesh: Mesh) -> PyTree:
-    """Host arrays of this process, batch axis first -> one global array each, split over the mesh."""
-    sharding = NamedSharding(mesh, PartitionSpec(("data", "fsdp")))
+    """Host arrays of this process, batch axis first -> one global array each, split over the mesh.
+
+    Raises:
+        UserError: a batch that does not split evenly.
+    """
+    sharding = NamedSharding(mesh, PartitionSpec(BATCH_AXES))
+    num_rows = math.prod(mesh.shape[axis] for axis in BATCH_AXES)
+    batch_size = jax.tree.leaves(batch)[0].shape[0] * batch_share(mesh)[1]
+    if batch_size % num_rows:
+        raise UserError(
+            f"batch_size: {batch_size} clips do not split over data x fsdp = {num_rows} devices; "
+            "take a multiple of it, or a mesh with more of tensor or sequence"
+        )
     return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, np.asarray(x)), batch)

@@ -1,213 +1,211 @@
 """Runs one phase: mesh, state, batches, steps, metrics, checkpoints. Any phase, from any interruption."""
 
-import json
+import itertools
 import pathlib
-import signal
 import time
 import zlib
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
 import jax
 import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from dualdub_jax.config import Config
-from dualdub_jax.errors import UserError
-from dualdub_jax.parallel.mesh import shard_batch, state_sharding
+from dualdub_jax.parallel import distributed
+from dualdub_jax.parallel.mesh import AXES, batch_share, shard_batch, state_sharding
 from dualdub_jax.parallel.sharding import RULES
+from dualdub_jax.training.bad_steps import BadSteps, TrainingDivergedError, skip_bad
 from dualdub_jax.training.checkpoint import PhaseCheckpoints
-from dualdub_jax.training.metrics import MetricWriter, TrainingProgress
+from dualdub_jax.training.metrics import MetricWriter, TrainingProgress, to_floats
 from dualdub_jax.training.phase import Phase
+from dualdub_jax.training.settings import check_settings
+from dualdub_jax.training.stop import StopSignals, TrainingStoppedError
+from dualdub_jax.training.throughput import StallClock, Window, peak_flops
+
+__all__ = ["TrainingDivergedError", "TrainingStoppedError", "run_phase"]
 
 PyTree = Any
 
 
-class TrainingDivergedError(Exception):
-    """The loss is not a number; the text names the phase, the step and the batch's example ids."""
-
-
-class TrainingStoppedError(Exception):
-    """The run was asked to stop (SIGTERM or Ctrl-C) and has saved its state."""
-
-
 def run_phase(
-    phase: Phase, config: Config, mesh: jax.sharding.Mesh, workdir: pathlib.Path, writer: MetricWriter
+    phase: Phase, config: Config, mesh: Mesh, workdir: pathlib.Path, writer: MetricWriter
 ) -> PyTree:
     """Trains a phase to its last step, from its newest checkpoint if there is one.
 
-    The state of step k depends on the config, the seed and the data alone: interrupted and gone on with,
-    it is the same to the bit.
+    The state of step k depends on the config, the seed, the data and the mesh alone: interrupted and gone on
+    with, it is the same to the bit. On another mesh it is the same but for the order of sums.
 
     Args:
         phase: what to run.
         config: of the run.
-        mesh: devices, also where there is only one.
-        workdir: of the run; checkpoints go below `workdir/<phase.name>/`.
+        mesh: devices, also where there is only one; of all processes where there are several, and then each
+            process calls this with the same arguments.
+        workdir: of the run, on a disk that all processes share; checkpoints go below `workdir/<phase.name>/`.
         writer: of metrics.
 
     Returns:
         The parameters that the phase hands on.
 
     Raises:
-        TrainingDivergedError: the loss is NaN or infinite.
-        TrainingStoppedError: on SIGTERM or SIGINT, after a checkpoint.
-        UserError: a checkpoint of another model size, or one begun with other settings.
+        PeerLostError: another process has died.
+        TrainingDivergedError: the loss is NaN or infinite, or too many steps in a row were skipped.
+        TrainingStoppedError: on SIGTERM or SIGINT (of any process), after a checkpoint.
+        UserError: a checkpoint of another model size, or one begun with other settings, or none of them can
+            be read; the disk is full; a batch that the mesh does not split.
     """
     rng = jax.random.fold_in(jax.random.key(config.seed), _stable_hash(phase.name))
     init_rng, step_rng = jax.random.split(rng)
     with jax.set_mesh(mesh), nn.logical_axis_rules(RULES):
-        # State: shapes and logical axes first, so that no device ever holds more than its share.
+        # ------------------------------------------------------------------------------------- state
+        # Shapes and logical axes first, so that no device ever holds more than its share.
         def init(rng: jax.Array, initial: PyTree) -> PyTree:
             return nn.unbox(phase.init(rng, initial))
 
-        shardings = state_sharding(jax.eval_shape(phase.init, init_rng, phase.initial), mesh)
+        boxed = jax.eval_shape(phase.init, init_rng, phase.initial)
+        shardings = state_sharding(boxed, mesh)
+        target = jax.tree.map(
+            lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s),
+            jax.eval_shape(nn.unbox, boxed),
+            shardings,
+        )
         checkpoints = PhaseCheckpoints(workdir / phase.name, config.checkpoint)
-        first_step = checkpoints.latest_step()
-        if first_step is None:
-            first_step, position = 0, None
-            state = jax.jit(init, out_shardings=shardings)(init_rng, phase.initial)
+        restored = checkpoints.restore(target)
+        if restored is None:
+            first_step, meta = 0, {}
+            init_fn = jax.jit(init, out_shardings=shardings).lower(init_rng, phase.initial).compile()
+            distributed.barrier("compiled init")
+            state = init_fn(init_rng, phase.initial)
         else:
-            target = jax.tree.map(
-                lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s),
-                jax.eval_shape(init, init_rng, phase.initial),
-                shardings,
-            )
-            state, meta = checkpoints.restore(target)
-            _check_settings(phase, meta["settings"], workdir)
-            position = meta["data"]
+            first_step, state, meta = restored
+            check_settings(meta["settings"], phase.settings, phase.defaults, workdir / phase.name)
         if first_step >= phase.num_steps:
-            checkpoints.close()
             return phase.parameters(state)
 
+        # ------------------------------------------------------------------------------ batches, step
         batches = phase.make_batches()
-        if position is not None:
-            batches.set_state(position)
-        step_fn = jax.jit(phase.step, out_shardings=(shardings, None), donate_argnames=("state",))
+        if "data" in meta:
+            batches.set_state(meta["data"])
+        bad_steps = BadSteps(phase.name, config.bad_steps, meta.get("bad_steps"))
+        step_fn: Callable[..., Any] | None = None  # compiled for the first batch
 
         def save(step: int) -> None:
-            checkpoints.save(
-                step, state, {"data": batches.get_state(), "settings": phase.settings, "phase": phase.name}
-            )
+            started = time.monotonic()
+            meta = {"data": batches.get_state(), "settings": phase.settings, "phase": phase.name}
+            checkpoints.save(step, state, meta | {"bad_steps": bad_steps.state()})
+            window.saved(time.monotonic() - started)
 
+        def settle(step: int, example_ids: list[str], metrics: dict[str, jax.Array]) -> dict[str, float]:
+            """Reads a step's metrics, and judges them."""
+            values = to_floats(metrics)
+            if values.get("skipped") or not np.isfinite(values["loss"]):
+                example_ids = list(itertools.chain(*distributed.gather_json(example_ids)))
+            if bad_steps.settle(step, values, example_ids):
+                details = {"loss": repr(values["loss"]), "skipped_so_far": bad_steps.total}
+                writer.event(phase.name, step, "skipped", **details, example_ids=example_ids)
+            window.count_tokens(values.get("tokens", 0.0))
+            if values.pop("stop", 0.0):
+                stop.is_agreed = True
+            if config.bad_steps.skip:
+                values["skipped"] = float(bad_steps.total)
+            return values
+
+        # --------------------------------------------------------------------------------------- loop
         progress = TrainingProgress(phase.name, phase.num_steps, first_step)
-        window = _Window()
+        window = Window(phase.flops_per_step, peak_flops(config, mesh))
+        clock = StallClock()
         pending: tuple[int, list[str], dict[str, jax.Array]] | None = None
         try:
-            with _StopSignals() as stop:
+            with StopSignals() as stop:
                 for step in range(first_step, phase.num_steps):
-                    waited = time.monotonic()
-                    batch = dict(next(batches))
-                    window.data_wait_s += time.monotonic() - waited
+                    batch, stalled_s = clock.next(batches)
+                    batch = dict(batch)
+                    window.waited(stalled_s)
                     example_ids = list(batch.pop("example_ids"))
-                    device_batch = shard_batch(phase.prepare(batch), mesh)
-                    state, metrics = step_fn(state, device_batch, jax.random.fold_in(step_rng, step))
+                    inputs = (
+                        shard_batch(phase.prepare(batch), mesh),
+                        jax.random.fold_in(step_rng, step),
+                        bad_steps.limit(step),
+                        _flag(stop.requested, mesh),
+                    )
+                    if step_fn is None:
+                        started = time.monotonic()
+                        step_fn = compile_step(phase, config, shardings, state, *inputs)
+                        distributed.barrier("compiled step")
+                        window.begin(compile_s=time.monotonic() - started, first_wait_s=stalled_s)
+                    state, metrics = step_fn(state, *inputs)
+                    clock.sent(metrics["loss"])
                     # The step before is looked at only now, when its successor is already on its way.
                     if pending is not None:
-                        _raise_unless_finite(phase.name, *pending)
+                        settle(*pending)
                     pending = (step, example_ids, metrics)
-                    window.count(len(example_ids) * jax.process_count())
+                    window.count(len(example_ids) * batch_share(mesh)[1])
                     done = step + 1
                     progress.advance(done)
-                    if done % config.log_every_steps == 0 or done == phase.num_steps or done == 1:
-                        values = {name: float(value) for name, value in metrics.items()} | window.close()
-                        writer.write(phase.name, done, values)
-                        progress.report(done, values)
+                    checkpoints.check()
                     is_last = done == phase.num_steps
-                    if is_last or stop.requested or done % config.checkpoint.save_every_steps == 0:
-                        # A state that is not finite must never become the newest checkpoint.
-                        _raise_unless_finite(phase.name, *pending)
+                    is_stopped = stop.is_agreed or (stop.requested and jax.process_count() == 1)
+                    is_saved = is_last or is_stopped or done % config.checkpoint.save_every_steps == 0
+                    if is_saved or done % config.log_every_steps == 0 or done == 1:
+                        # Before a save: a state that is not finite must never become the newest checkpoint.
+                        values = settle(*pending)
+                        pending = None
+                        if done % config.log_every_steps == 0 or is_last or done == 1:
+                            values |= window.close()
+                            writer.write(phase.name, done, values)
+                            progress.report(done, values)
+                    if is_saved:
                         save(done)
-                    if stop.requested and not is_last:
+                    if is_stopped and not is_last:
+                        checkpoints.wait()
                         raise TrainingStoppedError(
                             f"stopped at step {done} of {phase.name}; saved; run the same command to go on"
                         )
+            checkpoints.wait()
+        except jax.errors.JaxRuntimeError as error:
+            if not distributed.is_loss_of_peer(error):
+                raise
+            # The end of a save would be waited for in vain.
+            checkpoints.abandon()
+            raise distributed.PeerLostError(error) from error
         finally:
+            clock.close()
             progress.close()
             batches.close()
             checkpoints.close()
         return phase.parameters(state)
 
 
-class _Window:
-    """Rates since the last log line."""
+def compile_step(phase: Phase, config: Config, shardings: PyTree, state: PyTree, *inputs: Any) -> Any:
+    """The train step of the loop, compiled: `f(state, batch, rng, limit, stop) -> (state, metrics)`.
 
-    def __init__(self) -> None:
-        self._reset()
+    Args:
+        phase: whose step.
+        config: of the run: what is done about bad steps.
+        shardings: of the state, which is donated.
+        state: arrays, or their shapes with shardings.
+        inputs: batch, rng key, limit of the loss (`BadSteps.limit`), stop flag of each device (`_flag`);
+            arrays or shapes.
+    """
+    inner = skip_bad(phase.step) if config.bad_steps.skip else lambda *args: phase.step(*args[:3])
 
-    def _reset(self) -> None:
-        self._start, self._clips, self._steps = time.monotonic(), 0, 0
-        self.data_wait_s = 0.0
+    def step(state: PyTree, batch: PyTree, rng: jax.Array, limit: jax.Array, stop: jax.Array):
+        state, metrics = inner(state, batch, rng, limit)
+        if jax.process_count() > 1:
+            # All processes read it of the same step, and so stop after the same one.
+            metrics = metrics | {"stop": stop.max().astype(np.float32)}
+        return state, metrics
 
-    def count(self, clips: int) -> None:
-        self._clips += clips
-        self._steps += 1
-
-    def close(self) -> dict[str, float]:
-        spent = max(time.monotonic() - self._start, 1e-9)
-        rates = {
-            "clips_per_s": self._clips / spent,
-            "step_s": spent / self._steps,
-            "data_wait_s": self.data_wait_s / self._steps,
-        }
-        self._reset()
-        return rates
-
-
-class _StopSignals:
-    """While active, SIGTERM or SIGINT asks for a stop after the step; a second SIGINT breaks off."""
-
-    def __init__(self) -> None:
-        self.requested = False
-        self._previous: dict[int, Any] = {}
-
-    def __enter__(self) -> "_StopSignals":
-        try:
-            for number in (signal.SIGTERM, signal.SIGINT):
-                self._previous[number] = signal.signal(number, self._handle)
-        except ValueError:
-            # Not the main thread (a notebook server, a test runner): signals stay as they are.
-            self._previous = {}
-        return self
-
-    def _handle(self, number: int, frame: Any) -> None:
-        if self.requested and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        self.requested = True
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
+    jitted = jax.jit(step, out_shardings=(shardings, None), donate_argnums=(0,), keep_unused=True)
+    return jitted.lower(state, *inputs).compile()
 
 
-def _raise_unless_finite(
-    phase: str, step: int, example_ids: list[str], metrics: dict[str, jax.Array]
-) -> None:
-    loss = float(metrics["loss"])
-    if not np.isfinite(loss):
-        raise TrainingDivergedError(
-            f"{phase}: loss is {loss} at step {step}; the batch's examples: {', '.join(example_ids)}"
-        )
-
-
-def _check_settings(phase: Phase, saved: dict[str, Any], workdir: pathlib.Path) -> None:
-    have, want = _flatten(saved), _flatten(json.loads(json.dumps(phase.settings)))
-    for key in [*want, *have]:
-        if want.get(key) != have.get(key):
-            raise UserError(
-                f"{workdir / phase.name}: was begun with {key}={have.get(key)}, now it is {want.get(key)}; "
-                "use the same config, or another --workdir"
-            )
-
-
-def _flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
-    if isinstance(tree, list):
-        tree = {str(i): value for i, value in enumerate(tree)}
-    if not isinstance(tree, dict):
-        return {prefix: tree}
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        flat |= _flatten(value, f"{prefix}.{key}" if prefix else key)
-    return flat
+def _flag(is_set: bool, mesh: Mesh) -> jax.Array:
+    """int32[number of devices], 1 on the devices of a process that has been asked to stop."""
+    sharding = NamedSharding(mesh, PartitionSpec(AXES))
+    local = np.full(len(mesh.local_devices), is_set, np.int32)
+    return jax.make_array_from_process_local_data(sharding, local)
 
 
 def _stable_hash(name: str) -> int:

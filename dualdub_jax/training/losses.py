@@ -59,11 +59,28 @@ def batch_losses(logits: dict[str, jax.Array], batch: Batch, config: LossConfig)
     }
 
 
-def total_loss(losses: dict[str, StreamLoss], config: LossConfig) -> tuple[jax.Array, dict[str, jax.Array]]:
+def scored_codes(batch: Batch) -> dict[str, jax.Array]:
+    """How many codes of each stream a batch scores, float32[]: the sums of `batch_losses`' weights."""
+    counts = {}
+    for stream in STREAMS:
+        mask = batch.frame_mask & getattr(batch, f"has_{stream}")[:, None]
+        counts[stream] = mask.sum().astype(jnp.float32) * getattr(batch, f"{stream}_tokens").shape[-1]
+    return counts
+
+
+def total_loss(
+    losses: dict[str, StreamLoss], config: LossConfig, scored: dict[str, jax.Array] | None = None
+) -> tuple[jax.Array, dict[str, jax.Array]]:
     """The scalar that is minimised, and metrics.
 
     Each stream's mean over its scored codes, weighted by the config; a stream that no example of the
     batch has as a target adds nothing.
+
+    Args:
+        losses: by stream, of a batch or of a part of one.
+        config: weights of the streams.
+        scored: of the whole batch, as `scored_codes`, where `losses` are of a part of it: then loss, metrics
+            and gradients of the parts add up to those of the whole. None: `losses` are the whole.
 
     Returns:
         float32[] and "loss", "loss_<stream>" (nats a code), "accuracy_<stream>".
@@ -71,8 +88,8 @@ def total_loss(losses: dict[str, StreamLoss], config: LossConfig) -> tuple[jax.A
     weights = {"speech": config.speech_weight, "background": config.background_weight}
     total, metrics = jnp.float32(0.0), {}
     for stream, parts in losses.items():
-        scored = jnp.maximum(parts.weight.sum(), 1.0)
-        metrics[f"loss_{stream}"] = parts.loss.sum() / scored
-        metrics[f"accuracy_{stream}"] = parts.correct.sum() / scored
+        num_scored = jnp.maximum(parts.weight.sum() if scored is None else scored[stream], 1.0)
+        metrics[f"loss_{stream}"] = parts.loss.sum() / num_scored
+        metrics[f"accuracy_{stream}"] = parts.correct.sum() / num_scored
         total += weights[stream] * metrics[f"loss_{stream}"]
     return total, {"loss": total, **metrics}

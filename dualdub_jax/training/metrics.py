@@ -1,4 +1,7 @@
-"""Metrics of a run: one JSONL file, TensorBoard, and a line or a progress bar on the terminal."""
+"""Metrics of a run: one JSONL file, TensorBoard, and a line or a progress bar on the terminal.
+
+With several processes the first one writes; the others have the same numbers and stay silent.
+"""
 
 import json
 import pathlib
@@ -6,30 +9,58 @@ import sys
 import time
 from typing import Any
 
+import jax
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from tensorboardX import SummaryWriter
 
+from dualdub_jax.parallel import distributed
+
 
 class MetricWriter:
-    """Appends to `workdir/metrics.jsonl` and `workdir/tensorboard/`."""
+    """Appends to `workdir/metrics.jsonl`, `workdir/events.jsonl` and `workdir/tensorboard/`."""
 
     def __init__(self, workdir: pathlib.Path):
-        workdir.mkdir(parents=True, exist_ok=True)
-        self._file = (workdir / "metrics.jsonl").open("a", encoding="utf-8")
-        self._tensorboard = SummaryWriter(str(workdir / "tensorboard"))
+        self._files, self._tensorboard = {}, None
+        if distributed.is_first():
+            workdir.mkdir(parents=True, exist_ok=True)
+            for name in ("metrics", "events"):
+                path = workdir / f"{name}.jsonl"
+                _end_at_a_line(path)
+                self._files[name] = path.open("a", encoding="utf-8")
+            self._tensorboard = SummaryWriter(str(workdir / "tensorboard"))
 
     def write(self, phase: str, step: int, metrics: dict[str, float]) -> None:
         """One line, `{"phase", "step", …}`, and one point a metric."""
-        line = {"phase": phase, "step": step, "time": round(time.time(), 3), **metrics}
-        self._file.write(json.dumps(line) + "\n")
-        self._file.flush()
-        for name, value in metrics.items():
+        self._append("metrics", {"phase": phase, "step": step, **metrics})
+        for name, value in metrics.items() if self._tensorboard else ():
             self._tensorboard.add_scalar(f"{phase}/{name}", value, step)
 
+    def event(self, phase: str, step: int, kind: str, **details: Any) -> None:
+        """Something out of the ordinary, such as a step that was skipped: a line, also on the terminal."""
+        self._append("events", {"phase": phase, "step": step, "event": kind, **details})
+        if self._files:
+            shown = "  ".join(f"{name} {value}" for name, value in details.items())
+            print(f"{phase} {step}: {kind}  {shown}", flush=True)
+
+    def _append(self, file: str, line: dict[str, Any]) -> None:
+        if self._files:
+            line = {**line, "time": round(time.time(), 3)}
+            self._files[file].write(json.dumps(line) + "\n")
+            self._files[file].flush()
+
     def close(self) -> None:
-        self._file.close()
-        self._tensorboard.close()
+        for file in self._files.values():
+            file.close()
+        if self._tensorboard:
+            self._tensorboard.close()
+
+
+def _end_at_a_line(path: pathlib.Path) -> None:
+    """Cuts off half a line: a run was killed while it wrote."""
+    if path.exists():
+        with path.open("rb+") as file:
+            file.truncate(file.read().rfind(b"\n") + 1)
 
 
 class TrainingProgress:
@@ -38,9 +69,10 @@ class TrainingProgress:
     def __init__(self, phase: str, num_steps: int, first_step: int):
         self._phase, self._num_steps = phase, num_steps
         self._first_step, self._start = first_step, time.monotonic()
+        self._is_shown = distributed.is_first()
         console = Console(file=sys.stdout)
         self._bar: Progress | None = None
-        if console.is_terminal:
+        if console.is_terminal and self._is_shown:
             self._bar = Progress(
                 TextColumn("{task.description}"),
                 BarColumn(),
@@ -63,6 +95,8 @@ class TrainingProgress:
                 self._task, status=f"loss {metrics['loss']:.4f}  {metrics['clips_per_s']:.1f} clips/s"
             )
             return
+        if not self._is_shown:
+            return
         spent = time.monotonic() - self._start
         left = spent / max(step - self._first_step, 1) * (self._num_steps - step)
         shown = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
@@ -71,3 +105,8 @@ class TrainingProgress:
     def close(self) -> None:
         if self._bar:
             self._bar.stop()
+
+
+def to_floats(metrics: dict[str, jax.Array]) -> dict[str, float]:
+    """Scalars on the host; waits for the step that they are of."""
+    return {name: float(value) for name, value in metrics.items()}

@@ -18,6 +18,8 @@ class Phase:
         num_steps: optimizer steps in all.
         settings: JSON: the parts of the config that its result depends on; going on from a checkpoint
             that was written with others is refused.
+        defaults: as `settings`, with every key of the config at its default: what a checkpoint that is older
+            than a key was made with.
         init: `init(rng, initial) -> state`; pure, jitted by the loop. Leaves may be boxed by
             `nn.with_logical_partitioning`; the loop derives shardings from the names and then unboxes.
         initial: what the phase before handed on, or None; an argument of `init` and not a constant in it,
@@ -29,14 +31,18 @@ class Phase:
             the host. The iterator has `get_state` / `set_state`.
         prepare: host batch (without "example_ids") -> the pytree that `step` takes.
         parameters: state -> the parameters that this phase hands on (EMA where there is one).
+        flops_per_step: model FLOPs of a step on the whole batch, by an analytic count, without recomputation;
+            None: not known, and no FLOP/s are logged.
     """
 
     name: str
     num_steps: int
     settings: dict[str, Any]
+    defaults: dict[str, Any]
     init: Callable[[jax.Array, PyTree], PyTree]
     initial: PyTree
     step: Callable[[PyTree, PyTree, jax.Array], tuple[PyTree, dict[str, jax.Array]]]
     make_batches: Callable[[], Any]
     prepare: Callable[[dict[str, Any]], PyTree]
     parameters: Callable[[PyTree], PyTree]
+    flops_per_step: float | None = None

@@ -7,15 +7,20 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
+from einops import rearrange
 
-from dualdub_jax.config import Config, StageConfig, to_dict
+from dualdub_jax.config import Config, StageConfig, defaults_of, to_dict
+from dualdub_jax.errors import UserError
 from dualdub_jax.models.dualdub import example_batch, make_model
-from dualdub_jax.training.losses import batch_losses, total_loss
+from dualdub_jax.parallel.sharding import constrain
+from dualdub_jax.tools.analytic_flops import model_flops
+from dualdub_jax.training.losses import batch_losses, scored_codes, total_loss
 from dualdub_jax.training.optimizer import make_optimizer, make_schedule
 from dualdub_jax.training.phase import Phase
 from dualdub_jax.types import Batch
 
 PyTree = Any
+LossFunction = Callable[[PyTree, Batch, PyTree], tuple[jax.Array, dict[str, jax.Array]]]
 
 
 @flax.struct.dataclass
@@ -47,18 +52,20 @@ def stage_phase(
         config: of the run.
         stage: mixture, length, freezing, learning rate.
         make_batches: see `Phase`.
-        initial_params: what the stage before handed on; None begins from random parameters.
+        initial_params: what the phases before handed on, by part of the model ("backbone", …); a part that
+            is not there begins at random.
     """
+    check_accumulation(f"stage {stage.name!r}", stage.batch_size, config)
     model = make_model(config)
     optimizer = make_optimizer(stage.optimizer, stage.num_steps, stage.freeze)
     schedule = make_schedule(stage.optimizer, stage.num_steps)
 
     def init(rng: jax.Array, initial_params: PyTree | None) -> TrainState:
         params = model.init(rng, example_batch(config))["params"]
-        if initial_params is not None:
+        for part, values in (initial_params or {}).items():
             # The boxes keep the logical axis names; only their values are replaced.
-            params = jax.tree.map(
-                lambda box, value: box.replace_boxed(value), params, initial_params, is_leaf=_is_box
+            params[part] = jax.tree.map(
+                lambda box, value: box.replace_boxed(value), params[part], values, is_leaf=_is_box
             )
         return TrainState(
             step=jnp.zeros((), jnp.int32),
@@ -67,38 +74,93 @@ def stage_phase(
             opt_state=optimizer.init(params),
         )
 
-    def loss_fn(params: PyTree, batch: Batch) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def loss_fn(params: PyTree, batch: Batch, scored: PyTree) -> tuple[jax.Array, dict[str, jax.Array]]:
         logits, _ = model.apply({"params": params}, batch)
-        return total_loss(batch_losses(logits, batch, config.loss), config.loss)
+        return total_loss(batch_losses(logits, batch, config.loss), config.loss, scored)
 
     def step(state: TrainState, batch: Batch, rng: jax.Array) -> tuple[TrainState, dict[str, jax.Array]]:
         batch = drop_conditions(batch, rng, config.loss.condition_dropout_rate)
-        grads, metrics = jax.grad(loss_fn, has_aux=True)(state.params, batch)
+        grads, metrics = batch_gradients(loss_fn, state.params, batch, config.gradient_accumulation_steps)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        # Young averages forget faster, so that the initial parameters do not linger.
-        decay = jnp.minimum(stage.optimizer.ema_decay, (1.0 + state.step) / (10.0 + state.step))
-        ema_params = jax.tree.map(lambda e, p: decay * e + (1.0 - decay) * p, state.ema_params, params)
+        ema_params = update_ema(state.ema_params, params, state.step, stage.optimizer.ema_decay)
         metrics |= {"gradient_norm": optax.global_norm(grads), "learning_rate": schedule(state.step)}
         return TrainState(state.step + 1, params, ema_params, opt_state), metrics
 
     return Phase(
         name=stage.name,
         num_steps=stage.num_steps,
-        settings={
-            "seed": config.seed,
-            "grid": to_dict(config.grid),
-            "model": to_dict(config.model),
-            "loss": to_dict(config.loss),
-            "stage": to_dict(stage),
-        },
+        settings=_settings(config, stage),
+        defaults=_settings(defaults_of(config), defaults_of(stage)),
         init=init,
         initial=initial_params,
         step=step,
         make_batches=make_batches,
         prepare=lambda fields: Batch(**fields),
         parameters=lambda state: state.ema_params,
+        flops_per_step=model_flops(config, stage.batch_size),
     )
+
+
+def batch_gradients(
+    loss_fn: LossFunction, params: PyTree, batch: Batch, num_parts: int = 1
+) -> tuple[PyTree, dict[str, jax.Array]]:
+    """Gradients and metrics of a batch, computed part by part so that only one part is in memory.
+
+    The parts are divided by what the whole batch scores, so that their sums are those of the whole, also
+    where they score unequal numbers of codes.
+
+    Args:
+        loss_fn: `loss_fn(params, batch, scored) -> (loss, metrics)`, as `total_loss`.
+        params: float32 tree.
+        batch: the whole batch.
+        num_parts: of equal numbers of examples.
+
+    Returns:
+        Gradients like `params`; metrics, with "tokens", the codes that were scored.
+    """
+    scored = scored_codes(batch)
+    gradients = jax.grad(loss_fn, has_aux=True)
+    if num_parts == 1:
+        grads, metrics = gradients(params, batch, scored)
+    else:
+        # Part a takes every num_parts-th example: each device cuts its own rows, and none move.
+        parts = jax.tree.map(
+            lambda x: constrain(
+                rearrange(x, "(B A) ... -> A B ...", A=num_parts), None, "batch", *(x.ndim - 1) * [None]
+            ),
+            batch,
+        )
+
+        def add(total: PyTree, part: Batch) -> tuple[PyTree, None]:
+            return jax.tree.map(jnp.add, total, gradients(params, part, scored)), None
+
+        shapes = jax.eval_shape(gradients, params, jax.tree.map(lambda x: x[0], parts), scored)
+        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+        (grads, metrics), _ = jax.lax.scan(add, zeros, parts)
+    return grads, metrics | {"tokens": sum(scored.values())}
+
+
+def check_accumulation(where: str, batch_size: int, config: Config) -> None:
+    """Raises a UserError unless the batch can be cut into the config's number of parts."""
+    num_parts = config.gradient_accumulation_steps
+    if num_parts < 1 or batch_size % num_parts:
+        raise UserError(
+            f"{where}: batch_size {batch_size} is not a multiple of gradient_accumulation_steps {num_parts}"
+        )
+
+
+def update_ema(average: PyTree, params: PyTree, step: jax.Array, decay: float) -> PyTree:
+    """Exponential moving average; a young one forgets faster, so that initial values do not linger.
+
+    Args:
+        average: so far.
+        params: new values.
+        step: int32[], steps done before this one.
+        decay: what is kept of `average` a step, once it is old.
+    """
+    kept = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
+    return jax.tree.map(lambda e, p: kept * e + (1.0 - kept) * p, average, params)
 
 
 def drop_conditions(batch: Batch, rng: jax.Array, rate: float) -> Batch:
@@ -115,6 +177,17 @@ def drop_conditions(batch: Batch, rng: jax.Array, rate: float) -> Batch:
         for name, key in zip(names, keys, strict=True)
     }
     return batch.replace(**kept)
+
+
+def _settings(config: Config, stage: StageConfig) -> dict[str, Any]:
+    # Neither the mesh nor the parts of a batch: a run may go on with others.
+    return {
+        "seed": config.seed,
+        "grid": to_dict(config.grid),
+        "model": to_dict(config.model),
+        "loss": to_dict(config.loss),
+        "stage": to_dict(stage),
+    }
 
 
 def _is_box(x: Any) -> bool:

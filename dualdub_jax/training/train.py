@@ -1,23 +1,31 @@
-"""The whole of training: both codecs, then the curriculum, then a bundle. Read it from top to bottom."""
+"""The whole of training: both codecs, then the curriculum, then a bundle. Read it from top to bottom.
 
+A config whose `task` is "casp" trains the metric CASP instead, on the same loop.
+"""
+
+import functools
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jax
-
-from data_pipeline import loader
+from data_pipeline import loader, stem_pairs
+from dualdub_jax import config as config_lib
 from dualdub_jax.bundle import save_bundle
+from dualdub_jax.codecs.base import Codec
 from dualdub_jax.codecs.mel_rvq import MelRVQCodec
-from dualdub_jax.config import Config
+from dualdub_jax.config import Config, StageConfig
 from dualdub_jax.errors import UserError
-from dualdub_jax.parallel.mesh import make_mesh
-from dualdub_jax.training.checkpoint import PhaseCheckpoints
+from dualdub_jax.evaluation.casp import bundle as casp_bundle
+from dualdub_jax.parallel import distributed
+from dualdub_jax.parallel.mesh import batch_share, make_mesh
+from dualdub_jax.training import casp, video_encoder
+from dualdub_jax.training.checkpoint import newest_step
 from dualdub_jax.training.codec import tokens_phase, vocoder_phase
 from dualdub_jax.training.loop import run_phase
 from dualdub_jax.training.metrics import MetricWriter
 from dualdub_jax.training.phase import Phase
 from dualdub_jax.training.step import stage_phase
+from dualdub_jax.training.video_encoder import video_encoder_phase
 from dualdub_jax.types import STREAMS, Stream
 
 PyTree = Any
@@ -25,9 +33,12 @@ PyTree = Any
 
 def phase_names(config: Config) -> list[str]:
     """Names of all phases in their order."""
+    if config.task == "casp":
+        return [casp.PHASE_NAME]
     tokens = [f"codec_tokens_{stream}" for stream in STREAMS]
     vocoders = [f"codec_vocoder_{stream}" for stream in STREAMS]
-    return [*tokens, *vocoders, *(stage.name for stage in config.stages)]
+    video = [video_encoder.PHASE_NAME] if config.video_training.num_steps else []
+    return [*tokens, *vocoders, *video, *(stage.name for stage in config.stages)]
 
 
 def train(
@@ -45,21 +56,23 @@ def train(
         The folder of the bundle; None if `phases` left something untrained.
 
     Raises:
-        UserError: an unknown phase, one whose predecessor is not trained, missing data.
+        UserError: an unknown task or phase, one whose predecessor is not trained, missing data.
     """
     workdir = pathlib.Path(workdir)
+    if config.task not in _PROGRAMS:
+        raise UserError(f"config.task: {config.task!r} is none of {', '.join(_PROGRAMS)}")
     known = phase_names(config)
     for name in phases or ():
         if name not in known:
             raise UserError(f"--phases {name}: no such phase; this config has {', '.join(known)}")
     run = _Run(config, workdir, set(phases or known))
     try:
-        return _train(config, workdir, run)
+        return _PROGRAMS[config.task](config, workdir, run)
     finally:
         run.close()
 
 
-def _train(config: Config, workdir: pathlib.Path, run: "_Run") -> pathlib.Path | None:
+def _train_soundtrack(config: Config, workdir: pathlib.Path, run: "_Run") -> pathlib.Path | None:
     # ---------------------------------------------------------------- codecs
     tokens = {stream: run.codec_tokens(stream) for stream in STREAMS}
     complete = {stream: run.codec_vocoder(stream, tokens[stream]) for stream in STREAMS if tokens[stream]}
@@ -67,27 +80,30 @@ def _train(config: Config, workdir: pathlib.Path, run: "_Run") -> pathlib.Path |
         return run.unfinished()
 
     # ---------------------------------------------------------------- curriculum
-    # Encoding needs no vocoder: the curriculum and the vocoders may be trained side by side.
+    # Encoding needs no vocoder: the curriculum and the vocoders may be trained side by side. It runs where
+    # batches are prepared, in a thread of each process, so each has the codecs whole: they are small.
     codecs = {
-        stream: MelRVQCodec(getattr(config, f"{stream}_codec"), config.grid, tokens[stream])
+        stream: MelRVQCodec(
+            getattr(config, f"{stream}_codec"), config.grid, distributed.local_copy(tokens[stream])
+        )
         for stream in STREAMS
     }
-    params, token_cache = None, {}
+    batches = functools.partial(_stage_batches, config, codecs, {}, run.share)
+    video_parts = None
+    if config.video_training.num_steps:
+        films = StageConfig(
+            name=video_encoder.PHASE_NAME,
+            mixture=config.video_training.mixture,
+            batch_size=config.video_training.batch_size,
+        )
+        video_parts = run.phase(video_encoder_phase(config, functools.partial(batches, films)))
+    params = None
     for stage in config.stages:
-
-        def make_batches(stage=stage):
-            return loader.make_batches(
-                config,
-                stage,
-                codecs,
-                seed=config.seed,
-                process_index=jax.process_index(),
-                process_count=jax.process_count(),
-                num_workers=config.num_loader_workers,
-                token_cache=token_cache,
-            )
-
-        params = run.phase(stage_phase(config, stage, make_batches, params))
+        if stage.takes_video_encoder:
+            if video_parts is None:
+                return run.unfinished()
+            params = {**(params or {}), **video_parts}
+        params = run.phase(stage_phase(config, stage, functools.partial(batches, stage), params))
         if params is None:
             return run.unfinished()
 
@@ -101,6 +117,56 @@ def _train(config: Config, workdir: pathlib.Path, run: "_Run") -> pathlib.Path |
     return bundle
 
 
+def _train_casp(config: Config, workdir: pathlib.Path, run: "_Run") -> pathlib.Path:
+    audio_encoder, start = None, config.casp_training.audio_encoder
+    if start:
+        encoder_config, audio_encoder = casp_bundle.load(pathlib.Path(start), "beats")
+        if encoder_config != config.casp.encoder:
+            raise UserError(
+                f"casp_training.audio_encoder={start}: has other sizes than casp.encoder; "
+                "take those in its config.json"
+            )
+
+    def make_batches():
+        process_index, process_count = run.share
+        return stem_pairs.make_pair_batches(
+            config,
+            seed=config.seed,
+            process_index=process_index,
+            process_count=process_count,
+            num_workers=config.num_loader_workers,
+        )
+
+    params = run.phase(casp.casp_phase(config, make_batches, audio_encoder))
+    bundle = workdir / "bundle"
+    origin = {"trained": config_lib.to_dict(config.casp_training), "seed": config.seed, "name": config.name}
+    casp_bundle.save(bundle, config.casp, params, origin, config.checkpoint.bundle_dtype)
+    return bundle
+
+
+_PROGRAMS = {"soundtrack": _train_soundtrack, "casp": _train_casp}
+
+
+def _stage_batches(
+    config: Config,
+    codecs: Mapping[Stream, Codec],
+    token_cache: loader.TokenCache,
+    share: tuple[int, int],
+    stage: StageConfig,
+) -> loader.BatchIterator:
+    process_index, process_count = share
+    return loader.make_batches(
+        config,
+        stage,
+        codecs,
+        seed=config.seed,
+        process_index=process_index,
+        process_count=process_count,
+        num_workers=config.num_loader_workers,
+        token_cache=token_cache,
+    )
+
+
 class _Run:
     """Runs wanted phases and finds what the others have left behind."""
 
@@ -108,6 +174,8 @@ class _Run:
         self.wanted = wanted
         self._config, self._workdir = config, workdir
         self._mesh = make_mesh(config.mesh)
+        # Of every batch; not simply the process's number: where a model is split, processes share rows.
+        self.share = batch_share(self._mesh)
         self._writer = MetricWriter(workdir)
         self._done: set[str] = set()
         self._first_missing = ""
@@ -155,22 +223,16 @@ class _Run:
         )
 
     def _codec_batches(self, stream: Stream, batch_size: int) -> loader.BatchIterator:
+        process_index, process_count = self.share
         return loader.make_codec_batches(
             self._config,
             stream,
             seed=self._config.seed,
             batch_size=batch_size,
-            process_index=jax.process_index(),
-            process_count=jax.process_count(),
+            process_index=process_index,
+            process_count=process_count,
             num_workers=self._config.num_loader_workers,
         )
 
     def _is_complete(self, phase: Phase) -> bool:
-        directory = self._workdir / phase.name
-        if not directory.is_dir():
-            return False
-        checkpoints = PhaseCheckpoints(directory, self._config.checkpoint)
-        try:
-            return checkpoints.latest_step() == phase.num_steps
-        finally:
-            checkpoints.close()
+        return newest_step(self._workdir / phase.name) == phase.num_steps

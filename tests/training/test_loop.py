@@ -77,9 +77,9 @@ def _final_state(workdir):
     abstract = nn.unbox(jax.eval_shape(phase.init, jax.random.key(0), None))
     device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     target = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device), abstract)
-    state, meta = checkpoints.restore(target)
+    restored = checkpoints.restore(target)
     checkpoints.close()
-    return state, meta
+    return restored.state, restored.meta
 
 
 def test_loss_falls_on_one_tiny_batch(tmp_path):

@@ -20,6 +20,8 @@ def config_file(tmp_path_factory, tiny_data_dir):
         "    for training in (config.speech_codec_training, config.background_codec_training):\n"
         "        training.mixture = [{'name': 'tiny_films/soundtrack'}]\n"
         "        training.update({'num_steps': 3, 'vocoder_num_steps': 2, 'crop_frames': 8})\n"
+        "    config.video_training.num_steps = 2\n"
+        "    config.video_training.mixture = [{'name': 'tiny_films/soundtrack'}]\n"
         "    for stage in config.stages:\n"
         "        stage['num_steps'] = 2\n"
         "        for source in stage['mixture']:\n"

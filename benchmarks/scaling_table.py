@@ -1,0 +1,84 @@
+"""The size ladder on absent TPU slices, and how a step grows with the number of chips. All of it estimated.
+
+    python benchmarks/scaling_table.py                        # base, large, xl: many minutes each
+    python benchmarks/scaling_table.py --weak-scaling base    # the same work a chip on 16, 64 and 256 chips
+
+Needs libtpu (pip install 'libtpu==0.0.42.*') and no TPU. docs/scaling.md says how to read the figures. The
+last line is the table as JSON.
+"""
+
+import argparse
+import dataclasses
+import json
+import os
+import pathlib
+import sys
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
+
+from dualdub_jax.config import Config, MeshConfig, load_config
+from dualdub_jax.tools.aot import estimate
+from dualdub_jax.tools.topology import Topology, parse_topology
+
+_CONFIGS = pathlib.Path(__file__).parent.parent / "configs"
+_LADDER = (("base", "v5e:4x4"), ("large", "v5e:8x8"), ("xl", "v5p:4x4x4"))
+_WEAK_SCALING = ("v5e:4x4", "v5e:8x8", "v5e:16x16")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--only", metavar="NAME", help="one size of the ladder")
+    parser.add_argument("--weak-scaling", metavar="NAME", help="one size on more and more chips of v5e")
+    args = parser.parse_args()
+    if args.weak_scaling:
+        config = load_config(str(_CONFIGS / f"{args.weak_scaling}.py"))
+        cases = [(grown(config, parse_topology(name)), name) for name in _WEAK_SCALING]
+    else:
+        cases = [
+            (load_config(str(_CONFIGS / f"{size}.py")), name)
+            for size, name in _LADDER
+            if args.only in (None, size)
+        ]
+    print("| config | slice | mesh | clips | GiB a chip | TFLOP a chip, model / run | step | MFU |")
+    print("|---|---|---|---|---|---|---|---|")
+    reports = []
+    for config, name in cases:
+        reports.append(estimate(config, parse_topology(name)))
+        print(as_row(reports[-1]), flush=True)
+    figures = {f"{r['config']}_{r['topology']}_step_s": round(r["predicted_step_s"], 4) for r in reports}
+    if args.weak_scaling:
+        first, *_, last = reports
+        figures["ratio_weak_scaling"] = round(first["predicted_step_s"] / last["predicted_step_s"], 3)
+    print(json.dumps(figures))
+    return 0
+
+
+def grown(config: Config, topology: Topology) -> Config:
+    """The config on another slice of the first one's kind: the same clips a chip, more of the axis "data"."""
+    smallest = parse_topology(_WEAK_SCALING[0]).num_devices
+    times = topology.num_devices // smallest
+    stages = tuple(dataclasses.replace(s, batch_size=s.batch_size * times) for s in config.stages)
+    mesh = MeshConfig(data=-1, fsdp=config.mesh.fsdp)
+    return dataclasses.replace(config, stages=stages, mesh=mesh)
+
+
+def as_row(report: dict) -> str:
+    """One line of a Markdown table."""
+    mesh = ", ".join(f"{axis}={size}" for axis, size in report["mesh"].items() if size > 1)
+    flops = report["flops_per_device"]
+    cells = (
+        report["config"],
+        report["topology"],
+        mesh,
+        str(report["global_batch_size"]),
+        f"{report['bytes_per_device']['total'] / 2**30:.1f} of {report['hbm_bytes'] / 2**30:.0f}",
+        f"{flops['model'] / 1e12:.1f} / {flops['with_recomputation'] / 1e12:.1f}",
+        f"{report['predicted_step_s'] * 1e3:.0f} ms",
+        f"{100 * report['mfu']:.0f} %",
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,22 @@
+"""About 120M parameters: the first size worth an accelerator.
+
+    dualdub train --config configs/small.py --workdir runs/small
+
+Recommended meshes: one GPU or TPU chip as it is (`data=-1`); a v5e:2x4 or a host with 8 GPUs with data=8. The
+state fits on every device, so there is nothing to split. `--config.stages.2.batch_size=` scales with devices.
+"""
+
+from ml_collections import ConfigDict
+
+from configs.ladder import ladder_config
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    if arg:
+        raise ValueError(f"configs/small.py: unknown variant {arg!r}; there are none")
+    config = ladder_config("small", batch_size=128, learning_rate=1e-3)
+    config.model.update({"width": 768, "num_layers": 10, "num_heads": 12, "num_kv_heads": 4, "head_dim": 64})
+    config.model.update({"mlp_width": 2048, "head_width": 384})
+    config.model.video.merged_width = 256
+    config.model.aligner.update({"num_heads": 12, "head_dim": 64})
+    return config

@@ -1,0 +1,30 @@
+"""About 8B parameters: the backbone has the dimensions of Qwen3-8B.
+
+    dualdub train --config configs/xl.py --workdir runs/xl --distributed
+    dualdub aot --config configs/xl.py --topology v5p:4x4x4
+
+Recommended meshes: v5p:4x4x4 with data=4, fsdp=16 (the config's); 64 GPUs of 80 GB with fsdp=64.
+As in configs/base.py the vocabulary is an input table only, and the tokenizer file is named by
+`--config.model.script_tokenizer=`.
+"""
+
+from ml_collections import ConfigDict
+
+from configs.ladder import ladder_config
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    if arg:
+        raise ValueError(f"configs/xl.py: unknown variant {arg!r}; there are none")
+    config = ladder_config("xl", batch_size=1024, learning_rate=2e-4)
+    config.mesh.update({"data": -1, "fsdp": 16})
+    for codec in (config.speech_codec, config.background_codec):
+        codec.codebook_size = 2048
+    config.model.update(
+        {"width": 4096, "num_layers": 36, "num_heads": 32, "num_kv_heads": 8, "head_dim": 128}
+    )
+    config.model.update({"mlp_width": 12_288, "use_qk_norm": True, "head_width": 1024, "voice_width": 512})
+    config.model.update({"script_tokenizer": "tokenizer.json", "script_vocab_size": 151_936})
+    config.model.video.update({"patch_width": 512, "merged_width": 1024})
+    config.model.aligner.update({"num_heads": 32, "head_dim": 128})
+    return config

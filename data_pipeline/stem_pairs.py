@@ -1,0 +1,93 @@
+"""Batches of stem pairs for CASP: the same stretch of a clip's speech and of its background."""
+
+import zlib
+from typing import Any
+
+import grain
+import numpy as np
+
+from data_pipeline import curriculum, loader
+from data_pipeline.transforms import Record, clip_id, decode_stem
+from dualdub_jax.config import Config, GridConfig
+from dualdub_jax.errors import UserError
+from dualdub_jax.types import STREAMS, Stream
+
+
+class CropPair(grain.transforms.RandomMap):
+    """Record to one random crop of both stems, at the same offset.
+
+    A clip that is shorter than a crop is taken whole, with zeros behind it.
+
+    Args:
+        source_name: name of the dataset, for ids and errors.
+        grid: the time grid.
+        crop_samples: length of a crop.
+    """
+
+    def __init__(self, source_name: str, grid: GridConfig, crop_samples: int) -> None:
+        self._source_name = source_name
+        self._grid = grid
+        self._crop_samples = crop_samples
+
+    def random_map(self, record: Record, rng: np.random.Generator) -> dict[str, Any]:
+        stems = self.stems(record)
+        num_samples = len(stems["speech"])
+        start = int(rng.integers(max(num_samples - self._crop_samples, 0) + 1))
+        example: dict[str, Any] = {}
+        for stream, stem in stems.items():
+            crop = stem[start : start + self._crop_samples]
+            example[stream] = np.pad(crop, (0, self._crop_samples - len(crop)))
+        example["has_both"] = np.bool_(all(crop.any() for crop in example.values()))
+        return example | {"example_ids": clip_id(self._source_name, record)}
+
+    def stems(self, record: Record) -> dict[Stream, np.ndarray]:
+        """Both stems whole, float32[S] each; a `UserError` if the clip lacks one."""
+        clip, num_frames = clip_id(self._source_name, record), int(record["num_frames"])
+        for stream in STREAMS:
+            if not record[stream]:
+                raise UserError(
+                    f"{clip}: has no {stream} stem; take {self._source_name} out of casp_training.mixture"
+                )
+        return {stream: decode_stem(record[stream], clip, num_frames, self._grid) for stream in STREAMS}
+
+
+def make_pair_batches(
+    config: Config, *, seed: int, process_index: int = 0, process_count: int = 1, num_workers: int = 0
+) -> loader.BatchIterator:
+    """Random crops of stem pairs, endlessly.
+
+    Args:
+        config: for `casp_training` (mixture, batch size of all processes together), the length of a crop
+            in `casp`, grid and `data_dir`.
+        seed: of the order and of the crops.
+        process_index: this process.
+        process_count: how many processes share a global batch.
+        num_workers: decoding processes; 0 decodes in threads.
+
+    Returns:
+        An iterator of {"speech": float32[B, S], "background": float32[B, S], "has_both": bool[B] (False
+        where a stem is silent), "example_ids": list[str]}.
+
+    Raises:
+        UserError: as `loader.make_batches`; also a dataset whose clips lack a stem.
+    """
+    where = "casp_training.mixture"
+    training = config.casp_training
+    sources = curriculum.open_mixture(config.data_dir, training.mixture, "train", where)
+    crops = {
+        source.name: CropPair(source.name, config.grid, config.casp.train_crop_samples) for source in sources
+    }
+    for source in sources:
+        # A dataset without stems is told now and not some batches into the training.
+        crops[source.name].stems(source.records[0])
+    examples = loader.mix_examples(
+        sources,
+        lambda source: crops[source.name],
+        seed=[seed, zlib.crc32(where.encode())],
+        repeat=True,
+        shuffle=True,
+    )
+    size = training.batch_size
+    batches = loader.take_share(examples, size, process_index, process_count, "casp_training")
+    stream = loader.describe_stream(where, sources, "train", seed, size, True, True)
+    return loader.BatchIterator(batches, lambda batch: batch, num_workers, stream)

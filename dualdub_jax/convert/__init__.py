@@ -1,0 +1,1 @@
+"""Public weights to our parameter trees, name by name, never unpickling code."""

@@ -1,0 +1,1 @@
+"""Measures soundtracks: of our checkpoints, of other systems, of the truth. See docs/evaluation.md."""

@@ -1,0 +1,138 @@
+"""Folders with CASP's weights, or with those of one BEATs encoder: config and parameters, nothing pickled.
+
+    DIR/config.json    format version, kind ("casp" or "beats"), sizes, where the weights come from
+    DIR/params/        orbax: the parameters of `Casp`, or of `Beats`
+
+`dualdub train --config configs/casp.py` ends with one, `python -m dualdub_jax.convert.casp` writes one from
+the authors' checkpoint, and `dualdub evaluate --casp-weights DIR` reads one.
+"""
+
+import hashlib
+import json
+import pathlib
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import orbax.checkpoint as ocp
+
+from dualdub_jax import config as config_lib
+from dualdub_jax.config import BeatsConfig, CaspConfig
+from dualdub_jax.errors import UserError
+from dualdub_jax.evaluation.casp import model
+from dualdub_jax.evaluation.casp.beats import Beats
+from dualdub_jax.parallel import distributed
+from dualdub_jax.tree_paths import check_shapes, path_name
+
+PyTree = Any
+Kind = Literal["casp", "beats"]
+
+FORMAT_VERSION = 1
+_CONFIGS = {"casp": CaspConfig, "beats": BeatsConfig}
+
+
+def default_path() -> pathlib.Path:
+    """The small CASP that comes with the package, trained on Puppet Stage."""
+    return pathlib.Path(__file__).parents[2] / "assets" / "casp_puppet"
+
+
+def abstract_params(config: CaspConfig | BeatsConfig) -> PyTree:
+    """Shapes of the parameters that a folder with this config holds, without memory."""
+    if isinstance(config, CaspConfig):
+        return model.abstract_params(config)
+    stem = jnp.zeros((1, model.least_num_samples(CaspConfig(encoder=config))))
+    return jax.eval_shape(lambda: nn.unbox(Beats(config).init(jax.random.key(0), stem)["params"]))
+
+
+def save(
+    directory: pathlib.Path,
+    config: CaspConfig | BeatsConfig,
+    params: PyTree,
+    origin: Mapping[str, Any],
+    dtype: str = "float32",
+) -> None:
+    """Writes a folder, whole or not at all.
+
+    Args:
+        directory: made; replaced if it is there already.
+        config: sizes; they say which kind it is.
+        params: as `abstract_params`, arrays.
+        origin: JSON: how the weights came about.
+        dtype: "float32" or "bfloat16" (half the size; read back as float32).
+    """
+    kind = next(kind for kind, cls in _CONFIGS.items() if isinstance(config, cls))
+    header = {
+        "format_version": FORMAT_VERSION,
+        "kind": kind,
+        "config": config_lib.to_dict(config),
+        "origin": dict(origin),
+    }
+    params = jax.tree.map(lambda x: jnp.asarray(x, dtype), params)
+    with distributed.replaced_folder(pathlib.Path(directory)) as temporary:
+        with ocp.StandardCheckpointer() as checkpointer:
+            checkpointer.save(temporary / "params", params)
+        if distributed.is_first():
+            (temporary / "config.json").write_text(json.dumps(header, indent=1) + "\n", encoding="utf-8")
+
+
+def read_header(directory: pathlib.Path, kind: Kind) -> tuple[Any, dict[str, Any]]:
+    """The config and the origin of a folder.
+
+    Raises:
+        UserError: no such folder, another kind of folder, or one written by a newer version.
+    """
+    directory = pathlib.Path(directory)
+    try:
+        header = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+        version, found, values = header["format_version"], header["kind"], header["config"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise UserError(
+            f"{directory}: no {kind.upper()} weights there: expected a folder with config.json and params/; "
+            "make one with: python -m dualdub_jax.convert.casp --help"
+        ) from None
+    if version != FORMAT_VERSION:
+        raise UserError(
+            f"{directory}: format {version}, but this version reads {FORMAT_VERSION}; update dualdub-jax"
+        )
+    if found != kind:
+        raise UserError(f"{directory}: holds {found} weights, expected {kind} weights; give another folder")
+    return config_lib.from_dict(values, _CONFIGS[kind], f"{directory}: config"), header.get("origin", {})
+
+
+def load(directory: pathlib.Path, kind: Kind) -> tuple[Any, PyTree]:
+    """Reads a folder.
+
+    Returns:
+        Its `CaspConfig` or `BeatsConfig`, and float32 parameters.
+
+    Raises:
+        UserError: as `read_header`; parameters that cannot be read or are not those of the config.
+    """
+    directory = pathlib.Path(directory)
+    config, _ = read_header(directory, kind)
+    expected = abstract_params(config)
+    path = (directory / "params").absolute()
+    device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    with ocp.StandardCheckpointer() as checkpointer:
+        try:
+            saved = checkpointer.metadata(path).item_metadata.tree
+        except (OSError, ValueError, AttributeError):
+            raise UserError(f"{directory}: its params/ cannot be read; the folder is incomplete") from None
+        check_shapes(expected, saved, str(directory))
+        target = jax.tree.map(
+            lambda want, have: jax.ShapeDtypeStruct(want.shape, have.dtype, sharding=device), expected, saved
+        )
+        params = checkpointer.restore(path, target)
+    return config, jax.tree.map(lambda x: x.astype(jnp.float32), params)
+
+
+def params_sha256(params: PyTree) -> str:
+    """Hash of names, shapes and float32 values: the same for the same weights, however they are stored."""
+    digest = hashlib.sha256()
+    for path, leaf in sorted(jax.tree.leaves_with_path(params), key=lambda item: path_name(item[0])):
+        digest.update(f"{path_name(path)} {leaf.shape}\n".encode())
+        digest.update(np.asarray(leaf, "<f4").tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,1 @@
+"""One module a metric; `dualdub_jax.evaluation.registry` lists them."""

@@ -1,0 +1,73 @@
+"""DNSMOS: how listeners would rate the speech track's quality, by networks trained on their ratings."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from dualdub_jax.evaluation.audible import as_sound, is_silent
+from dualdub_jax.evaluation.clips import SAMPLE_RATE_HZ, Clip
+from dualdub_jax.evaluation.metric import Figure, Metric, Requirement, Value
+from dualdub_jax.evaluation.packaged_file import packaged_file, sha256_of
+
+_KEYS = {
+    "dnsmos_ovrl": "ovrl_mos",
+    "dnsmos_sig": "sig_mos",
+    "dnsmos_bak": "bak_mos",
+    "dnsmos_p808": "p808_mos",
+}
+_MODELS = ("sig_bak_ovr.onnx", "model_v8.onnx")
+_WORST = 1.0  # of the scale of opinion scores
+
+
+class DNSMOS(Metric):
+    """Predicted mean opinion scores of the speech track, 1 to 5: overall, speech, background noise; P.808.
+
+    For clips with a text, or with an unknown one. The track goes in at its own level, as the reference
+    does it: a track shorter than 9.01 s is doubled until it is not, windows of 9.01 s start every second,
+    their scores are averaged. A track without any sound scores 1 where a text should be heard, and is left
+    out where that is unknown.
+
+    Limits: trained on noisy calls, not on synthesis; kind to old synthetic voices. It hears reverberation
+    and noise that belong to the scene as faults: compare with the true recording.
+
+    Source: Reddy et al. (2021, 2022); the reference implementation, from the package `speechmos`.
+    """
+
+    name = "dnsmos"
+    figures = tuple(
+        Figure(name, "", "higher", f"DNSMOS of the speech track, 1 to 5: {about}.", paired_floor=False)
+        for name, about in (
+            ("dnsmos_ovrl", "overall quality (P.835)"),
+            ("dnsmos_sig", "quality of the speech signal (P.835)"),
+            ("dnsmos_bak", "freedom from background noise (P.835)"),
+            ("dnsmos_p808", "quality (P.808)"),
+        )
+    )
+    requirements = (
+        Requirement("speechmos", "speechmos"),
+        # Imported by speechmos, which does not declare them.
+        Requirement("onnxruntime", "onnxruntime"),
+        Requirement("librosa", "librosa"),
+        Requirement("requests", "requests"),
+    )
+
+    def score(self, clips: Sequence[Clip]) -> Mapping[str, list[Value]]:
+        """float64[] of each clip."""
+        values: dict[str, list[Value]] = {name: [] for name in _KEYS}
+        for clip in clips:
+            scores = self._scores(clip)
+            for name, column in values.items():
+                column.append(None if scores is None else scores[name])
+        return values
+
+    def _scores(self, clip: Clip) -> dict[str, np.ndarray] | None:
+        if clip.speech is None or clip.text == "":
+            return None
+        speech = as_sound(clip.speech)
+        if is_silent(speech):
+            return None if clip.text is None else dict.fromkeys(_KEYS, np.float64(_WORST))
+        from speechmos import dnsmos
+
+        self.weights_sha256 = sha256_of(*(packaged_file("speechmos", "dnsmos_models", m) for m in _MODELS))
+        scores = dnsmos.run(np.clip(speech, -1, 1), SAMPLE_RATE_HZ)
+        return {name: np.float64(scores[key]) for name, key in _KEYS.items()}

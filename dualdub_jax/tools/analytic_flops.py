@@ -1,0 +1,132 @@
+"""FLOPs of a train step by formula, from the config alone: what MFU is measured with.
+
+Two a multiply-add, matrix products only. Attention counts whole, T x S for every pair, also where a mask
+hides pairs. A backward pass costs two more of each forward product, and one more where the input needs no
+gradient (pixels, mels). "Model" FLOPs leave out what a remat policy computes again; a hardware count has it.
+Source: the counting of PaLM's model FLOPs utilisation (Chowdhery et al., 2022).
+"""
+
+import dataclasses
+
+from dualdub_jax.config import CodecConfig, Config
+from dualdub_jax.models import voice_encoder
+
+_VOICE_HEADS = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class Macs:
+    """Multiply-adds of one clip's forward pass.
+
+    Attributes:
+        full: their inputs need gradients.
+        leaf: their inputs need none, only their kernels do.
+        fixed: neither needs any.
+        repeated: of these, what is computed again under full remat.
+    """
+
+    full: int = 0
+    leaf: int = 0
+    fixed: int = 0
+    repeated: int = 0
+
+    def __add__(self, other: "Macs") -> "Macs":
+        return Macs(
+            *(a + b for a, b in zip(dataclasses.astuple(self), dataclasses.astuple(other), strict=True))
+        )
+
+
+def model_flops(config: Config, batch_size: int) -> float:
+    """FLOPs of one optimizer step, forward and backward, nothing computed twice."""
+    macs = forward_macs(config)
+    return 2.0 * batch_size * (3 * macs.full + 2 * macs.leaf + macs.fixed)
+
+
+def hardware_flops(config: Config, batch_size: int) -> float:
+    """The same with what full remat computes again, if the config asks for it."""
+    macs = forward_macs(config)
+    repeated = macs.repeated if config.model.remat_policy == "full" else 0
+    return model_flops(config, batch_size) + 2.0 * batch_size * repeated
+
+
+def forward_macs(config: Config) -> Macs:
+    """Of one clip, all parts."""
+    grid, model = config.grid, config.model
+    frames = grid.num_frames
+    positions = grid.num_script_tokens + model.num_voice_vectors + frames
+    heads = model.num_heads * model.head_dim
+    kv_heads = model.num_kv_heads * model.head_dim
+    backbone = _layers(model.num_layers, positions, model.width, heads, kv_heads, model.mlp_width)
+    # The last product of each layer makes what the next one starts from, which is kept.
+    last = model.num_layers * positions * model.width * model.mlp_width
+    return (
+        Macs(full=backbone, repeated=backbone - last)
+        + _video(config)
+        + _voice(config)
+        + _aligner(config)
+        + _head(config.speech_codec, config)
+        + _head(config.background_codec, config)
+    )
+
+
+def _layers(num_layers: int, length: int, width: int, heads: int, kv_heads: int, mlp_width: int) -> int:
+    attention = _attention(length, length, width, width, heads, kv_heads, length)
+    return num_layers * (attention + length * 3 * width * mlp_width)
+
+
+def _attention(
+    queries: int, keys: int, width: int, context_width: int, heads: int, kv_heads: int, looked_at: int
+) -> int:
+    projections = queries * 2 * width * heads + keys * 2 * context_width * kv_heads
+    return projections + 2 * queries * looked_at * heads
+
+
+def _video(config: Config) -> Macs:
+    grid, model, video = config.grid, config.model, config.model.video
+    frames = grid.num_frames
+    patches = (grid.frame_size // video.patch_size) ** 2
+    merged = patches // 4
+    width = video.patch_width
+    cut = 2 * patches * 3 * video.patch_size**2 * width  # pixels and their motion
+    mixer = 2 * patches * patches * width + patches * 4 * width * width
+    merge = merged * 4 * width * video.merged_width
+    out = merged * video.merged_width * model.width
+    pool = video.merged_width * model.width if video.use_pool else 0
+    pixels = frames * (video.num_mixers * mixer + merge)
+    last = frames * (out + pool)
+    heads = model.num_heads * model.head_dim
+    temporal = _layers(video.num_layers, frames, model.width, heads, heads, model.mlp_width)
+    last_of_layers = video.num_layers * frames * model.width * model.mlp_width
+    return Macs(
+        full=pixels + last + temporal,
+        leaf=frames * cut,
+        repeated=frames * cut + pixels + temporal - last_of_layers,
+    )
+
+
+def _voice(config: Config) -> Macs:
+    grid, model = config.grid, config.model
+    frames, width, vectors = grid.num_voice_frames, model.voice_width, model.num_voice_vectors
+    hops = grid.samples_per_frame // voice_encoder.HOP_LENGTH
+    mels = frames * hops * (voice_encoder.N_FFT // 2 + 1) * voice_encoder.N_MELS
+    into = frames * hops * voice_encoder.N_MELS * width
+    heads = _VOICE_HEADS * (width // _VOICE_HEADS)
+    layer = _layers(1, frames, width, heads, heads, 2 * width)
+    pooling = _attention(vectors, frames, width, width, heads, heads, frames)
+    out = vectors * (3 * width * 2 * width + width * model.width)
+    return Macs(full=layer + pooling + out, leaf=into, fixed=mels)
+
+
+def _aligner(config: Config) -> Macs:
+    model, aligner = config.model, config.model.aligner
+    frames, heads = config.grid.num_frames, aligner.num_heads * aligner.head_dim
+    attention = _attention(frames, frames, model.width, model.width, heads, heads, frames)
+    around = attention if aligner.use_noncausal else 0
+    mutual = 2 * attention if aligner.use_causal else 0
+    return Macs(full=frames * model.width**2 + around + mutual)
+
+
+def _head(codec: CodecConfig, config: Config) -> Macs:
+    width = config.model.head_width
+    a_codebook = width * (config.model.width + width + codec.codebook_size)
+    return Macs(full=config.grid.num_frames * codec.num_codebooks * a_codebook)

@@ -1,0 +1,291 @@
+"""Compiles the real train step (or decode) for a TPU slice that is not there, and says what it would cost."""
+
+import argparse
+import dataclasses
+import json
+import math
+from typing import Any
+
+import flax.linen as nn
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from dualdub_jax.config import Config, StageConfig, load_config
+from dualdub_jax.errors import UserError
+from dualdub_jax.inference.decode import generate_tokens
+from dualdub_jax.inference.sampling import stream_sampling
+from dualdub_jax.models.dualdub import example_batch, make_model
+from dualdub_jax.parallel.mesh import make_mesh, state_sharding
+from dualdub_jax.parallel.sharding import RULES
+from dualdub_jax.tools.analytic_flops import forward_macs, model_flops
+from dualdub_jax.tools.chips import RESERVED_FRACTION_OF_HBM
+from dualdub_jax.tools.hlo_costs import CostCounter
+from dualdub_jax.tools.hlo_program import parse_program
+from dualdub_jax.tools.roofline import Roofline
+from dualdub_jax.tools.topology import Topology, absent_devices, parse_mesh, parse_topology
+from dualdub_jax.training.step import stage_phase
+
+PyTree = Any
+
+
+def run(args: argparse.Namespace) -> int:
+    """`dualdub aot`."""
+    topology = parse_topology(args.topology)
+    config = load_config(args.config, args.overrides)
+    if args.mesh:
+        config = dataclasses.replace(config, mesh=parse_mesh(args.mesh))
+    report = estimate(config, topology, stage_name=args.stage, decode=args.decode)
+    print(as_text(report))
+    if args.json:
+        args.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+        print(f"wrote {args.json}")
+    return 0
+
+
+def estimate(
+    config: Config, topology: Topology, stage_name: str | None = None, decode: bool = False
+) -> dict[str, Any]:
+    """Compiles, counts, and reports.
+
+    Args:
+        config: of the run; its mesh is the one that is laid over the slice.
+        topology: the slice.
+        stage_name: whose step is compiled; the last stage's by default.
+        decode: generation of one window instead, of as many clips as the mesh has shares of a batch.
+
+    Returns:
+        JSON: "parameters", "bytes_per_device", "fits", "flops_per_device", "collective_bytes",
+        "predicted_step_s", "mfu", and what they come from.
+
+    Raises:
+        UserError: no such stage, a mesh that does not fill the slice, a batch that the mesh does not
+            divide, a program that the slice's memory does not hold.
+    """
+    stage = find_stage(config, stage_name)
+    mesh = make_mesh(config.mesh, list(absent_devices(topology)))
+    shares = mesh.shape["data"] * mesh.shape["fsdp"]
+    batch_size = shares if decode else stage.batch_size
+    lowered = lower_decode(config, mesh, shares) if decode else lower_train_step(config, stage, mesh)
+    try:
+        compiled = lowered.compile()
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        raise UserError(
+            f"{config.name} on {topology.name}: does not fit: {_first_figures(str(error))}; split it over "
+            "more devices (--mesh fsdp=…, tensor=…), or take a smaller batch or model.remat_policy=full"
+        ) from None
+    coordinates = np.array([d.coords[: topology.chip.num_axes] for d in mesh.devices.flat])
+    return make_report(
+        compiled,
+        config,
+        topology,
+        mesh,
+        coordinates,
+        program="decode" if decode else f"train:{stage.name}",
+        batch_size=batch_size,
+    )
+
+
+def make_report(
+    compiled: jax.stages.Compiled,
+    config: Config,
+    topology: Topology,
+    mesh: Mesh,
+    coordinates: np.ndarray,
+    program: str,
+    batch_size: int,
+) -> dict[str, Any]:
+    """Counts a compiled program and puts the figures together; see `estimate`.
+
+    Args:
+        compiled: the program.
+        config: what it was made from.
+        topology: where it would run.
+        mesh: the mesh that it was compiled for.
+        coordinates: int[devices, axes], where the mesh's devices are in the slice.
+        program: "train:STAGE" or "decode".
+        batch_size: clips of all devices together.
+    """
+    counter = CostCounter(parse_program(compiled.as_text()), tile=topology.chip.tile)
+    cost = counter.total()
+    times = Roofline(counter, topology, coordinates).total()
+    memory = compiled.memory_analysis()
+    if program == "decode":
+        macs = forward_macs(config)
+        useful = 2.0 * batch_size * (macs.full + macs.leaf + macs.fixed) / mesh.size
+    else:
+        useful = model_flops(config, batch_size) / mesh.size
+    # No schedule moves more bytes than memory and links can.
+    step_s = max(times.elapsed_s, times.hbm_s, times.interconnect_s)
+    held = (
+        memory.argument_size_in_bytes
+        + memory.output_size_in_bytes
+        - memory.alias_size_in_bytes
+        + memory.temp_size_in_bytes
+    )
+    chip = topology.chip
+    return {
+        "kind": "estimated: compiled for an absent slice, nothing was run",
+        "config": config.name,
+        "program": program,
+        "topology": topology.name,
+        "mesh": dict(mesh.shape),
+        "global_batch_size": batch_size,
+        "remat_policy": config.model.remat_policy,
+        "parameters": num_parameters(config),
+        "bytes_per_device": {
+            "arguments": memory.argument_size_in_bytes,
+            "output": memory.output_size_in_bytes,
+            "donated": memory.alias_size_in_bytes,
+            "temporaries": memory.temp_size_in_bytes,
+            "total": held,
+        },
+        "hbm_bytes": chip.hbm_bytes,
+        "reserved_bytes": int(chip.hbm_bytes * RESERVED_FRACTION_OF_HBM),
+        "fits": held <= chip.hbm_bytes * (1 - RESERVED_FRACTION_OF_HBM),
+        "flops_per_device": {"model": useful, "with_recomputation": cost.flops, "in_tiles": cost.tiled_flops},
+        "collective_bytes": dict(sorted(cost.collective_bytes.items())),
+        "roofline": {
+            "compute_s": times.compute_s,
+            "hbm_s": times.hbm_s,
+            "interconnect_s": times.interconnect_s,
+            "exposed_interconnect_s": times.exposed_s,
+            "scheduled_s": times.elapsed_s,
+        },
+        "opaque_kernels": sorted(cost.opaque),
+        "predicted_step_s": step_s,
+        "clips_per_s": batch_size / step_s,
+        "mfu": useful / chip.flops_per_s / step_s,
+        "chip": dataclasses.asdict(chip),
+        "jax_version": jax.__version__,
+    }
+
+
+def find_stage(config: Config, name: str | None) -> StageConfig:
+    """A stage by name; the last one without.
+
+    Raises:
+        UserError: there is none of that name, or none at all.
+    """
+    stages = {stage.name: stage for stage in config.stages}
+    if name is None and stages:
+        return config.stages[-1]
+    if name not in stages:
+        raise UserError(f"--stage {name}: {config.name} has the stages {', '.join(stages) or '(none)'}")
+    return stages[name]
+
+
+def num_parameters(config: Config) -> int:
+    """How many numbers the model has; takes no memory."""
+    shapes = jax.eval_shape(lambda: make_model(config).init(jax.random.key(0), example_batch(config)))
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes))
+
+
+def lower_train_step(
+    config: Config, stage: StageConfig, mesh: Mesh, platforms: tuple[str, ...] = ("tpu",)
+) -> jax.stages.Lowered:
+    """The train step of a stage on a mesh, as the training loop jits it, but with shapes for arrays.
+
+    Args:
+        config: of the run.
+        stage: whose step.
+        mesh: of devices that need not be there.
+        platforms: what it is lowered for.
+
+    Raises:
+        UserError: the mesh does not divide the batch.
+    """
+    _check_batch(config, stage, mesh)
+    phase = stage_phase(config, stage, make_batches=list)
+    # Shapes first: on devices that are not there, nothing can be computed.
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    boxed = jax.eval_shape(phase.init, key, None)
+    batch = jax.eval_shape(lambda: example_batch(config, stage.batch_size))
+    shardings = state_sharding(boxed, mesh)
+    state = jax.tree.map(_placed, nn.unbox(boxed), shardings)
+    batch = jax.tree.map(lambda x: _placed(x, batch_sharding(mesh)), batch)
+    key = _placed(key, NamedSharding(mesh, PartitionSpec()))
+    with jax.set_mesh(mesh), nn.logical_axis_rules(RULES):
+        step = jax.jit(phase.step, out_shardings=(shardings, None), donate_argnames=("state",))
+        return step.trace(state, batch, key).lower(lowering_platforms=platforms)
+
+
+def lower_decode(
+    config: Config, mesh: Mesh, batch_size: int, platforms: tuple[str, ...] = ("tpu",)
+) -> jax.stages.Lowered:
+    """Generation of a window, without guidance, as `dualdub dub` runs it, on a mesh."""
+    model = make_model(config)
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    boxed = jax.eval_shape(lambda k: model.init(k, example_batch(config))["params"], key)
+    params = jax.tree.map(_placed, nn.unbox(boxed), state_sharding(boxed, mesh))
+    batch = jax.eval_shape(lambda: example_batch(config, batch_size))
+    batch = jax.tree.map(lambda x: _placed(x, batch_sharding(mesh)), batch)
+    everywhere = NamedSharding(mesh, PartitionSpec())
+    sampling = jax.eval_shape(lambda: stream_sampling(config.sampling))
+    start = jax.ShapeDtypeStruct((), np.int32, sharding=everywhere)
+    key, sampling = jax.tree.map(lambda x: _placed(x, everywhere), (key, sampling))
+
+    def generate(params: PyTree, batch: PyTree, start: jax.Array, key: jax.Array, sampling: PyTree) -> PyTree:
+        return generate_tokens(model, params, batch, start, key, sampling)
+
+    with jax.set_mesh(mesh), nn.logical_axis_rules(RULES):
+        traced = jax.jit(generate).trace(params, batch, start, key, sampling)
+        return traced.lower(lowering_platforms=platforms)
+
+
+def batch_sharding(mesh: Mesh) -> NamedSharding:
+    """Clips are split over the axes that split batches."""
+    return NamedSharding(mesh, PartitionSpec(("data", "fsdp")))
+
+
+def as_text(report: dict[str, Any]) -> str:
+    """The report as a table for a terminal."""
+    gib = lambda n: f"{n / 2**30:10.2f} GiB"  # noqa: E731
+    tera = lambda n: f"{n / 1e12:10.2f} TFLOP"  # noqa: E731
+    ms = lambda s: f"{s * 1e3:10.2f} ms"  # noqa: E731
+    held, flops, roofline = report["bytes_per_device"], report["flops_per_device"], report["roofline"]
+    mesh = ", ".join(f"{axis}={size}" for axis, size in report["mesh"].items() if size > 1) or "one device"
+    rows = [
+        ("program", f"{report['config']}, {report['program']}, {report['global_batch_size']} clips"),
+        ("slice and mesh", f"{report['topology']}, {mesh}"),
+        ("parameters", f"{report['parameters'] / 1e6:10.1f} M"),
+        ("a device: arguments", gib(held["arguments"])),
+        ("  output, not donated", gib(held["output"] - held["donated"])),
+        ("  temporaries", gib(held["temporaries"])),
+        ("  together", f"{gib(held['total'])} of {report['hbm_bytes'] / 2**30:.0f}, "
+         f"{report['reserved_bytes'] / 2**30:.1f} kept free: {'fits' if report['fits'] else 'DOES NOT FIT'}"),
+        ("a device: model", tera(flops["model"])),
+        ("  with recomputation", tera(flops["with_recomputation"])),
+        ("  in whole tiles", tera(flops["in_tiles"])),
+        *((f"a device sends: {kind}", gib(n)) for kind, n in report["collective_bytes"].items()),
+        ("matrix products alone", ms(roofline["compute_s"])),
+        ("memory alone", ms(roofline["hbm_s"])),
+        ("interconnect alone", ms(roofline["interconnect_s"])),
+        ("  not hidden", ms(roofline["exposed_interconnect_s"])),
+        ("step, estimated", f"{ms(report['predicted_step_s'])}, {report['clips_per_s']:.1f} clips/s"),
+        ("MFU, estimated", f"{100 * report['mfu']:10.1f} %"),
+    ]  # fmt: skip
+    if report["opaque_kernels"]:
+        rows.append(("kernels not looked into", ", ".join(report["opaque_kernels"])))
+    return "\n".join(f"{name:32s} {value}" for name, value in rows)
+
+
+def _check_batch(config: Config, stage: StageConfig, mesh: Mesh) -> None:
+    shares = mesh.shape["data"] * mesh.shape["fsdp"]
+    if stage.batch_size % shares:
+        index = [s.name for s in config.stages].index(stage.name)
+        raise UserError(
+            f"stage {stage.name}: {stage.batch_size} clips cannot be split over data x fsdp = {shares}; "
+            f"choose a multiple with --config.stages.{index}.batch_size="
+        )
+
+
+def _placed(x: Any, sharding: NamedSharding) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
+
+
+def _first_figures(message: str) -> str:
+    lines = [line.strip() for line in message.splitlines() if "Used" in line or "exceed" in line.lower()]
+    return lines[0] if lines else message.splitlines()[0]

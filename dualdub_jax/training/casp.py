@@ -1,0 +1,123 @@
+"""CASP's one phase: pairs of stems, a symmetric contrastive loss, AdamW on everything, a clamped temperature.
+
+Source: the public DualBench repository. Not taken over: there, each device looks for a pair among its own 64
+only; here the batch is global, so that the loss does not depend on the number of devices.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from dualdub_jax.config import Config, OptimizerConfig, defaults_of, to_dict
+from dualdub_jax.errors import UserError
+from dualdub_jax.evaluation.casp.model import MAX_LOG_SCALE, Casp, contrastive_loss
+from dualdub_jax.evaluation.casp.waveform import normalise
+from dualdub_jax.parallel.sharding import constrain
+from dualdub_jax.training.optimizer import make_schedule
+from dualdub_jax.training.phase import Phase
+
+PyTree = Any
+Metrics = dict[str, jax.Array]
+
+PHASE_NAME = "casp"
+
+
+def casp_phase(config: Config, make_batches: Callable[[], Any], audio_encoder: PyTree | None) -> Phase:
+    """Trains CASP.
+
+    Args:
+        config: of the run; `casp` and `casp_training` matter.
+        make_batches: see `Phase`; host batches as of `data_pipeline.stem_pairs.make_pair_batches`.
+        audio_encoder: parameters of BEATs that the background encoder starts from; None: random ones.
+
+    Returns:
+        The phase `casp`; its parameters are those of `Casp`.
+
+    Raises:
+        UserError: windows that do not fit each other.
+    """
+    _check_windows(config)
+    model, training = Casp(config.casp), config.casp_training
+    optimizer = make_casp_optimizer(training.optimizer, training.num_steps)
+    pad = config.casp.train_window_samples - config.casp.train_crop_samples
+
+    def init(rng: jax.Array, audio_encoder: PyTree | None) -> PyTree:
+        stem = jnp.zeros((1, config.casp.train_window_samples))
+        params = model.init(rng, stem, stem)["params"]
+        if audio_encoder is not None:
+            random = params["background"]["encoder"]
+            # Into the boxes, so that the logical names stay.
+            boxed = jax.tree.map(lambda box, x: box.replace_boxed(x), random, audio_encoder, is_leaf=_is_box)
+            params = params | {"background": params["background"] | {"encoder": boxed}}
+        return {"params": params, "optimizer": optimizer.init(params)}
+
+    def prepared(waveform: jax.Array) -> jax.Array:
+        return jnp.pad(normalise(constrain(waveform, "batch", None)), ((0, 0), (0, pad)))
+
+    def step(state: PyTree, batch: PyTree, rng: jax.Array) -> tuple[PyTree, Metrics]:
+        speech, background = prepared(batch["speech"]), prepared(batch["background"])
+
+        def loss_fn(params: PyTree) -> tuple[jax.Array, Metrics]:
+            logits, out = model.apply({"params": params}, speech, background)
+            loss, accuracy = contrastive_loss(logits, batch["has_both"])
+            return loss, {"loss": loss, "top1": accuracy, "scale": out["scale"]}
+
+        grads, metrics = jax.grad(loss_fn, has_aux=True)(state["params"])
+        updates, optimizer_state = optimizer.update(grads, state["optimizer"], state["params"])
+        params = optax.apply_updates(state["params"], updates)
+        log_scale = jnp.clip(params["logit_scale"], -MAX_LOG_SCALE, MAX_LOG_SCALE)
+        return {"params": params | {"logit_scale": log_scale}, "optimizer": optimizer_state}, metrics
+
+    return Phase(
+        name=PHASE_NAME,
+        num_steps=training.num_steps,
+        settings=_settings(config),
+        defaults=_settings(defaults_of(config)),
+        init=init,
+        initial=audio_encoder,
+        step=step,
+        make_batches=make_batches,
+        prepare=lambda batch: {name: np.asarray(value) for name, value in batch.items()},
+        parameters=lambda state: state["params"],
+    )
+
+
+def make_casp_optimizer(config: OptimizerConfig, num_steps: int) -> optax.GradientTransformation:
+    """AdamW that decays every parameter, norms and temperature too: what the authors' code does."""
+    adamw = optax.adamw(
+        make_schedule(config, num_steps), b1=config.b1, b2=config.b2, weight_decay=config.weight_decay
+    )
+    return optax.chain(optax.clip_by_global_norm(config.clip_norm), adamw) if config.clip_norm else adamw
+
+
+def _check_windows(config: Config) -> None:
+    sizes = dataclasses.asdict(config.casp)
+    for part in ("train", "score"):
+        crop, window = sizes[f"{part}_crop_samples"], sizes[f"{part}_window_samples"]
+        if not 0 < crop <= window:
+            raise UserError(
+                f"casp.{part}_crop_samples={crop} does not fit casp.{part}_window_samples={window}; "
+                "a window holds a crop and the zeros behind it"
+            )
+
+
+def _settings(config: Config) -> dict[str, Any]:
+    return {
+        "seed": config.seed,
+        "grid": to_dict(config.grid),
+        "model": _without_scoring(to_dict(config.casp)),
+        "training": to_dict(config.casp_training),
+    }
+
+
+def _without_scoring(settings: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if not name.startswith("score_")}
+
+
+def _is_box(x: Any) -> bool:
+    return hasattr(x, "replace_boxed")

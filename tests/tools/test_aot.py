@@ -1,0 +1,105 @@
+"""The report of `dualdub aot`: FLOPs by formula and by count, its keys, its table, its refusals."""
+
+import dataclasses
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from dualdub_jax import cli
+from dualdub_jax.config import MeshConfig, StageConfig
+from dualdub_jax.errors import UserError
+from dualdub_jax.parallel.mesh import make_mesh
+from dualdub_jax.tools import topology
+from dualdub_jax.tools.analytic_flops import hardware_flops, model_flops
+from dualdub_jax.tools.aot import as_text, lower_train_step, make_report
+from dualdub_jax.tools.topology import parse_topology
+from tests.tiny import tiny_config
+
+BATCH_SIZE = 2
+STAGE = StageConfig(name="soundtrack", batch_size=BATCH_SIZE)
+
+
+def _config():
+    """Sizes far enough apart that no part of the model hides another."""
+    config = tiny_config()
+    model = dataclasses.replace(
+        config.model,
+        width=96,
+        num_layers=3,
+        num_heads=4,
+        num_kv_heads=2,
+        head_dim=24,
+        mlp_width=224,
+        remat_policy="full",
+        video=dataclasses.replace(config.model.video, num_layers=2, use_pool=True),
+    )
+    return dataclasses.replace(config, model=model, grid=dataclasses.replace(config.grid, num_frames=24))
+
+
+@pytest.fixture(scope="module")
+def report():
+    config, mesh = _config(), make_mesh(MeshConfig(), jax.devices()[:1])
+    compiled = lower_train_step(config, STAGE, mesh, ("cpu",)).compile()
+    slice_ = parse_topology("v5e:1x1")
+    return make_report(compiled, config, slice_, mesh, np.zeros((1, 2), int), "train:soundtrack", BATCH_SIZE)
+
+
+def test_counted_flops_agree_with_the_formula(report):
+    flops = report["flops_per_device"]
+    assert flops["model"] == model_flops(_config(), BATCH_SIZE)
+    assert flops["with_recomputation"] == pytest.approx(hardware_flops(_config(), BATCH_SIZE), rel=0.05)
+    assert flops["with_recomputation"] > 1.05 * flops["model"]
+    assert flops["in_tiles"] > flops["with_recomputation"]
+
+
+def test_the_report_has_its_keys_and_adds_up(report):
+    assert json.loads(json.dumps(report)) == report
+    held = report["bytes_per_device"]
+    assert held["total"] == held["arguments"] + held["output"] - held["donated"] + held["temporaries"]
+    # The state is four times the parameters (values, average, two moments), and all of it is donated.
+    assert held["donated"] > 4 * 4 * report["parameters"]
+    assert report["fits"]
+    assert report["collective_bytes"] == {}
+    assert report["predicted_step_s"] >= report["roofline"]["hbm_s"] > 0
+    assert 0 < report["mfu"] < 1
+
+
+def test_the_table_says_what_is_estimated(report):
+    table = as_text(report)
+    for text in (
+        "test, train:soundtrack, 2 clips",
+        "v5e:1x1, one device",
+        "fits",
+        "step, estimated",
+        "MFU, estimated",
+    ):
+        assert text in table
+    assert "DOES NOT FIT" in as_text({**report, "fits": False})
+
+
+def test_a_batch_that_the_mesh_does_not_divide_is_refused():
+    mesh = jax.sharding.AbstractMesh((4, 1, 1, 1), ("data", "fsdp", "tensor", "sequence"))
+    config = dataclasses.replace(_config(), stages=(STAGE,))
+    with pytest.raises(
+        UserError, match=r"2 clips cannot be split over data x fsdp = 4; .*stages\.0\.batch_size="
+    ):
+        lower_train_step(config, STAGE, mesh)
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--topology", "v5e:4"], "slices of v5e have 2 axes"),
+        (["--topology", "v5e:4x4", "--mesh", "fdsp=16"], "got 'fdsp=16'"),
+        (["--topology", "v5e:4x4", "--stage", "last"], "has the stages text_speech, video_audio, soundtrack"),
+        (["--topology", "v5e:4x4"], "pip install 'libtpu==0.0.42.*'"),
+    ],
+)
+def test_bad_usage_is_one_line(capsys, monkeypatch, flags, said):
+    monkeypatch.setattr(topology.importlib.util, "find_spec", lambda name: None)  # as where libtpu is not
+    assert cli.main(["aot", "--config", "configs/puppet.py", *flags]) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1

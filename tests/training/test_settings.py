@@ -1,0 +1,49 @@
+"""What a checkpoint was begun with: refused where it differs, also where a key is younger than it."""
+
+import dataclasses
+import pathlib
+
+import pytest
+
+from dualdub_jax.config import Config, SourceConfig, StageConfig, defaults_of, to_dict
+from dualdub_jax.errors import UserError
+from dualdub_jax.training.settings import check_settings
+
+WHERE = pathlib.Path("runs/a/stage")
+STAGE = StageConfig(name="stage", mixture=(SourceConfig("a", 0.5), SourceConfig("b")), batch_size=8)
+
+
+def _check(saved, stage=STAGE):
+    check_settings(saved, {"stage": to_dict(stage)}, {"stage": to_dict(defaults_of(stage))}, WHERE)
+
+
+def test_a_key_younger_than_the_checkpoint_must_have_its_default():
+    saved = {"stage": to_dict(STAGE)}
+    del saved["stage"]["takes_video_encoder"], saved["stage"]["mixture"][1]["weight"]
+    _check(saved)
+    with pytest.raises(UserError, match=r"begun with stage.takes_video_encoder=False, now it is True"):
+        _check(saved, dataclasses.replace(STAGE, takes_video_encoder=True))
+
+
+def test_a_changed_a_removed_and_a_missing_setting_are_named():
+    saved = {"stage": to_dict(STAGE)}
+    with pytest.raises(UserError, match=r"runs/a/stage: was begun with stage.batch_size=8, now it is 16"):
+        _check(saved, dataclasses.replace(STAGE, batch_size=16))
+    saved["stage"]["old_key"] = 3
+    with pytest.raises(UserError, match=r"begun with stage.old_key=3, now it is absent"):
+        _check(saved)
+
+
+def test_one_dataset_more_is_another_mixture():
+    saved = {"stage": to_dict(dataclasses.replace(STAGE, mixture=STAGE.mixture[:1]))}
+    with pytest.raises(UserError, match=r"stage.mixture.1.name="):
+        _check(saved)
+
+
+def test_defaults_keep_the_lengths_of_sequences_and_nothing_else():
+    config = Config(name="x", seed=3, stages=(STAGE, STAGE))
+    defaults = defaults_of(config)
+    assert defaults.name == "" and defaults.seed == 0
+    assert [stage.batch_size for stage in defaults.stages] == [StageConfig().batch_size] * 2
+    assert [source.name for source in defaults.stages[0].mixture] == ["", ""]
+    assert defaults.background_codec == Config().background_codec
