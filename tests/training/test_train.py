@@ -49,6 +49,7 @@ def test_trains_everything_and_leaves_a_bundle(tmp_path, config_file, capsys):
         "codec_tokens_background",
         "codec_vocoder_speech",
         "codec_vocoder_background",
+        "video_encoder",
         "text_speech",
         "video_audio",
         "soundtrack",
