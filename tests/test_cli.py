@@ -433,7 +433,8 @@ def test_signals_leave_nothing_behind(tmp_path, signal_number, status):
 
 
 def test_help_is_quick_and_has_an_example():
-    for command in ([], ["demo"], ["dub"], ["train"], ["data"], ["data", "build"], ["data", "inspect"]):
+    for command in ([], ["demo"], ["dub"], ["train"], ["data"], ["data", "build"], ["data", "inspect"],
+                    ["evaluate"], ["aot"]):  # fmt: skip
         code = f"from dualdub_jax.cli import main; import sys; main({[*command, '--help']!r})"
         start = time.perf_counter()
         done = subprocess.run(
@@ -442,7 +443,10 @@ def test_help_is_quick_and_has_an_example():
         assert "example" in done.stdout and "dualdub " in done.stdout, command
         # Seconds on any machine; what matters is that no heavy package is imported.
         assert time.perf_counter() - start < 10
-    code = "import sys; from dualdub_jax.cli import _make_parser; _make_parser(); print(*sys.modules)"
+    code = (
+        "import sys, dualdub_jax.cli; from dualdub_jax.arguments import make_parser; "
+        "make_parser(); print(*sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert not {"jax", "flax", "av", "numpy", "orbax"} & set(done.stdout.split())
 

@@ -59,7 +59,7 @@ def features(power: np.ndarray, times_s: np.ndarray) -> np.ndarray:
 def peaks(samples: np.ndarray, times_s: np.ndarray) -> np.ndarray:
     """float64[K]: the largest |sample| from 10 ms before to 25 ms after each onset; 0 outside the track.
 
-    A peak and not a power: reverberation and what else sounds change it least (measured).
+    A peak and not a power: reverberation and what else sounds change it least.
     """
     padded = np.pad(np.abs(onsets.finite(samples)), _PEAK_AFTER)
     first = np.round(np.asarray(times_s) * SAMPLE_RATE_HZ).astype(int) + _PEAK_AFTER

@@ -140,3 +140,15 @@ class Metric(abc.ABC):
         Returns:
             For each figure's name one value a clip, in the order of `clips`.
         """
+
+
+class ClipMetric(Metric):
+    """A metric that looks at one clip at a time, as all of ours do."""
+
+    def score(self, clips: Sequence[Clip]) -> Mapping[str, list[Value]]:
+        rows = [self.score_clip(clip) for clip in clips]
+        return {figure.name: [row.get(figure.name) for row in rows] for figure in self.figures}
+
+    @abc.abstractmethod
+    def score_clip(self, clip: Clip) -> Mapping[str, Value]:
+        """Values of one clip by figure; None or no entry for a figure that does not apply to it."""

@@ -21,7 +21,7 @@ _LAG_STEPS = 4
 _APART_STEPS = 8
 _THRESHOLD_DB = 1.0
 _MEDIAN_STEPS = 101
-# A window is half full of a sound 8 ms after its centre: found onsets are this much early (measured).
+# A window is half full of a sound 8 ms after its centre: found onsets are this much early.
 _EARLY_S = 0.0077
 
 

@@ -8,6 +8,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -52,7 +53,7 @@ def casp_phase(config: Config, make_batches: Callable[[], Any], audio_encoder: P
         if audio_encoder is not None:
             random = params["background"]["encoder"]
             # Into the boxes, so that the logical names stay.
-            boxed = jax.tree.map(lambda box, x: box.replace_boxed(x), random, audio_encoder, is_leaf=_is_box)
+            boxed = nn.meta.replace_boxed(random, audio_encoder)
             params = params | {"background": params["background"] | {"encoder": boxed}}
         return {"params": params, "optimizer": optimizer.init(params)}
 
@@ -117,7 +118,3 @@ def _settings(config: Config) -> dict[str, Any]:
 
 def _without_scoring(settings: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in settings.items() if not name.startswith("score_")}
-
-
-def _is_box(x: Any) -> bool:
-    return hasattr(x, "replace_boxed")

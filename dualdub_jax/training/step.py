@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import flax.linen as nn
 import flax.struct
 import jax
 import jax.numpy as jnp
@@ -64,15 +65,8 @@ def stage_phase(
         params = model.init(rng, example_batch(config))["params"]
         for part, values in (initial_params or {}).items():
             # The boxes keep the logical axis names; only their values are replaced.
-            params[part] = jax.tree.map(
-                lambda box, value: box.replace_boxed(value), params[part], values, is_leaf=_is_box
-            )
-        return TrainState(
-            step=jnp.zeros((), jnp.int32),
-            params=params,
-            ema_params=jax.tree.map(jnp.copy, params),
-            opt_state=optimizer.init(params),
-        )
+            params[part] = nn.meta.replace_boxed(params[part], values)
+        return first_state(params, optimizer)
 
     def loss_fn(params: PyTree, batch: Batch, scored: PyTree) -> tuple[jax.Array, dict[str, jax.Array]]:
         logits, _ = model.apply({"params": params}, batch)
@@ -81,11 +75,8 @@ def stage_phase(
     def step(state: TrainState, batch: Batch, rng: jax.Array) -> tuple[TrainState, dict[str, jax.Array]]:
         batch = drop_conditions(batch, rng, config.loss.condition_dropout_rate)
         grads, metrics = batch_gradients(loss_fn, state.params, batch, config.gradient_accumulation_steps)
-        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
-        ema_params = update_ema(state.ema_params, params, state.step, stage.optimizer.ema_decay)
-        metrics |= {"gradient_norm": optax.global_norm(grads), "learning_rate": schedule(state.step)}
-        return TrainState(state.step + 1, params, ema_params, opt_state), metrics
+        state, norm = next_state(state, grads, optimizer, stage.optimizer.ema_decay)
+        return state, metrics | {"gradient_norm": norm, "learning_rate": schedule(state.step - 1)}
 
     return Phase(
         name=stage.name,
@@ -100,6 +91,36 @@ def stage_phase(
         parameters=lambda state: state.ema_params,
         flops_per_step=model_flops(config, stage.batch_size),
     )
+
+
+def first_state(params: PyTree, optimizer: optax.GradientTransformation) -> TrainState:
+    """The state before the first step."""
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=params,
+        ema_params=jax.tree.map(jnp.copy, params),
+        opt_state=optimizer.init(params),
+    )
+
+
+def next_state(
+    state: TrainState, grads: PyTree, optimizer: optax.GradientTransformation, ema_decay: float
+) -> tuple[TrainState, jax.Array]:
+    """One step of the optimizer and of the average.
+
+    Args:
+        state: before the step.
+        grads: float32, like its parameters.
+        optimizer: of the phase.
+        ema_decay: see `update_ema`.
+
+    Returns:
+        The state after the step; float32[], the norm of `grads`.
+    """
+    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    ema_params = update_ema(state.ema_params, params, state.step, ema_decay)
+    return TrainState(state.step + 1, params, ema_params, opt_state), optax.tree.norm(grads)
 
 
 def batch_gradients(
@@ -188,7 +209,3 @@ def _settings(config: Config, stage: StageConfig) -> dict[str, Any]:
         "loss": to_dict(config.loss),
         "stage": to_dict(stage),
     }
-
-
-def _is_box(x: Any) -> bool:
-    return hasattr(x, "replace_boxed")

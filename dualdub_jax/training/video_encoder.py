@@ -13,7 +13,6 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import optax
 from einops import rearrange
 
 from dualdub_jax.config import Config, defaults_of, to_dict
@@ -22,7 +21,13 @@ from dualdub_jax.models.layers import dense
 from dualdub_jax.training.losses import batch_losses, total_loss
 from dualdub_jax.training.optimizer import make_optimizer, make_schedule
 from dualdub_jax.training.phase import Phase
-from dualdub_jax.training.step import TrainState, batch_gradients, check_accumulation, update_ema
+from dualdub_jax.training.step import (
+    TrainState,
+    batch_gradients,
+    check_accumulation,
+    first_state,
+    next_state,
+)
 from dualdub_jax.types import STREAMS, Batch
 
 PyTree = Any
@@ -79,13 +84,7 @@ def video_encoder_phase(config: Config, make_batches: Callable[[], Any]) -> Phas
     schedule = make_schedule(training.optimizer, training.num_steps)
 
     def init(rng: jax.Array, _: None) -> TrainState:
-        params = module.init(rng, example_batch(config))["params"]
-        return TrainState(
-            step=jnp.zeros((), jnp.int32),
-            params=params,
-            ema_params=jax.tree.map(jnp.copy, params),
-            opt_state=optimizer.init(params),
-        )
+        return first_state(module.init(rng, example_batch(config))["params"], optimizer)
 
     def loss_fn(params: PyTree, batch: Batch, scored: PyTree) -> tuple[jax.Array, dict[str, jax.Array]]:
         logits = module.apply({"params": params}, batch)
@@ -94,11 +93,8 @@ def video_encoder_phase(config: Config, make_batches: Callable[[], Any]) -> Phas
     def step(state: TrainState, batch: Batch, rng: jax.Array) -> tuple[TrainState, dict[str, jax.Array]]:
         batch = mirror_films(batch, rng, _FLIP_RATE)
         grads, metrics = batch_gradients(loss_fn, state.params, batch, config.gradient_accumulation_steps)
-        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
-        ema_params = update_ema(state.ema_params, params, state.step, training.optimizer.ema_decay)
-        metrics |= {"gradient_norm": optax.global_norm(grads), "learning_rate": schedule(state.step)}
-        return TrainState(state.step + 1, params, ema_params, opt_state), metrics
+        state, norm = next_state(state, grads, optimizer, training.optimizer.ema_decay)
+        return state, metrics | {"gradient_norm": norm, "learning_rate": schedule(state.step - 1)}
 
     return Phase(
         name=PHASE_NAME,
@@ -127,7 +123,7 @@ def _settings(config: Config) -> dict[str, Any]:
 
 
 def mirror_films(batch: Batch, rng: jax.Array, rate: float) -> Batch:
-    """Mirrors each example's film, left to right, with probability `rate`."""
+    """Mirrors each example's film (uint8[B, T, height, width, 3]), left to right, with probability `rate`."""
     mirrored = jax.random.bernoulli(rng, rate, batch.has_video.shape)
     video = jnp.where(mirrored[:, None, None, None, None], batch.video[:, :, :, ::-1], batch.video)
     return batch.replace(video=video)

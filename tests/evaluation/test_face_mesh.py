@@ -1,4 +1,4 @@
-"""The crop and the overlap that the face mesh needs, and the packaged models where they are installed.
+"""The crop and the overlap that the face mesh needs, and the packaged models, which `make test` installs.
 
 No film of a real face may be committed, so the models see only pictures without one here.
 """
@@ -7,9 +7,6 @@ import numpy as np
 import pytest
 
 from dualdub_jax.evaluation import face_mesh
-from dualdub_jax.evaluation.metrics.face_sync import FaceSync
-
-_MISSING = next((why for need in FaceSync.requirements if (why := need.missing())), None)
 
 
 @pytest.mark.parametrize("size", [30, 60, 120])
@@ -46,7 +43,6 @@ def test_anchors_are_those_of_the_detector():
     np.testing.assert_allclose(anchors[-1], [15 / 16, 15 / 16])
 
 
-@pytest.mark.skipif(bool(_MISSING), reason=str(_MISSING))
 def test_no_face_is_found_where_there_is_none():
     rng = np.random.default_rng(0)
     frames = [rng.integers(0, 255, (60, 90, 3)), np.zeros((60, 90, 3)), np.full((90, 60, 3), 128)]

@@ -30,7 +30,7 @@ import numpy as np
 from dualdub_jax.evaluation.casp import bundle
 from dualdub_jax.evaluation.casp.scorer import CaspScorer, mean_embedding
 from dualdub_jax.evaluation.clips import Clip
-from dualdub_jax.evaluation.metric import Figure, Metric, Value
+from dualdub_jax.evaluation.metric import ClipMetric, Figure, Value
 from dualdub_jax.inference.soundtrack import describe_folder
 
 BATCH_SIZE = 32  # of the retrieval
@@ -91,7 +91,7 @@ def _similarity(values: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     return pairs[:, 0] @ pairs[:, 1].T, identity[:, None] != identity[None, :]
 
 
-class CaspMetric(Metric):
+class CaspMetric(ClipMetric):
     """CASP of the system's speech and background.
 
     Args:
@@ -150,19 +150,18 @@ class CaspMetric(Metric):
         """Digest of the weights' folder: scores of other weights are not taken for these."""
         return self._folder_sha256
 
-    def score(self, clips: Sequence[Clip]) -> Mapping[str, list[Value]]:
-        """See `Metric.score`; None where a stem is missing, silent, empty or not finite."""
+    def score_clip(self, clip: Clip) -> Mapping[str, Value]:
+        """See `ClipMetric.score_clip`; nothing where a stem is missing, silent, empty or not finite."""
         if self._scorer is None:
             self._scorer = CaspScorer(self._weights)
             self.weights_sha256 = self._scorer.weights_sha256
-        values: dict[str, list[Value]] = {figure.name: [] for figure in self.figures}
-        for clip in clips:
-            pair = self._embed(clip)
-            values["casp"].append(None if pair is None else np.asarray([cosine(pair)]))
-            values["casp_podeval"].append(self._podeval(clip))
-            values["casp_margin"].append(pair)
-            values["casp_retrieval_top1"].append(pair)
-        return values
+        pair = self._embed(clip)
+        return {
+            "casp": None if pair is None else np.asarray([cosine(pair)]),
+            "casp_podeval": self._podeval(clip),
+            "casp_margin": pair,
+            "casp_retrieval_top1": pair,
+        }
 
     def _embed(self, clip: Clip) -> Value:
         """float64[2, D], speech and background."""

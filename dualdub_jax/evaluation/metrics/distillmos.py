@@ -5,20 +5,20 @@ import functools
 import io
 import sys
 import types
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
 from dualdub_jax.evaluation.audible import as_sound, is_silent
 from dualdub_jax.evaluation.clips import Clip
-from dualdub_jax.evaluation.metric import Figure, Metric, Requirement, Value
+from dualdub_jax.evaluation.metric import ClipMetric, Figure, Requirement, Value
 from dualdub_jax.evaluation.packaged_file import packaged_file, sha256_of
 
 _WORST = 1.0  # of the scale of opinion scores
 
 
-class DistillMOS(Metric):
+class DistillMOS(ClipMetric):
     """Predicted mean opinion score of the speech track, 1 to 5.
 
     For clips with a text, or with an unknown one. As the reference does it: windows of 7.68 s at most 1 s
@@ -49,9 +49,9 @@ class DistillMOS(Metric):
         Requirement("xls-r-sqa", "xls_r_sqa", alone="xls-r-sqa==0.1.0"),
     )
 
-    def score(self, clips: Sequence[Clip]) -> Mapping[str, list[Value]]:
-        """float64[] of each clip."""
-        return {self.name: [self._score(clip) for clip in clips]}
+    def score_clip(self, clip: Clip) -> Mapping[str, Value]:
+        """float64[]."""
+        return {self.name: self._score(clip)}
 
     def _score(self, clip: Clip) -> Value:
         if clip.speech is None or clip.text == "":

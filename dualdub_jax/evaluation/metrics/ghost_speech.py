@@ -8,7 +8,7 @@ import numpy as np
 
 from dualdub_jax.evaluation import whisper
 from dualdub_jax.evaluation.clips import Clip
-from dualdub_jax.evaluation.metric import Figure, Metric, Value
+from dualdub_jax.evaluation.metric import ClipMetric, Figure, Value
 from dualdub_jax.evaluation.speech_level import at_speech_level
 from dualdub_jax.evaluation.text_normaliser import normalise
 
@@ -22,7 +22,7 @@ def _in_100_clips(values: Sequence[np.ndarray]) -> float:
     return 100.0 * float(np.mean([float(value) for value in values]))
 
 
-class GhostSpeech(Metric):
+class GhostSpeech(ClipMetric):
     """Words that two independent detectors agree on in tracks that should hold none, in 100 clips.
 
     Looked at: the background track of every clip that has one (`ghost_words_background`), and the speech
@@ -54,17 +54,16 @@ class GhostSpeech(Metric):
     )
     requirements = whisper.REQUIREMENTS
 
-    def score(self, clips: Sequence[Clip]) -> Mapping[str, list[Value]]:
-        """float64[], the number of words, of each clip."""
-        values: dict[str, list[Value]] = {figure.name: [] for figure in self.figures}
-        for clip in clips:
-            background = self._count(clip.background)
-            speech = self._count(clip.speech) if clip.text is not None and not clip.text.strip() else None
-            counts = [count for count in (background, speech) if count is not None]
-            values["ghost_words"].append(np.sum(counts) if counts else None)
-            values["ghost_words_background"].append(background)
-            values["ghost_words_speech"].append(speech)
-        return values
+    def score_clip(self, clip: Clip) -> Mapping[str, Value]:
+        """float64[], the number of words,."""
+        background = self._count(clip.background)
+        speech = self._count(clip.speech) if clip.text is not None and not clip.text.strip() else None
+        counts = [count for count in (background, speech) if count is not None]
+        return {
+            "ghost_words": np.sum(counts) if counts else None,
+            "ghost_words_background": background,
+            "ghost_words_speech": speech,
+        }
 
     def _count(self, track: np.ndarray | None) -> Value:
         if track is None:

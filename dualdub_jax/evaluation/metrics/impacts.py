@@ -20,7 +20,7 @@ import numpy as np
 
 from dualdub_jax.evaluation import impact_sounds, onsets
 from dualdub_jax.evaluation.clips import FRAME_RATE_HZ, Clip
-from dualdub_jax.evaluation.metric import Figure, Metric, Value, ratio
+from dualdub_jax.evaluation.metric import ClipMetric, Figure, Value, ratio
 
 TOLERANCE_S = 0.06
 # The world lowers its background under speech by up to 3 dB: fully from this opening of the mouth on,
@@ -61,7 +61,7 @@ def _share(value: np.ndarray) -> float:
     return float(value[0] / value[1]) if value[1] else float("nan")
 
 
-class Impacts(Metric):
+class Impacts(ClipMetric):
     """Onsets, classes and loudness of impacts in a rendered world."""
 
     name = "impacts"
@@ -96,17 +96,12 @@ class Impacts(Metric):
         ),
     )
 
-    def score(self, clips: Sequence[Clip]) -> Mapping[str, list[Value]]:
-        """See `Metric.score`; None without a background track or without known contacts."""
+    def score_clip(self, clip: Clip) -> Mapping[str, Value]:
+        """See `ClipMetric.score_clip`; nothing without a background track or without known contacts."""
         self.weights_sha256 = impact_sounds.coefficients_sha256()
-        values: dict[str, list[Value]] = {figure.name: [] for figure in self.figures}
-        for clip in clips:
-            one = dict.fromkeys(values)
-            if clip.background is not None and clip.world is not None and "contacts" in clip.world:
-                one |= _score_one(clip.background, clip.world)
-            for name, value in one.items():
-                values[name].append(value)
-        return values
+        if clip.background is None or clip.world is None or "contacts" not in clip.world:
+            return {}
+        return _score_one(clip.background, clip.world)
 
 
 def _score_one(background: np.ndarray, world: Mapping[str, Any]) -> dict[str, Value]:

@@ -19,7 +19,7 @@ import numpy as np
 
 from dualdub_jax.evaluation.clips import FRAME_RATE_HZ, Clip
 from dualdub_jax.evaluation.cross_correlation import agreement
-from dualdub_jax.evaluation.metric import Figure, Metric, Value
+from dualdub_jax.evaluation.metric import ClipMetric, Figure, Value
 from dualdub_jax.evaluation.speech_envelope import speech_envelope
 
 _OPEN = 0.2  # a mouth that never opens so far says nothing
@@ -35,7 +35,7 @@ def median(values: Sequence[np.ndarray]) -> float:
     return float(np.median(np.asarray(values, np.float64).reshape(-1)))
 
 
-class LipSync(Metric):
+class LipSync(ClipMetric):
     """Speech against the known mouth of a rendered world."""
 
     name = "lip_sync"
@@ -57,17 +57,19 @@ class LipSync(Metric):
         Figure("lip_lag_signed_ms", "ms", "neither", "the delay with its sign; above 0: late", median),
     )
 
-    def score(self, clips: Sequence[Clip]) -> Mapping[str, list[Value]]:
-        """See `Metric.score`; None without a speech track or without a mouth that moves."""
-        values: dict[str, list[Value]] = {figure.name: [] for figure in self.figures}
-        for clip in clips:
-            found = None
-            if clip.speech is not None and clip.world is not None and clip.world.get("mouth") is not None:
-                mouth = np.asarray(clip.world["mouth"], np.float64)
-                if mouth.max(initial=0) >= _OPEN:
-                    found = agreement(mouth, speech_envelope(clip.speech), FRAME_RATE_HZ)
-            values["lip_correlation"].append(None if found is None else np.float64(found.correlation))
-            lag = None if found is None or found.lag_ms is None else np.float64(found.lag_ms)
-            values["lip_lag_ms"].append(lag)
-            values["lip_lag_signed_ms"].append(lag)
-        return values
+    def score_clip(self, clip: Clip) -> Mapping[str, Value]:
+        """See `ClipMetric.score_clip`; nothing without a speech track or without a mouth that moves."""
+        if clip.speech is None or clip.world is None or clip.world.get("mouth") is None:
+            return {}
+        mouth = np.asarray(clip.world["mouth"], np.float64)
+        if mouth.max(initial=0) < _OPEN:
+            return {}
+        found = agreement(mouth, speech_envelope(clip.speech), FRAME_RATE_HZ)
+        if found is None:
+            return {}
+        lag = None if found.lag_ms is None else np.float64(found.lag_ms)
+        return {
+            "lip_correlation": np.float64(found.correlation),
+            "lip_lag_ms": lag,
+            "lip_lag_signed_ms": lag,
+        }

@@ -1,17 +1,17 @@
 """How loud the tracks are by ITU-R BS.1770, and whether their balance is the truth's."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
 from dualdub_jax.evaluation.audible import as_sound
 from dualdub_jax.evaluation.clips import SAMPLE_RATE_HZ, Clip
-from dualdub_jax.evaluation.metric import Figure, Metric, Requirement, Value
+from dualdub_jax.evaluation.metric import ClipMetric, Figure, Requirement, Value
 
 _BLOCK_S = 0.4
 
 
-class Loudness(Metric):
+class Loudness(ClipMetric):
     """Integrated loudness (gated, K-weighted) of each track and of the mix, and the tracks' difference.
 
     CASP and other embeddings see no levels, so a report puts the balance beside them:
@@ -39,20 +39,22 @@ class Loudness(Metric):
     )
     requirements = (Requirement("pyloudnorm", "pyloudnorm"),)
 
-    def score(self, clips: Sequence[Clip]) -> Mapping[str, list[Value]]:
-        """float64[] of each clip; None where a track is missing, too short or silent."""
-        values: dict[str, list[Value]] = {figure.name: [] for figure in self.figures}
-        for clip in clips:
-            speech, background, mix = map(integrated_lufs, (clip.speech, clip.background, clip.mix))
-            difference = _difference(speech, background)
-            true_difference = _difference(
-                integrated_lufs(clip.true_speech), integrated_lufs(clip.true_background)
-            )
-            error = _difference(difference, true_difference)
-            row = (speech, background, mix, difference, None if error is None else abs(error))
-            for name, value in zip(values, row, strict=True):
-                values[name].append(None if value is None else np.array(value))
-        return values
+    def score_clip(self, clip: Clip) -> Mapping[str, Value]:
+        """float64[]; None where a track is missing, too short or silent."""
+        speech, background, mix = map(integrated_lufs, (clip.speech, clip.background, clip.mix))
+        difference = _difference(speech, background)
+        true_difference = _difference(
+            integrated_lufs(clip.true_speech), integrated_lufs(clip.true_background)
+        )
+        error = _difference(difference, true_difference)
+        row = {
+            "loudness_speech_lufs": speech,
+            "loudness_background_lufs": background,
+            "loudness_mix_lufs": mix,
+            "loudness_difference_lu": difference,
+            "loudness_balance_error_lu": None if error is None else abs(error),
+        }
+        return {name: np.array(value) for name, value in row.items() if value is not None}
 
 
 def integrated_lufs(track: np.ndarray | None) -> float | None:

@@ -1,6 +1,6 @@
 """Mel-cepstral distortion: how far the spectral envelope of the speech lies from that of the true speech."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import soxr
@@ -9,7 +9,7 @@ from dualdub_jax.evaluation.audible import as_sound, frame_levels_dbfs, is_silen
 from dualdub_jax.evaluation.clips import SAMPLE_RATE_HZ, Clip
 from dualdub_jax.evaluation.dynamic_time_warping import cheapest_path
 from dualdub_jax.evaluation.mel_cepstrum import PLAIN, PYMCD, mel_cepstrum
-from dualdub_jax.evaluation.metric import Figure, Metric, Requirement, Value
+from dualdub_jax.evaluation.metric import ClipMetric, Figure, Requirement, Value
 
 _DB = 10 / np.log(10) * np.sqrt(2)  # of a Euclidean distance of cepstra
 _SPOKEN_DB = 25.0  # what is more than this below the loud frames at the ends is no speech
@@ -21,7 +21,7 @@ _PYMCD_ABOUT = (
 )
 
 
-class MelCepstral(Metric):
+class MelCepstral(ClipMetric):
     """MCD, MCD-DTW and MCD-DTW-SL of the speech against the true speech, in dB, in two conventions.
 
     Plain figures (`mcd`, `mcd_dtw`, `mcd_dtw_sl`): mel cepstra of order 1 to 23 (c0, the level, left out;
@@ -55,22 +55,17 @@ class MelCepstral(Metric):
     )
     requirements = (Requirement("pyworld-prebuilt", "pyworld"),)
 
-    def score(self, clips: Sequence[Clip]) -> Mapping[str, list[Value]]:
-        """float64[] of each clip; None without speech, without true speech, or where either is too short."""
-        values: dict[str, list[Value]] = {figure.name: [] for figure in self.figures}
-        for clip in clips:
-            distortions = _distortions(clip)
-            for name, column in values.items():
-                column.append(None if distortions is None else np.array(distortions[name]))
-        return values
+    def score_clip(self, clip: Clip) -> Mapping[str, Value]:
+        """float64[]; None without speech, without true speech, or where either is too short."""
+        return {name: np.array(value) for name, value in _distortions(clip).items()}
 
 
-def _distortions(clip: Clip) -> dict[str, float] | None:
+def _distortions(clip: Clip) -> dict[str, float]:
     if clip.speech is None or clip.true_speech is None:
-        return None
+        return {}
     speech, truth = as_sound(clip.speech), as_sound(clip.true_speech)
     if min(len(speech), len(truth)) < _MIN_SAMPLES or is_silent(truth):
-        return None
+        return {}
     whole = [mel_cepstrum(sound, PLAIN)[:, 1:] for sound in _same_length(speech, truth)]
     spoken = [mel_cepstrum(spoken_part(sound), PLAIN)[:, 1:] for sound in (speech, truth)]
     warped = _warped_mean(*spoken)

@@ -1,12 +1,12 @@
 """How well an open-vocabulary recogniser, as a listener without hints, understands the speech track."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
 from dualdub_jax.evaluation import closed_grammar, whisper
 from dualdub_jax.evaluation.clips import Clip
-from dualdub_jax.evaluation.metric import Figure, Metric, Value, ratio
+from dualdub_jax.evaluation.metric import ClipMetric, Figure, Value, ratio
 from dualdub_jax.evaluation.speech_level import at_speech_level
 from dualdub_jax.evaluation.text_normaliser import normalise
 from dualdub_jax.evaluation.word_errors import character_errors, error_rate, word_errors
@@ -15,7 +15,7 @@ from dualdub_jax.evaluation.word_errors import character_errors, error_rate, wor
 _NO_SPEECH_PROBABILITY, _LOW_LOG_PROBABILITY = 0.6, -1.0
 
 
-class OpenASR(Metric):
+class OpenASR(ClipMetric):
     """Word and character error rates by Whisper tiny.en (beam 5, temperature 0) on the speech track.
 
     For every clip with a text. The track is brought to one level; one in which nothing can be heard, or
@@ -41,16 +41,8 @@ class OpenASR(Metric):
     )
     requirements = whisper.REQUIREMENTS
 
-    def score(self, clips: Sequence[Clip]) -> Mapping[str, list[Value]]:
-        """float64[2] (errors, words or characters) of each clip."""
-        values: dict[str, list[Value]] = {figure.name: [] for figure in self.figures}
-        for clip in clips:
-            row = self._errors(clip)
-            for name, column in values.items():
-                column.append(row.get(name))
-        return values
-
-    def _errors(self, clip: Clip) -> dict[str, np.ndarray]:
+    def score_clip(self, clip: Clip) -> Mapping[str, Value]:
+        """float64[2] (errors, words or characters)."""
         said = normalise(clip.text or "")
         if not said or clip.speech is None:
             return {}

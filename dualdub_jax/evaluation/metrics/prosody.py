@@ -6,7 +6,7 @@ import numpy as np
 
 from dualdub_jax.evaluation.audible import as_sound, frame_levels_dbfs, is_silent
 from dualdub_jax.evaluation.clips import SAMPLE_RATE_HZ, Clip
-from dualdub_jax.evaluation.metric import Figure, Metric, Requirement, Value, ratio
+from dualdub_jax.evaluation.metric import ClipMetric, Figure, Requirement, Value, ratio
 
 _HOP_MS = 10.0
 _HOP = round(SAMPLE_RATE_HZ * _HOP_MS / 1000)
@@ -22,7 +22,7 @@ def _root_of_ratio(values: Sequence[np.ndarray]) -> float:
     return float(np.sqrt(ratio(values)))
 
 
-class Prosody(Metric):
+class Prosody(ClipMetric):
     """Pitch and energy of the speech beside the true speech at the same time; nothing is warped.
 
     Pitch is WORLD's Harvest every 10 ms, 60 to 500 Hz, in semitones; voiced are frames with a pitch within
@@ -61,14 +61,9 @@ class Prosody(Metric):
     )
     requirements = (Requirement("pyworld-prebuilt", "pyworld"),)
 
-    def score(self, clips: Sequence[Clip]) -> Mapping[str, list[Value]]:
-        """float64[] of each clip; float64[2], a sum and its frames, where frames of all clips are pooled."""
-        values: dict[str, list[Value]] = {figure.name: [] for figure in self.figures}
-        for clip in clips:
-            row = _compare(clip)
-            for name, column in values.items():
-                column.append(row.get(name))
-        return values
+    def score_clip(self, clip: Clip) -> Mapping[str, Value]:
+        """float64[]; float64[2], a sum and its frames, where frames of all clips are pooled."""
+        return _compare(clip)
 
 
 def _compare(clip: Clip) -> dict[str, np.ndarray]:

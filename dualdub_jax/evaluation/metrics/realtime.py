@@ -1,14 +1,14 @@
 """How fast soundtracks are made: seconds of work for a second of film."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
 from dualdub_jax.evaluation.clips import Clip
-from dualdub_jax.evaluation.metric import Figure, Metric, Value, ratio
+from dualdub_jax.evaluation.metric import ClipMetric, Figure, Value, ratio
 
 
-class RealTime(Metric):
+class RealTime(ClipMetric):
     """Wall seconds of generation over seconds of film, summed over clips; below 1 is faster than realtime.
 
     Counted are generating tokens and decoding them to waveforms, one film at a time, on the machine that
@@ -31,9 +31,9 @@ class RealTime(Metric):
         ),
     )
 
-    def score(self, clips: Sequence[Clip]) -> Mapping[str, list[Value]]:
+    def score_clip(self, clip: Clip) -> Mapping[str, Value]:
         """float64[2] of each clip: seconds of work, seconds of film."""
-        return {"rtf": [_seconds(clip) for clip in clips]}
+        return {"rtf": _seconds(clip)}
 
 
 def _seconds(clip: Clip) -> Value:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from dualdub_jax.evaluation.clips import Clip
-from dualdub_jax.evaluation.metric import Figure, Metric, Value, correlation
+from dualdub_jax.evaluation.metric import ClipMetric, Figure, Value, correlation
 from dualdub_jax.evaluation.room_acoustics import TRACKS, asset_sha256, estimate_room
 
 # Puppet Stage's microphone of the speech is closer; its floor lies this much below the world's noise level.
@@ -42,7 +42,7 @@ def _figures() -> tuple[Figure, ...]:
     return tuple(figures)
 
 
-class Room(Metric):
+class Room(ClipMetric):
     """Blind estimates of RT60 and noise level: do the tracks agree with each other, and with the truth?
 
     In Puppet Stage a clip's room is not visible: a system can only make both tracks agree by listening to one
@@ -62,16 +62,11 @@ class Room(Metric):
     name = "room"
     figures = _figures()
 
-    def score(self, clips: Sequence[Clip]) -> Mapping[str, list[Value]]:
+    def score_clip(self, clip: Clip) -> Mapping[str, Value]:
         """float64[2] of each clip: what is heard in the speech and in the background, or in one of them and
         what is true; seconds or dBFS."""
         self.weights_sha256 = asset_sha256()
-        values: dict[str, list[Value]] = {figure.name: [] for figure in self.figures}
-        for clip in clips:
-            row = _compare(clip)
-            for name, column in values.items():
-                column.append(row.get(name))
-        return values
+        return _compare(clip)
 
 
 def _compare(clip: Clip) -> dict[str, np.ndarray]:

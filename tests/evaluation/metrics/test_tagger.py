@@ -23,13 +23,7 @@ class _Bands:
         return means @ rng.standard_normal((64, 521)) / 8, means @ rng.standard_normal((64, 1024)) / 8
 
 
-_MISSING = next((why for need in Tagger.requirements if (why := need.missing())), None)
-
-
-@pytest.fixture(
-    scope="module",
-    params=["bands", pytest.param("yamnet", marks=pytest.mark.skipif(bool(_MISSING), reason=str(_MISSING)))],
-)
+@pytest.fixture(scope="module", params=["bands", "yamnet"])
 def tagger(request):
     with pytest.MonkeyPatch.context() as patch:
         if request.param == "bands":

@@ -1,0 +1,276 @@
+"""What the command line understands: commands, options, their types and help.
+
+What they do is in `cli.py`. Nothing heavy is imported here, so that `--help` answers at once.
+"""
+
+import argparse
+import dataclasses
+import math
+import pathlib
+from collections.abc import Sequence
+from typing import NoReturn
+
+from dualdub_jax.config import SamplingConfig
+from dualdub_jax.errors import UserError
+
+_OVERRIDE = "--config."
+
+
+class _Parser(argparse.ArgumentParser):
+    def __init__(self, **kwargs: object) -> None:
+        super().__init__(allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **kwargs)
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; see {self.prog} --help")
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """The arguments of one command; its name is in `command`.
+
+    Raises:
+        UserError: bad usage.
+    """
+    parser = make_parser()
+    args, rest = parser.parse_known_args(argv)
+    overrides = [item[len(_OVERRIDE) :] for item in rest if item.startswith(_OVERRIDE)]
+    unknown = [item for item in rest if not item.startswith(_OVERRIDE)]
+    if overrides and not hasattr(args, "overrides"):
+        unknown.append(f"{_OVERRIDE}{overrides[0]} (only `dualdub train` and `dualdub aot` take it)")
+    if unknown:
+        parser.error(f"unknown argument {unknown[0]}")
+    args.overrides = overrides
+    return args
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
+    parser = _Parser(
+        prog="dualdub",
+        description="Makes the soundtrack of a silent film: speech and background, each a track of its own.",
+        epilog="example:\n  dualdub demo",
+    )
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    demo = commands.add_parser(
+        "demo",
+        help="dub the clip that comes with the package",
+        description="Dubs the clip that comes with the package, with the model that comes with it.",
+        epilog="example:\n  dualdub demo --out out/demo",
+    )
+    demo.add_argument("--out", type=pathlib.Path, default=pathlib.Path("out/demo"), metavar="DIR",
+                      help="folder for the results (default: %(default)s)")  # fmt: skip
+    demo.add_argument("--seed", type=_seed, default=0, metavar="N", help="of the sampling (default: 0)")
+    demo.set_defaults(command="demo")
+
+    _add_dub(commands)
+    _add_train(commands)
+    _add_data(commands)
+    _add_evaluate(commands)
+    _add_aot(commands)
+    return parser
+
+
+def _add_dub(commands: argparse._SubParsersAction) -> None:
+    dub = commands.add_parser(
+        "dub",
+        help="make the soundtrack of a film",
+        description="Makes the soundtrack of a film: its video copied as it is, with new sound.",
+        epilog="examples:\n"
+        '  dualdub dub film.mp4 --script "lay blue at e nine soon" --voice voice.wav\n'
+        "  dualdub dub film.mkv --script film.srt -o dubbed.mkv --stems stems --receipt receipt.json\n"
+        "  dualdub dub film.mp4 --no-speech --seed 7",
+    )
+    add = dub.add_argument
+    add("video", type=pathlib.Path, metavar="VIDEO", help="the film: any container, size and frame rate")
+    add(
+        "--script", default="", metavar="TEXT|FILE", help="what is said, or a .txt, .srt or .vtt file with it"
+    )
+    add("--voice", type=pathlib.Path, metavar="FILE", help="a recording of the voice that speaks")
+    add("--checkpoint", type=pathlib.Path, metavar="DIR", help="the model (default: the one in the package)")
+    add("-o", "--output", type=pathlib.Path, metavar="FILE", help=_OUTPUT_HELP)
+    add("--stems", type=pathlib.Path, metavar="DIR", help="folder for speech.wav, background.wav and mix.wav")
+    add("--receipt", type=pathlib.Path, metavar="FILE", help="JSON with all that is needed to do it again")
+    add("--report", type=pathlib.Path, metavar="FILE", help="HTML page to look at and listen to the result")
+    add("--no-speech", action="store_true", help="leave the speech track silent")
+    add("--no-background", action="store_true", help="leave the background track silent")
+    add("--allow-overrun", action="store_true", help="cut cues off at the end of the video")
+    add("--seed", type=_seed, default=0, metavar="N", help="of the sampling (default: 0)")
+    sampling = dub.add_argument_group("sampling (defaults: the checkpoint's)")
+    for field in dataclasses.fields(SamplingConfig):
+        sampling.add_argument(
+            f"--{field.name.replace('_', '-')}",
+            type=_sampling_value(field.name, field.type),
+            metavar="N" if field.type is int else "X",
+            help=_SAMPLING_HELP[field.name.removeprefix("speech_").removeprefix("background_")],
+        )
+    dub.set_defaults(command="dub")
+
+
+def _add_train(commands: argparse._SubParsersAction) -> None:
+    train = commands.add_parser(
+        "train",
+        help="train a model: codecs, then the stages of the curriculum",
+        description="Trains all phases of a config in order. Run again, it goes on where it stopped.",
+        epilog="examples:\n"
+        "  dualdub train --config configs/puppet.py --workdir runs/puppet\n"
+        "  dualdub train --config configs/puppet.py --workdir runs/wide --config.model.width=256",
+    )
+    add = train.add_argument
+    add("--config", required=True, metavar="FILE", help="a Python file with get_config()")
+    add(
+        "--workdir", required=True, type=pathlib.Path, metavar="DIR", help="for checkpoints, metrics and logs"
+    )
+    add("--config.KEY=VALUE", dest="overrides", action="store_const", const=(), default=(),
+        help="change a value of the config; may be repeated")  # fmt: skip
+    add("--phases", metavar="A,B", help="train only these phases (default: all)")
+    several = train.add_argument_group(
+        "several processes", "Start the same command once a host, with --workdir on a disk that they share."
+    )
+    several.add_argument("--distributed", action="store_true",
+        help="this is one of several processes; a TPU slice, SLURM or Kubernetes says which one")  # fmt: skip
+    several.add_argument("--coordinator", metavar="HOST:PORT",
+        help="without such a cluster: where process 0 listens")  # fmt: skip
+    several.add_argument("--num-processes", type=_count, metavar="N", help="how many there are")
+    several.add_argument("--process-id", type=_seed, metavar="I", help="which one this is, from 0")
+    train.set_defaults(command="train")
+
+
+def _add_data(commands: argparse._SubParsersAction) -> None:
+    data = commands.add_parser(
+        "data",
+        help="build and inspect datasets",
+        description="Builds and inspects datasets.",
+        epilog="example:\n  dualdub data build puppet_stage --out data",
+    )
+    actions = data.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    build = actions.add_parser(
+        "build",
+        help="render or prepare a dataset",
+        description="Renders or prepares a dataset; the same seed gives the same bytes.",
+        epilog="example:\n  dualdub data build puppet_stage --out data --clips 2000 --processes 4",
+    )
+    add = build.add_argument
+    add("name", metavar="NAME", help="the builder, such as puppet_stage")
+    add("--out", required=True, type=pathlib.Path, metavar="DIR", help="where datasets are kept")
+    add("--clips", type=_count, metavar="N", help="training clips of each config (default: the builder's)")
+    add("--seed", type=_seed, default=0, metavar="N", help="of the world (default: 0)")
+    add("--processes", type=_count, metavar="N", help="at work side by side (default: one a core)")
+    build.set_defaults(command="data build")
+    inspect = actions.add_parser(
+        "inspect",
+        help="say what is in a dataset",
+        description="Says what is in a dataset.",
+        epilog="example:\n  dualdub data inspect data/puppet_stage --sheet sheet.png",
+    )
+    inspect.add_argument("folder", type=pathlib.Path, metavar="DIR", help="a built dataset")
+    inspect.add_argument("--sheet", type=pathlib.Path, metavar="PNG", help="also draw a sheet of examples")
+    inspect.set_defaults(command="data inspect")
+
+
+def _add_evaluate(commands: argparse._SubParsersAction) -> None:
+    evaluate = commands.add_parser(
+        "evaluate",
+        help="measure soundtracks: of a checkpoint, or of any system",
+        description="Measures soundtracks, with ceilings, floors and intervals. Run again, it goes on where "
+        "it stopped. Exit status 1 if any clip failed.",
+        epilog="examples:\n"
+        "  dualdub evaluate --suite puppet --limit 50 --json out.json --html out.html\n"
+        "  dualdub evaluate --suite puppet --checkpoint runs/a/bundle --against runs/b/bundle\n"
+        "  dualdub evaluate --suite dualbench --list video-to-soundtrack.jsonl --media clips\n"
+        "  dualdub evaluate --pairs manifest.jsonl --metrics wer,loudness   (no model needed)\n"
+        "docs/evaluation.md has the protocol and the manifest's keys.",
+    )
+    add = evaluate.add_argument
+    add("--suite", choices=("puppet", "dualbench"), help="make soundtracks for these films and measure them")
+    add("--pairs", type=pathlib.Path, metavar="FILE", help="measure the soundtracks that this manifest lists")
+    add("--checkpoint", type=pathlib.Path, metavar="DIR", help="the model (default: the one in the package)")
+    add("--against", type=pathlib.Path, metavar="OTHER",
+        help="compare clip by clip with another checkpoint, or another run's JSON or workdir")  # fmt: skip
+    add("--limit", type=_count, metavar="N", help="number of clips (default: puppet 200, others all)")
+    add("--workdir", type=pathlib.Path, metavar="DIR",
+        help="keeps soundtracks and scores (default: out/evaluate/SUITE)")  # fmt: skip
+    add("--json", type=pathlib.Path, metavar="FILE", help="everything that was measured, and the protocol")
+    add("--html", type=pathlib.Path, metavar="FILE", help="a page with table, worst clips and players")
+    add("--metrics", type=_names, metavar="A,B", help="only these metrics or figures (default: all)")
+    add("--casp-weights", type=pathlib.Path, metavar="DIR",
+        help="converted CASP weights (default: a small CASP of the puppet world)")  # fmt: skip
+    add("--list-metrics", action="store_true", help="say what can be measured, and what is to be installed")
+    add("--seed", type=_seed, metavar="N", help="of the sampling (default: 0)")
+    puppet = evaluate.add_argument_group("puppet")
+    puppet.add_argument(
+        "--world-seed", type=_seed, metavar="N", help="of the films (default: 1; 0 was trained on)"
+    )
+    puppet.add_argument(
+        "--split", metavar="NAME", help="test (default), test_seen, test_unseen or validation"
+    )
+    dualbench = evaluate.add_argument_group("dualbench")
+    dualbench.add_argument("--list", type=pathlib.Path, metavar="FILE", help="the authors' list, as it is")
+    dualbench.add_argument("--media", type=pathlib.Path, metavar="DIR", help="folder with the clips' files")
+    evaluate.set_defaults(command="evaluate")
+
+
+def _add_aot(commands: argparse._SubParsersAction) -> None:
+    aot = commands.add_parser(
+        "aot",
+        help="what training would cost on a TPU slice that is not there",
+        description="Compiles the real train step for an absent TPU slice and reports memory, FLOPs, traffic "
+        "between devices and an estimated step time. Needs libtpu (pip install 'libtpu==0.0.42.*'), no TPU.",
+        epilog="examples:\n"
+        "  dualdub aot --config configs/base.py --topology v5e:4x4\n"
+        "  dualdub aot --config configs/large.py --topology v5e:8x8 --mesh data=8,fsdp=8 --json out.json\n"
+        "docs/scaling.md says how to read the figures.",
+    )
+    add = aot.add_argument
+    add("--config", required=True, metavar="FILE", help="a Python file with get_config()")
+    add("--config.KEY=VALUE", dest="overrides", action="store_const", const=(), default=(),
+        help="change a value of the config; may be repeated")  # fmt: skip
+    add("--topology", required=True, metavar="CHIP:SHAPE", help="the slice, such as v5e:8x8 or v5p:4x4x4")
+    add("--mesh", metavar="AXIS=N,…", help="sizes of data, fsdp, tensor, sequence (default: the config's)")
+    add("--stage", metavar="NAME", help="whose train step (default: the last stage's)")
+    add("--decode", action="store_true", help="generation of a window instead of a train step")
+    add("--json", type=pathlib.Path, metavar="FILE", help="write the figures there too")
+    aot.set_defaults(command="aot")
+
+
+_OUTPUT_HELP = (
+    "the dubbed film: .mp4, .m4v, .mov, .mkv or .webm (default: VIDEO.soundtrack.mp4 beside VIDEO, "
+    "without its suffix)"
+)
+_SAMPLING_HELP = {
+    "temperature": "0 takes the likeliest token; higher is more varied",
+    "top_k": "draw from the N likeliest tokens only; 0: from all",
+    "top_p": "draw from the likeliest tokens that make up this probability; 1: from all",
+    "guidance_scale": "how strongly video, script and voice are followed; 1: no guidance",
+}
+
+
+def _seed(text: str) -> int:
+    return _number(text, int, 0, 2**31 - 1)
+
+
+def _names(text: str) -> list[str]:
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names:
+        raise argparse.ArgumentTypeError("expected names with commas between them")
+    return names
+
+
+def _count(text: str) -> int:
+    return _number(text, int, 1, 2**31 - 1)
+
+
+def _sampling_value(name: str, kind: type) -> object:
+    low, high = (1e-6, 1.0) if name.endswith("top_p") else (0, math.inf)
+    return lambda text: _number(text, kind, low, high)
+
+
+def _number(text: str, kind: type, low: float, high: float) -> float:
+    try:
+        value = kind(text)
+    except ValueError:
+        value = math.nan
+    if not low <= value <= high:
+        what = "a whole number" if kind is int else "a number"
+        limits = f"from {low} to {high}" if high < math.inf else f"of at least {low}"
+        raise argparse.ArgumentTypeError(f"expected {what} {limits}, got {text!r}")
+    return value
