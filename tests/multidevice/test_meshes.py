@@ -1,0 +1,46 @@
+"""One program on any mesh: five steps on one device, and on eight cut in five ways, say the same."""
+
+import json
+
+import pytest
+
+from tests import programs
+
+# In float32, on sums of up to a few thousand terms in another order. Losses and gradients agree to a few
+# units of the last places; Adam divides by the gradient's size, so that where a gradient is all rounding
+# (a bias that softmax forgets) a parameter may differ by what five steps can move it at all.
+LOSS_TOLERANCE = 2e-5
+GRADIENT_TOLERANCE = 1e-3  # of the array's largest value
+PARAMETER_TOLERANCE = 1e-3  # five steps of Adam at a learning rate of 1e-3 move a parameter by up to 5e-3
+
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("meshes")
+    output = programs.run("tests.multidevice.meshes_program", [str(folder)], num_devices=8, timeout_s=1200)
+    return json.loads(output.splitlines()[-1])
+
+
+def test_losses_gradients_and_parameters_agree_on_every_mesh(results):
+    meshes = results["meshes"]
+    assert len(meshes) == 6
+    for name, of_mesh in meshes.items():
+        assert of_mesh["losses"] == pytest.approx(meshes["one"]["losses"], rel=LOSS_TOLERANCE), name
+        assert of_mesh["gradient"] < GRADIENT_TOLERANCE, (name, of_mesh["gradient_at"])
+        assert of_mesh["parameter_absolute"] < PARAMETER_TOLERANCE, (name, of_mesh["parameter_at"])
+
+
+def test_state_is_split_where_the_mesh_splits_models(results):
+    for name, of_mesh in results["meshes"].items():
+        if "fsdp" in name or "tensor" in name:
+            assert of_mesh["sharded"]["split"] > 0.6 * of_mesh["sharded"]["all"], name
+        else:
+            assert of_mesh["sharded"]["split"] == 0, name
+
+
+def test_every_checkpoint_goes_to_every_mesh_and_into_a_bundle(results):
+    assert results["moved"] == 36
+    assert results["bundle"] == "test"

@@ -1,0 +1,111 @@
+"""One process of a tiny run: `python -m tests.multiprocess.train_program WORKDIR JSON`.
+
+The JSON has the config's changes under "config", "num_steps", "mesh", perhaps "cluster" (coordinator, number
+of processes, id), and perhaps what is to go wrong. Batches are made from their number and the rows wanted
+alone. Prints a line for each step that is sent, so that a test can kill it where it likes, and "done" with a
+digest of the parameters at the end. Leaves as `dualdub train` does.
+"""
+
+import dataclasses
+import json
+import pathlib
+import resource
+import sys
+import time
+import zlib
+
+import jax
+import numpy as np
+
+from dualdub_jax.cli import _status_of
+from dualdub_jax.config import MeshConfig, OptimizerConfig, StageConfig, from_dict
+from dualdub_jax.parallel import distributed
+from dualdub_jax.parallel.mesh import batch_share, make_mesh
+from dualdub_jax.parallel.simulated_devices import give_threads
+from dualdub_jax.training.loop import TrainingDivergedError, TrainingStoppedError, run_phase
+from dualdub_jax.training.metrics import MetricWriter
+from dualdub_jax.training.step import stage_phase
+from tests.tiny import random_batch, tiny_config
+
+BATCH_SIZE = 8
+
+
+class NumberedBatches:
+    """Batch k is made from k alone, and this process takes its share of the rows."""
+
+    def __init__(self, config, share, options):
+        self._config, (self._index, self._count) = config, share
+        self._options, self._next = options, 0
+
+    def __next__(self):
+        k, self._next = self._next, self._next + 1
+        print(f"batch {k}", flush=True)
+        time.sleep(self._options.get("step_s", 0.0))
+        if k == self._options.get("fails_at"):
+            raise OSError("this process has lost its data")
+        batch = random_batch(self._config, BATCH_SIZE, seed=k)
+        size = BATCH_SIZE // self._count
+        rows = slice(self._index * size, (self._index + 1) * size)
+        fields = {field.name: getattr(batch, field.name)[rows] for field in dataclasses.fields(batch)}
+        return fields | {"example_ids": [f"data:{k}-{row}" for row in range(BATCH_SIZE)[rows]]}
+
+    def get_state(self):
+        return {"next": self._next}
+
+    def set_state(self, state):
+        self._next = state["next"]
+
+    def close(self):
+        pass
+
+
+def main() -> int:
+    give_threads()
+    workdir, options = pathlib.Path(sys.argv[1]), json.loads(sys.argv[2])
+    if "cluster" in options:
+        distributed.initialize(*options["cluster"])
+    if "largest_file" in options:
+        # A disk that takes no more: the same error to whoever writes, and no rights needed.
+        resource.setrlimit(resource.RLIMIT_FSIZE, (options["largest_file"],) * 2)
+    status = _status_of(lambda: status_of_training(workdir, options))
+    if "cluster" in options:
+        distributed.leave(status, together=status in (0, 130))
+    return status
+
+
+def status_of_training(workdir: pathlib.Path, options) -> int:
+    """The exit status that `dualdub train` has for each end of a run."""
+    try:
+        train(workdir, options)
+    except TrainingStoppedError as stopped:
+        print(stopped)
+        return 130
+    except (TrainingDivergedError, distributed.PeerLostError) as failed:
+        print(failed)
+        return 1
+    return 0
+
+
+def train(workdir: pathlib.Path, options) -> None:
+    config = tiny_config(log_every_steps=1, mesh=from_dict(options.get("mesh", {}), MeshConfig))
+    config = dataclasses.replace(config, **{
+        name: from_dict(values, type(getattr(config, name))) if isinstance(values, dict) else values
+        for name, values in options.get("config", {}).items()
+    })  # fmt: skip
+    stage = StageConfig(
+        name="stage",
+        num_steps=options["num_steps"],
+        batch_size=BATCH_SIZE,
+        optimizer=OptimizerConfig(learning_rate=3e-3, warmup_steps=1),
+    )
+    mesh = make_mesh(config.mesh)
+    phase = stage_phase(config, stage, lambda: NumberedBatches(config, batch_share(mesh), options))
+    writer = MetricWriter(workdir)
+    params = run_phase(phase, config, mesh, workdir, writer)
+    writer.close()
+    whole = jax.tree.leaves(distributed.local_copy(params))
+    print("done", zlib.crc32(b"".join(np.asarray(x).tobytes() for x in whole)), flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
