@@ -24,6 +24,17 @@ from dualdub_jax.tools.topology import Topology, parse_topology
 _CONFIGS = pathlib.Path(__file__).parent.parent / "configs"
 _LADDER = (("base", "v5e:4x4"), ("large", "v5e:8x8"), ("xl", "v5p:4x4x4"))
 _WEAK_SCALING = ("v5e:4x4", "v5e:8x8", "v5e:16x16")
+_COLUMNS = (
+    "config",
+    "slice, mesh",
+    "clips",
+    "GiB a chip",
+    "TFLOP a chip, model / run",
+    "memory alone",
+    "interconnect alone / not hidden",
+    "step",
+    "MFU",
+)
 
 
 def main() -> int:
@@ -40,8 +51,8 @@ def main() -> int:
             for size, name in _LADDER
             if args.only in (None, size)
         ]
-    print("| config | slice | mesh | clips | GiB a chip | TFLOP a chip, model / run | step | MFU |")
-    print("|---|---|---|---|---|---|---|---|")
+    print(f"| {' | '.join(_COLUMNS)} |")
+    print("|---" * len(_COLUMNS) + "|")
     reports = []
     for config, name in cases:
         reports.append(estimate(config, parse_topology(name)))
@@ -65,17 +76,20 @@ def grown(config: Config, topology: Topology) -> Config:
 
 def as_row(report: dict) -> str:
     """One line of a Markdown table."""
-    mesh = ", ".join(f"{axis}={size}" for axis, size in report["mesh"].items() if size > 1)
-    flops = report["flops_per_device"]
+    mesh = " ".join(f"{axis}={size}" for axis, size in report["mesh"].items() if size > 1)
+    flops, roofline = report["flops_per_device"], report["roofline"]
+    moved, exposed = 1e3 * roofline["interconnect_s"], 1e3 * roofline["exposed_interconnect_s"]
     cells = (
         report["config"],
-        report["topology"],
-        mesh,
+        f"{report['topology']}, {mesh}",
         str(report["global_batch_size"]),
         f"{report['bytes_per_device']['total'] / 2**30:.1f} of {report['hbm_bytes'] / 2**30:.0f}",
-        f"{flops['model'] / 1e12:.1f} / {flops['with_recomputation'] / 1e12:.1f}",
+        f"{flops['model'] / 1e12:.1f} / {flops['with_recomputation'] / 1e12:.1f} "
+        f"({flops['in_tiles'] / 1e12:.1f} in tiles)",
+        f"{1e3 * roofline['hbm_s']:.0f} ms",
+        f"{moved:.0f} / {exposed:.0f} ms",
         f"{report['predicted_step_s'] * 1e3:.0f} ms",
-        f"{100 * report['mfu']:.0f} %",
+        f"{100 * report['mfu']:.0f}%",
     )
     return f"| {' | '.join(cells)} |"
 

@@ -4,7 +4,8 @@
     dualdub aot --config configs/base.py --topology v5e:4x4
 
 Recommended meshes: v5e:4x4 with data=4, fsdp=4 (the config's); 8 GPUs of 80 GB with data=8
-(`--config.mesh.fsdp=1`). More of fsdp is worse: its shards get narrower than the matrix unit.
+(`--config.mesh.fsdp=1`). More of fsdp is worse: its shards get narrower than the matrix unit. The remat
+policy "dots" takes 16 clips a chip of 16 GB; with more of them, or less memory, take "attention" or "full".
 The vocabulary is Qwen's, as an input table only: the model writes no text, so there is no output layer that
 it could be tied with. `--config.model.script_tokenizer=tokenizer.json` names Qwen's tokenizer file.
 """
@@ -21,6 +22,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.mesh.update({"data": -1, "fsdp": 4})
     config.model.update({"width": 896, "num_layers": 24, "num_heads": 14, "num_kv_heads": 2, "head_dim": 64})
     config.model.update({"mlp_width": 4864, "use_qkv_bias": True, "use_qk_norm": False, "head_width": 512})
+    config.model.remat_policy = "dots"
     config.model.update({"script_tokenizer": "tokenizer.json", "script_vocab_size": 151_936})
     config.model.aligner.update({"num_heads": 14, "head_dim": 64})
     return config

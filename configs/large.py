@@ -3,7 +3,8 @@
     dualdub train --config configs/large.py --workdir runs/large --distributed
     dualdub aot --config configs/large.py --topology v5e:8x8
 
-Recommended meshes: v5e:8x8 with data=4, fsdp=16 (the config's); 32 GPUs of 80 GB with data=4, fsdp=8.
+Recommended meshes: v5e:8x8 with data=4, fsdp=16 (the config's); 32 GPUs of 80 GB with data=4, fsdp=8. The
+remat policy "attention" takes 16 clips a chip of 16 GB; 80 GB have room for "dots".
 As in configs/base.py the vocabulary is an input table only, and the tokenizer file is named by
 `--config.model.script_tokenizer=`.
 """
@@ -24,6 +25,7 @@ def get_config(arg: str = "") -> ConfigDict:
         {"width": 2048, "num_layers": 28, "num_heads": 16, "num_kv_heads": 8, "head_dim": 128}
     )
     config.model.update({"mlp_width": 6144, "use_qk_norm": True, "head_width": 1024, "voice_width": 512})
+    config.model.remat_policy = "attention"
     config.model.update({"script_tokenizer": "tokenizer.json", "script_vocab_size": 151_936})
     config.model.video.update({"patch_width": 384, "merged_width": 768})
     config.model.aligner.update({"num_heads": 16, "head_dim": 128})

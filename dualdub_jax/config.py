@@ -79,11 +79,15 @@ class VideoEncoderConfig:
 
 @dataclasses.dataclass(frozen=True)
 class AlignerConfig:
+    """Both branches; `mutual` and `noncausal` may name classes of a fork (docs/forking.md)."""
+
     use_noncausal: bool = True  # video to audio frames, may look ahead
     use_causal: bool = True  # mutual attention between the streams' pasts
     num_heads: int = 4
     head_dim: int = 48
     max_relative_frames: int = 32
+    mutual: str = "dualdub_jax.models.aligner:MutualAligner"  # import path; sizes in brackets behind it
+    noncausal: str = "dualdub_jax.models.aligner:NonCausalAligner"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,7 +109,8 @@ class ModelConfig:
     num_voice_vectors: int = 4
     voice_width: int = 128
     compute_dtype: str = "float32"
-    remat_policy: str = "none"  # "none", "full", "dots"
+    remat_policy: str = "none"  # "none", "full", "attention", "mlp", "dots": models/transformer.py
+    attention_implementation: str = "auto"  # "auto", "plain", "fused": models/fused_attention.py
     video: VideoEncoderConfig = VideoEncoderConfig()
     aligner: AlignerConfig = AlignerConfig()
 
@@ -173,6 +178,7 @@ class CodecTrainingConfig:
     num_steps: int = 3000
     vocoder_num_steps: int = 3000
     vocoder_batch_size: int = 16
+    vocoder_spread: float = 1.0  # 1: samples differ as much as true sounds do; 0: the likeliest sound
     optimizer: OptimizerConfig = OptimizerConfig()
     vocoder_optimizer: OptimizerConfig = OptimizerConfig()
 
@@ -282,6 +288,8 @@ class Config:
     speech_codec: CodecConfig = CodecConfig()
     background_codec: CodecConfig = CodecConfig(num_codebooks=3, tonal_source="grid", noise_seed=1)
     model: ModelConfig = ModelConfig()
+    codecs_from: str = ""  # a bundle whose codecs are taken; empty: they are trained
+    model_from: str = ""  # a bundle whose model the first stage starts with; empty: at random
     mesh: MeshConfig = MeshConfig()
     gradient_accumulation_steps: int = 1  # parts that a batch of the language model is computed in
     device_peak_tflops: float = 0.0  # of one device, for the MFU; 0: what the chip's name tells

@@ -8,8 +8,8 @@ Two branches, each switchable by config:
   speech's past, never at the present frame, which is being generated. Serves acoustic harmony.
 
 Source: the DualDub abstract names a cross-modal aligner with causal and non-causal attention for
-synchronization and acoustic harmony; the form of both branches is our choice. To try another one, see
-`dualdub_jax/models/dualdub.py`, which is the only caller.
+synchronization and acoustic harmony; the form of both branches is our choice. To try another one without
+touching this file, name it in the config by its import path: docs/forking.md.
 """
 
 from typing import NamedTuple
@@ -108,11 +108,9 @@ class MutualAligner(nn.Module):
         """
         if not self.config.use_causal:
             return speech, background, cache
-        if cache is None:
-            num_frames = speech.shape[1]
-            mask = jnp.tril(jnp.ones((1, num_frames, num_frames), bool))
-        else:
-            mask = (jnp.arange(cache.speech.keys.shape[1]) <= cache_index)[None, None, :]
+        asked = jnp.arange(speech.shape[1] if cache is None else cache.speech.keys.shape[1])
+        asking = asked if cache is None else jnp.full((1,), cache_index)
+        mask = self.may_look(asking[:, None], asked)[None]  # [1, T, S]
         normed_speech = rms_norm("speech_norm", self.dtype)(speech)
         normed_background = rms_norm("background_norm", self.dtype)(background)
         to_speech, background_cache = self._attention("speech_from_background")(
@@ -132,6 +130,17 @@ class MutualAligner(nn.Module):
         speech = speech + self._gate("speech_gate") * to_speech
         background = background + self._gate("background_gate") * to_background
         return speech, background, None if cache is None else MutualCache(speech_cache, background_cache)
+
+    def may_look(self, asking: jax.Array, asked: jax.Array) -> jax.Array:
+        """Which positions of the other stream a position looks at; a variant may narrow it, not widen it.
+
+        Args:
+            asking, asked: int32 of any shapes that broadcast, positions of this and of the other stream.
+
+        Returns:
+            bool of the broadcast shape, True where `asking` may look.
+        """
+        return asked <= asking
 
     def _attention(self, name: str) -> Attention:
         return Attention(

@@ -6,7 +6,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from einops import rearrange
+from jax.ad_checkpoint import checkpoint_name
 
+from dualdub_jax.models.fused_attention import fused_attention, use_fused
 from dualdub_jax.models.layers import dense, learned, rms_norm
 from dualdub_jax.parallel.sharding import constrain
 
@@ -29,7 +31,8 @@ def rotate(x: jax.Array, positions: jax.Array, theta: float) -> jax.Array:
     half = x.shape[-1] // 2
     frequencies = theta ** (-jnp.arange(half, dtype=jnp.float32) / half)
     angles = positions[:, None].astype(jnp.float32) * frequencies  # [T, H/2]
-    cos, sin = jnp.cos(angles)[:, None, :], jnp.sin(angles)[:, None, :]
+    # Without the barrier, XLA computes them again for each example and head.
+    cos, sin = jax.lax.optimization_barrier((jnp.cos(angles)[:, None, :], jnp.sin(angles)[:, None, :]))
     first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
     return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1).astype(x.dtype)
 
@@ -56,13 +59,13 @@ def dot_product_attention(
     logits = rearrange(logits, "B K (G T) S -> B K G T S", T=queries.shape[1]) * queries.shape[-1] ** -0.5
     if bias is not None:
         logits += rearrange(bias, "(K G) T S -> K G T S", K=num_groups)
-    mask = mask[:, None, None]  # [B, 1, 1, T, S]
-    logits = jnp.where(mask, logits, jnp.finfo(jnp.float32).min)
-    weights = jax.nn.softmax(logits, axis=-1)
-    weights = jnp.where(mask.any(-1, keepdims=True), weights, 0.0).astype(values.dtype)
+    logits = jnp.where(mask[:, None, None], logits, jnp.finfo(jnp.float32).min)
+    weights = jax.nn.softmax(logits, axis=-1).astype(values.dtype)
     weights = rearrange(weights, "B K G T S -> B K (G T) S")
     out = jnp.einsum("BKXS,BKSH->BKXH", weights, v)
-    return rearrange(out, "B K (G T) H -> B T (K G) H", T=queries.shape[1])
+    out = rearrange(out, "B K (G T) H -> B T (K G) H", T=queries.shape[1])
+    # The result is zeroed and not the weights: they are the largest array of all.
+    return jnp.where(mask.any(-1)[:, :, None, None], out, 0.0)
 
 
 class RelativeTimeBias(nn.Module):
@@ -92,6 +95,7 @@ class Attention(nn.Module):
         rope_theta: base of the rotary positions; 0: no rotation.
         use_qkv_bias: biases on queries, keys and values, as in Qwen2.
         use_qk_norm: RMSNorm on queries and keys per head, as in Qwen3.
+        implementation: "auto", "plain" or "fused"; see `fused_attention.py`.
         dtype: compute dtype.
     """
 
@@ -101,6 +105,7 @@ class Attention(nn.Module):
     rope_theta: float = 0.0
     use_qkv_bias: bool = False
     use_qk_norm: bool = False
+    implementation: str = "plain"
     dtype: str = "float32"
 
     @nn.compact
@@ -153,6 +158,11 @@ class Attention(nn.Module):
             )
             cache = KVCache(k, v)
         q = constrain(q, "batch", "length", "act_heads", None)
-        out = dot_product_attention(q, k, v, mask, bias)
-        out = rearrange(out, "B T N H -> B T (N H)")
+        q, k, v = (checkpoint_name(x, "attention") for x in (q, k, v))
+        can_fuse = bias is None and cache is None and not self.is_initializing()
+        if can_fuse and use_fused(self.implementation, q, k):
+            out = fused_attention(q, k, v, mask)
+        else:
+            out = dot_product_attention(q, k, v, mask, bias)
+        out = checkpoint_name(rearrange(out, "B T N H -> B T (N H)"), "attention")
         return dense(x.shape[-1], ("heads", "embed"), name="out", dtype=self.dtype)(out), cache

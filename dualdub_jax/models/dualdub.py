@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from dualdub_jax.config import CodecConfig, Config, GridConfig, ModelConfig
+from dualdub_jax.import_path import resolve
 from dualdub_jax.models.aligner import MutualAligner, MutualCache, NonCausalAligner
 from dualdub_jax.models.attention import KVCache
 from dualdub_jax.models.heads import DepthHead
@@ -53,7 +54,7 @@ class DecodeCache(NamedTuple):
     """Caches of frame-by-frame generation."""
 
     backbone: KVCache
-    aligner: MutualCache
+    aligner: MutualCache  # or what a fork's aligner makes with `empty_cache`
 
 
 class StreamEmbedding(nn.Module):
@@ -96,7 +97,7 @@ class DualDub(nn.Module):
         )
         self.video_encoder = make_video_encoder(config)
         self.video_aligner = make_video_aligner(config)
-        self.stream_aligner = MutualAligner(config.aligner, dtype, name="stream_aligner")
+        self.stream_aligner = make_stream_aligner(config)
         self.backbone = Transformer(
             num_layers=config.num_layers,
             num_heads=config.num_heads,
@@ -107,6 +108,7 @@ class DualDub(nn.Module):
             use_qkv_bias=config.use_qkv_bias,
             use_qk_norm=config.use_qk_norm,
             remat_policy=config.remat_policy,
+            attention_implementation=config.attention_implementation,
             dtype=dtype,
             name="backbone",
         )
@@ -253,14 +255,22 @@ def make_video_encoder(config: ModelConfig) -> VideoEncoder:
         config.head_dim,
         config.mlp_width,
         config.remat_policy,
+        config.attention_implementation,
         config.compute_dtype,
         name="video_encoder",
     )
 
 
-def make_video_aligner(config: ModelConfig) -> NonCausalAligner:
+def make_video_aligner(config: ModelConfig) -> nn.Module:
     """The aligner's non-causal branch; as a submodule it is named "video_aligner"."""
-    return NonCausalAligner(config.aligner, config.compute_dtype, name="video_aligner")
+    aligner = resolve(config.aligner.noncausal, NonCausalAligner, "config.model.aligner.noncausal")
+    return aligner(config=config.aligner, dtype=config.compute_dtype, name="video_aligner")
+
+
+def make_stream_aligner(config: ModelConfig) -> nn.Module:
+    """The aligner's causal, mutual branch; as a submodule it is named "stream_aligner"."""
+    aligner = resolve(config.aligner.mutual, MutualAligner, "config.model.aligner.mutual")
+    return aligner(config=config.aligner, dtype=config.compute_dtype, name="stream_aligner")
 
 
 def make_model(config: Config) -> DualDub:

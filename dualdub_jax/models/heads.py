@@ -1,11 +1,13 @@
 """A decoding head: from the model's state at frame t to the Q codebooks of one stream at frame t."""
 
+import itertools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from einops import rearrange
 
-from dualdub_jax.models.layers import dense, learned, rms_norm
+from dualdub_jax.models.layers import dense, learned, matrix_product, rms_norm
 from dualdub_jax.parallel.sharding import constrain
 
 
@@ -44,10 +46,13 @@ class DepthHead(nn.Module):
             float32[B, T, Q, V].
         """
         x = self.project(state)
-        embedded = jnp.stack([self.embed(codes[..., q], q) for q in range(self.num_codebooks)], axis=-2)
-        before = jnp.cumsum(embedded, axis=-2) - embedded
-        x = self._refine(x + before)
-        logits = jnp.einsum("BTQW,QWV->BTQV", x, self.out.astype(self.dtype))
+        embedded = [self.embed(codes[..., q], q) for q in range(self.num_codebooks - 1)]
+        before = itertools.accumulate(embedded, initial=jnp.zeros_like(x[..., 0, :]))
+        x = self._refine(x + jnp.stack(list(before), axis=-2))
+        # Codebooks first: a batch of matrix products whose rows are whole in memory, before and after.
+        x = rearrange(x, "B T Q W -> Q B T W")
+        logits = jax.vmap(matrix_product)(x, self.out.astype(self.dtype))
+        logits = rearrange(logits, "Q B T V -> B T Q V")
         return constrain(logits.astype(jnp.float32), "batch", "length", None, "act_vocab")
 
     def project(self, state: jax.Array) -> jax.Array:

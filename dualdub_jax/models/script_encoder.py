@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 
 from dualdub_jax.models.layers import learned
+from dualdub_jax.parallel.sharding import constrain
 
 
 class ScriptEncoder(nn.Module):
@@ -37,6 +38,10 @@ class ScriptEncoder(nn.Module):
         mask = mask & has_script[:, None]
         is_null = ~has_script[:, None] & (jnp.arange(tokens.shape[1]) == 0)  # the first slot holds the null
         x = jnp.take(table, jnp.where(mask, tokens, 0), axis=0)
+        # Columns of the table are looked up where they are, and rows move. Left to itself, the compiler has
+        # every device gather the gradients of all clips of all devices.
+        x = constrain(x, "lookup_batch", None, "embed")
+        x = constrain(x, "batch", None, "act_embed")
         x = jnp.where(is_null[:, :, None], null, x)
         mask = mask | is_null
         return jnp.where(mask[:, :, None], x, 0.0).astype(self.dtype), mask

@@ -5,16 +5,23 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 
 from dualdub_jax.errors import UserError
 from dualdub_jax.models.attention import Attention, KVCache
 from dualdub_jax.models.layers import SwiGLU, rms_norm
 from dualdub_jax.parallel.sharding import constrain
 
-# Name in the config -> what the backward pass may keep. "none" keeps everything.
+# Name in the config -> what the backward pass may keep of a layer besides its input; "none" keeps everything.
+# "attention" is queries, keys, values, what attention made of them and the residual path behind it; "mlp" is
+# both products that the gated feed-forward starts with, several times as much. What has no name (the pixel
+# encoder, norms) is always computed again.
+_only = jax.checkpoint_policies.save_only_these_names
 REMAT_POLICIES: dict[str, Any] = {
     "full": jax.checkpoint_policies.nothing_saveable,
-    "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+    "attention": _only("attention"),
+    "mlp": _only("mlp"),
+    "dots": _only("attention", "mlp"),
 }
 
 
@@ -47,6 +54,7 @@ class Block(nn.Module):
     rope_theta: float
     use_qkv_bias: bool
     use_qk_norm: bool
+    attention_implementation: str
     dtype: str
 
     @nn.compact
@@ -65,6 +73,7 @@ class Block(nn.Module):
             rope_theta=self.rope_theta,
             use_qkv_bias=self.use_qkv_bias,
             use_qk_norm=self.use_qk_norm,
+            implementation=self.attention_implementation,
             dtype=self.dtype,
             name="attention",
         )(
@@ -74,7 +83,7 @@ class Block(nn.Module):
             cache=cache,
             cache_index=cache_index,
         )
-        x = x + attended
+        x = checkpoint_name(x + attended, "attention")
         x = x + SwiGLU(self.mlp_width, self.dtype, name="mlp")(rms_norm("mlp_norm", self.dtype)(x))
         return constrain(x, "batch", "length", "act_embed"), cache
 
@@ -95,6 +104,7 @@ class Transformer(nn.Module):
     use_qkv_bias: bool = False
     use_qk_norm: bool = False
     remat_policy: str = "none"
+    attention_implementation: str = "plain"
     dtype: str = "float32"
 
     @nn.compact
@@ -135,6 +145,7 @@ class Transformer(nn.Module):
             rope_theta=self.rope_theta,
             use_qkv_bias=self.use_qkv_bias,
             use_qk_norm=self.use_qk_norm,
+            attention_implementation=self.attention_implementation,
             dtype=self.dtype,
             name="layers",
         )(x, mask, positions, cache, cache_index)

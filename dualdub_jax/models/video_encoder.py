@@ -30,10 +30,11 @@ class PixelEncoder(nn.Module):
         # Cut into patches while a pixel is still one byte: this is a copy of the whole video.
         x = rearrange(video, "B T (h p) (w q) c -> B T (h w) (p q c)", p=p, q=p)
         x = x.astype(self.dtype) / 127.5 - 1.0
-        motion = x - jnp.concatenate([x[:, :1], x[:, :-1]], axis=1)
         patch = ("patch", "mlp")
+        motion = dense(config.patch_width, patch, name="motion", dtype=self.dtype)(x)
         x = dense(config.patch_width, patch, name="patch", dtype=self.dtype, use_bias=True)(x)
-        x = x + dense(config.patch_width, patch, name="motion", dtype=self.dtype)(motion)
+        # The difference to the frame before is taken of products, which are narrower than patches.
+        x = x + motion - jnp.concatenate([motion[:, :1], motion[:, :-1]], axis=1)
         x = nn.gelu(x)
         for i in range(config.num_mixers):
             x = _Mixer(self.dtype, name=f"mixer_{i}")(x)
@@ -77,6 +78,7 @@ class VideoEncoder(nn.Module):
     head_dim: int
     mlp_width: int
     remat_policy: str = "none"
+    attention_implementation: str = "plain"
     dtype: str = "float32"
 
     def __call__(self, video: jax.Array, frame_mask: jax.Array, has_video: jax.Array) -> jax.Array:
@@ -107,7 +109,9 @@ class VideoEncoder(nn.Module):
 
     @nn.compact
     def _encode(self, video: jax.Array, frame_mask: jax.Array, has_video: jax.Array) -> jax.Array:
-        pixels = remat(PixelEncoder, self.remat_policy)
+        # Always computed again in the backward pass: what it would keep is most of a step's memory, and is
+        # written (as zeros) also by a step that skips the films.
+        pixels = remat(PixelEncoder, "full" if self.remat_policy == "none" else self.remat_policy)
         x = pixels(self.config, self.width, self.dtype, name="pixels")(video)
         x = jnp.where((frame_mask & has_video[:, None])[:, :, None], x, 0.0)
         x = constrain(x, "batch", "length", "act_embed")
@@ -119,6 +123,7 @@ class VideoEncoder(nn.Module):
             head_dim=self.head_dim,
             mlp_width=self.mlp_width,
             remat_policy=self.remat_policy,
+            attention_implementation=self.attention_implementation,
             dtype=self.dtype,
             name="temporal",
         )(x, mask, jnp.arange(frame_mask.shape[1]))

@@ -14,6 +14,7 @@ RULES: tuple[tuple[str, str | tuple[str, ...] | None], ...] = (
     # Activations.
     ("batch", ("data", "fsdp")),
     ("length", "sequence"),
+    ("lookup_batch", "data"),  # rows looked up in a large table, before they go to where their clips are
     ("act_embed", None),
     ("act_heads", "tensor"),
     ("act_mlp", "tensor"),
@@ -32,6 +33,12 @@ RULES: tuple[tuple[str, str | tuple[str, ...] | None], ...] = (
     ("kernel", None),  # taps of a convolution
     ("patch", None),  # pixels of a patch, bins of a spectrum: sizes that no mesh divides
 )
+
+
+def mesh_axes(name: str) -> tuple[str, ...]:
+    """The mesh axes that a logical name lands on."""
+    axes = dict(RULES)[name]
+    return (axes,) if isinstance(axes, str) else axes or ()
 
 
 def constrain(x: jax.Array, *names: str | None) -> jax.Array:

@@ -2,7 +2,8 @@
 
 Two a multiply-add, matrix products only. Attention counts whole, T x S for every pair, also where a mask
 hides pairs. A backward pass costs two more of each forward product, and one more where the input needs no
-gradient (pixels, mels). "Model" FLOPs leave out what a remat policy computes again; a hardware count has it.
+gradient (pixels, mels). "Model" FLOPs leave out what a remat policy computes again; a hardware count has it,
+of plain attention (a fused kernel makes the scores once more).
 Source: the counting of PaLM's model FLOPs utilisation (Chowdhery et al., 2022).
 """
 
@@ -22,7 +23,7 @@ class Macs:
         full: their inputs need gradients.
         leaf: their inputs need none, only their kernels do.
         fixed: neither needs any.
-        repeated: of these, what is computed again under full remat.
+        repeated: of these, what the config's remat policy computes again.
     """
 
     full: int = 0
@@ -43,10 +44,8 @@ def model_flops(config: Config, batch_size: int) -> float:
 
 
 def hardware_flops(config: Config, batch_size: int) -> float:
-    """The same with what full remat computes again, if the config asks for it."""
-    macs = forward_macs(config)
-    repeated = macs.repeated if config.model.remat_policy == "full" else 0
-    return model_flops(config, batch_size) + 2.0 * batch_size * repeated
+    """The same with what the config's remat policy computes again."""
+    return model_flops(config, batch_size) + 2.0 * batch_size * forward_macs(config).repeated
 
 
 def forward_macs(config: Config) -> Macs:
@@ -57,10 +56,9 @@ def forward_macs(config: Config) -> Macs:
     heads = model.num_heads * model.head_dim
     kv_heads = model.num_kv_heads * model.head_dim
     backbone = _layers(model.num_layers, positions, model.width, heads, kv_heads, model.mlp_width)
-    # The last product of each layer makes what the next one starts from, which is kept.
-    last = model.num_layers * positions * model.width * model.mlp_width
+    repeated = model.num_layers * repeated_by_a_layer(config, positions, heads, kv_heads, model.use_qk_norm)
     return (
-        Macs(full=backbone, repeated=backbone - last)
+        Macs(full=backbone, repeated=repeated)
         + _video(config)
         + _voice(config)
         + _aligner(config)
@@ -72,6 +70,28 @@ def forward_macs(config: Config) -> Macs:
 def _layers(num_layers: int, length: int, width: int, heads: int, kv_heads: int, mlp_width: int) -> int:
     attention = _attention(length, length, width, width, heads, kv_heads, length)
     return num_layers * (attention + length * 3 * width * mlp_width)
+
+
+def repeated_by_a_layer(config: Config, length: int, heads: int, kv_heads: int, use_qk_norm: bool) -> int:
+    """Multiply-adds of one layer that the config's remat policy (`models/transformer.py`) computes again.
+
+    Args:
+        config: of the run.
+        length: of the sequence.
+        heads: N H.
+        kv_heads: K H.
+        use_qk_norm: of this stack.
+    """
+    width, policy = config.model.width, config.model.remat_policy
+    if policy == "none":
+        return 0
+    # The last product makes what the next layer starts from, which is kept.
+    feed_forward = 0 if policy in ("mlp", "dots") else length * 2 * width * config.model.mlp_width
+    if policy in ("full", "mlp"):
+        return feed_forward + _attention(length, length, width, width, heads, kv_heads, length)
+    # Queries and keys are kept as they meet; a norm on the way wants those that came before it.
+    before_norms = length * width * (heads + kv_heads) if use_qk_norm else 0
+    return feed_forward + before_norms + length * length * heads
 
 
 def _attention(
@@ -96,12 +116,9 @@ def _video(config: Config) -> Macs:
     last = frames * (out + pool)
     heads = model.num_heads * model.head_dim
     temporal = _layers(video.num_layers, frames, model.width, heads, heads, model.mlp_width)
-    last_of_layers = video.num_layers * frames * model.width * model.mlp_width
-    return Macs(
-        full=pixels + last + temporal,
-        leaf=frames * cut,
-        repeated=frames * cut + pixels + temporal - last_of_layers,
-    )
+    repeated = video.num_layers * repeated_by_a_layer(config, frames, heads, heads, use_qk_norm=False)
+    repeated += frames * cut + pixels  # whatever the policy: models/video_encoder.py
+    return Macs(full=pixels + last + temporal, leaf=frames * cut, repeated=repeated)
 
 
 def _voice(config: Config) -> Macs:

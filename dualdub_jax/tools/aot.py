@@ -9,7 +9,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 
 from dualdub_jax.config import Config, StageConfig, load_config
 from dualdub_jax.errors import UserError
@@ -184,14 +184,14 @@ def num_parameters(config: Config) -> int:
 
 
 def lower_train_step(
-    config: Config, stage: StageConfig, mesh: Mesh, platforms: tuple[str, ...] = ("tpu",)
+    config: Config, stage: StageConfig, mesh: Mesh | AbstractMesh, platforms: tuple[str, ...] = ("tpu",)
 ) -> jax.stages.Lowered:
     """The train step of a stage on a mesh, as the training loop jits it, but with shapes for arrays.
 
     Args:
         config: of the run.
         stage: whose step.
-        mesh: of devices that need not be there.
+        mesh: of devices that need not be there; an abstract one can be lowered for, and not compiled.
         platforms: what it is lowered for.
 
     Raises:
@@ -207,7 +207,8 @@ def lower_train_step(
     state = jax.tree.map(_placed, nn.unbox(boxed), shardings)
     batch = jax.tree.map(lambda x: _placed(x, batch_sharding(mesh)), batch)
     key = _placed(key, NamedSharding(mesh, PartitionSpec()))
-    with jax.set_mesh(mesh), nn.logical_axis_rules(RULES):
+    use_mesh = jax.sharding.use_abstract_mesh if isinstance(mesh, AbstractMesh) else jax.set_mesh
+    with use_mesh(mesh), nn.logical_axis_rules(RULES):
         step = jax.jit(phase.step, out_shardings=(shardings, None), donate_argnames=("state",))
         return step.trace(state, batch, key).lower(lowering_platforms=platforms)
 

@@ -2,7 +2,8 @@
 
 Sources: Google Cloud's TPU system architecture pages (https://cloud.google.com/tpu/docs/v5e, /v5p, /v6e:
 peak rate, memory, bandwidth of memory and interconnect), and "How to Scale Your Model", chapter 2
-(https://jax-ml.github.io/scaling-book/tpus: links a chip, one-way bandwidth of a link, matrix unit).
+(https://jax-ml.github.io/scaling-book/tpus: links a chip, one-way bandwidth of a link, matrix unit, vector
+unit: 8 x 128 lanes of 4 operations a cycle; the clock is what the rated matrix products need).
 All are rated values: a program that reaches nine tenths of one is a good program.
 """
 
@@ -22,6 +23,7 @@ class Chip:
         hop_s: latency of one hop.
         tile: edge of the matrix unit.
         num_axes: of the interconnect's mesh.
+        vector_ops_per_s: float32 operations of the vector unit: lanes, times what each does a cycle.
         wraps_at: an axis closes to a ring if its length is a multiple of this.
     """
 
@@ -30,6 +32,7 @@ class Chip:
     hbm_bytes: float
     hbm_bytes_per_s: float
     link_bytes_per_s: float
+    vector_ops_per_s: float
     num_axes: int
     wraps_at: int
     hop_s: float = 1e-6
@@ -39,9 +42,9 @@ class Chip:
 CHIPS = {
     chip.name: chip
     for chip in (
-        Chip("v5e", 197e12, 16 * 2**30, 819e9, 45e9, num_axes=2, wraps_at=16),
-        Chip("v5p", 459e12, 95 * 2**30, 2765e9, 90e9, num_axes=3, wraps_at=4),
-        Chip("v6e", 918e12, 32 * 2**30, 1640e9, 90e9, num_axes=2, wraps_at=16, tile=256),
+        Chip("v5e", 197e12, 16 * 2**30, 819e9, 45e9, 6.1e12, num_axes=2, wraps_at=16),
+        Chip("v5p", 459e12, 95 * 2**30, 2765e9, 90e9, 14.3e12, num_axes=3, wraps_at=4),
+        Chip("v6e", 918e12, 32 * 2**30, 1640e9, 90e9, 7.2e12, num_axes=2, wraps_at=16, tile=256),
     )
 }
 

@@ -6,6 +6,10 @@ Loops count as often as they run, and of a conditional the dearest branch counts
 FLOPs are those of matrix products and convolutions: two a multiply-add, taps that read padding or the holes
 of a dilated input left out (TPU programs write batched products as such convolutions). HBM bytes are what
 each instruction reads and writes, counting a slice as the slice and not as what it is cut from.
+
+A Pallas kernel cannot be looked into; its FLOPs and exponentials are those that its author declares
+(`pl.CostEstimate`), which the program's text carries. Its products are taken to be as narrow as the rows of
+its first operand, which is not better than the truth for attention.
 """
 
 import collections
@@ -15,7 +19,7 @@ import re
 
 import numpy as np
 
-from dualdub_jax.tools.collectives import Collective, read_collective
+from dualdub_jax.tools.collectives import KINDS, Collective, read_collective
 from dualdub_jax.tools.hlo_program import Computation, Instruction, Program
 
 # These neither compute nor move anything.
@@ -30,7 +34,9 @@ _BOOKKEEPING = {
     "AllocateBuffer", "AssumeGatherIndicesInBound", "AsyncCollectiveDone", "AsyncCollectiveStart",
     "ConcatBitcast", "GatherScatterIndicesBitpacked", "Sharding", "ZeroCrop",
 }  # fmt: skip
+_ALIASED = re.compile(r"\{(\d*)\}: \(")
 _SLICES = ("slice", "dynamic-slice", "gather")
+_DECLARED = re.compile(r'"cost_estimate":\{"flops":"(\d+)","transcendentals":"(\d+)"')
 
 
 @dataclasses.dataclass
@@ -40,13 +46,15 @@ class Cost:
     Attributes:
         flops: of matrix products and convolutions.
         tiled_flops: the same with their axes rounded up to whole tiles of the matrix unit.
+        exponentials: of kernels; elsewhere they are not counted.
         hbm_bytes: read and written.
         collective_bytes: sent, by kind of collective.
-        opaque: names of kernels that the program calls and that cannot be looked into.
+        opaque: names of kernels that the program calls and that declare no costs.
     """
 
     flops: float = 0.0
     tiled_flops: float = 0.0
+    exponentials: float = 0.0
     hbm_bytes: float = 0.0
     collective_bytes: dict[str, float] = dataclasses.field(default_factory=collections.Counter)
     opaque: set[str] = dataclasses.field(default_factory=set)
@@ -54,6 +62,7 @@ class Cost:
     def add(self, other: "Cost", times: int = 1) -> None:
         self.flops += times * other.flops
         self.tiled_flops += times * other.tiled_flops
+        self.exponentials += times * other.exponentials
         self.hbm_bytes += times * other.hbm_bytes
         for kind, num_bytes in other.collective_bytes.items():
             self.collective_bytes[kind] += times * num_bytes
@@ -108,9 +117,18 @@ class CostCounter:
         cost.flops, cost.tiled_flops = self._flops(computation, at)
         cost.hbm_bytes = self._hbm_bytes(computation, at)
         if at.opcode == "custom-call" and not at.called:
+            self._count_kernel(computation, at, cost)
+        return cost
+
+    def _count_kernel(self, computation: Computation, at: Instruction, cost: Cost) -> None:
+        declared = _DECLARED.search(at.attributes)
+        if declared is None:
             target = (at.attribute("custom_call_target") or "custom-call").strip('"')
             cost.opaque |= {target} - _BOOKKEEPING
-        return cost
+            return
+        cost.flops, cost.exponentials = map(float, declared.groups())
+        width = computation.operand(at, 0).shape.dims[-1]
+        cost.tiled_flops = cost.flops * (-(-width // self.tile) * self.tile) / width
 
     def begun(self, computation: Computation, at: Instruction, channels: set[str]) -> list[Collective]:
         """The collectives in an instruction that are not parts of one begun before; notes their channels."""
@@ -147,8 +165,9 @@ class CostCounter:
         if at.opcode == "fusion" and at.called:
             body = self.program.computations[at.called[0]]
             read = sum(
-                _read_bytes(body, parameter, computation.operand(at, index))
+                self._read_bytes(body, parameter)
                 for index, parameter in body.parameters.items()
+                if not any(shape.is_on_chip for shape in computation.operand(at, index).shapes)
             )
             return read + _written_bytes(body, at)
         operands = [computation.operand(at, i) for i in range(len(at.operands))]
@@ -162,38 +181,43 @@ class CostCounter:
             return _bytes([shape for operand in operands for shape in operand.shapes])
         return _bytes([shape for operand in operands for shape in operand.shapes]) + _bytes(at.shapes)
 
+    def _read_bytes(self, body: Computation, parameter: Instruction) -> float:
+        """Bytes that a fusion reads of one operand: of a sliced one, the slices."""
+        whole = parameter.shape.num_bytes
+        read = 0.0
+        names = [parameter.name]
+        while names:
+            name = names.pop()
+            for user in body.users[name]:
+                if user.opcode == "bitcast":
+                    names.append(user.name)
+                elif user.opcode in _SLICES and user.operands[0] == name:
+                    read += user.shape.num_bytes
+                elif user.opcode == "dynamic-update-slice" and user.operands[0] == name:
+                    pass  # written in place; the rest is not touched
+                elif user.opcode == "fusion" and user.called:
+                    inner = self.program.computations[user.called[0]]
+                    places = [i for i, operand in enumerate(user.operands) if operand == name]
+                    read += sum(self._read_bytes(inner, inner.parameters[i]) for i in places)
+                else:
+                    return whole
+        return min(read, whole)
+
 
 def _bytes(shapes: object) -> float:
     return sum(shape.num_bytes for shape in shapes if not shape.is_on_chip)
 
 
-def _read_bytes(body: Computation, parameter: Instruction, outer: Instruction) -> float:
-    """HBM bytes that a fusion reads of one operand: of a sliced one, the slices."""
-    if any(shape.is_on_chip for shape in outer.shapes):
-        return 0.0
-    whole = parameter.shape.num_bytes
-    read = 0.0
-    names = [parameter.name]
-    while names:
-        name = names.pop()
-        for user in body.users[name]:
-            if user.opcode == "bitcast":
-                names.append(user.name)
-            elif user.opcode in _SLICES and user.operands[0] == name:
-                read += user.shape.num_bytes
-            elif user.opcode == "dynamic-update-slice" and user.operands[0] == name:
-                pass  # written in place; the rest is not touched
-            else:
-                return whole
-    return min(read, whole)
-
-
 def _written_bytes(body: Computation, fusion: Instruction) -> float:
+    """HBM bytes that a fusion writes; what a collective on its way brings is written where that begins."""
+    passed_on = _ALIASED.findall(fusion.attribute("output_to_operand_aliasing") or "")
     roots = [body.root]
     if body.root.opcode == "tuple":
         roots = [body.instructions[name] for name in body.root.operands]
     written = 0.0
-    for root, shape in zip(roots, fusion.shapes, strict=False):
+    for index, (root, shape) in enumerate(zip(roots, fusion.shapes, strict=False)):
+        if str(index) in passed_on and root.opcode in ("parameter", *KINDS):
+            continue
         while root.opcode == "bitcast":
             root = body.operand(root, 0)
         is_update = root.opcode == "dynamic-update-slice"

@@ -5,7 +5,9 @@ Assumptions:
 1. Instructions run one after another, in the order of the compiler's schedule.
 2. An instruction takes the longest of: its matrix products at the rated speed, with axes rounded up to
    whole tiles of the matrix unit; its HBM bytes at the rated bandwidth. Arithmetic outside the matrix unit
-   is not counted by itself: it is behind the memory traffic of the same instruction.
+   is not counted by itself: it is behind the memory traffic of the same instruction. A kernel of ours, which
+   keeps its scores on the chip, has no such traffic to hide it: there it comes on top of the products,
+   `_VECTOR_OPERATIONS` for each exponential.
 3. An asynchronous collective or copy (`…-start` to `…-done`) runs beside what is scheduled between; one
    collective at a time, one copy at a time. Any other collective stops everything.
 4. A collective takes its ring bytes over the links that its group can use (`Topology.links`), and a hop's
@@ -22,6 +24,9 @@ from dualdub_jax.tools.hlo_costs import CostCounter
 from dualdub_jax.tools.hlo_program import Computation, Instruction
 from dualdub_jax.tools.topology import Topology
 
+# What softmax, its mask, its gradient and the casts do for each score, in either direction.
+_VECTOR_OPERATIONS = 24
+
 
 @dataclasses.dataclass
 class Times:
@@ -29,7 +34,7 @@ class Times:
 
     Attributes:
         elapsed_s: from begin to end.
-        compute_s: matrix products alone.
+        compute_s: matrix products, and kernels, alone.
         hbm_s: memory traffic alone.
         interconnect_s: collectives alone.
         exposed_s: collectives, as far as nothing else ran meanwhile.
@@ -76,10 +81,10 @@ class Roofline:
                 inner, runs = self._inner(computation, at)
                 times.add(inner, runs)
             elif at.opcode.endswith("-done"):
-                walk.wait(at.operands[0], times, _is_copy(computation.instructions[at.operands[0]]))
+                walk.wait(at.operands[0], times)
             elif self._half(at) == "AsyncCollectiveDone":
                 for collective in self.counter.collectives(computation, at):
-                    walk.wait(collective.channel, times, is_copy=False)
+                    walk.wait(collective.channel, times)
             else:
                 self._run(computation, at, times, walk)
         return times
@@ -88,6 +93,7 @@ class Roofline:
         chip = self.topology.chip
         cost = self.counter.instruction(computation, at)
         compute_s, hbm_s = cost.tiled_flops / chip.flops_per_s, cost.hbm_bytes / chip.hbm_bytes_per_s
+        compute_s += cost.exponentials * _VECTOR_OPERATIONS / chip.vector_ops_per_s
         collectives = self.counter.begun(computation, at, walk.channels)
         moving_s = sum(self.collective_s(c) for c in collectives)
         times.compute_s += compute_s
@@ -143,23 +149,22 @@ class _Walk:
 
     Attributes:
         ends: when each started transfer will be done.
+        kinds: "collective" or "copy", of each.
         free: when each kind of channel is free again.
         channels: of collectives begun so far.
     """
 
     ends: dict[str, float] = dataclasses.field(default_factory=dict)
+    kinds: dict[str, str] = dataclasses.field(default_factory=dict)
     free: dict[str, float] = dataclasses.field(default_factory=lambda: {"collective": 0.0, "copy": 0.0})
     channels: set[str] = dataclasses.field(default_factory=set)
 
     def start(self, name: str, kind: str, seconds: float, times: Times) -> None:
+        self.kinds[name] = kind
         begin = max(times.elapsed_s, self.free[kind])
         self.ends[name] = self.free[kind] = begin + seconds
 
-    def wait(self, name: str, times: Times, is_copy: bool) -> None:
+    def wait(self, name: str, times: Times) -> None:
         waited = max(0.0, self.ends.get(name, 0.0) - times.elapsed_s)
         times.elapsed_s += waited
-        times.exposed_s += 0.0 if is_copy else waited
-
-
-def _is_copy(start: Instruction) -> bool:
-    return start.opcode in ("copy-start", "slice-start", "dynamic-slice-start")
+        times.exposed_s += waited if self.kinds.get(name) == "collective" else 0.0

@@ -1,19 +1,25 @@
 """The report of `dualdub aot`: FLOPs by formula and by count, its keys, its table, its refusals."""
 
 import dataclasses
+import functools
 import json
 
+import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from dualdub_jax import cli
 from dualdub_jax.config import MeshConfig, StageConfig
 from dualdub_jax.errors import UserError
+from dualdub_jax.models.transformer import REMAT_POLICIES, Transformer
 from dualdub_jax.parallel.mesh import make_mesh
 from dualdub_jax.tools import topology
-from dualdub_jax.tools.analytic_flops import hardware_flops, model_flops
+from dualdub_jax.tools.analytic_flops import hardware_flops, model_flops, repeated_by_a_layer
 from dualdub_jax.tools.aot import as_text, lower_train_step, make_report
+from dualdub_jax.tools.hlo_costs import CostCounter
+from dualdub_jax.tools.hlo_program import parse_program
 from dualdub_jax.tools.topology import parse_topology
 from tests.tiny import tiny_config
 
@@ -52,6 +58,34 @@ def test_counted_flops_agree_with_the_formula(report):
     assert flops["with_recomputation"] == pytest.approx(hardware_flops(_config(), BATCH_SIZE), rel=0.05)
     assert flops["with_recomputation"] > 1.05 * flops["model"]
     assert flops["in_tiles"] > flops["with_recomputation"]
+
+
+STACK = {"num_heads": 4, "num_kv_heads": 2, "head_dim": 24, "mlp_width": 224, "use_qk_norm": True}
+STACK_LAYERS, STACK_LENGTH = 3, 32
+
+
+@functools.cache
+def _gradient_flops(policy: str) -> float:
+    """Of a stack of `STACK`, forward and backward."""
+    stack = Transformer(num_layers=STACK_LAYERS, remat_policy=policy, **STACK)
+    x, positions = jnp.ones((BATCH_SIZE, STACK_LENGTH, 96)), jnp.arange(STACK_LENGTH)
+    mask = jnp.ones((1, STACK_LENGTH, STACK_LENGTH), bool)
+    params = jax.eval_shape(lambda: nn.unbox(stack.init(jax.random.key(0), x, mask, positions)))
+
+    def loss(params, x):
+        return stack.apply(params, x, mask, positions)[0].sum()
+
+    compiled = jax.jit(jax.grad(loss, argnums=(0, 1))).lower(params, x).compile()
+    return CostCounter(parse_program(compiled.as_text())).total().flops
+
+
+@pytest.mark.parametrize("policy", REMAT_POLICIES)
+def test_each_remat_policy_repeats_what_the_formula_says(policy):
+    model = dataclasses.replace(_config().model, width=96, remat_policy=policy, **STACK)
+    config = dataclasses.replace(_config(), model=model)
+    formula = repeated_by_a_layer(config, STACK_LENGTH, heads=4 * 24, kv_heads=2 * 24, use_qk_norm=True)
+    repeated = _gradient_flops(policy) - _gradient_flops("none")
+    assert repeated == 2 * BATCH_SIZE * STACK_LAYERS * formula > 0
 
 
 def test_the_report_has_its_keys_and_adds_up(report):

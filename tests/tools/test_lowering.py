@@ -2,13 +2,17 @@
 
 import dataclasses
 import re
+import types
 
 import jax
 import pytest
+from jax._src.cudnn import fused_attention_stablehlo
+from jax.sharding import AbstractDevice, AbstractMesh, AxisType
 
 from dualdub_jax.config import MeshConfig, StageConfig
 from dualdub_jax.errors import UserError
-from dualdub_jax.parallel.mesh import make_mesh
+from dualdub_jax.models import fused_attention
+from dualdub_jax.parallel.mesh import AXES, make_mesh
 from dualdub_jax.tools.aot import find_stage, lower_decode, lower_train_step
 from tests.tiny import tiny_config
 
@@ -33,6 +37,37 @@ def test_the_train_step_lowers(platform):
     assert len(re.findall(r"sdy\.sharding_constraint|@Sharding", text)) >= 28
     # The state is donated: every one of its arrays may be written in place.
     assert len(re.findall(r"tf\.aliasing_output|jax\.buffer_donor", text)) > 200
+
+
+def _fusing_config():
+    """Lengths that every kernel takes, and an error where one does not."""
+    config = _config()
+    model = dataclasses.replace(config.model, attention_implementation="fused", remat_policy="attention")
+    grid = dataclasses.replace(config.grid, num_frames=128, num_script_tokens=126)
+    return dataclasses.replace(config, grid=grid, model=model)
+
+
+def test_the_train_step_lowers_with_the_tpu_kernels():
+    mesh = AbstractMesh(
+        (2, 1, 1, 1),
+        AXES,
+        axis_types=(AxisType.Auto,) * len(AXES),
+        abstract_device=AbstractDevice(device_kind="absent", num_cores=1, platform="tpu"),
+    )
+    text = lower_train_step(_fusing_config(), STAGE, mesh, ("tpu",)).as_text()
+    # In the backbone and in the temporal stack; what the forward kernel made is kept by the policy.
+    assert text.count('kernel_name = "attention_forward"') == 2
+    assert text.count('kernel_name = "attention_backward"') == 2
+
+
+def test_the_train_step_lowers_with_the_cuda_kernels(monkeypatch):
+    # As on a machine with a GPU and cuDNN, of which lowering asks the version.
+    monkeypatch.setattr(fused_attention, "platform", lambda: "cuda")
+    installed = types.SimpleNamespace(cudnn_get_version=lambda: 91000)
+    monkeypatch.setattr(fused_attention_stablehlo, "cuda_versions", installed)
+    text = lower_train_step(_fusing_config(), STAGE, _one_device_mesh(), ("cuda",)).as_text()
+    assert "@__cudnn$fmhaScaleBiasSoftmax(" in text
+    assert "@__cudnn$fmhaScaleBiasSoftmaxBackward(" in text
 
 
 @pytest.mark.parametrize("platform", ["cuda", "tpu"])

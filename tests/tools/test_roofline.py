@@ -81,3 +81,15 @@ ENTRY %main (t: (s32[], f32[4096])) -> (s32[], f32[4096]) {
 """  # noqa: E501
     times = Roofline(CostCounter(parse_program(text)), TOPOLOGY, COORDINATES).total()
     assert times.elapsed_s == times.hbm_s == pytest.approx(9 * 2 * 4096 * 4 / 819e9)
+
+
+def test_a_kernel_takes_its_products_and_then_its_exponentials():
+    text = """HloModule jit_f, is_scheduled=true, num_partitions=16
+
+ENTRY %main (q: bf16[512,128]) -> bf16[512,128] {
+  %q = bf16[512,128]{1,0:S(1)} parameter(0)
+  ROOT %a = bf16[512,128]{1,0:S(1)} custom-call(%q), custom_call_target="tpu_custom_call", backend_config={"custom_call_config":{"cost_estimate":{"flops":"197000000","transcendentals":"6100000","bytes_accessed":"1"}}}
+}
+"""  # noqa: E501
+    times = Roofline(CostCounter(parse_program(text), tile=128), TOPOLOGY, COORDINATES).total()
+    assert times.elapsed_s == pytest.approx(1e-6 + 24e-6)
