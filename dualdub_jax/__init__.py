@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 from dualdub_jax.errors import UserError
 
 if TYPE_CHECKING:
+    from jax.sharding import Mesh
+
     from dualdub_jax.inference.dub import DualDub
 
 __all__ = ["UserError", "__version__", "load"]
@@ -23,18 +25,23 @@ __all__ = ["UserError", "__version__", "load"]
 __version__ = "0.1.0"
 
 
-def load(path: pathlib.Path | str | None = None) -> "DualDub":
+def load(
+    path: pathlib.Path | str | None = None, *, mesh: "Mesh | None" = None, allow_code: bool = False
+) -> "DualDub":
     """Loads a model.
 
     Args:
-        path: a checkpoint folder; None: the one that comes with the package.
+        path: a bundle, with orbax or safetensors in it (docs/export.md); None: the one that comes with the
+            package.
+        mesh: devices to spread the model over (`dualdub_jax.parallel.mesh.make_mesh`); None: the first one.
+        allow_code: import classes outside of this package that the bundle's config names, which runs them.
 
     Raises:
-        UserError: the folder is missing, is not a checkpoint, or holds another model size.
+        UserError: the folder is missing, is not a checkpoint, is damaged, or names foreign code.
     """
     from dualdub_jax.bundle import default_bundle_path
     from dualdub_jax.inference.dub import DualDub
     from dualdub_jax.inference.engine import Engine
 
     directory = default_bundle_path() if path is None else pathlib.Path(path)
-    return DualDub(Engine.from_bundle(directory), directory)
+    return DualDub(Engine.from_bundle(directory, mesh=mesh, allow_code=allow_code), directory)

@@ -35,7 +35,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     overrides = [item[len(_OVERRIDE) :] for item in rest if item.startswith(_OVERRIDE)]
     unknown = [item for item in rest if not item.startswith(_OVERRIDE)]
     if overrides and not hasattr(args, "overrides"):
-        unknown.append(f"{_OVERRIDE}{overrides[0]} (only `dualdub train` and `dualdub aot` take it)")
+        unknown.append(f"{_OVERRIDE}{overrides[0]} (only `dualdub train`, `export` and `aot` take it)")
     if unknown:
         parser.error(f"unknown argument {unknown[0]}")
     args.overrides = overrides
@@ -66,6 +66,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_train(commands)
     _add_data(commands)
     _add_evaluate(commands)
+    _add_export(commands)
     _add_aot(commands)
     return parser
 
@@ -87,6 +88,7 @@ def _add_dub(commands: argparse._SubParsersAction) -> None:
     )
     add("--voice", type=pathlib.Path, metavar="FILE", help="a recording of the voice that speaks")
     add("--checkpoint", type=pathlib.Path, metavar="DIR", help="the model (default: the one in the package)")
+    add("--allow-code", action="store_true", help=_ALLOW_CODE_HELP)
     add("-o", "--output", type=pathlib.Path, metavar="FILE", help=_OUTPUT_HELP)
     add("--stems", type=pathlib.Path, metavar="DIR", help="folder for speech.wav, background.wav and mix.wav")
     add("--receipt", type=pathlib.Path, metavar="FILE", help="JSON with all that is needed to do it again")
@@ -184,6 +186,7 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
     add("--suite", choices=("puppet", "dualbench"), help="make soundtracks for these films and measure them")
     add("--pairs", type=pathlib.Path, metavar="FILE", help="measure the soundtracks that this manifest lists")
     add("--checkpoint", type=pathlib.Path, metavar="DIR", help="the model (default: the one in the package)")
+    add("--allow-code", action="store_true", help=_ALLOW_CODE_HELP)
     add("--against", type=pathlib.Path, metavar="OTHER",
         help="compare clip by clip with another checkpoint, or another run's JSON or workdir")  # fmt: skip
     add("--limit", type=_count, metavar="N", help="number of clips (default: puppet 200, others all)")
@@ -209,6 +212,33 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
     evaluate.set_defaults(command="evaluate")
 
 
+def _add_export(commands: argparse._SubParsersAction) -> None:
+    export = commands.add_parser(
+        "export",
+        help="parameters, config and codecs of a checkpoint, and nothing else",
+        description="Makes a bundle of a training checkpoint, also in mid-training, or of another bundle. "
+        "Averaged parameters unless told otherwise.",
+        epilog="examples:\n"
+        "  dualdub export runs/puppet out/bundle     (the newest checkpoint of its last stage)\n"
+        "  dualdub export runs/puppet/soundtrack/500 out/step500 --raw-params\n"
+        "  dualdub export runs/puppet/bundle out/hub --format safetensors --dtype bfloat16\n"
+        "docs/export.md says how to read the result, with and without this package.",
+    )
+    add = export.add_argument
+    add("checkpoint", type=pathlib.Path, metavar="CKPT",
+        help="a bundle, a run's --workdir, WORKDIR/STAGE, or WORKDIR/STAGE/STEP")  # fmt: skip
+    add("out", type=pathlib.Path, metavar="OUT", help="folder to make")
+    add("--format", choices=("orbax", "safetensors"), default="orbax", help="default: orbax")
+    add("--raw-params", action="store_true", help="parameters of that step, not their moving average")
+    add("--dtype", choices=("float32", "bfloat16"),
+        help="default: as in the bundle; of a run: its config's checkpoint.bundle_dtype")  # fmt: skip
+    add("--config", metavar="FILE", help="of the run, where its workdir has no run_config.json")
+    add("--config.KEY=VALUE", dest="overrides", action="store_const", const=(), default=(),
+        help="as they were given to `dualdub train`; go with --config")  # fmt: skip
+    add("--allow-code", action="store_true", help=_ALLOW_CODE_HELP)
+    export.set_defaults(command="export")
+
+
 def _add_aot(commands: argparse._SubParsersAction) -> None:
     aot = commands.add_parser(
         "aot",
@@ -232,6 +262,7 @@ def _add_aot(commands: argparse._SubParsersAction) -> None:
     aot.set_defaults(command="aot")
 
 
+_ALLOW_CODE_HELP = "import the classes that the checkpoint's config names, which runs their code"
 _OUTPUT_HELP = (
     "the dubbed film: .mp4, .m4v, .mov, .mkv or .webm (default: VIDEO.soundtrack.mp4 beside VIDEO, "
     "without its suffix)"

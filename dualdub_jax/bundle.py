@@ -3,27 +3,36 @@
     DIR/config.json    format version, the whole config, how it was trained
     DIR/params/        orbax: {"model": …, "speech_codec": …, "background_codec": …}
 
-Nothing in it is pickled. `dualdub train` ends with one, `dualdub dub --checkpoint DIR` reads one.
+or, in place of params/, the same tree as safetensors (safetensors_tree.py). Nothing in it is pickled.
+`dualdub train` ends with one, `dualdub export` makes one, `dualdub dub --checkpoint DIR` reads one; plain
+orbax and safetensors read its parameters too (docs/export.md).
 """
 
+import contextlib
 import json
 import pathlib
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import orbax.checkpoint as ocp
+from jax.sharding import Mesh, SingleDeviceSharding
 
 from dualdub_jax import config as config_lib
+from dualdub_jax import safetensors_tree
 from dualdub_jax.codecs.mel_rvq import abstract_codec_variables
 from dualdub_jax.config import Config
 from dualdub_jax.errors import UserError
+from dualdub_jax.import_path import check_trusted
 from dualdub_jax.models.dualdub import example_batch, make_model
 from dualdub_jax.parallel import distributed
+from dualdub_jax.parallel.mesh import state_sharding
 from dualdub_jax.tree_paths import check_shapes
 
 PyTree = Any
+FileFormat = Literal["orbax", "safetensors"]
 
 FORMAT_VERSION = 1
 
@@ -35,18 +44,39 @@ def default_bundle_path() -> pathlib.Path:
 
 def abstract_params(config: Config) -> PyTree:
     """Shapes of everything in a bundle's `params`, without memory."""
-    model = jax.eval_shape(
-        lambda: nn.unbox(make_model(config).init(jax.random.key(0), example_batch(config))["params"])
-    )
+    return jax.eval_shape(nn.unbox, _boxed_params(config))
+
+
+def _boxed_params(config: Config) -> PyTree:
+    """As `abstract_params`; those of the model in boxes with their logical axis names."""
     return {
-        "model": model,
+        "model": jax.eval_shape(
+            lambda: make_model(config).init(jax.random.key(0), example_batch(config))["params"]
+        ),
         "speech_codec": abstract_codec_variables(config.speech_codec, config.grid),
         "background_codec": abstract_codec_variables(config.background_codec, config.grid),
     }
 
 
+def sharded_params(config: Config, mesh: Mesh | None) -> PyTree:
+    """As `abstract_params`, with the sharding of each array on a mesh; None: all on the first device."""
+    boxed = _boxed_params(config)
+    shapes = jax.eval_shape(nn.unbox, boxed)
+    if mesh is None:
+        first = SingleDeviceSharding(jax.local_devices()[0])
+        shardings = jax.tree.map(lambda _: first, shapes)
+    else:
+        shardings = state_sharding(boxed, mesh)
+    return jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), shapes, shardings)
+
+
 def save_bundle(
-    directory: pathlib.Path, config: Config, params: PyTree, training: dict[str, Any], dtype: str = "float32"
+    directory: pathlib.Path,
+    config: Config,
+    params: PyTree,
+    training: dict[str, Any],
+    dtype: str | None = "float32",
+    file_format: FileFormat = "orbax",
 ) -> None:
     """Writes a bundle, whole or not at all.
 
@@ -55,16 +85,20 @@ def save_bundle(
         config: of the run.
         params: as `abstract_params`, arrays.
         training: JSON: what is to be known of how it was trained.
-        dtype: "float32" or "bfloat16" (half the size; read back as float32).
+        dtype: "float32" or "bfloat16" (half the size; read back as float32); None: as they are.
+        file_format: of the parameters; safetensors are written by one process only.
     """
-    params = jax.tree.map(lambda x: x.astype(dtype) if jnp.issubdtype(x.dtype, jnp.floating) else x, params)
+    params = _as_dtype(params, dtype)
     text = json.dumps(
         {"format_version": FORMAT_VERSION, "config": config_lib.to_dict(config), "training": training},
         indent=1,
     )
     with distributed.replaced_folder(directory) as temporary:
-        with ocp.StandardCheckpointer() as checkpointer:
-            checkpointer.save(temporary / "params", params)
+        if file_format == "safetensors":
+            safetensors_tree.write(temporary, params)
+        else:
+            with ocp.StandardCheckpointer() as checkpointer:
+                checkpointer.save(temporary / "params", params)
         if distributed.is_first():
             (temporary / "config.json").write_text(text + "\n", encoding="utf-8")
 
@@ -87,7 +121,7 @@ def read_bundle_header(directory: pathlib.Path) -> tuple[Config, dict[str, Any]]
     except (OSError, ValueError, KeyError, TypeError):
         raise UserError(
             f"{directory}: not a checkpoint: it needs config.json and params/, as in the bundle/ folder that "
-            "`dualdub train` leaves in its working directory"
+            "`dualdub train` leaves in its working directory; `dualdub export` makes one in mid-training"
         ) from None
     if version != FORMAT_VERSION:
         raise UserError(
@@ -97,39 +131,83 @@ def read_bundle_header(directory: pathlib.Path) -> tuple[Config, dict[str, Any]]
     return config_lib.from_dict(values), header.get("training", {})
 
 
-def load_bundle(directory: pathlib.Path, config: Config | None = None) -> tuple[Config, PyTree]:
-    """Reads a bundle.
+def load_bundle(
+    directory: pathlib.Path,
+    config: Config | None = None,
+    *,
+    mesh: Mesh | None = None,
+    dtype: str | None = "float32",
+    allow_code: bool = False,
+) -> tuple[Config, PyTree]:
+    """Reads a bundle, of either format.
 
     Args:
         directory: of the bundle.
         config: what it has to fit; default: the bundle's own.
+        mesh: where the parameters go, by the logical axis names of the model: each device reads its own part
+            and no host needs memory for all of them. None: all on the first device.
+        dtype: of floating parameters; None: as they are stored.
+        allow_code: import what the config names, also outside of this package: that runs it.
 
     Returns:
-        The config and float32 parameters, as in `abstract_params`.
+        The config and the parameters, as in `abstract_params`.
 
     Raises:
-        UserError: as `read_bundle_header`; parameters that cannot be read; or another model size, naming
-            the first parameter that differs and both shapes.
+        UserError: as `read_bundle_header`; parameters that cannot be read; another model size, naming the
+            first parameter that differs and both shapes; a config that names foreign code.
     """
     directory = pathlib.Path(directory)
     saved_config, _ = read_bundle_header(directory)
-    config = saved_config if config is None else config
-    expected = abstract_params(config)
-    path = (directory / "params").absolute()
+    if config is None:
+        check_trusted(saved_config, str(directory), allow_code)
+        config = saved_config
+    expected = sharded_params(config, mesh)
+    part, read_shapes, read = (
+        ("safetensors", safetensors_tree.read_shapes, safetensors_tree.read)
+        if safetensors_tree.is_here(directory)
+        else ("params/", _read_orbax_shapes, _read_orbax)
+    )
+    with _damage_named(directory, part):
+        saved = read_shapes(directory)
+    check_shapes(expected, saved, str(directory))
+    target = jax.tree.map(
+        lambda want, have: jax.ShapeDtypeStruct(want.shape, have.dtype, sharding=want.sharding),
+        expected,
+        saved,
+    )
+    with _damage_named(directory, part):
+        params = read(directory, target)
+    return config, _as_dtype(params, dtype)
+
+
+def _read_orbax_shapes(directory: pathlib.Path) -> PyTree:
     with ocp.StandardCheckpointer() as checkpointer:
-        try:
-            saved = checkpointer.metadata(path).item_metadata.tree
-        except (OSError, ValueError, AttributeError):
-            raise UserError(
-                f"{directory}: its params/ cannot be read; the checkpoint is incomplete"
-            ) from None
-        check_shapes(expected, saved, str(directory))
-        target = jax.tree.map(
-            lambda want, have: jax.ShapeDtypeStruct(
-                want.shape, have.dtype, sharding=jax.sharding.SingleDeviceSharding(jax.devices()[0])
-            ),
-            expected,
-            saved,
-        )
-        params = checkpointer.restore(path, target)
-    return config, jax.tree.map(lambda x, want: x.astype(want.dtype), params, expected)
+        shapes = checkpointer.metadata((directory / "params").absolute()).item_metadata.tree
+    if shapes is None:
+        raise FileNotFoundError("no list of its arrays")
+    return shapes
+
+
+def _read_orbax(directory: pathlib.Path, target: PyTree) -> PyTree:
+    with ocp.StandardCheckpointer() as checkpointer:
+        return checkpointer.restore((directory / "params").absolute(), target)
+
+
+@contextlib.contextmanager
+def _damage_named(directory: pathlib.Path, part: str) -> Iterator[None]:
+    try:
+        yield
+    except jax.errors.JaxRuntimeError:  # of the devices, such as too little memory
+        raise
+    except Exception as error:  # whatever damaged bytes make the libraries raise
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise UserError(
+            f"{directory}: its {part} cannot be read ({reason}); the checkpoint is incomplete, copy it again"
+        ) from error
+
+
+def _as_dtype(params: PyTree, dtype: str | None) -> PyTree:
+    """Floating arrays as `dtype`; None: as they are."""
+    if dtype is None:
+        return params
+    return jax.tree.map(lambda x: x.astype(dtype) if jnp.issubdtype(x.dtype, jnp.floating) else x, params)

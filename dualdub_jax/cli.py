@@ -1,4 +1,4 @@
-"""The command line: `dualdub demo | dub | train | data build | data inspect | evaluate | aot`.
+"""The command line: `dualdub demo | dub | train | data build | data inspect | evaluate | export | aot`.
 
 Exit status 0: the job is done whole; 2: bad usage or bad input, one line on standard error that says what
 to mend; 130: interrupted; 1: a fault of ours, with a traceback (of `evaluate` also: a clip failed). Heavy
@@ -95,6 +95,7 @@ def _dub(args: argparse.Namespace) -> int:
         receipt=args.receipt,
         report=args.report,
         checkpoint=args.checkpoint,
+        allow_code=args.allow_code,
         sampling=sampling,
         video=args.video,
         script=args.script,
@@ -127,6 +128,7 @@ def _make_soundtrack(
     receipt: pathlib.Path | None = None,
     report: pathlib.Path | None = None,
     checkpoint: pathlib.Path | None = None,
+    allow_code: bool = False,
     sampling: dict[str, float] | None = None,
     **request: object,
 ) -> int:
@@ -147,7 +149,7 @@ def _make_soundtrack(
     with progress.step("load model"):
         import dualdub_jax
 
-        model = dualdub_jax.load(checkpoint)
+        model = dualdub_jax.load(checkpoint, allow_code=allow_code)
     settings = dataclasses.replace(model.engine.config.sampling, **(sampling or {}))
     soundtrack = model.dub(**request, sampling=settings, out=output, progress=progress)
     files = soundtrack.write(output, stems, receipt, report, progress)
@@ -228,6 +230,13 @@ def _evaluate(args: argparse.Namespace) -> int:
     return command.run(args)
 
 
+def _export(args: argparse.Namespace) -> int:
+    _quieten_libraries()
+    from dualdub_jax.tools import export
+
+    return export.run(args)
+
+
 def _aot(args: argparse.Namespace) -> int:
     _quieten_libraries()
     # Compiling for an absent slice runs on the CPU, also where libtpu would look for devices of its own.
@@ -265,6 +274,7 @@ _COMMANDS = {
     "data build": _data_build,
     "data inspect": _data_inspect,
     "evaluate": _evaluate,
+    "export": _export,
     "aot": _aot,
 }
 

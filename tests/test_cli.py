@@ -33,7 +33,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 def engine(monkeypatch, tmp_path) -> FakeEngine:
     """The command line with a stand-in for the model, in an empty folder."""
     fake = FakeEngine()
-    monkeypatch.setattr(dualdub_jax, "load", lambda path=None: DualDub(fake, pathlib.Path("fake")))
+    monkeypatch.setattr(dualdub_jax, "load", lambda path=None, **_: DualDub(fake, pathlib.Path("fake")))
     monkeypatch.chdir(tmp_path)
     return fake
 
@@ -269,7 +269,7 @@ def test_bad_voice(engine, capsys, make, message):
         ("--speech-top-p 1.5", "argument --speech-top-p: expected a number from"),
         ("--guidance-scale nan", "argument --guidance-scale: expected a number"),
         ("--sed 1", "unknown argument --sed; see dualdub --help"),
-        ("--config.seed=1", "unknown argument --config.seed=1 (only `dualdub train` and"),
+        ("--config.seed=1", "unknown argument --config.seed=1 (only `dualdub train`, `export`"),
     ],
 )
 def test_bad_usage_of_dub(engine, capsys, argv, message):
@@ -350,7 +350,7 @@ def test_checkpoint_of_another_size(capsys, tmp_path, monkeypatch, tiny_checkpoi
 def test_with_a_real_model(capsys, tmp_path, monkeypatch, tiny_checkpoint):
     """All the way through encoder, language model and codecs, in three windows."""
     model = dualdub_jax.load(tiny_checkpoint)
-    monkeypatch.setattr(dualdub_jax, "load", lambda path: model)
+    monkeypatch.setattr(dualdub_jax, "load", lambda path, **_: model)
     monkeypatch.chdir(tmp_path)
     make_film("film.mp4", num_frames=18, rate=Fraction(24000, 1001))
     voice_file("voice.wav", 0.2 * np.sin(np.arange(16_000) / 9))
@@ -405,7 +405,7 @@ def slow_write(file, track, rate_hz):
     time.sleep(60)
 
 soundtrack.write_wav = slow_write
-dualdub_jax.load = lambda path=None: DualDub(FakeEngine(), pathlib.Path("fake"))
+dualdub_jax.load = lambda path=None, **_: DualDub(FakeEngine(), pathlib.Path("fake"))
 sys.exit(cli.main(sys.argv[1:]))
 """
 

@@ -55,10 +55,10 @@ def run(args: argparse.Namespace) -> int:
     suite = _make_suite(name, args, workdir)
     checkpoint = None
     if suite.is_generated:
-        checkpoint = Checkpoint(args.checkpoint or default_bundle_path(), args.seed or 0)
+        checkpoint = Checkpoint(args.checkpoint or default_bundle_path(), args.seed or 0, args.allow_code)
     other_checkpoint = None
     if other is not None and other.kind == "checkpoint":
-        other_checkpoint = Checkpoint(args.against, args.seed or 0)
+        other_checkpoint = Checkpoint(args.against, args.seed or 0, args.allow_code)
     progress = make_progress()
     results = evaluate(
         suite,

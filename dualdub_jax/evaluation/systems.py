@@ -41,17 +41,18 @@ class Checkpoint:
         sha256: of the names and contents of its files, as in receipts of `dualdub dub`.
     """
 
-    def __init__(self, path: pathlib.Path, seed: int = 0) -> None:
+    def __init__(self, path: pathlib.Path, seed: int = 0, allow_code: bool = False) -> None:
         """Reads the checkpoint's header.
 
         Args:
             path: of its folder.
             seed: of generation; each clip draws from its own.
+            allow_code: see `dualdub_jax.load`.
 
         Raises:
             UserError: not a checkpoint.
         """
-        self.path, self.seed = path, seed
+        self.path, self.seed, self._allow_code = path, seed, allow_code
         self._config, _ = read_bundle_header(path)
         self.sha256 = describe_folder(path)["sha256"]
         self._model: DualDub | None = None
@@ -64,7 +65,7 @@ class Checkpoint:
     def load(self) -> DualDub:
         """The model; errors as `dualdub_jax.load`."""
         if self._model is None:
-            self._model = dualdub_jax.load(self.path)
+            self._model = dualdub_jax.load(self.path, allow_code=self._allow_code)
         return self._model
 
     def protocol(self) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from dualdub_jax.bundle import load_bundle
 from dualdub_jax.codecs.mel_rvq import MelRVQCodec
@@ -42,9 +43,11 @@ class Engine:
         self._generate = jax.jit(functools.partial(generate_tokens, make_model(config)))
 
     @classmethod
-    def from_bundle(cls, directory: pathlib.Path) -> "Engine":
-        """Reads a bundle; errors as `bundle.load_bundle`."""
-        return cls(*load_bundle(directory))
+    def from_bundle(
+        cls, directory: pathlib.Path, *, mesh: Mesh | None = None, allow_code: bool = False
+    ) -> "Engine":
+        """Reads a bundle; arguments and errors as `bundle.load_bundle`."""
+        return cls(*load_bundle(directory, mesh=mesh, allow_code=allow_code))
 
     def generate(
         self,

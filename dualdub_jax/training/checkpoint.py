@@ -15,6 +15,7 @@ import shutil
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
@@ -43,6 +44,34 @@ class Restored(NamedTuple):
 def newest_step(directory: pathlib.Path) -> int | None:
     """The newest whole checkpoint's step, None if there is none; only looks, whoever is writing there."""
     return max(_steps(directory), default=None)
+
+
+def read_part(folder: pathlib.Path, abstract_part: PyTree) -> Restored:
+    """Reads some of a checkpoint's arrays, and only them; the folder is left as it is.
+
+    Args:
+        folder: of one step.
+        abstract_part: a part of the state's tree: nested dictionaries of `jax.ShapeDtypeStruct` with
+            shardings.
+
+    Raises:
+        UserError: not a whole checkpoint, or not of these shapes.
+    """
+    folder = folder.absolute()
+    with _damage_named(folder):
+        saved = _read_shapes(folder / _STATE)
+        meta = ocp.JsonCheckpointHandler().restore(folder / _META)
+    check_shapes(abstract_part, _same_part(saved, abstract_part), str(folder))
+    args = ocp.args.PyTreeRestore(
+        item=abstract_part,
+        restore_args=ocp.checkpoint_utils.construct_restore_args(abstract_part),
+        partial_restore=True,
+    )
+    with _damage_named(folder):
+        part = ocp.PyTreeCheckpointHandler().restore(folder / _STATE, args=args)
+        if damaged := differing(meta.get("fingerprints", {}), part):
+            raise _UnreadableError(f"{damaged[0]} is not what was written")
+    return Restored(int(folder.name), part, meta)
 
 
 class PhaseCheckpoints:
@@ -182,7 +211,7 @@ class PhaseCheckpoints:
         try:
             yield
         except Exception as error:
-            if not _is_full_disk(error):
+            if not is_full_disk(error):
                 raise
             kept = newest_step(self._directory)
             raise UserError(
@@ -208,6 +237,24 @@ def _read_shapes(folder: pathlib.Path) -> PyTree:
     return saved
 
 
+def _same_part(saved: PyTree, part: PyTree) -> PyTree:
+    """The top level's entries of `saved` that `part` has too."""
+    return {name: saved[name] for name in part if name in saved}
+
+
+@contextlib.contextmanager
+def _damage_named(folder: pathlib.Path) -> Iterator[None]:
+    try:
+        yield
+    except jax.errors.JaxRuntimeError:  # of the devices, such as too little memory
+        raise
+    except Exception as error:  # whatever damaged bytes make the libraries raise
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"{folder}: this checkpoint cannot be read ({reason}); name an earlier step"
+        ) from error
+
+
 def _everywhere(read: Any) -> Any:
     """What `read()` gives, if it gives something on every process; else an error on every process."""
     result, problem = None, ""
@@ -221,7 +268,8 @@ def _everywhere(read: Any) -> Any:
     return result
 
 
-def _is_full_disk(error: BaseException | None) -> bool:
+def is_full_disk(error: BaseException | None) -> bool:
+    """True if an error, or what it came from, is that of a disk without room."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in _FULL:
             return True

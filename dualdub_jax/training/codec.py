@@ -193,7 +193,7 @@ def vocoder_phase(
             else:
                 shaped = frames
             samples = tuple(sample(shaped, key) for key in chance_keys)
-            scores = energy_score(distance, samples, waveform)
+            scores = energy_score(distance, samples, waveform, training.vocoder_spread)
             loss = jnp.dot(scores, _SPECTRAL_WEIGHTS)
             metrics = dict(zip(("mel_l1", "convergence", "log_stft"), scores, strict=True))
             if has_pitch:

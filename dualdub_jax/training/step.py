@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from einops import rearrange
+from flax import traverse_util
 
 from dualdub_jax.config import Config, StageConfig, defaults_of, to_dict
 from dualdub_jax.errors import UserError
@@ -53,8 +54,8 @@ def stage_phase(
         config: of the run.
         stage: mixture, length, freezing, learning rate.
         make_batches: see `Phase`.
-        initial_params: what the phases before handed on, by part of the model ("backbone", …); a part that
-            is not there begins at random.
+        initial_params: what the phases before handed on, or a part of it; what is not there begins at
+            random.
     """
     check_accumulation(f"stage {stage.name!r}", stage.batch_size, config)
     model = make_model(config)
@@ -63,10 +64,7 @@ def stage_phase(
 
     def init(rng: jax.Array, initial_params: PyTree | None) -> TrainState:
         params = model.init(rng, example_batch(config))["params"]
-        for part, values in (initial_params or {}).items():
-            # The boxes keep the logical axis names; only their values are replaced.
-            params[part] = nn.meta.replace_boxed(params[part], values)
-        return first_state(params, optimizer)
+        return first_state(_with_values(params, initial_params or {}), optimizer)
 
     def loss_fn(params: PyTree, batch: Batch, scored: PyTree) -> tuple[jax.Array, dict[str, jax.Array]]:
         logits, _ = model.apply({"params": params}, batch)
@@ -91,6 +89,19 @@ def stage_phase(
         parameters=lambda state: state.ema_params,
         flops_per_step=model_flops(config, stage.batch_size),
     )
+
+
+def _with_values(boxed: PyTree, values: PyTree) -> PyTree:
+    """The tree with some of its arrays replaced; boxes keep their logical axis names.
+
+    Args:
+        boxed: nested dictionaries, leaves boxed by `nn.with_logical_partitioning` or not.
+        values: a part of the same tree, arrays.
+    """
+    flat = traverse_util.flatten_dict(boxed)
+    for path, value in traverse_util.flatten_dict(values).items():
+        flat[path] = nn.meta.replace_boxed(flat[path], value)
+    return traverse_util.unflatten_dict(flat)
 
 
 def first_state(params: PyTree, optimizer: optax.GradientTransformation) -> TrainState:
@@ -207,5 +218,7 @@ def _settings(config: Config, stage: StageConfig) -> dict[str, Any]:
         "grid": to_dict(config.grid),
         "model": to_dict(config.model),
         "loss": to_dict(config.loss),
+        "codecs_from": config.codecs_from,
+        "model_from": config.model_from,
         "stage": to_dict(stage),
     }

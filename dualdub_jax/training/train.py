@@ -16,14 +16,16 @@ from dualdub_jax.codecs.mel_rvq import MelRVQCodec
 from dualdub_jax.config import Config, StageConfig
 from dualdub_jax.errors import UserError
 from dualdub_jax.evaluation.casp import bundle as casp_bundle
+from dualdub_jax.models.dualdub import make_stream_aligner, make_video_aligner
 from dualdub_jax.parallel import distributed
 from dualdub_jax.parallel.mesh import batch_share, make_mesh
-from dualdub_jax.training import casp, video_encoder
+from dualdub_jax.training import casp, start, video_encoder
 from dualdub_jax.training.checkpoint import newest_step
 from dualdub_jax.training.codec import tokens_phase, vocoder_phase
 from dualdub_jax.training.loop import run_phase
 from dualdub_jax.training.metrics import MetricWriter
 from dualdub_jax.training.phase import Phase
+from dualdub_jax.training.run_config import write_run_config
 from dualdub_jax.training.step import stage_phase
 from dualdub_jax.training.video_encoder import video_encoder_phase
 from dualdub_jax.types import STREAMS, Stream
@@ -35,8 +37,9 @@ def phase_names(config: Config) -> list[str]:
     """Names of all phases in their order."""
     if config.task == "casp":
         return [casp.PHASE_NAME]
-    tokens = [f"codec_tokens_{stream}" for stream in STREAMS]
-    vocoders = [f"codec_vocoder_{stream}" for stream in STREAMS]
+    streams = () if config.codecs_from else STREAMS
+    tokens = [f"codec_tokens_{stream}" for stream in streams]
+    vocoders = [f"codec_vocoder_{stream}" for stream in streams]
     video = [video_encoder.PHASE_NAME] if config.video_training.num_steps else []
     return [*tokens, *vocoders, *video, *(stage.name for stage in config.stages)]
 
@@ -48,7 +51,8 @@ def train(
 
     Args:
         config: of the run.
-        workdir: checkpoints by phase, `metrics.jsonl`, `tensorboard/`, and at the end `bundle/`.
+        workdir: checkpoints by phase, `run_config.json`, `metrics.jsonl`, `tensorboard/`, and at the end
+            `bundle/`.
         phases: only these (names of `phase_names`); what they build on must be there already. The two
             codecs may be trained by two processes in one workdir this way.
 
@@ -66,6 +70,8 @@ def train(
         if name not in known:
             raise UserError(f"--phases {name}: no such phase; this config has {', '.join(known)}")
     run = _Run(config, workdir, set(phases or known))
+    if distributed.is_first():
+        write_run_config(workdir, config)
     try:
         return _PROGRAMS[config.task](config, workdir, run)
     finally:
@@ -73,9 +79,16 @@ def train(
 
 
 def _train_soundtrack(config: Config, workdir: pathlib.Path, run: "_Run") -> pathlib.Path | None:
+    # A wrong import path is found now, and not when the codecs have been trained.
+    make_video_aligner(config.model)
+    make_stream_aligner(config.model)
+
     # ---------------------------------------------------------------- codecs
-    tokens = {stream: run.codec_tokens(stream) for stream in STREAMS}
-    complete = {stream: run.codec_vocoder(stream, tokens[stream]) for stream in STREAMS if tokens[stream]}
+    if config.codecs_from:
+        tokens = complete = start.read_codecs(config, run.mesh)
+    else:
+        tokens = {stream: run.codec_tokens(stream) for stream in STREAMS}
+        complete = {stream: run.codec_vocoder(stream, tokens[stream]) for stream in STREAMS if tokens[stream]}
     if None in tokens.values():
         return run.unfinished()
 
@@ -97,7 +110,7 @@ def _train_soundtrack(config: Config, workdir: pathlib.Path, run: "_Run") -> pat
             batch_size=config.video_training.batch_size,
         )
         video_parts = run.phase(video_encoder_phase(config, functools.partial(batches, films)))
-    params = None
+    params = start.read_model(config, run.mesh) if config.model_from else None
     for stage in config.stages:
         if stage.takes_video_encoder:
             if video_parts is None:
@@ -173,9 +186,9 @@ class _Run:
     def __init__(self, config: Config, workdir: pathlib.Path, wanted: set[str]):
         self.wanted = wanted
         self._config, self._workdir = config, workdir
-        self._mesh = make_mesh(config.mesh)
+        self.mesh = make_mesh(config.mesh)
         # Of every batch; not simply the process's number: where a model is split, processes share rows.
-        self.share = batch_share(self._mesh)
+        self.share = batch_share(self.mesh)
         self._writer = MetricWriter(workdir)
         self._done: set[str] = set()
         self._first_missing = ""
@@ -186,7 +199,7 @@ class _Run:
             self._first_missing = self._first_missing or phase.name
             return None
         self._done.add(phase.name)
-        return run_phase(phase, self._config, self._mesh, self._workdir, self._writer)
+        return run_phase(phase, self._config, self.mesh, self._workdir, self._writer)
 
     def unfinished(self) -> None:
         """Ends a run that leaves something untrained, which is right only if nobody asked for it.

@@ -118,6 +118,7 @@ def _settings(config: Config) -> dict[str, Any]:
         "aligner": to_dict(config.model.aligner),
         "width": config.model.width,
         "loss": to_dict(config.loss),
+        "codecs_from": config.codecs_from,
         "training": to_dict(config.video_training),
     }
 

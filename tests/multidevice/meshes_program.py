@@ -12,12 +12,14 @@ import jax
 import numpy as np
 import optax
 
+import dualdub_jax
 from dualdub_jax.bundle import load_bundle, save_bundle
 from dualdub_jax.codecs.mel_rvq import abstract_codec_variables
-from dualdub_jax.config import CheckpointConfig, MeshConfig, OptimizerConfig, StageConfig
+from dualdub_jax.config import CheckpointConfig, MeshConfig, OptimizerConfig, SamplingConfig, StageConfig
 from dualdub_jax.parallel.mesh import make_mesh, shard_batch, state_sharding
 from dualdub_jax.parallel.sharding import RULES
 from dualdub_jax.parallel.simulated_devices import give_threads
+from dualdub_jax.tools.export import export
 from dualdub_jax.training.checkpoint import PhaseCheckpoints
 from dualdub_jax.training.loop import compile_step
 from dualdub_jax.training.step import stage_phase
@@ -135,7 +137,31 @@ def reshard(folder: pathlib.Path, targets, meshes, states) -> dict[str, object]:
     save_bundle(folder / "bundle", CONFIG, {"model": restored.state.ema_params, **codecs}, {})
     config, params = load_bundle(folder / "bundle")
     jax.tree.map(np.testing.assert_array_equal, params["model"], states[source].ema_params)
-    return {"moved": moved, "bundle": config.name}
+    return {"moved": moved, "bundle": config.name} | load_on_meshes(folder, params, meshes)
+
+
+def load_on_meshes(folder: pathlib.Path, params, meshes) -> dict[str, object]:
+    """The bundle in both formats on every mesh, to the bit; each device holds and reads its own part."""
+    export(folder / "bundle", folder / "hub", file_format="safetensors")
+    split = {}
+    for bundle in ("bundle", "hub"):
+        for name, mesh in meshes.items():
+            _, loaded = load_bundle(folder / bundle, mesh=mesh)
+            jax.tree.map(np.testing.assert_array_equal, loaded, params)
+            split[f"{bundle} {name}"] = count_sharded(loaded["model"])
+            assert all(x.sharding.device_set == set(mesh.devices.flat) for x in jax.tree.leaves(loaded))
+    # And a model that generates, spread over a mesh: likeliest tokens, so that they can be compared.
+    request = {
+        "video": np.zeros((CONFIG.grid.num_frames, *2 * [CONFIG.grid.frame_size], 3), np.uint8),
+        "script": "go", "voice": None, "use_speech": True, "use_background": True, "context": {}, "seed": 0,
+        "sampling": SamplingConfig(speech_temperature=0.0, background_temperature=0.0),
+    }  # fmt: skip
+    alone, spread = (
+        dualdub_jax.load(folder / "hub", mesh=mesh).engine.generate(**request)
+        for mesh in (None, meshes["fsdp8"])
+    )
+    jax.tree.map(np.testing.assert_array_equal, alone, spread)
+    return {"loaded": split, "generated": sorted(spread)}
 
 
 if __name__ == "__main__":

@@ -44,3 +44,12 @@ def test_state_is_split_where_the_mesh_splits_models(results):
 def test_every_checkpoint_goes_to_every_mesh_and_into_a_bundle(results):
     assert results["moved"] == 36
     assert results["bundle"] == "test"
+
+
+def test_the_bundle_loads_onto_every_mesh_in_both_formats_and_generates_there(results):
+    assert len(results["loaded"]) == 12
+    for name, counted in results["loaded"].items():
+        is_split = "fsdp" in name or "tensor" in name
+        assert (counted["split"] > 0.6 * counted["all"]) == is_split, name
+        assert is_split or counted["split"] == 0, name
+    assert results["generated"] == ["background", "speech"]

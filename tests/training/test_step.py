@@ -50,7 +50,7 @@ def test_parts_add_up_to_the_batch_where_they_score_unequal_numbers_of_codes(ste
             jax.tree.leaves(optax.tree_utils.tree_get(state.opt_state, name)) for state in (whole, parts)
         ]
         for a, b in zip(*moments, strict=True):
-            np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-5 * max(float(np.abs(a).max()), 1e-6))
+            np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-4 * max(float(np.abs(a).max()), 1e-6))
 
 
 def test_tokens_are_the_codes_that_were_scored(steps):

@@ -2,6 +2,8 @@
 
 import json
 
+import jax
+import numpy as np
 import pytest
 
 from dualdub_jax.bundle import load_bundle, read_bundle_header
@@ -42,6 +44,11 @@ def test_trains_everything_and_leaves_a_bundle(tmp_path, config_file, capsys):
     assert set(params) == {"model", "speech_codec", "background_codec"}
     assert config.name == "puppet_tiny"
     assert read_bundle_header(workdir / "bundle")[1]["phases"][-1] == "soundtrack"
+    # The same again, from the checkpoints.
+    assert main(["export", str(workdir), str(tmp_path / "exported")]) == 0
+    exported_config, exported = load_bundle(tmp_path / "exported")
+    assert exported_config == config
+    jax.tree.map(np.testing.assert_array_equal, exported, params)
     lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     phases = list(dict.fromkeys(line["phase"] for line in lines))
     assert phases == [

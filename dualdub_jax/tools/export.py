@@ -1,0 +1,215 @@
+"""`dualdub export`: a training checkpoint, or a bundle, as a bundle of parameters, config and codecs alone.
+
+What can be named: a bundle; a run's folder (the last stage that has a checkpoint); a stage's folder in it
+(its newest checkpoint); or one checkpoint, RUN/STAGE/STEP. Of a training checkpoint only what is exported is
+read, not the optimizer's state, which is most of it. Codecs come from their own phases in the same run.
+"""
+
+import argparse
+import pathlib
+import shutil
+from typing import Any, NamedTuple
+
+import jax
+
+from dualdub_jax.bundle import (
+    FileFormat,
+    load_bundle,
+    read_bundle_header,
+    save_bundle,
+    sharded_params,
+)
+from dualdub_jax.config import Config, MeshConfig, StageConfig, load_config
+from dualdub_jax.errors import UserError
+from dualdub_jax.import_path import check_trusted
+from dualdub_jax.parallel.mesh import make_mesh
+from dualdub_jax.training.checkpoint import Restored, is_full_disk, newest_step, read_part
+from dualdub_jax.training.codec import vocoder_phase
+from dualdub_jax.training.phase import Phase
+from dualdub_jax.training.run_config import FILE_NAME, read_run_config
+from dualdub_jax.training.settings import check_settings
+from dualdub_jax.training.step import stage_phase
+from dualdub_jax.types import STREAMS, Stream
+
+PyTree = Any
+
+
+class Exported(NamedTuple):
+    """What was written: its config and parameters (on devices), and where they came from."""
+
+    config: Config
+    params: PyTree
+    training: dict[str, Any]
+
+
+def run(args: argparse.Namespace) -> int:
+    """The command."""
+    if args.overrides and not args.config:
+        raise UserError(f"--config.{args.overrides[0]}: only goes with --config FILE; add that")
+    exported = export(
+        args.checkpoint,
+        args.out,
+        file_format=args.format,
+        use_raw_params=args.raw_params,
+        dtype=args.dtype,
+        config=load_config(args.config, args.overrides) if args.config else None,
+        allow_code=args.allow_code,
+    )
+    arrays = jax.tree.leaves(exported.params)
+    dtypes = sorted({str(x.dtype) for x in arrays})
+    of = exported.training.get("exported")
+    print(f"{sum(x.size for x in arrays):,} numbers in {len(arrays)} arrays, {', '.join(dtypes)}")
+    if of:
+        print(f"step {of['step']} of {of['phase']}, {of['parameters']} parameters")
+    print(f"wrote {args.out}")
+    return 0
+
+
+def export(
+    source: pathlib.Path,
+    out: pathlib.Path,
+    *,
+    file_format: FileFormat = "orbax",
+    use_raw_params: bool = False,
+    dtype: str | None = None,
+    config: Config | None = None,
+    allow_code: bool = False,
+) -> Exported:
+    """Writes a bundle.
+
+    Args:
+        source: a bundle, a run's folder, a stage's folder in it, or one checkpoint.
+        out: made; must not be there, or be an empty folder.
+        file_format: of the parameters.
+        use_raw_params: of a training checkpoint: the parameters of that step, and not their moving average.
+        dtype: "float32" or "bfloat16"; None: as in the bundle, or as the run's own bundle would be.
+        config: of the run; default: the one that `dualdub train` left in its folder.
+        allow_code: see `load_bundle`.
+
+    Raises:
+        UserError: a source that is none of these, is damaged, or is not of that config; something in `out`.
+    """
+    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+        raise UserError(f"{out}: is there already; name a folder that is not, or an empty one")
+    # Nothing is computed, so it is enough that each device holds a part.
+    mesh = make_mesh(MeshConfig(data=1, fsdp=-1), jax.local_devices())
+    with jax.set_mesh(mesh):
+        if (source / "config.json").is_file():
+            if use_raw_params or config is not None:
+                flag = "--raw-params" if use_raw_params else "--config"
+                raise UserError(f"{flag}: only goes with a training checkpoint, and {source} is a bundle")
+            read_config, params = load_bundle(source, mesh=mesh, dtype=None, allow_code=allow_code)
+            exported = Exported(read_config, params, read_bundle_header(source)[1])
+        else:
+            exported = _read_run(source, config, mesh, use_raw_params, allow_code)
+            dtype = dtype or exported.config.checkpoint.bundle_dtype
+        try:
+            save_bundle(out, exported.config, exported.params, exported.training, dtype, file_format)
+        except Exception as error:
+            shutil.rmtree(out.with_name(out.name + ".partial"), ignore_errors=True)
+            if is_full_disk(error):
+                raise UserError(f"{out}: the disk is full; make room, or name another place") from error
+            if isinstance(error, OSError):
+                raise UserError(f"{out}: cannot be written ({error.strerror}); name another place") from error
+            raise
+    return exported
+
+
+class _Place(NamedTuple):
+    """A training checkpoint: the run's folder; the phase and the step, None where they are to be found."""
+
+    workdir: pathlib.Path
+    phase: str | None
+    step: int | None
+
+
+def _locate(source: pathlib.Path) -> _Place:
+    full = source.resolve()
+    if not full.is_dir():
+        raise UserError(f"{source}: no such folder; give a bundle, or what `dualdub train --workdir` made")
+    if full.name.isdigit() and (full / "state").is_dir():
+        return _Place(full.parent.parent, full.parent.name, int(full.name))
+    if newest_step(full) is not None:
+        return _Place(full.parent, full.name, None)
+    if (full / FILE_NAME).is_file() or any(newest_step(each) is not None for each in full.iterdir()):
+        return _Place(full, None, None)
+    raise UserError(
+        f"{source}: neither a bundle nor a training checkpoint; give a bundle/ folder, the --workdir of a "
+        "run, or WORKDIR/STAGE/STEP"
+    )
+
+
+def _read_run(
+    source: pathlib.Path, config: Config | None, mesh: Any, use_raw_params: bool, allow_code: bool
+) -> Exported:
+    workdir, phase_name, step = _locate(source)
+    if config is None:
+        config = read_run_config(workdir)
+        check_trusted(config, str(workdir / FILE_NAME), allow_code)
+    if config.task != "soundtrack":
+        raise UserError(
+            f"{source}: is of the task {config.task!r}, which has nothing to export but its bundle/"
+        )
+    stages = {stage.name: stage for stage in config.stages}
+    if phase_name is None:
+        trained = [name for name in stages if newest_step(workdir / name) is not None]
+        if not trained:
+            raise UserError(
+                f"{source}: no stage has a checkpoint yet ({', '.join(stages)}); let `dualdub train` go on"
+            )
+        phase_name = trained[-1]
+    if phase_name not in stages:
+        raise UserError(
+            f"{source}: {phase_name} is no stage that makes the model; those are: {', '.join(stages)}"
+        )
+    shapes = sharded_params(config, mesh)
+    model = _read_model(workdir, config, stages[phase_name], step, shapes["model"], use_raw_params)
+    codecs = {
+        stream: _read_codec(workdir, config, stream, shapes[f"{stream}_codec"], use_raw_params)
+        for stream in STREAMS
+    }
+    origin = {
+        "phase": phase_name,
+        "step": model.step,
+        "parameters": "raw" if use_raw_params else "averaged",
+        **{f"{stream}_codec_step": codec.step for stream, codec in codecs.items()},
+    }
+    training = {"exported": origin, "seed": config.seed, "data_dir": config.data_dir}
+    params = {"model": model.state, **{f"{stream}_codec": codec.state for stream, codec in codecs.items()}}
+    return Exported(config, params, training)
+
+
+def _read_model(
+    workdir: pathlib.Path,
+    config: Config,
+    stage: StageConfig,
+    step: int | None,
+    shapes: PyTree,
+    use_raw_params: bool,
+) -> Restored:
+    part = "params" if use_raw_params else "ema_params"
+    phase = stage_phase(config, stage, lambda: None)
+    restored = _read_phase(workdir, phase, step, {part: shapes})
+    return restored._replace(state=restored.state[part])
+
+
+def _read_codec(
+    workdir: pathlib.Path, config: Config, stream: Stream, shapes: PyTree, use_raw_params: bool
+) -> Restored:
+    part = "params" if use_raw_params else "ema"
+    tokens = {name: shape for name, shape in shapes.items() if name != "vocoder"}
+    phase = vocoder_phase(config, stream, tokens, lambda: None)
+    restored = _read_phase(workdir, phase, None, {"codec": tokens, part: shapes["vocoder"]})
+    return restored._replace(state=restored.state["codec"] | {"vocoder": restored.state[part]})
+
+
+def _read_phase(workdir: pathlib.Path, phase: Phase, step: int | None, abstract_part: PyTree) -> Restored:
+    folder = workdir / phase.name
+    step = newest_step(folder) if step is None else step
+    if step is None:
+        raise UserError(
+            f"{folder}: has no checkpoint, and a bundle needs it; train that first: --phases {phase.name}"
+        )
+    restored = read_part(folder / str(step), abstract_part)
+    check_settings(restored.meta["settings"], phase.settings, phase.defaults, folder)
+    return restored

@@ -1,0 +1,34 @@
+"""The config of a run beside its checkpoints, so that they can be exported without the config file."""
+
+import json
+import os
+import pathlib
+
+from dualdub_jax.config import Config, from_dict, to_dict
+from dualdub_jax.errors import UserError
+
+FILE_NAME = "run_config.json"
+
+
+def write_run_config(workdir: pathlib.Path, config: Config) -> None:
+    """Writes it whole or not at all: two runs may train different phases in one folder."""
+    temporary = workdir / f"{FILE_NAME}.{os.getpid()}.partial"
+    temporary.write_text(json.dumps(to_dict(config), indent=1) + "\n", encoding="utf-8")
+    temporary.replace(workdir / FILE_NAME)
+
+
+def read_run_config(workdir: pathlib.Path) -> Config:
+    """The config of the newest run in this folder.
+
+    Raises:
+        UserError: there is none (runs of older versions), or it cannot be read.
+    """
+    path = workdir / FILE_NAME
+    try:
+        return from_dict(json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise UserError(
+            f"{workdir}: has no {FILE_NAME}; give the config that it was trained with: --config FILE"
+        ) from None
+    except (OSError, ValueError, AttributeError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); give --config FILE instead") from None

@@ -1,0 +1,259 @@
+"""`dualdub export`: from any checkpoint, in both formats, the same bits; and what it refuses."""
+
+import ast
+import dataclasses
+import json
+import pathlib
+import re
+import resource
+import shutil
+import subprocess
+import sys
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import dualdub_jax
+from dualdub_jax import safetensors_tree
+from dualdub_jax.bundle import abstract_params, load_bundle, read_bundle_header, save_bundle
+from dualdub_jax.cli import main
+from dualdub_jax.codecs.mel_rvq import abstract_codec_variables
+from dualdub_jax.config import CheckpointConfig, StageConfig
+from dualdub_jax.training.checkpoint import PhaseCheckpoints
+from dualdub_jax.training.codec import vocoder_phase
+from dualdub_jax.training.run_config import write_run_config
+from dualdub_jax.training.step import stage_phase
+from dualdub_jax.types import STREAMS
+from tests.tiny import tiny_config
+
+STAGES = (StageConfig(name="text_speech", num_steps=4), StageConfig(name="soundtrack", num_steps=4))
+CONFIG = tiny_config(stages=STAGES, checkpoint=CheckpointConfig(bundle_dtype="bfloat16"))
+DOCS = pathlib.Path(__file__).parents[2] / "docs" / "export.md"
+
+
+def _random(tree, seed):
+    rng = np.random.default_rng(seed)
+    return jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape), x.dtype), tree)
+
+
+def _save(workdir, phase, step, seed):
+    """A checkpoint as the loop writes it, of a state that nobody trained."""
+    state = _random(nn.unbox(jax.eval_shape(phase.init, jax.random.key(0), phase.initial)), seed)
+    checkpoints = PhaseCheckpoints(workdir / phase.name, CheckpointConfig(use_async=False))
+    checkpoints.save(step, state, {"settings": phase.settings})
+    checkpoints.close()
+    return state
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A run in the middle of its second stage; its folder, and the states by phase and step."""
+    workdir = tmp_path_factory.mktemp("runs") / "run"
+    workdir.mkdir()
+    write_run_config(workdir, CONFIG)
+    states = {}
+    for stream in STREAMS:
+        variables = abstract_codec_variables(getattr(CONFIG, f"{stream}_codec"), CONFIG.grid)
+        tokens = {name: shape for name, shape in variables.items() if name != "vocoder"}
+        phase = vocoder_phase(CONFIG, stream, tokens, lambda: None)
+        states[stream] = _save(workdir, phase, 3, seed=len(states))
+    for stage, step in ((STAGES[0], 4), (STAGES[1], 1), (STAGES[1], 2)):
+        phase = stage_phase(CONFIG, stage, lambda: None)
+        states[stage.name, step] = _save(workdir, phase, step, seed=len(states))
+    return workdir, states
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+    """A bundle of mixed dtypes: half of the arrays are bfloat16."""
+    params = _random(abstract_params(CONFIG), 1)
+    leaves, tree = jax.tree.flatten(params)
+    leaves = [x.astype(jnp.bfloat16) if i % 2 else x for i, x in enumerate(leaves)]
+    folder = tmp_path_factory.mktemp("bundles") / "bundle"
+    save_bundle(folder, CONFIG, jax.tree.unflatten(tree, leaves), {"seed": 7}, dtype=None)
+    return folder
+
+
+def _equal(got, want):
+    assert jax.tree.structure(got) == jax.tree.structure(want)
+    for (path, a), b in zip(jax.tree.leaves_with_path(got), jax.tree.leaves(want), strict=True):
+        assert a.dtype == b.dtype, path
+        np.testing.assert_array_equal(np.asarray(a), np.asarray(b), err_msg=str(path))
+
+
+@pytest.mark.parametrize("ways", [("safetensors",), ("orbax",), ("safetensors", "orbax", "safetensors")])
+def test_a_bundle_comes_through_to_the_bit(tmp_path, bundle, ways, capsys):
+    source = bundle
+    for i, way in enumerate(ways):
+        assert main(["export", str(source), str(tmp_path / str(i)), "--format", way]) == 0
+        source = tmp_path / str(i)
+    assert "bfloat16, float32" in capsys.readouterr().out
+    config, params = load_bundle(source, dtype=None)
+    assert config == CONFIG
+    assert read_bundle_header(source)[1] == {"seed": 7}
+    _equal(params, load_bundle(bundle, dtype=None)[1])
+    _equal(load_bundle(source)[1], load_bundle(bundle)[1])
+
+
+@pytest.mark.parametrize("file_format", ["orbax", "safetensors"])
+def test_a_run_gives_its_average_and_its_codecs(tmp_path, trained, file_format):
+    workdir, states = trained
+    argv = ["export", str(workdir), str(tmp_path / "out"), "--format", file_format, "--dtype", "float32"]
+    assert main(argv) == 0
+    config, params = load_bundle(tmp_path / "out", dtype=None)
+    assert config == CONFIG
+    _equal(params["model"], states["soundtrack", 2].ema_params)
+    for stream in STREAMS:
+        state = states[stream]
+        _equal(params[f"{stream}_codec"], dict(state["codec"]) | {"vocoder": state["ema"]})
+    origin = read_bundle_header(tmp_path / "out")[1]["exported"]
+    assert (origin["phase"], origin["step"], origin["parameters"]) == ("soundtrack", 2, "averaged")
+
+
+@pytest.mark.parametrize(
+    ("place", "key"), [("text_speech", ("text_speech", 4)), ("soundtrack/1", ("soundtrack", 1))]
+)
+def test_a_stage_or_a_step_of_a_run_and_raw_parameters(tmp_path, trained, place, key):
+    workdir, states = trained
+    assert main(["export", str(workdir / place), str(tmp_path / "out"), "--raw-params"]) == 0
+    # In the dtype of the bundle that the run would end with.
+    _, params = load_bundle(tmp_path / "out", dtype=None)
+    _equal(params["model"], jax.tree.map(lambda x: x.astype(jnp.bfloat16), states[key].params))
+    want = jax.tree.map(lambda x: x.astype(jnp.bfloat16), states["speech"]["params"])
+    _equal(params["speech_codec"]["vocoder"], want)
+
+
+def test_the_result_loads_as_a_model(tmp_path, bundle):
+    assert main(["export", str(bundle), str(tmp_path / "out"), "--format", "safetensors"]) == 0
+    model = dualdub_jax.load(tmp_path / "out")
+    assert model.engine.config == CONFIG
+    tokens = np.zeros((4, CONFIG.speech_codec.num_codebooks), np.int32)
+    np.testing.assert_array_equal(
+        model.engine.decode("speech", tokens), dualdub_jax.load(bundle).engine.decode("speech", tokens)
+    )
+
+
+def test_large_models_are_several_files(tmp_path, bundle):
+    _, params = load_bundle(bundle, dtype=None)
+    safetensors_tree.write(tmp_path, params, largest_file_bytes=20_000)
+    files = sorted(path.name for path in tmp_path.glob("*.safetensors"))
+    assert len(files) > 2 and files[0].startswith("model-00001-of-")
+    device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    target = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device),
+        safetensors_tree.read_shapes(tmp_path),
+    )
+    _equal(safetensors_tree.read(tmp_path, target), params)
+
+
+def test_the_examples_without_this_package(tmp_path, bundle):
+    for name, way in (("bundle", "orbax"), ("hub", "safetensors")):
+        assert main(["export", str(bundle), str(tmp_path / "out" / name), "--format", way]) == 0
+    blocks = re.findall(r"```python\n(.*?)```", DOCS.read_text().split("## Reading it without")[1], re.DOTALL)
+    assert len(blocks) == 2
+    code = "import sys; sys.modules['dualdub_jax'] = None\n" + "\n".join(blocks)
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    orbax_sizes, safetensors_parts = done.stdout.splitlines()
+    sizes = ast.literal_eval(orbax_sizes)
+    assert set(sizes) == set(ast.literal_eval(safetensors_parts)) == set(abstract_params(CONFIG))
+    assert sum(sizes.values()) == sum(x.size for x in jax.tree.leaves(abstract_params(CONFIG)))
+
+
+# ------------------------------------------------------------------------------------------------ refusals
+
+
+def fails(capsys, *argv):
+    """The one line of a command that is refused."""
+    capsys.readouterr()
+    assert main([str(item) for item in argv]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1, lines
+    return lines[0]
+
+
+def test_an_out_that_is_there_is_left_alone(tmp_path, bundle, capsys):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "notes.txt").write_text("mine")
+    line = fails(capsys, "export", bundle, tmp_path / "out")
+    assert "is there already" in line
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["notes.txt"]
+    (tmp_path / "out" / "notes.txt").unlink()
+    assert main(["export", str(bundle), str(tmp_path / "out")]) == 0
+
+
+@pytest.mark.parametrize("file_format", ["orbax", "safetensors"])
+def test_a_full_disk_is_named_and_nothing_is_left_behind(tmp_path, bundle, capsys, file_format):
+    # No file may grow beyond this: to whoever writes, the same as a disk that takes no more.
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (16_384, before[1]))
+    try:
+        line = fails(capsys, "export", bundle, tmp_path / "out", "--format", file_format)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert "out: the disk is full; make room" in line
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_no_checkpoint_is_refused(tmp_path, trained, bundle, capsys):
+    workdir, _ = trained
+    out = tmp_path / "out"
+    assert "no such folder" in fails(capsys, "export", tmp_path / "nothing", out)
+    assert "neither a bundle nor" in fails(capsys, "export", tmp_path, out)
+    assert "those are: text_speech, soundtrack" in fails(
+        capsys, "export", workdir / "codec_vocoder_speech", out
+    )
+    assert "soundtrack/7: no such folder" in fails(capsys, "export", workdir / "soundtrack/7", out)
+    assert "only goes with --config FILE" in fails(capsys, "export", workdir, out, "--config.seed=3")
+    assert "--raw-params" in fails(capsys, "export", bundle, out, "--raw-params")
+    assert not out.exists()
+
+
+def test_a_run_that_lacks_something_says_what(tmp_path, trained, capsys):
+    copy, out = tmp_path / "run", tmp_path / "out"
+    shutil.copytree(trained[0], copy)
+    shutil.rmtree(copy / "codec_vocoder_background")
+    line = fails(capsys, "export", copy, out)
+    assert "codec_vocoder_background: has no checkpoint" in line and "--phases" in line
+    other = dataclasses.replace(CONFIG, seed=5)
+    write_run_config(copy, other)
+    assert "was begun with seed=0, now it is 5" in fails(capsys, "export", copy, out)
+    (copy / "run_config.json").unlink()
+    assert "give the config that it was trained with: --config" in fails(capsys, "export", copy, out)
+    assert not out.exists()
+
+
+def test_a_half_training_checkpoint_is_named(tmp_path, trained, capsys):
+    copy, out = tmp_path / "run", tmp_path / "out"
+    shutil.copytree(trained[0], copy)
+    for path in (copy / "soundtrack/2/state").rglob("d/*"):
+        path.write_bytes(path.read_bytes()[:100])
+    line = fails(capsys, "export", copy, out)
+    assert "soundtrack/2: this checkpoint cannot be read" in line and "earlier step" in line
+    # It is only looked at: nothing is set aside, and the one before is still to be had.
+    assert (copy / "soundtrack/2").is_dir()
+    assert main(["export", str(copy / "soundtrack/1"), str(out)]) == 0
+    shutil.rmtree(copy / "soundtrack/1/meta")
+    assert "soundtrack/1: this checkpoint cannot be read" in fails(
+        capsys, "export", copy / "soundtrack/1", tmp_path / "out2"
+    )
+
+
+def test_half_bundles_are_named(tmp_path, bundle, capsys):
+    assert main(["export", str(bundle), str(tmp_path / "hub"), "--format", "safetensors"]) == 0
+    file = tmp_path / "hub" / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-1000])
+    assert "hub: its safetensors cannot be read" in fails(capsys, "export", tmp_path / "hub", tmp_path / "a")
+    shutil.copytree(bundle, tmp_path / "half")
+    for part in (tmp_path / "half" / "params").rglob("d/*"):
+        part.unlink()
+    assert "half: its params/ cannot be read" in fails(capsys, "export", tmp_path / "half", tmp_path / "a")
+    header = json.loads((bundle / "config.json").read_text())
+    header["config"]["model"]["width"] = 64
+    shutil.copytree(bundle, tmp_path / "other")
+    (tmp_path / "other" / "config.json").write_text(json.dumps(header))
+    assert "of another model size: " in fails(capsys, "export", tmp_path / "other", tmp_path / "a")
+    assert not (tmp_path / "a").exists()
