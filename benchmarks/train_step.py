@@ -1,0 +1,371 @@
+"""A whole train step on this machine, beside the same model in PyTorch and the rate of matrix products.
+
+    pip install -e '.[bench]'
+    python benchmarks/train_step.py                                     # both sizes, all cores
+    python benchmarks/train_step.py --sizes puppet --threads 1 --repeats 5
+    python benchmarks/train_step.py --sizes puppet --without-films      # as in the curriculum's first stage
+
+Forward, backward, clipping, AdamW and the moving average, float32, on one random batch whose every clip has
+everything (film, script, voice, both tracks). Sizes: `puppet` is configs/puppet.py, `50m` a cut of
+configs/small.py, and its batch of 2 clips is small so that it ends in minutes; `tiny` is for trying it out.
+
+Ours and the twin (`torch_twin.py`) run in processes of their own, which take turns, each pinned to the same
+`--threads` cores. First both start from the same parameters, and the twin's loss and every gradient of its
+first step must equal ours, or the benchmark ends with exit status 1. The peak is the best rate of a 2048 x
+2048 matrix product in float32 that either library reached between the steps; model FLOPs are counted by
+formula (`dualdub_jax/tools/analytic_flops.py`). CPU seconds are those of all threads together: on a machine
+that has other work to do, they are the ones to look at. Memory is the most that a process had while it
+trained, after compiling. Set XLA_FLAGS to compare compiler flags. The table has medians over repeats; the
+last line is JSON.
+"""
+
+import argparse
+import dataclasses
+import importlib.metadata
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from dualdub_jax.config import Config, StageConfig, load_config
+from dualdub_jax.models.dualdub import example_batch
+from dualdub_jax.tools.analytic_flops import model_flops
+from dualdub_jax.types import Batch
+
+_ROOT = pathlib.Path(__file__).parent.parent
+_CUT = (
+    "model.width=512",
+    "model.num_layers=5",
+    "model.num_heads=8",
+    "model.num_kv_heads=4",
+    "model.mlp_width=1408",
+    'model.compute_dtype="float32"',
+    'model.remat_policy="none"',
+    "model.aligner.num_heads=8",
+)
+# Size -> config, what is changed of it, clips a step.
+SIZES: dict[str, tuple[str, tuple[str, ...], int]] = {
+    "tiny": ("configs/puppet.py:tiny", (), 2),
+    "puppet": ("configs/puppet.py", (), 16),
+    "50m": ("configs/small.py", _CUT, 2),
+}
+_MATMUL_SIZE = 2048
+LOSS_TOLERANCE, GRADIENT_TOLERANCE = 1e-4, 2e-3  # relative; of a gradient, its norm's
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    cores = len(os.sched_getaffinity(0))
+    parser.add_argument("--sizes", default="puppet,50m", help="of the model, separated by commas")
+    parser.add_argument("--batch-size", type=int, help="clips a step (default: by size)")
+    parser.add_argument("--threads", type=int, default=cores, help="cores that each process is pinned to")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=2, help="of each repeat")
+    parser.add_argument("--without-films", action="store_true", help="no clip of the batch has a film")
+    parser.add_argument("--worker", choices=tuple(WORKERS), help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=pathlib.Path, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    unknown = set(args.sizes.split(",")) - set(SIZES)
+    if unknown or not 1 <= args.threads <= cores:
+        parser.error(f"--sizes are {', '.join(SIZES)}; --threads are 1 to {cores}, what this process has")
+    if args.worker:
+        serve(WORKERS[args.worker], args)
+        return
+    try:
+        version = importlib.metadata.version("torch")
+    except importlib.metadata.PackageNotFoundError:
+        parser.error("PyTorch is not installed; pip install -e '.[bench]'")
+    print(f"PyTorch {version}, {args.threads} threads, {args.repeats} repeats of {args.steps} steps\n")
+    figures: dict[str, Any] = {"threads": args.threads, "repeats": args.repeats}
+    for size in args.sizes.split(","):
+        figures |= {f"{name}_{size}": value for name, value in compare(size, args).items()}
+    print(json.dumps(figures))
+
+
+def compare(size: str, args: argparse.Namespace) -> dict[str, float]:
+    """Runs both contestants on one size, prints its table, and returns its figures."""
+    batch_size = args.batch_size or SIZES[size][2]
+    with tempfile.TemporaryDirectory() as folder:
+        # Ours first: it writes what the twin starts from, and what it must compute.
+        workers = {name: Contestant(name, size, batch_size, folder, args) for name in WORKERS}
+        turns: dict[str, list[dict[str, float]]] = {name: [] for name in workers}
+        for repeat in range(args.repeats):
+            for name in list(workers)[:: 1 if repeat % 2 == 0 else -1]:
+                turns[name].append(workers[name].ask("turn"))
+        memory = {name: worker.ask("memory")["bytes"] for name, worker in workers.items()}
+        for worker in workers.values():
+            worker.close()
+    every_turn = [turn for of_one in turns.values() for turn in of_one]
+    peak, cpu_peak = (max(turn[name] for turn in every_turn) for name in ("flops_per_s", "flops_per_cpu_s"))
+    flops = model_flops(config_of(size, args.without_films), batch_size)
+    ready = workers["twin"].ready
+    print(
+        f"{size}: {ready['parameters'] / 1e6:.1f}M parameters, {batch_size} clips and "
+        f"{flops / 1e9:.0f} GFLOP a step; matrix products reach {peak / 1e9:.0f} GFLOP/s"
+    )
+    print(
+        f"equal: the loss to {ready['loss_error']:.1e}, gradients to {ready['gradient_error']:.1e} "
+        f"(worst: {ready['worst_gradient']})"
+    )
+    print(
+        f"{'':<6} {'s a step':>9} {'least':>7} {'most':>7} {'CPU s':>7} {'clips/s':>8} {'of the peak':>12} "
+        f"{'(by CPU s)':>11} {'peak GB':>8}"
+    )
+    figures = {"matmul_gflops_per_s": peak / 1e9, "matmul_gflops_per_cpu_s": cpu_peak / 1e9}
+    for name, of_one in turns.items():
+        times = [turn["seconds"] for turn in of_one]
+        step_s, cpu_s = statistics.median(times), statistics.median(turn["cpu_seconds"] for turn in of_one)
+        rate, share, cpu_share = batch_size / step_s, flops / step_s / peak, flops / cpu_s / cpu_peak
+        gigabytes = memory[name] / 1e9
+        print(
+            f"{name:<6} {step_s:9.3f} {min(times):7.3f} {max(times):7.3f} {cpu_s:7.3f} {rate:8.2f} "
+            f"{share:12.1%} {cpu_share:11.1%} {gigabytes:8.2f}"
+        )
+        figures |= {f"step_s_{name}": step_s, f"cpu_s_{name}": cpu_s, f"clips_per_s_{name}": rate}
+        figures |= {f"share_of_peak_{name}": share, f"share_of_cpu_peak_{name}": cpu_share}
+        figures |= {f"peak_gb_{name}": gigabytes}
+    figures |= {
+        f"ratio_{name}": figures[f"{key}_twin"] / figures[f"{key}_ours"]
+        for name, key in (("step_time", "step_s"), ("cpu_time", "cpu_s"), ("peak_memory", "peak_gb"))
+    }
+    print(f"ours is {figures['ratio_step_time']:.2f} times as fast as the twin\n", flush=True)
+    return {name: round(value, 4) for name, value in figures.items()}
+
+
+class Contestant:
+    """A worker process and its first answer; `ask` sends a command and waits for the answer to it."""
+
+    def __init__(self, name: str, size: str, batch_size: int, folder: str, args: argparse.Namespace):
+        command = [sys.executable, __file__, "--worker", name, "--folder", folder, "--sizes", size]
+        command += ["--batch-size", str(batch_size), "--threads", str(args.threads)]
+        command += ["--steps", str(args.steps), *["--without-films"][: args.without_films]]
+        environment = os.environ | {
+            "PYTHONPATH": os.pathsep.join([str(_ROOT), os.environ.get("PYTHONPATH", "")]),
+            "OMP_NUM_THREADS": str(args.threads),
+            "JAX_PLATFORMS": "cpu",
+        }
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+        )
+        self.ready = self._answer()
+
+    def ask(self, command: str) -> dict[str, Any]:
+        self._process.stdin.write(f"{command}\n")
+        self._process.stdin.flush()
+        return self._answer()
+
+    def close(self) -> None:
+        self._process.stdin.close()
+        self._process.wait()
+
+    def _answer(self) -> dict[str, Any]:
+        line = self._process.stdout.readline()
+        if not line:
+            # Its own words are on stderr already.
+            sys.exit(self._process.wait() or 1)
+        return json.loads(line)
+
+
+# ------------------------------------------------------------------------------------------ worker processes
+@dataclasses.dataclass
+class Work:
+    """What a worker does when asked.
+
+    Attributes:
+        ready: what it tells first.
+        step: makes one train step and waits for it.
+        matmul: makes one product of square float32 matrices and waits for it.
+    """
+
+    ready: dict[str, Any]
+    step: Callable[[], Any]
+    matmul: Callable[[], Any]
+
+
+def serve(make: Callable[[argparse.Namespace], Work], args: argparse.Namespace) -> None:
+    """A worker's life: pinned to its cores before a library counts them, then command after command."""
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: args.threads])
+    work = make(args)
+    work.matmul()
+    work.step()
+    forget_peak_memory()
+    print(json.dumps(work.ready), flush=True)
+    for command in map(str.strip, sys.stdin):
+        if command == "memory":
+            answer = {"bytes": peak_memory()}
+        else:
+            seconds, cpu_seconds = clock(work.step, args.steps)
+            # The best of some: other work on the machine only ever makes it slower.
+            products = [clock(work.matmul, 1) for _ in range(4)]
+            answer = {"seconds": seconds, "cpu_seconds": cpu_seconds}
+            answer |= {"flops_per_s": 2 * _MATMUL_SIZE**3 / min(wall for wall, _ in products)}
+            answer |= {"flops_per_cpu_s": 2 * _MATMUL_SIZE**3 / min(cpu for _, cpu in products)}
+        print(json.dumps(answer), flush=True)
+
+
+def clock(function: Callable[[], Any], times: int) -> tuple[float, float]:
+    """Seconds a call, and seconds of all cores together, which other work on the machine adds little to."""
+    started, cpu_started = time.perf_counter(), time.process_time()
+    for _ in range(times):
+        function()
+    return (time.perf_counter() - started) / times, (time.process_time() - cpu_started) / times
+
+
+def forget_peak_memory() -> None:
+    """Peak memory counts from here: compilers take more than training does. Linux only."""
+    pathlib.Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak_memory() -> int:
+    """Bytes of resident memory at the worst moment since `forget_peak_memory`. Linux only."""
+    lines = pathlib.Path("/proc/self/status").read_text().splitlines()
+    return next(1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
+
+
+def config_of(size: str, without_films: bool = False) -> Config:
+    """The config of a size; without films, its model has no video encoder to speak of, for counting FLOPs."""
+    path, overrides, _ = SIZES[size]
+    config = load_config(str(_ROOT / path), [*overrides, "loss.condition_dropout_rate=0.0"])
+    if not without_films:
+        return config
+    nothing = dataclasses.replace(config.model.video, patch_width=0, merged_width=0, num_layers=0)
+    return dataclasses.replace(config, model=dataclasses.replace(config.model, video=nothing))
+
+
+def our_work(args: argparse.Namespace) -> Work:
+    """Writes `start.npz` (parameters, batch) and `first_step.npz` (loss, gradients), and trains on."""
+    import flax.linen as nn
+    import jax
+    import jax.numpy as jnp
+    import optax
+
+    from dualdub_jax.training.step import stage_phase
+    from dualdub_jax.tree_paths import path_name
+
+    config = config_of(args.sizes)
+    stage = stage_of(config, args)
+    phase = stage_phase(config, stage, make_batches=None)
+    shapes = jax.eval_shape(lambda rng: nn.unbox(phase.init(rng, None)), jax.random.key(0))
+    rng = np.random.default_rng(0)
+    params = jax.tree.map_with_path(
+        lambda path, x: random_parameter(path_name(path), x.shape, rng), shapes.params
+    )
+    batch = random_batch(config, args.batch_size, args.without_films, rng)
+    state = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+    state = state.replace(params=jax.device_put(params), ema_params=jax.device_put(params))
+    batch, key = jax.device_put(batch), jax.random.key(1)
+    step = jax.jit(phase.step, donate_argnames="state").lower(state, batch, key).compile()
+    state, metrics = step(state, batch, key)
+    # Adam's first moment is the clipped gradient, scaled: no other program is compiled for the comparison.
+    norm = float(metrics["gradient_norm"])
+    scale = (1.0 - stage.optimizer.b1) * min(1.0, stage.optimizer.clip_norm / norm)
+    moments = optax.tree.get(state.opt_state, "mu")
+    np.savez(args.folder / "start.npz", **flat(params, "params/"), **flat(vars(batch), "batch/"))
+    gradients = {name: moment / scale for name, moment in flat(moments, "").items()}
+    np.savez(args.folder / "first_step.npz", loss=metrics["loss"], **gradients)
+    matrix = jnp.ones((_MATMUL_SIZE, _MATMUL_SIZE))
+    product = jax.jit(jnp.matmul)
+
+    def train() -> None:
+        nonlocal state
+        state, metrics = step(state, batch, key)
+        jax.block_until_ready((state, metrics))
+
+    return Work({}, train, lambda: product(matrix, matrix).block_until_ready())
+
+
+def twin_work(args: argparse.Namespace) -> Work:
+    """Starts from what ours has written; its first loss and gradients must be the same."""
+    import torch
+    import torch_twin
+
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(0)
+    start = dict(np.load(args.folder / "start.npz"))
+    expected = dict(np.load(args.folder / "first_step.npz"))
+    config = config_of(args.sizes)
+    stage = stage_of(config, args)
+    train = torch_twin.TrainStep(config, stage.optimizer, stage.num_steps)
+    train.load({name.removeprefix("params/"): x for name, x in start.items() if name.startswith("params/")})
+    batch = torch_twin.as_tensors(
+        {name.removeprefix("batch/"): x for name, x in start.items() if name.startswith("batch/")}
+    )
+    loss = float(train.gradients(batch))
+    loss_error = abs(loss / float(expected.pop("loss")) - 1.0)
+    gradients = train.named_gradients()
+    whole = np.sqrt(sum(float(np.square(x).sum()) for x in expected.values()))
+    errors = {}
+    for name, gradient in torch_twin.state_dict_of(expected).items():
+        # Against the whole gradient's norm where its own is next to nothing, as of a null that nobody reads.
+        size = max(float(gradient.norm()), 1e-5 * whole)
+        errors[name] = float((gradients[name] - gradient).norm()) / size
+    worst = max(errors, key=errors.get)
+    if not (loss_error < LOSS_TOLERANCE and errors[worst] < GRADIENT_TOLERANCE):
+        sys.exit(f"the twin differs: loss by {loss_error:.1e}, gradient of {worst} by {errors[worst]:.1e}")
+    matrix = torch.ones(_MATMUL_SIZE, _MATMUL_SIZE)
+    ready = {
+        "parameters": sum(x.size for name, x in start.items() if name.startswith("params/")),
+        "loss_error": loss_error,
+        "gradient_error": errors[worst],
+        "worst_gradient": worst,
+    }
+    return Work(ready, lambda: train(batch), lambda: matrix @ matrix)
+
+
+WORKERS = {"ours": our_work, "twin": twin_work}
+
+
+def stage_of(config: Config, args: argparse.Namespace) -> StageConfig:
+    """The config's last stage, on batches of the size that is asked for."""
+    return dataclasses.replace(config.stages[-1], batch_size=args.batch_size)
+
+
+def random_parameter(name: str, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+    """Like a freshly initialised one, but nothing is zero, so that every gate and bias takes part."""
+    if name.endswith("scale"):
+        return np.ones(shape, np.float32)
+    scale = shape[-2] ** -0.5 if name.split("/")[-1] in ("kernel", "out") else 0.1
+    return scale * rng.standard_normal(shape, np.float32)
+
+
+def random_batch(config: Config, batch_size: int, without_films: bool, rng: np.random.Generator) -> Batch:
+    """Clips of full length that have everything, or everything but a film."""
+    shapes = example_batch(config, batch_size)
+    codes = {
+        name: rng.integers(0, codec.codebook_size, getattr(shapes, name).shape, np.int32)
+        for name, codec in (
+            ("speech_tokens", config.speech_codec),
+            ("background_tokens", config.background_codec),
+        )
+    }
+    return shapes.replace(
+        video=rng.integers(0, 256, shapes.video.shape, np.uint8),
+        script_tokens=rng.integers(0, config.model.script_vocab_size, shapes.script_tokens.shape, np.int32),
+        voice=0.1 * rng.standard_normal(shapes.voice.shape, np.float32),
+        has_video=np.full(batch_size, not without_films),
+        **codes,
+    )
+
+
+def flat(tree: Any, prefix: str) -> dict[str, np.ndarray]:
+    """A nested dictionary as one of "prefix/path/of/it" -> array."""
+    leaves = {}
+    for name, value in tree.items():
+        leaves |= (
+            flat(value, f"{prefix}{name}/") if isinstance(value, dict) else {prefix + name: np.asarray(value)}
+        )
+    return leaves
+
+
+if __name__ == "__main__":
+    main()
