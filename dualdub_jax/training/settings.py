@@ -7,6 +7,8 @@ from typing import Any
 from dualdub_jax.errors import UserError
 
 _ABSENT = object()
+# How a step is computed on the machine at hand; its result is the same but for rounding.
+_OF_THE_MACHINE = ("model.remat_policy", "model.attention_implementation")
 
 
 def check_settings(
@@ -15,7 +17,7 @@ def check_settings(
     """Compares settings key by key.
 
     A key that the checkpoint does not have is younger than the checkpoint, which was then made with what is
-    the key's default now: it must have that.
+    the key's default now: it must have that. What depends on the machine may change.
 
     Args:
         saved: JSON of the checkpoint.
@@ -28,6 +30,8 @@ def check_settings(
     """
     have, want, default = _flatten(saved), _flatten(_as_json(wanted)), _flatten(_as_json(defaults))
     for key in [*want, *have]:
+        if key in _OF_THE_MACHINE:
+            continue
         was = have.get(key, default.get(key, _ABSENT))
         now = want.get(key, _ABSENT)
         if was != now:

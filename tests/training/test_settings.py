@@ -34,6 +34,16 @@ def test_a_changed_a_removed_and_a_missing_setting_are_named():
         _check(saved)
 
 
+def test_a_run_may_go_on_with_other_memory_and_other_kernels():
+    def settings(**changes):
+        return {"model": to_dict(dataclasses.replace(Config().model, **changes))}
+
+    wanted = settings(remat_policy="full", attention_implementation="plain")
+    check_settings(settings(), wanted, settings(), WHERE)
+    with pytest.raises(UserError, match="compute_dtype"):
+        check_settings(settings(), settings(compute_dtype="bfloat16"), settings(), WHERE)
+
+
 def test_one_dataset_more_is_another_mixture():
     saved = {"stage": to_dict(dataclasses.replace(STAGE, mixture=STAGE.mixture[:1]))}
     with pytest.raises(UserError, match=r"stage.mixture.1.name="):
