@@ -195,8 +195,8 @@ class PixelEncoder(nn.Module):
         rows, p = self.rows, self.patch_size
         x = video.view(batch, frames, rows, p, rows, p, 3).permute(0, 1, 2, 4, 3, 5, 6)
         x = x.reshape(batch, frames, rows * rows, p * p * 3).float() / 127.5 - 1.0
-        motion = x - torch.cat([x[:, :1], x[:, :-1]], dim=1)
-        x = gelu(self.patch(x) + self.motion(motion))
+        motion = self.motion(x)
+        x = gelu(self.patch(x) + motion - torch.cat([motion[:, :1], motion[:, :-1]], dim=1))
         for i in range(self.num_mixers):
             x = self.get_submodule(f"mixer_{i}")(x)
         x = x.view(batch, frames, rows // 2, 2, rows // 2, 2, -1).permute(0, 1, 2, 4, 3, 5, 6)

@@ -12,23 +12,24 @@ from tests import programs
 
 PROGRAM = "tests.multiprocess.train_program"
 NUM_STEPS, NUM_KILLS = 40, 3
-# A save after every step, in the background. At 0.1 s a step, no run lives long enough to reach the end.
+# A save after every step, in the background.
 OPTIONS = {
     "num_steps": NUM_STEPS,
     "step_s": 0.1,
     "config": {"checkpoint": {"save_every_steps": 1, "keep_last": 2}},
 }
-LONGEST_LIFE_S = 1.0
+LONGEST_LIFE_STEPS, LONGEST_REST_S = 10, 0.2  # three lives do not reach the end
 
 
-def _first_batch(lines):
-    return next(int(line.split()[1]) for line in lines if line.startswith("batch "))
+def _batches(lines):
+    """Numbers of the batches, as they are sent."""
+    return (int(line.split()[1]) for line in lines if line.startswith("batch "))
 
 
 def _finish(workdir):
     """The number of the first batch, and the last line: a digest of the parameters."""
     lines = programs.run(PROGRAM, [str(workdir), json.dumps(OPTIONS)]).splitlines()
-    return _first_batch(lines), lines[-1]
+    return next(_batches(lines)), lines[-1]
 
 
 def _losses(workdir):
@@ -44,8 +45,13 @@ def test_killed_again_and_again_it_goes_on_from_its_newest_checkpoint_and_ends_t
     while num_kills < NUM_KILLS or not saved:
         num_kills += 1
         process = programs.start(PROGRAM, [str(broken), json.dumps(OPTIONS)])
-        assert _first_batch(process.stdout) == saved
-        time.sleep(random.uniform(0.0, LONGEST_LIFE_S))
+        batches = _batches(process.stdout)
+        assert next(batches) == saved
+        for _ in range(
+            random.randint(2, LONGEST_LIFE_STEPS)
+        ):  # the second is sent when the first has compiled
+            next(batches)
+        time.sleep(random.uniform(0.0, LONGEST_REST_S))
         process.send_signal(signal.SIGKILL)
         process.communicate()
         saved = newest_step(broken / "stage") or 0
