@@ -31,7 +31,8 @@ def get_config(arg: str = "") -> ConfigDict:
     for training in (config.speech_codec_training, config.background_codec_training):
         training.vocoder_batch_size = 8
         training.vocoder_optimizer.ema_decay = 0.995
-    # Scored on copies of test clips: spread makes backgrounds sound alike, and voices hoarse.
+    # On copies of test clips, spread brings backgrounds nearer to the true ones and makes voices worse:
+    # fad and dnsmos_ovrl of benchmarks/codec_quality.py.
     config.speech_codec_training.vocoder_spread = 0.0
     config.background_codec.tonal_source = "grid"
     config.background_codec.noise_seed = 1

@@ -17,8 +17,6 @@ import numpy as np
 from dualdub_jax.evaluation.clips import SAMPLE_RATE_HZ
 from dualdub_jax.evaluation.onsets import finite
 
-NUM_CLASSES = 521
-EMBEDDING_SIZE = 1024
 _ARCHIVE = pathlib.Path("data", "YamNet_w8a8.onnx.zip")
 _EMBEDDING = "/model/GlobalAveragePool_output_0"
 _WINDOW, _HOP, _FFT = 400, 160, 512  # samples

@@ -88,10 +88,6 @@ class Suite(abc.ABC):
     def protocol(self) -> dict[str, Any]:
         """What the figures depend on, ready for JSON."""
 
-    def workdir_name(self) -> str:
-        """Of the default working directory."""
-        return self.name
-
 
 def update_with_audio(digest: Any, *tracks: np.ndarray | None) -> None:
     """Feeds waveforms to a hash, so that absent, empty and swapped tracks all differ."""

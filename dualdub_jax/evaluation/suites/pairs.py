@@ -137,9 +137,6 @@ class PairsSuite(Suite):
             "voices": "the manifest's",
         }
 
-    def workdir_name(self) -> str:
-        return f"pairs-{self._manifest.stem}"
-
 
 def _check(manifest: pathlib.Path, number: int, item: dict[str, Any]) -> dict[str, Any]:
     """The line with its paths resolved."""
