@@ -53,8 +53,9 @@ _EVAL = [
 #     pip install --no-deps distillmos==0.9.1 xls-r-sqa==0.1.0
 _EVAL_TORCH = ["torch>=2.4"]
 
-# The twin that `benchmarks/train_step.py` runs against. Without a GPU, install torch's CPU build first.
-_BENCH = ["torch==2.13.0"]
+# The twin that `benchmarks/train_step.py` runs against (without a GPU, install torch's CPU build first), and
+# pictures of training.
+_BENCH = ["torch==2.13.0", "matplotlib>=3.8"]
 
 _DEV = [
     *_DATA,

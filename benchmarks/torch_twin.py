@@ -161,48 +161,40 @@ class VoiceEncoder(nn.Module):
         return mels.reshape(len(voice), -1, self.inward.in_features)
 
 
-class Mixer(nn.Module):
-    def __init__(self, num_positions, channels):
-        super().__init__()
-        self.position_norm, self.channel_norm = norm(channels), norm(channels)
-        self.position_in = linear(num_positions, num_positions)
-        self.position_out = linear(num_positions, num_positions)
-        self.channel_in, self.channel_out = linear(channels, 2 * channels), linear(2 * channels, channels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.position_norm(x).transpose(-1, -2)
-        x = x + self.position_out(gelu(self.position_in(y))).transpose(-1, -2)
-        return x + self.channel_out(gelu(self.channel_in(self.channel_norm(x))))
-
-
 class PixelEncoder(nn.Module):
     def __init__(self, config: Config):
         super().__init__()
-        video = config.model.video
-        p, self.patch_size = video.patch_size, video.patch_size
-        self.rows = config.grid.frame_size // p
-        self.patch = linear(3 * p * p, video.patch_width, bias=True)
-        self.motion = linear(3 * p * p, video.patch_width)
-        self.num_mixers = video.num_mixers
-        for i in range(video.num_mixers):
-            self.add_module(f"mixer_{i}", Mixer(self.rows**2, video.patch_width))
-        self.merge = linear(4 * video.patch_width, video.merged_width)
-        self.out = linear((self.rows // 2) ** 2 * video.merged_width, config.model.width)
-        self.anywhere = linear(video.merged_width, config.model.width) if video.use_pool else None
+        video, self.patch_size = config.model.video, config.model.video.patch_size
+        rows, width = config.grid.frame_size // self.patch_size, video.patch_width
+        self.patch = linear(3 * self.patch_size**2, 3 * width, bias=True)
+        self.num_levels = len(video.merge_widths)
+        for i, merged_width in enumerate(video.merge_widths):
+            self.add_module(f"norm_{i}", norm(4 * width))
+            self.add_module(f"merge_{i}", linear(4 * width, merged_width))
+            rows, width = rows // 2, merged_width
+        self.where = linear(rows**2 * width, config.model.width)
+        self.anywhere = linear(width, config.model.width)
 
-    def forward(self, video: Tensor) -> Tensor:
-        batch, frames = video.shape[:2]
-        rows, p = self.rows, self.patch_size
-        x = video.view(batch, frames, rows, p, rows, p, 3).permute(0, 1, 2, 4, 3, 5, 6)
-        x = x.reshape(batch, frames, rows * rows, p * p * 3).float() / 127.5 - 1.0
-        motion = self.motion(x)
-        x = gelu(self.patch(x) + motion - torch.cat([motion[:, :1], motion[:, :-1]], dim=1))
-        for i in range(self.num_mixers):
-            x = self.get_submodule(f"mixer_{i}")(x)
-        x = x.view(batch, frames, rows // 2, 2, rows // 2, 2, -1).permute(0, 1, 2, 4, 3, 5, 6)
-        x = gelu(self.merge(x.flatten(4).flatten(2, 3)))
-        where = self.out(x.flatten(2))
-        return where if self.anywhere is None else where + self.anywhere(x.amax(dim=2))
+    def forward(self, video: Tensor, frame_mask: Tensor) -> Tensor:
+        x = self.patch(squares(video, self.patch_size).float() / 127.5 - 1.0)
+        here, before, after = x.chunk(3, dim=-1)
+        both = (frame_mask[:, 1:] & frame_mask[:, :-1])[:, :, None, None, None]
+        nothing = torch.zeros_like(here[:, :1])
+        rise = torch.where(both, before[:, :-1] - before[:, 1:], 0.0)
+        fall = torch.where(both, after[:, 1:] - after[:, :-1], 0.0)
+        x = gelu(here + torch.cat([nothing, rise], dim=1) + torch.cat([fall, nothing], dim=1))
+        for i in range(self.num_levels):
+            x = self.get_submodule(f"norm_{i}")(squares(x, 2))
+            x = gelu(self.get_submodule(f"merge_{i}")(x))
+        x = x.flatten(2, 3)
+        return self.where(x.flatten(2)) + self.anywhere(x.amax(dim=2))
+
+
+def squares(x: Tensor, side: int) -> Tensor:
+    """[B, T, height, width, C] -> [B, T, height / side, width / side, side * side * C]."""
+    batch, frames, height, width, channels = x.shape
+    x = x.reshape(batch, frames, height // side, side, width // side, side, channels)
+    return x.permute(0, 1, 2, 4, 3, 5, 6).flatten(4)
 
 
 class VideoEncoder(nn.Module):
@@ -223,7 +215,7 @@ class VideoEncoder(nn.Module):
     def forward(self, video: Tensor, frame_mask: Tensor, has_video: Tensor) -> Tensor:
         if not has_video.any():
             return torch.zeros(*video.shape[:2], self.width)
-        x = torch.where((frame_mask & has_video[:, None])[:, :, None], self.pixels(video), 0.0)
+        x = torch.where((frame_mask & has_video[:, None])[:, :, None], self.pixels(video, frame_mask), 0.0)
         return self.temporal(x, frame_mask[:, None, None, :])
 
 

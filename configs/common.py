@@ -25,7 +25,7 @@ def shrink(config: ConfigDict) -> None:
         training.update({"num_steps": 8, "vocoder_num_steps": 8, "batch_size": 4, "vocoder_batch_size": 4})
     config.model.update({"width": 32, "num_layers": 2, "num_heads": 2, "num_kv_heads": 1, "head_dim": 16})
     config.model.update({"mlp_width": 64, "head_width": 32, "voice_width": 32, "num_voice_vectors": 2})
-    config.model.video.update({"patch_width": 8, "merged_width": 16, "num_layers": 1})
+    config.model.video.update({"patch_width": 8, "merge_widths": (16, 16), "num_layers": 1})
     config.model.aligner.update({"num_heads": 2, "head_dim": 16})
     if config.video_training.num_steps:
         config.video_training.update({"num_steps": 6, "batch_size": 4})

@@ -33,7 +33,7 @@ def ladder_config(name: str, batch_size: int, learning_rate: float) -> ConfigDic
         codec.update({"latent_dim": 128, "vocoder_width": 512, "vocoder_num_blocks": 8})
     config.model.update({"num_voice_vectors": 8, "voice_width": 256, "rope_theta": 1e6})
     config.model.update({"compute_dtype": "bfloat16", "remat_policy": "full"})  # larger ones keep what fits
-    config.model.video.update({"patch_size": 16, "patch_width": 256, "merged_width": 512, "use_pool": True})
+    config.model.video.update({"patch_size": 16, "patch_width": 256, "merge_widths": (512,)})
     config.model.aligner.max_relative_frames = 64
     for training in (config.speech_codec_training, config.background_codec_training):
         training.update({"mixture": common.mixture(soundtrack=1.0), "batch_size": 64, "crop_frames": 50})

@@ -27,6 +27,6 @@ def get_config(arg: str = "") -> ConfigDict:
     config.model.update({"mlp_width": 6144, "use_qk_norm": True, "head_width": 1024, "voice_width": 512})
     config.model.remat_policy = "attention"
     config.model.update({"script_tokenizer": "tokenizer.json", "script_vocab_size": 151_936})
-    config.model.video.update({"patch_width": 384, "merged_width": 768})
+    config.model.video.update({"patch_width": 384, "merge_widths": (768,)})
     config.model.aligner.update({"num_heads": 16, "head_dim": 128})
     return config

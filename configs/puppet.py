@@ -3,7 +3,7 @@
     dualdub data build puppet_stage --out data
     dualdub train --config configs/puppet.py --workdir runs/puppet
 
-docs/default_checkpoint.md tells how the bundled checkpoint was made, with an earlier version of this file.
+This is how the bundled checkpoint was made; docs/model_card.md has the hours, and every figure.
 Phases that do not depend on each other can be trained side by side in one workdir; on two cores:
 
     taskset -c 0 dualdub train … --phases codec_tokens_speech,codec_vocoder_speech &
@@ -37,15 +37,15 @@ def get_config(arg: str = "") -> ConfigDict:
     config.background_codec.tonal_source = "grid"
     config.background_codec.noise_seed = 1
     config.video_training.update(
-        {"mixture": common.mixture(soundtrack=0.6, video_audio=0.4), "num_steps": 2000}
+        {"mixture": common.mixture(soundtrack=0.6, video_audio=0.4), "num_steps": 1200}
     )
     config.stages = [
         text_speech.get_stage(num_steps=2200),
-        video_audio.get_stage(num_steps=350),
-        soundtrack.get_stage(num_steps=650),
+        video_audio.get_stage(num_steps=400),
+        soundtrack.get_stage(num_steps=3000),
     ]
     # Guidance makes up for a short training: without it, speech often stays silent (tried on a few clips).
-    config.sampling.update({"speech_temperature": 0.5, "background_temperature": 1.0, "guidance_scale": 4.0})
+    config.sampling.update({"speech_temperature": 0.3, "background_temperature": 0.7, "guidance_scale": 4.0})
     if arg == "tiny":
         common.shrink(config)
     elif arg:

@@ -17,6 +17,6 @@ def get_config(arg: str = "") -> ConfigDict:
     config = ladder_config("small", batch_size=128, learning_rate=1e-3)
     config.model.update({"width": 768, "num_layers": 10, "num_heads": 12, "num_kv_heads": 4, "head_dim": 64})
     config.model.update({"mlp_width": 2048, "head_width": 384})
-    config.model.video.merged_width = 256
+    config.model.video.merge_widths = (256,)
     config.model.aligner.update({"num_heads": 12, "head_dim": 64})
     return config

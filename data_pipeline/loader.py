@@ -97,8 +97,8 @@ class BatchIterator(grain.DatasetIterator):
         Raises:
             UserError: the position is of another stream (the text names the first difference).
         """
-        for key, value in self._stream.items():
-            saved = state["stream"].get(key)
+        for key in {**self._stream, **state["stream"]}:
+            value, saved = self._stream.get(key), state["stream"].get(key)
             if saved != value:
                 raise UserError(
                     f"data position: was saved with {key}={saved}, but the run has {key}={value}; "
@@ -141,7 +141,7 @@ def make_batches(
 
     Args:
         config: for its grid, tokenizer and `data_dir`.
-        stage: its mixture, and its `batch_size` of all processes together.
+        stage: its mixture, its `batch_size` of all processes together, and what it drops.
         codecs: the codec of each stream; a jitted one compiles once.
         split: which split of every dataset in the mixture.
         seed: of the order and of random crops.
@@ -160,8 +160,9 @@ def make_batches(
         each "dataset:id".
 
     Raises:
-        UserError: a mixture that `curriculum.open_mixture` refuses, or a batch size that is not a multiple
-            of `process_count`. While iterating: a record that breaks the schema.
+        UserError: a mixture that `curriculum.open_mixture` refuses, a batch size that is not a multiple of
+            `process_count`, or an unknown name in `stage.drop`. While iterating: a record that breaks the
+            schema.
     """
     where = f"stage {stage.name!r}: mixture"
     sources = curriculum.open_mixture(config.data_dir, stage.mixture, split, where)
@@ -178,11 +179,16 @@ def make_batches(
         fill = stage.batch_size - len(examples) % stage.batch_size
         empty = grain.MapDataset.source([transforms.empty_example(grid)] * fill)
         examples = grain.MapDataset.concatenate([examples, empty])
+    for name in stage.drop:
+        if name not in transforms.PARTS:
+            raise UserError(f"stage {stage.name!r}: drop: {name!r} is none of {', '.join(transforms.PARTS)}")
     fields = batch_fields(grid, codecs["speech"].num_codebooks, codecs["background"].num_codebooks)
     tokenise = StemTokenizer(codecs, grid, {} if token_cache is None else token_cache)
 
     def finish(batch: HostBatch) -> HostBatch:
         batch = tokenise(batch)
+        for name in stage.drop:
+            batch[f"has_{name}"] = np.zeros_like(batch[f"has_{name}"])
         validate_batch({name: value for name, value in batch.items() if name != "example_ids"}, fields)
         return batch
 
@@ -191,7 +197,8 @@ def make_batches(
         batches,
         finish,
         num_workers,
-        describe_stream(stage.name, sources, split, seed, stage.batch_size, repeat, shuffle),
+        describe_stream(stage.name, sources, split, seed, stage.batch_size, repeat, shuffle)
+        | ({"drop": list(stage.drop)} if stage.drop else {}),
     )
 
 

@@ -20,6 +20,9 @@ from dualdub_jax.types import STREAMS, Stream
 
 Record = Mapping[str, Any]
 
+# What a clip may have; each has a flag `has_*` in a batch.
+PARTS = ("video", "script", "voice", *STREAMS)
+
 
 @dataclasses.dataclass(frozen=True)
 class Stem:
@@ -225,7 +228,7 @@ def empty_example(grid: GridConfig) -> dict[str, Any]:
         "script_mask": np.zeros(grid.num_script_tokens, np.bool_),
         "voice": np.zeros(grid.num_voice_frames * grid.samples_per_frame, np.float32),
         "voice_mask": np.zeros(grid.num_voice_frames, np.bool_),
-        **{f"has_{name}": np.False_ for name in ("video", "script", "voice", "speech", "background")},
+        **{f"has_{name}": np.False_ for name in PARTS},
         "stems": dict.fromkeys(STREAMS, nothing),
         "example_ids": "",
     }

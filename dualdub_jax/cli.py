@@ -191,9 +191,12 @@ def _train(args: argparse.Namespace) -> int:
 
 def _run_training(args: argparse.Namespace, config: Config) -> int:
     from dualdub_jax.parallel.distributed import PeerLostError
+    from dualdub_jax.training import kept_pages
     from dualdub_jax.training.loop import TrainingDivergedError, TrainingStoppedError
     from dualdub_jax.training.train import train
 
+    if config.keep_pages:
+        kept_pages.keep_pages()
     try:
         bundle = train(config, args.workdir, phases=args.phases.split(",") if args.phases else None)
     except TrainingStoppedError as stopped:

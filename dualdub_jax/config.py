@@ -67,13 +67,11 @@ class CodecConfig:
 
 @dataclasses.dataclass(frozen=True)
 class VideoEncoderConfig:
-    """Pixels to one vector a frame. Our choice: patches, mixers, one merge; all of it matrix products."""
+    """Pixels to one vector a frame. Our choice: patches, then merges of 2 x 2; all of it matrix products."""
 
-    patch_size: int = 8
-    patch_width: int = 48
-    num_mixers: int = 1
-    merged_width: int = 128
-    use_pool: bool = False
+    patch_size: int = 4
+    patch_width: int = 24
+    merge_widths: tuple[int, ...] = (64, 128)  # of the levels; each halves both sides
     num_layers: int = 2  # bidirectional temporal stack
 
 
@@ -154,6 +152,7 @@ class StageConfig:
     num_steps: int = 1000
     batch_size: int = 16
     freeze: tuple[str, ...] = ()  # regular expressions over parameter paths such as "video_encoder/.*"
+    drop: tuple[str, ...] = ()  # hidden: some of "video", "script", "voice", "speech", "background"
     takes_video_encoder: bool = False  # starts with what the phase "video_encoder" made
     optimizer: OptimizerConfig = OptimizerConfig()
 
@@ -237,7 +236,9 @@ class LossConfig:
     speech_weight: float = 1.0
     background_weight: float = 1.0
     z_loss: float = 0.0
+    codebook_decay: float = 1.0  # each codebook's weight over the one before it; the mean weight is 1
     condition_dropout_rate: float = 0.1  # each condition, each example; for classifier-free guidance
+    past_dropout_rate: float = 0.0  # of examples: of those, a random share of each stream's past is hidden
 
 
 @dataclasses.dataclass(frozen=True)
@@ -292,6 +293,7 @@ class Config:
     model_from: str = ""  # a bundle whose model the first stage starts with; empty: at random
     mesh: MeshConfig = MeshConfig()
     gradient_accumulation_steps: int = 1  # parts that a batch of the language model is computed in
+    keep_pages: bool = True  # `dualdub train` on a CPU keeps freed memory: training/kept_pages.py
     device_peak_tflops: float = 0.0  # of one device, for the MFU; 0: what the chip's name tells
     speech_codec_training: CodecTrainingConfig = CodecTrainingConfig()
     background_codec_training: CodecTrainingConfig = CodecTrainingConfig()

@@ -55,3 +55,16 @@ class Batch:
     has_voice: Array
     has_speech: Array
     has_background: Array
+
+
+@flax.struct.dataclass
+class PartlyKnownBatch(Batch):
+    """A training batch some of whose past is hidden: `training.step.hide_past`.
+
+    Attributes:
+        speech_is_known: bool[B, T], False where frame t is predicted without its predecessor.
+        background_is_known: bool[B, T], likewise.
+    """
+
+    speech_is_known: Array
+    background_is_known: Array

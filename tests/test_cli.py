@@ -455,14 +455,17 @@ def test_help_is_quick_and_has_an_example():
 
 
 def test_train_passes_config_and_phases(monkeypatch, tmp_path):
-    seen = {}
+    seen, kept = {}, []
     import dualdub_jax.training.train as module
+    from dualdub_jax.training import kept_pages
 
+    monkeypatch.setattr(kept_pages, "keep_pages", lambda: kept.append(True))
     monkeypatch.setattr(module, "train", lambda config, workdir, phases: seen.update(locals()))
     argv = ["train", "--config", str(ROOT / "configs" / "puppet.py"), "--workdir", str(tmp_path)]
     assert main([*argv, "--config.seed=7", "--phases", "a,b"]) == 0
     assert seen["config"].seed == 7 and seen["phases"] == ["a", "b"] and seen["workdir"] == tmp_path
     assert main(argv) == 0 and seen["phases"] is None
+    assert main([*argv, "--config.keep_pages=false"]) == 0 and len(kept) == 2
 
 
 def test_data_commands(monkeypatch, tmp_path, capsys):

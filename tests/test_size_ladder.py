@@ -15,11 +15,11 @@ from dualdub_jax.tools.topology import parse_topology
 CONFIGS = pathlib.Path(__file__).parent.parent / "configs"
 # Config -> parameters; exact, so that a change of size is a change that somebody wanted.
 SIZES = {
-    "puppet": 6_067_990,
-    "small": 120_981_262,
-    "base": 586_966_928,
-    "large": 2_089_579_666,
-    "xl": 8_576_044_578,
+    "puppet": 6_074_798,
+    "small": 120_908_558,
+    "base": 586_894_224,
+    "large": 2_089_278_098,
+    "xl": 8_575_383_074,
 }
 LADDER = ("small", "base", "large", "xl")
 

@@ -45,7 +45,7 @@ def tiny_config(**changes) -> Config:
             head_width=24,
             num_voice_vectors=2,
             voice_width=16,
-            video=VideoEncoderConfig(patch_width=8, merged_width=16, num_layers=1),
+            video=VideoEncoderConfig(patch_size=8, patch_width=8, merge_widths=(16,), num_layers=1),
             aligner=AlignerConfig(num_heads=2, head_dim=8, max_relative_frames=4),
         ),
     )

@@ -3,7 +3,8 @@
 import functools
 import math
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +21,7 @@ from dualdub_jax.tokenizer import make_tokenizer
 from dualdub_jax.types import STREAMS, Batch, Stream
 
 PyTree = dict
+Condition = Literal["video", "script", "voice"]
 
 
 class Engine:
@@ -31,9 +33,16 @@ class Engine:
         codecs: by stream.
     """
 
-    def __init__(self, config: Config, params: PyTree):
-        """Binds parameters as `bundle.load_bundle` returns them."""
+    def __init__(self, config: Config, params: PyTree, absent: Sequence[Condition] = ()):
+        """Binds parameters.
+
+        Args:
+            config: of the bundle.
+            params: as `bundle.load_bundle` returns them.
+            absent: conditions that the model is not shown, whatever it is given: for models trained without.
+        """
         self.config = config
+        self._absent = absent
         self.tokenizer = make_tokenizer(config.model)
         self.codecs: dict[Stream, MelRVQCodec] = {
             stream: MelRVQCodec(getattr(config, f"{stream}_codec"), config.grid, params[f"{stream}_codec"])
@@ -155,4 +164,5 @@ class Engine:
             "has_speech": np.bool_(use_speech),
             "has_background": np.bool_(use_background),
         }
+        fields |= {f"has_{name}": np.False_ for name in self._absent}
         return Batch(**{name: np.asarray(value)[None] for name, value in fields.items()})

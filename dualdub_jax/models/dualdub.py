@@ -28,7 +28,7 @@ from dualdub_jax.models.transformer import Transformer
 from dualdub_jax.models.video_encoder import VideoEncoder
 from dualdub_jax.models.voice_encoder import VoiceEncoder
 from dualdub_jax.parallel.sharding import constrain
-from dualdub_jax.types import Batch
+from dualdub_jax.types import STREAMS, Batch
 
 
 @flax.struct.dataclass
@@ -71,11 +71,22 @@ class StreamEmbedding(nn.Module):
         self.begin = learned(self, "begin", (self.width,), ("embed",))
         self.null = learned(self, "null", (self.width,), ("embed",))
 
-    def __call__(self, codes: jax.Array, is_first: jax.Array, is_present: jax.Array) -> jax.Array:
-        """Embeds; `is_first` bool[T] marks the clip's first frame, `is_present` bool[B] the stream."""
+    def __call__(
+        self, codes: jax.Array, is_first: jax.Array, is_present: jax.Array, is_known: jax.Array | None = None
+    ) -> jax.Array:
+        """Embeds.
+
+        Args:
+            codes: int32[B, T, Q].
+            is_first: bool[T], marks the clip's first frame.
+            is_present: bool[B], of the stream.
+            is_known: bool[B, T], False where the codes are not shown; None: nowhere.
+        """
         codes = jnp.where(is_present[:, None, None] & ~is_first[None, :, None], codes, 0)
         x = sum(jnp.take(self.embedding[q], codes[..., q], axis=0) for q in range(self.num_codebooks))
         x = jnp.where(is_first[None, :, None], self.begin, x)
+        if is_known is not None:
+            x = jnp.where(is_known[:, :, None], x, self.null)
         return jnp.where(is_present[:, None, None], x, self.null).astype(self.dtype)
 
 
@@ -144,8 +155,11 @@ class DualDub(nn.Module):
         valid = batch.frame_mask[:, :, None]
         speech_tokens = jnp.where(valid & batch.has_speech[:, None, None], batch.speech_tokens, 0)
         background_tokens = jnp.where(valid & batch.has_background[:, None, None], batch.background_tokens, 0)
-        speech = self.speech_embedding(_shift(speech_tokens), is_first, batch.has_speech)
-        background = self.background_embedding(_shift(background_tokens), is_first, batch.has_background)
+        known = {stream: getattr(batch, f"{stream}_is_known", None) for stream in STREAMS}
+        speech = self.speech_embedding(_shift(speech_tokens), is_first, batch.has_speech, known["speech"])
+        background = self.background_embedding(
+            _shift(background_tokens), is_first, batch.has_background, known["background"]
+        )
         speech, background, _ = self.stream_aligner(
             speech, background, batch.has_speech, batch.has_background
         )

@@ -17,11 +17,11 @@ import logging
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import AbstractMesh, PartitionSpec
+from jax.sharding import PartitionSpec
 
 from dualdub_jax.errors import UserError
 from dualdub_jax.models.tpu_attention import LANES, MAX_KEYS, tpu_attention
-from dualdub_jax.parallel.sharding import mesh_axes
+from dualdub_jax.parallel.sharding import mesh_axes, num_shares
 
 IMPLEMENTATIONS = ("auto", "plain", "fused")
 
@@ -113,21 +113,20 @@ def _obstacle(queries: jax.Array, keys: jax.Array) -> str | None:
     kind = platform()
     if kind not in _KERNELS:
         return f"there is no kernel for the platform {kind}"
-    mesh = jax.sharding.get_abstract_mesh()
     batch_size, num_queries, _, head_dim = queries.shape
     num_keys, num_groups = keys.shape[1:3]
     for name, size in (("batch", batch_size), ("act_heads", num_groups), ("length", num_queries)):
-        if size % _num_shares(mesh, name):
-            return f"{size} along {name!r} cannot be split over {_num_shares(mesh, name)} devices"
+        if size % num_shares(name):
+            return f"{size} along {name!r} cannot be split over {num_shares(name)} devices"
     if kind == "tpu":
-        num_queries //= _num_shares(mesh, "length")
+        num_queries //= num_shares("length")
         if num_queries % LANES or num_keys % LANES or num_keys > MAX_KEYS:
             return (
                 f"{num_queries} queries a device and {num_keys} keys; the TPU kernel takes multiples of "
                 f"{LANES}, and at most {MAX_KEYS} keys"
             )
         return None
-    if _num_shares(mesh, "length") > 1:
+    if num_shares("length") > 1:
         return "cuDNN's kernel does not run on a mesh with sequence > 1"
     if queries.dtype not in (jnp.bfloat16, jnp.float16):
         return f"cuDNN's kernel takes bfloat16 or float16, not {queries.dtype} (model.compute_dtype)"
@@ -137,13 +136,6 @@ def _obstacle(queries: jax.Array, keys: jax.Array) -> str | None:
             "lengths, and heads in multiples of 8 up to 128"
         )
     return None
-
-
-def _num_shares(mesh: AbstractMesh, name: str) -> int:
-    shares = 1
-    for axis in mesh_axes(name):
-        shares *= 1 if mesh.empty else mesh.shape[axis]
-    return shares
 
 
 @functools.cache

@@ -7,9 +7,10 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from einops import rearrange
 from jax.ad_checkpoint import checkpoint_name
 
-from dualdub_jax.parallel.sharding import constrain
+from dualdub_jax.parallel.sharding import constrain, num_shares
 
 _EMBEDDING_INIT = nn.initializers.normal(0.02)
 _EPSILON = 1e-6  # of RMSNorm
@@ -31,8 +32,12 @@ def _matrix_product_forward(x, kernel):
 
 def _matrix_product_backward(saved, dy):
     x, kernel = saved
-    rows = tuple(range(x.ndim - 1))
     dx = jax.lax.dot_general(dy, kernel, (((dy.ndim - 1,), (1,)), ((), ())))
+    if num_shares("length") == 1:
+        # With several axes of rows, the same backend copies x into a transposed array instead. A length that
+        # is split over devices cannot be folded into the batch without moving it.
+        x, dy = rearrange(x, "... I -> (...) I"), rearrange(dy, "... O -> (...) O")
+    rows = tuple(range(x.ndim - 1))
     return dx, jax.lax.dot_general(x, dy, ((rows, rows), ((), ())))
 
 

@@ -1,7 +1,7 @@
 """Silent video to one vector a grid frame: pixels, then time in both directions.
 
 Source: the DualDub abstract asks for a multimodal encoder; this one is our choice. Work on pixels is
-all matrix products (patches, mixing across their positions, one merge), because convolutions are what
+all matrix products (patches, and merging neighbours), because convolutions are what
 a CPU does worst, and matrix products are no loss on a TPU.
 """
 
@@ -9,61 +9,93 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from einops import rearrange
+from jax.ad_checkpoint import checkpoint_name
 
 from dualdub_jax.config import VideoEncoderConfig
 from dualdub_jax.models.layers import dense, rms_norm
 from dualdub_jax.models.transformer import Transformer, remat
-from dualdub_jax.parallel.sharding import constrain
+from dualdub_jax.parallel.sharding import constrain, num_shares
 
 
 class PixelEncoder(nn.Module):
-    """uint8[B, T, height, width, 3] -> float[B, T, D], each frame on its own but for its motion."""
+    """Each frame on its own but for what changes from the one before it and to the one after it.
+
+    Small patches are merged two by two in both directions, level by level, until a few positions are left.
+    """
 
     config: VideoEncoderConfig
     width: int
     dtype: str = "float32"
 
     @nn.compact
-    def __call__(self, video: jax.Array) -> jax.Array:
-        config, p = self.config, self.config.patch_size
-        rows = video.shape[2] // p
-        # Cut into patches while a pixel is still one byte: this is a copy of the whole video.
-        x = rearrange(video, "B T (h p) (w q) c -> B T (h w) (p q c)", p=p, q=p)
+    def __call__(self, video: jax.Array, frame_mask: jax.Array) -> jax.Array:
+        """Encodes.
+
+        Args:
+            video: uint8[B, T, height, width, 3].
+            frame_mask: bool[B, T], True inside the clip: where it begins and ends, nothing changes.
+
+        Returns:
+            float[B, T, D].
+        """
+        config = self.config
+        # Cut into patches while a pixel is still one byte: this is a copy of the whole video. What is merged
+        # later lies together from here on, so that no level moves anything.
+        x = _cut(video, config.patch_size, len(config.merge_widths))
         x = x.astype(self.dtype) / 127.5 - 1.0
-        patch = ("patch", "mlp")
-        motion = dense(config.patch_width, patch, name="motion", dtype=self.dtype)(x)
-        x = dense(config.patch_width, patch, name="patch", dtype=self.dtype, use_bias=True)(x)
-        # The difference to the frame before is taken of products, which are narrower than patches.
-        x = x + motion - jnp.concatenate([motion[:, :1], motion[:, :-1]], axis=1)
-        x = nn.gelu(x)
-        for i in range(config.num_mixers):
-            x = _Mixer(self.dtype, name=f"mixer_{i}")(x)
-        x = rearrange(x, "B T (h p w q) c -> B T (h w) (p q c)", h=rows // 2, p=2, q=2)
-        x = nn.gelu(dense(config.merged_width, ("embed", "mlp"), name="merge", dtype=self.dtype)(x))
+        x = dense(3 * config.patch_width, ("patch", "mlp"), name="patch", dtype=self.dtype, use_bias=True)(x)
+        here, before, after = jnp.split(_with_gradient_in_rows(x), 3, axis=-1)
+        x = here + _change(before, frame_mask, -1) + _change(after, frame_mask, 1)
+        x = nn.gelu(checkpoint_name(x, "pixels"))
+        for i, width in enumerate(config.merge_widths):
+            x = rms_norm(f"norm_{i}", self.dtype)(rearrange(x, "B T (s n) c -> B T s (n c)", n=4))
+            x = dense(width, ("embed", "mlp"), name=f"merge_{i}", dtype=self.dtype)(x)
+            x = nn.gelu(checkpoint_name(x, "pixels"))
         # Where something is, and that it is anywhere: a flash counts the same in every corner.
         where = rearrange(x, "B T s c -> B T (s c)")
-        where = dense(self.width, ("embed", "mlp"), name="out", dtype=self.dtype)(where)
-        if not config.use_pool:
-            return where
+        where = dense(self.width, ("embed", "mlp"), name="where", dtype=self.dtype)(where)
         anywhere = dense(self.width, ("embed", "mlp"), name="anywhere", dtype=self.dtype)(x.max(axis=2))
         return where + anywhere
 
 
-class _Mixer(nn.Module):
-    """One block of MLP-Mixer (Tolstikhin et al., 2021): float[B, T, positions, C] -> the same."""
+def _cut(video: jax.Array, patch_size: int, num_levels: int) -> jax.Array:
+    """Frames as patches, in squares of 2 x 2, in squares of such squares, and so on.
 
-    dtype: str
+    Args:
+        video: [B, T, height, width, c].
+        patch_size: height and width of a patch, pixels.
+        num_levels: how often four neighbours are put next to each other.
 
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        num_positions, channels = x.shape[-2:]
-        y = rearrange(rms_norm("position_norm", self.dtype)(x), "B T s c -> B T c s")
-        y = nn.gelu(dense(num_positions, ("patch", "mlp"), name="position_in", dtype=self.dtype)(y))
-        y = dense(num_positions, ("mlp", "patch"), name="position_out", dtype=self.dtype)(y)
-        x = x + rearrange(y, "B T c s -> B T s c")
-        y = rms_norm("channel_norm", self.dtype)(x)
-        y = nn.gelu(dense(2 * channels, ("embed", "mlp"), name="channel_in", dtype=self.dtype)(y))
-        return x + dense(channels, ("mlp", "embed"), name="channel_out", dtype=self.dtype)(y)
+    Returns:
+        [B, T, positions, pixels of a patch]; `num_levels` merges of four neighbours leave rows of positions.
+    """
+    rows, columns = ([f"{side}{i}" for i in range(num_levels)] for side in "rc")
+    squares = " ".join(f"{row} {column}" for row, column in zip(rows, columns, strict=True))
+    return rearrange(
+        video,
+        f"B T (h {' '.join(rows)} p) (w {' '.join(columns)} q) c -> B T (h w {squares}) (p q c)",
+        p=patch_size,
+        q=patch_size,
+        **dict.fromkeys([*rows, *columns], 2),
+    )
+
+
+def _with_gradient_in_rows(x: jax.Array) -> jax.Array:
+    """`x` as it is, float[B, T, s, c]; its gradient is written once, in rows, for its kernel to read.
+
+    It is made of sums of neighbouring frames. XLA's CPU backend would compute them once for the kernel and
+    once for the bias, by way of four more arrays. Where the length is split over devices, `x` is left alone.
+    """
+    if num_shares("length") > 1:
+        return x
+    return jax.lax.optimization_barrier(rearrange(x, "B T s c -> (B T s) c")).reshape(x.shape)
+
+
+def _change(x: jax.Array, frame_mask: jax.Array, offset: int) -> jax.Array:
+    """A frame's neighbour minus the frame; zero where there is no neighbour: float[B, T, ...] -> the same."""
+    neighbour, exists = jnp.roll(x, -offset, axis=1), jnp.roll(frame_mask, -offset, axis=1) & frame_mask
+    exists = exists.at[:, 0 if offset < 0 else -1].set(False)
+    return jnp.where(exists.reshape(*exists.shape, *(1,) * (x.ndim - 2)), neighbour - x, 0.0)
 
 
 class VideoEncoder(nn.Module):
@@ -109,10 +141,13 @@ class VideoEncoder(nn.Module):
 
     @nn.compact
     def _encode(self, video: jax.Array, frame_mask: jax.Array, has_video: jax.Array) -> jax.Array:
-        # Always computed again in the backward pass: what it would keep is most of a step's memory, and is
-        # written (as zeros) also by a step that skips the films.
-        pixels = remat(PixelEncoder, "full" if self.remat_policy == "none" else self.remat_policy)
-        x = pixels(self.config, self.width, self.dtype, name="pixels")(video)
+        # What the pixel encoder would keep for the backward pass is most of a step's memory, and is written
+        # (as zeros) also by a step that skips the films. "none" keeps results of its products, and no more.
+        if self.remat_policy == "none":
+            pixels = nn.remat(PixelEncoder, policy=jax.checkpoint_policies.save_only_these_names("pixels"))
+        else:
+            pixels = remat(PixelEncoder, self.remat_policy)
+        x = pixels(self.config, self.width, self.dtype, name="pixels")(video, frame_mask)
         x = jnp.where((frame_mask & has_video[:, None])[:, :, None], x, 0.0)
         x = constrain(x, "batch", "length", "act_embed")
         mask = jnp.broadcast_to(frame_mask[:, None, :], (*frame_mask.shape, frame_mask.shape[1]))

@@ -5,6 +5,8 @@ activations (`constrain`); only this table knows which mesh axis a name lands on
 in the manner of Flax's logical partitioning.
 """
 
+import math
+
 import flax.linen as nn
 import jax
 from flax.linen.spmd import RulesFallback
@@ -39,6 +41,12 @@ def mesh_axes(name: str) -> tuple[str, ...]:
     """The mesh axes that a logical name lands on."""
     axes = dict(RULES)[name]
     return (axes,) if isinstance(axes, str) else axes or ()
+
+
+def num_shares(name: str) -> int:
+    """Into how many shares the mesh in use cuts an axis of that logical name; 1 without a mesh."""
+    mesh = jax.sharding.get_abstract_mesh()
+    return 1 if mesh.empty else math.prod(mesh.shape[axis] for axis in mesh_axes(name))
 
 
 def constrain(x: jax.Array, *names: str | None) -> jax.Array:

@@ -104,20 +104,21 @@ def _attention(
 def _video(config: Config) -> Macs:
     grid, model, video = config.grid, config.model, config.model.video
     frames = grid.num_frames
-    patches = (grid.frame_size // video.patch_size) ** 2
-    merged = patches // 4
+    positions = (grid.frame_size // video.patch_size) ** 2
     width = video.patch_width
-    cut = 2 * patches * 3 * video.patch_size**2 * width  # pixels and their motion
-    mixer = 2 * patches * patches * width + patches * 4 * width * width
-    merge = merged * 4 * width * video.merged_width
-    out = merged * video.merged_width * model.width
-    pool = video.merged_width * model.width if video.use_pool else 0
-    pixels = frames * (video.num_mixers * mixer + merge)
-    last = frames * (out + pool)
+    cut = positions * 3 * video.patch_size**2 * 3 * width  # the frame, and what changes on both sides
+    merges = 0
+    for merged_width in video.merge_widths:
+        positions //= 4
+        merges += positions * 4 * width * merged_width
+        width = merged_width
+    last = frames * (positions + 1) * width * model.width  # where, and anywhere
+    pixels = frames * merges
     heads = model.num_heads * model.head_dim
     temporal = _layers(video.num_layers, frames, model.width, heads, heads, model.mlp_width)
     repeated = video.num_layers * repeated_by_a_layer(config, frames, heads, heads, use_qk_norm=False)
-    repeated += frames * cut + pixels  # whatever the policy: models/video_encoder.py
+    if model.remat_policy != "none":
+        repeated += frames * cut + pixels  # no policy keeps any of it: models/video_encoder.py
     return Macs(full=pixels + last + temporal, leaf=frames * cut, repeated=repeated)
 
 

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from dualdub_jax.config import LossConfig
 from dualdub_jax.types import STREAMS, Batch
@@ -23,7 +24,9 @@ class StreamLoss(NamedTuple):
     weight: jax.Array
 
 
-def stream_loss(logits: jax.Array, codes: jax.Array, mask: jax.Array, z_loss: float = 0.0) -> StreamLoss:
+def stream_loss(
+    logits: jax.Array, codes: jax.Array, mask: jax.Array, z_loss: float = 0.0, codebook_decay: float = 1.0
+) -> StreamLoss:
     """Cross entropy of one stream.
 
     Args:
@@ -31,6 +34,10 @@ def stream_loss(logits: jax.Array, codes: jax.Array, mask: jax.Array, z_loss: fl
         codes: int32[B, T, Q]; ignored where masked.
         mask: bool[B, T], True for frames that are targets.
         z_loss: weight of log(Z)^2, which keeps logits from drifting.
+        codebook_decay: each codebook's weight over that of the one before it; the mean weight is 1. The first
+            ones say what is heard, the last ones how exactly, and are mostly noise that nobody can
+            predict: left alone, they are most of the loss. Source: our choice; Moshi (Défossez et al., 2024)
+            weights its semantic codebook a hundred times.
     """
     codes = jnp.where(mask[:, :, None], codes, 0)
     log_z = jax.nn.logsumexp(logits, axis=-1)
@@ -38,6 +45,8 @@ def stream_loss(logits: jax.Array, codes: jax.Array, mask: jax.Array, z_loss: fl
     loss = log_z - picked + z_loss * jnp.square(log_z)
     correct = (picked >= logits.max(-1)).astype(jnp.float32)
     weight = jnp.broadcast_to(mask[:, :, None], codes.shape).astype(jnp.float32)
+    of_codebook = codebook_decay ** np.arange(codes.shape[-1])
+    loss = loss * (of_codebook / of_codebook.mean()).astype(np.float32)
     # where, not a product: a masked frame may hold anything, also inf.
     return StreamLoss(
         loss=jnp.where(weight > 0, loss, 0.0).sum((1, 2)),
@@ -54,6 +63,7 @@ def batch_losses(logits: dict[str, jax.Array], batch: Batch, config: LossConfig)
             getattr(batch, f"{stream}_tokens"),
             batch.frame_mask & getattr(batch, f"has_{stream}")[:, None],
             config.z_loss,
+            config.codebook_decay,
         )
         for stream in STREAMS
     }
@@ -83,7 +93,7 @@ def total_loss(
             and gradients of the parts add up to those of the whole. None: `losses` are the whole.
 
     Returns:
-        float32[] and "loss", "loss_<stream>" (nats a code), "accuracy_<stream>".
+        float32[] and "loss", "loss_<stream>" (nats a code, codebooks weighted), "accuracy_<stream>".
     """
     weights = {"speech": config.speech_weight, "background": config.background_weight}
     total, metrics = jnp.float32(0.0), {}

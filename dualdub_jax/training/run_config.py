@@ -1,8 +1,10 @@
 """The config of a run beside its checkpoints, so that they can be exported without the config file."""
 
+import contextlib
 import json
 import os
 import pathlib
+from collections.abc import Iterator
 
 from dualdub_jax.config import Config, from_dict, to_dict
 from dualdub_jax.errors import UserError
@@ -12,8 +14,26 @@ FILE_NAME = "run_config.json"
 
 def write_run_config(workdir: pathlib.Path, config: Config) -> None:
     """Writes it whole or not at all: two runs may train different phases in one folder."""
+    _write(workdir, json.dumps(to_dict(config), indent=1) + "\n")
+
+
+@contextlib.contextmanager
+def run_config_written(workdir: pathlib.Path, config: Config) -> Iterator[None]:
+    """Writes it for what happens inside; a run that is refused leaves the config of the one before."""
+    path = workdir / FILE_NAME
+    before = path.read_text(encoding="utf-8") if path.is_file() else None
+    write_run_config(workdir, config)
+    try:
+        yield
+    except UserError:
+        if before is not None:
+            _write(workdir, before)
+        raise
+
+
+def _write(workdir: pathlib.Path, text: str) -> None:
     temporary = workdir / f"{FILE_NAME}.{os.getpid()}.partial"
-    temporary.write_text(json.dumps(to_dict(config), indent=1) + "\n", encoding="utf-8")
+    temporary.write_text(text, encoding="utf-8")
     temporary.replace(workdir / FILE_NAME)
 
 

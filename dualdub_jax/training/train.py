@@ -3,6 +3,7 @@
 A config whose `task` is "casp" trains the metric CASP instead, on the same loop.
 """
 
+import contextlib
 import functools
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -25,7 +26,7 @@ from dualdub_jax.training.codec import tokens_phase, vocoder_phase
 from dualdub_jax.training.loop import run_phase
 from dualdub_jax.training.metrics import MetricWriter
 from dualdub_jax.training.phase import Phase
-from dualdub_jax.training.run_config import write_run_config
+from dualdub_jax.training.run_config import run_config_written
 from dualdub_jax.training.step import stage_phase
 from dualdub_jax.training.video_encoder import video_encoder_phase
 from dualdub_jax.types import STREAMS, Stream
@@ -70,12 +71,12 @@ def train(
         if name not in known:
             raise UserError(f"--phases {name}: no such phase; this config has {', '.join(known)}")
     run = _Run(config, workdir, set(phases or known))
-    if distributed.is_first():
-        write_run_config(workdir, config)
-    try:
-        return _PROGRAMS[config.task](config, workdir, run)
-    finally:
-        run.close()
+    is_recorded = distributed.is_first()
+    with run_config_written(workdir, config) if is_recorded else contextlib.nullcontext():
+        try:
+            return _PROGRAMS[config.task](config, workdir, run)
+        finally:
+            run.close()
 
 
 def _train_soundtrack(config: Config, workdir: pathlib.Path, run: "_Run") -> pathlib.Path | None:

@@ -309,3 +309,24 @@ def test_codec_batches_need_the_stem(tiny_data_dir: str) -> None:
     config = codec_config(tiny_data_dir, "tiny_films/text_speech")
     with pytest.raises(UserError, match=r"has no background stem.*background_codec_training.mixture"):
         loader.make_codec_batches(config, "background", seed=0)
+
+
+def test_a_stage_hides_what_it_drops(tiny_data_dir: str) -> None:
+    with batches(tiny_data_dir, ALONE) as iterator:
+        whole = next(iterator)
+    dropping = dataclasses.replace(ALONE, drop=("video", "speech"))
+    with batches(tiny_data_dir, dropping) as iterator:
+        blind, state = next(iterator), iterator.get_state()
+    assert whole["has_video"].all() and whole["has_speech"].all()
+    assert not blind["has_video"].any() and not blind["has_speech"].any()
+    np.testing.assert_array_equal(blind["has_background"], whole["has_background"])
+    with batches(tiny_data_dir, ALONE) as iterator, pytest.raises(UserError, match="has drop=None"):
+        iterator.set_state(state)
+
+
+def test_a_misspelt_drop_is_named(tiny_data_dir: str) -> None:
+    with (
+        pytest.raises(UserError, match="'vidoe' is none of video, script"),
+        batches(tiny_data_dir, dataclasses.replace(ALONE, drop=("vidoe",))),
+    ):
+        pass

@@ -7,6 +7,7 @@ import pytest
 
 from dualdub_jax.models.dualdub import make_model
 from dualdub_jax.training.losses import batch_losses
+from dualdub_jax.types import PartlyKnownBatch
 from tests.tiny import random_batch, random_params, tiny_config
 
 CONFIG = tiny_config()
@@ -184,3 +185,19 @@ def test_named_intermediates_have_their_shapes(params):
     assert logits["background"].shape == (2, 12, 2, 16)
     assert out["prefix"].shape == (2, 8 + 2, 32)
     assert out["video_context"].shape == out["state"].shape == (2, 12, 32)
+
+
+@pytest.mark.parametrize("stream", STREAMS)
+def test_a_hidden_frame_is_not_looked_at(forward, stream):
+    batch = random_batch(CONFIG, 1)
+    is_known = np.ones(batch.frame_mask.shape, bool)
+    is_known[:, 6] = False  # frame 6 is predicted without frame 5, and so is everything later
+    known = {f"{each}_is_known": is_known if each == stream else np.ones_like(is_known) for each in STREAMS}
+    hidden = PartlyKnownBatch(**vars(batch), **known)
+    tokens = getattr(batch, f"{stream}_tokens").copy()
+    tokens[:, 5] = (tokens[:, 5] + 1) % 16
+    other = hidden.replace(**{f"{stream}_tokens": tokens})
+    before, after = forward(hidden), forward(other)
+    for out in STREAMS:
+        np.testing.assert_allclose(before[out][:, 6:], after[out][:, 6:], atol=1e-6)
+    assert np.abs(forward(batch)[stream][:, 6:] - before[stream][:, 6:]).max() > 1e-4

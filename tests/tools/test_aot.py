@@ -39,7 +39,7 @@ def _config():
         head_dim=24,
         mlp_width=224,
         remat_policy="full",
-        video=dataclasses.replace(config.model.video, num_layers=2, use_pool=True),
+        video=dataclasses.replace(config.model.video, num_layers=2),
     )
     return dataclasses.replace(config, model=model, grid=dataclasses.replace(config.grid, num_frames=24))
 

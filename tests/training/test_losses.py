@@ -9,7 +9,8 @@ import optax
 
 from dualdub_jax.config import LossConfig
 from dualdub_jax.training.losses import StreamLoss, stream_loss, total_loss
-from dualdub_jax.training.step import drop_conditions
+from dualdub_jax.training.step import drop_conditions, hide_past
+from dualdub_jax.types import STREAMS
 from tests.tiny import random_batch, tiny_config
 
 
@@ -67,3 +68,26 @@ def test_conditions_are_dropped_independently_and_targets_never():
     assert dropped.has_speech.all() and dropped.has_background.all()
     absent = dataclasses.replace(batch, has_video=np.zeros(256, bool))
     assert not drop_conditions(absent, jax.random.key(0), 0.25).has_video.any()
+
+
+def test_codebooks_can_be_weighted_and_the_mean_weight_is_one():
+    logits, codes = _random()
+    logits[..., 1, :] = 0.0  # the second codebook is not predicted at all
+    even = stream_loss(logits, codes, np.ones((3, 5), bool))
+    first = stream_loss(logits, codes, np.ones((3, 5), bool), codebook_decay=0.25)
+    of_second = 5 * np.log(7.0)
+    np.testing.assert_allclose(first.loss, 1.6 * (even.loss - of_second) + 0.4 * of_second, rtol=1e-5)
+    np.testing.assert_array_equal(first.weight, even.weight)
+
+
+def test_the_past_is_hidden_in_some_examples_in_part():
+    batch = random_batch(tiny_config(), 64)
+    assert hide_past(batch, jax.random.key(0), 0.0) is batch
+    hidden = hide_past(batch, jax.random.key(0), 0.5)
+    shares = {stream: 1.0 - np.asarray(getattr(hidden, f"{stream}_is_known")).mean(1) for stream in STREAMS}
+    for share in shares.values():
+        assert 0.3 < (share == 0).mean() < 0.75
+        assert share.max() > 0.7
+    assert not np.array_equal(shares["speech"], shares["background"])
+    again = hide_past(batch, jax.random.key(0), 0.5)
+    np.testing.assert_array_equal(again.speech_is_known, hidden.speech_is_known)

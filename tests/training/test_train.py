@@ -64,6 +64,10 @@ def test_trains_everything_and_leaves_a_bundle(tmp_path, config_file, capsys):
     # Again: everything is done, nothing is trained.
     assert main(command) == 0
     assert len((workdir / "metrics.jsonl").read_text().splitlines()) == len(lines)
+    # Refused: the folder is still that of the run that was trained in it.
+    recorded = (workdir / "run_config.json").read_text()
+    assert main([*command, "--config.seed=5"]) == 2
+    assert (workdir / "run_config.json").read_text() == recorded
 
 
 def _refused(capsys, *arguments) -> str:
