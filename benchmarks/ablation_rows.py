@@ -1,0 +1,110 @@
+"""The rows of `ablations.py`: what each leaves out, and the config that it is trained with."""
+
+import dataclasses
+from collections.abc import Mapping
+
+from dualdub_jax.config import Config, SourceConfig
+from dualdub_jax.inference.engine import Condition
+from dualdub_jax.training.video_encoder import PHASE_NAME as VIDEO_ENCODER
+
+# Of a run from nothing; about the shares that the default's phases have.
+_CURRICULUM = {"video_encoder": 0.18, "text_speech": 0.32, "video_audio": 0.06, "soundtrack": 0.44}
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """One model of a row.
+
+    Attributes:
+        sources: weights of the Puppet Stage datasets in its last stage.
+        drop: what its clips do not show, see `StageConfig.drop`.
+    """
+
+    sources: Mapping[str, float]
+    drop: tuple[str, ...] = ()
+
+
+_WHOLE = Part({"soundtrack": 0.7, "text_speech": 0.15, "video_audio": 0.15})
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One line of the table.
+
+    Attributes:
+        about: in words.
+        aligner: its two switches, non-causal and causal.
+        parts: models by name; two of them make one track each.
+        absent: conditions that no model of it is shown, neither in training nor in use.
+        from_nothing: "" or how it is trained without the base run: "curriculum", "alone".
+    """
+
+    about: str
+    aligner: tuple[bool, bool] = (True, True)
+    parts: Mapping[str, Part] = dataclasses.field(default_factory=lambda: {"": _WHOLE})
+    absent: tuple[Condition, ...] = ()
+    from_nothing: str = ""
+
+
+ROWS = {
+    "both": Row("aligner: non-causal and causal (the default)"),
+    "noncausal": Row("aligner: non-causal alone", aligner=(True, False)),
+    "causal": Row("aligner: causal alone", aligner=(False, True)),
+    "none": Row("aligner: none", aligner=(False, False)),
+    "cascade": Row(
+        "two models, one a track, deaf to each other",
+        parts={
+            "background": Part({"soundtrack": 0.7, "video_audio": 0.15}, ("script", "voice", "speech")),
+            "speech": Part({"soundtrack": 0.7, "text_speech": 0.15}, ("background",)),
+        },
+    ),
+    "no_video": Row("no video", absent=("video",)),
+    "no_voice": Row("no voice", absent=("voice",)),
+    "curriculum": Row("from nothing, by the curriculum", from_nothing="curriculum"),
+    "soundtrack_alone": Row("from nothing, the last stage alone", from_nothing="alone"),
+}
+
+
+def row_config(base: Config, name: str, part: str, seed: int, num_steps: int) -> Config:
+    """The base run's config with another curriculum, and the row's aligner.
+
+    Args:
+        base: config of the base run.
+        name: of the row.
+        part: of the model in it.
+        seed: of the training.
+        num_steps: of the last stage; of all phases together in a row from nothing.
+    """
+    row, of_part = ROWS[name], ROWS[name].parts[part]
+    shares = _CURRICULUM if row.from_nothing == "curriculum" else {"soundtrack": 1.0}
+    steps = {phase: round(share * num_steps) for phase, share in shares.items()}
+    stages = []
+    for stage in base.stages:
+        if stage.name in steps:
+            optimizer = dataclasses.replace(
+                stage.optimizer, warmup_steps=min(stage.optimizer.warmup_steps, steps[stage.name] // 5)
+            )
+            stage = dataclasses.replace(
+                stage, num_steps=steps[stage.name], drop=(*of_part.drop, *row.absent), optimizer=optimizer
+            )
+            if stage.name == "soundtrack":
+                mixture = [SourceConfig(f"puppet_stage/{each}", w) for each, w in of_part.sources.items()]
+                stage = dataclasses.replace(stage, mixture=tuple(mixture))
+            stages.append(stage)
+    films = base.video_training
+    warmup = min(films.optimizer.warmup_steps, steps.get(VIDEO_ENCODER, 0) // 5)
+    films = dataclasses.replace(
+        films,
+        num_steps=steps.get(VIDEO_ENCODER, 0),
+        optimizer=dataclasses.replace(films.optimizer, warmup_steps=warmup),
+    )
+    use_noncausal, use_causal = row.aligner
+    aligner = dataclasses.replace(base.model.aligner, use_noncausal=use_noncausal, use_causal=use_causal)
+    return dataclasses.replace(
+        base,
+        name=f"ablation_{name}",
+        seed=seed,
+        model=dataclasses.replace(base.model, aligner=aligner),
+        video_training=films,
+        stages=tuple(stages),
+    )

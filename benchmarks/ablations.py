@@ -1,0 +1,280 @@
+"""What each part of the design is worth: the same training without it, scored on the same clips.
+
+    dualdub train --config configs/puppet.py --workdir runs/puppet          # once: what all rows begin with
+    python benchmarks/ablations.py --base runs/puppet --workdir runs/ablations
+    python benchmarks/ablations.py --base runs/puppet --workdir runs/ablations --rows both,none --train-only
+
+The last stage of the curriculum is trained anew for each row, `--steps` of it: from the text-speech stage
+and the video encoder of the base run, which have seen no pair of tracks, or (rows `curriculum` and
+`soundtrack_alone`) from nothing. Aligners begin at random in every row. What is finished is not trained
+again, so several processes may share the rows out with `--train-only`. Then every row is scored: test clips
+of another world seed are dubbed and measured by `dualdub evaluate`'s metrics, and the loss on the validation
+split says what sampling hides. The last line is the table as JSON.
+"""
+
+import argparse
+import contextlib
+import dataclasses
+import functools
+import hashlib
+import json
+import pathlib
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from ablation_rows import ROWS, Row, row_config
+
+from data_pipeline.loader import make_batches
+from dualdub_jax.bundle import abstract_params, load_bundle, save_bundle
+from dualdub_jax.codecs.mel_rvq import MelRVQCodec
+from dualdub_jax.config import Config, SourceConfig, StageConfig
+from dualdub_jax.errors import UserError
+from dualdub_jax.evaluation import registry
+from dualdub_jax.evaluation.runner import evaluate
+from dualdub_jax.evaluation.suites.puppet import PuppetSuite
+from dualdub_jax.evaluation.systems import Checkpoint
+from dualdub_jax.inference.dub import DualDub
+from dualdub_jax.inference.engine import Engine
+from dualdub_jax.inference.progress import make_progress
+from dualdub_jax.models.dualdub import make_model
+from dualdub_jax.parallel.mesh import make_mesh
+from dualdub_jax.tools.export import export
+from dualdub_jax.training.loop import run_phase
+from dualdub_jax.training.losses import batch_losses
+from dualdub_jax.training.metrics import MetricWriter
+from dualdub_jax.training.run_config import read_run_config
+from dualdub_jax.training.step import stage_phase
+from dualdub_jax.training.video_encoder import PHASE_NAME as VIDEO_ENCODER
+from dualdub_jax.training.video_encoder import video_encoder_phase
+from dualdub_jax.types import STREAMS, Batch, Stream
+
+_METRICS = ("grammar_asr", "lip_sync", "impacts", "room")
+_FIGURES = (
+    "wer_no_letters",
+    "onset_f1",
+    "impact_class_accuracy",
+    "lip_correlation",
+    "noise_level_correlation",
+    "rt60_correlation",
+)
+_FRESH = ("video_aligner", "stream_aligner")  # what is under test begins at random in every row
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--base", type=pathlib.Path, required=True, help="workdir of a configs/puppet.py run")
+    parser.add_argument("--workdir", type=pathlib.Path, required=True)
+    parser.add_argument("--data-dir", help="default: the base run's")
+    parser.add_argument("--rows", default=",".join(ROWS), help="default: all")
+    parser.add_argument("--seeds", default="0", help="of training, such as 0,1")
+    parser.add_argument("--steps", type=int, default=500, help="of the last stage, for each model")
+    parser.add_argument("--limit", type=int, default=60, help="test clips")
+    parser.add_argument("--train-only", action="store_true", help="train these rows and score nothing")
+    args = parser.parse_args()
+    try:
+        return run(args)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
+
+
+def run(args: argparse.Namespace) -> int:
+    """Trains what is missing, then scores and prints."""
+    names, seeds = args.rows.split(","), [int(seed) for seed in args.seeds.split(",")]
+    for name in names:
+        if name not in ROWS:
+            raise UserError(f"--rows {name}: no such row; there are {', '.join(ROWS)}")
+    base = read_run_config(args.base)
+    if args.data_dir:
+        base = dataclasses.replace(base, data_dir=args.data_dir)
+    bundles = {
+        (name, seed): {part: train_model(args, base, name, part, seed) for part in ROWS[name].parts}
+        for seed in seeds
+        for name in names
+    }
+    if not args.train_only:
+        scores = {
+            f"{name}_{seed}": score(args, base, ROWS[name], models)
+            for (name, seed), models in bundles.items()
+        }
+        print_table(scores, args)
+    return 0
+
+
+# ------------------------------------------------------------------------------------------------ training
+
+
+def train_model(args: argparse.Namespace, base: Config, name: str, part: str, seed: int) -> pathlib.Path:
+    """Trains one model of a row unless it is there; returns its bundle."""
+    workdir = args.workdir / f"{name}{'_' * bool(part)}{part}_{seed}"
+    bundle = workdir / "bundle"
+    if (bundle / "config.json").is_file():
+        return bundle
+    config = row_config(base, name, part, seed, args.steps)
+    mesh, writer = make_mesh(config.mesh), MetricWriter(workdir)
+    start = read_start(args, base)
+    codecs = make_codecs(config, start)
+    batches = functools.partial(make_batches, config, codecs=codecs, seed=seed, token_cache={})
+    params = {}
+    if not ROWS[name].from_nothing:
+        known = abstract_params(config)["model"]
+        params = {key: value for key, value in start["model"].items() if key in known and key not in _FRESH}
+    if config.video_training.num_steps:
+        films = StageConfig(VIDEO_ENCODER, config.video_training.mixture)
+        phase = video_encoder_phase(config, lambda: batches(films))
+        params |= run_phase(phase, config, mesh, workdir, writer)
+    for stage in config.stages:
+        phase = stage_phase(config, stage, functools.partial(batches, stage), params)
+        params = run_phase(phase, config, mesh, workdir, writer)
+    writer.close()
+    trained = {f"{stream}_codec": start[f"{stream}_codec"] for stream in STREAMS}
+    save_bundle(bundle, config, {"model": params} | trained, {"ablation": name, "seed": seed})
+    return bundle
+
+
+def read_start(args: argparse.Namespace, base: Config) -> dict[str, Any]:
+    """What rows begin with: codecs, the text-speech stage, the video encoder that was trained alone."""
+    start = args.workdir / "start"
+    if not (start / "config.json").is_file():
+        export(args.base / "text_speech", start, dtype="float32")
+    mesh, writer = make_mesh(base.mesh), MetricWriter(args.workdir / "start_log")
+    _, params = load_bundle(start, mesh=mesh)
+    # Complete, so it is only read.
+    phase = video_encoder_phase(base, lambda: None)
+    films = run_phase(phase, base, mesh, args.base, writer)
+    writer.close()
+    return params | {"model": params["model"] | {"video_encoder": films["video_encoder"]}}
+
+
+def make_codecs(config: Config, params: Mapping[str, Any]) -> dict[Stream, MelRVQCodec]:
+    """The codecs that make tokens of stems."""
+    return {
+        stream: MelRVQCodec(getattr(config, f"{stream}_codec"), config.grid, params[f"{stream}_codec"])
+        for stream in STREAMS
+    }
+
+
+# ------------------------------------------------------------------------------------------------- scoring
+
+
+class RowCheckpoint(Checkpoint):
+    """The models of a row as one: what they are not shown, they are not shown here either."""
+
+    def __init__(self, row: Row, models: Mapping[str, pathlib.Path]) -> None:
+        super().__init__(next(iter(models.values())))
+        self._row, self._models = row, models
+        if len(models) > 1:
+            parts = [Checkpoint(path).sha256 for path in models.values()]
+            self.sha256 = hashlib.sha256("".join(parts).encode()).hexdigest()
+
+    def settings(self) -> dict[str, Any]:
+        return super().settings() | {"absent": list(self._row.absent)}
+
+    def load(self) -> DualDub:
+        if self._model is None:
+            engines = {
+                part: Engine(*load_bundle(path), absent=self._row.absent)
+                for part, path in self._models.items()
+            }
+            engine = engines[""] if "" in engines else Cascade(engines)
+            self._model = DualDub(engine, self.path)
+        return self._model
+
+
+class Cascade:
+    """Two engines, each of which makes the track that it is named after."""
+
+    def __init__(self, engines: Mapping[str, Engine]) -> None:
+        self._engines = engines
+        one = engines["background"]
+        self.config, self.tokenizer, self.codecs, self.decode = (
+            one.config,
+            one.tokenizer,
+            one.codecs,
+            one.decode,
+        )
+
+    def generate(
+        self, *, use_speech: bool, use_background: bool, context: Mapping[str, np.ndarray], **rest: Any
+    ) -> dict[str, np.ndarray]:
+        """See `Engine.generate`."""
+        used = {"speech": use_speech, "background": use_background}
+        tokens = {}
+        for stream, engine in self._engines.items():
+            if used[stream]:
+                past = {stream: context[stream]} if stream in context else {}
+                only = {f"use_{each}": each == stream for each in STREAMS}
+                tokens |= engine.generate(context=past, **only, **rest)
+        return tokens
+
+
+def score(
+    args: argparse.Namespace, base: Config, row: Row, models: Mapping[str, pathlib.Path]
+) -> dict[str, dict[str, float | None]]:
+    """Figures of a row: value and, where there is one, a 95% interval over clips."""
+    folder = args.workdir / "evaluation"
+    metrics = registry.select(registry.all_metrics(None), _METRICS)
+    suite = PuppetSuite(folder, limit=args.limit)
+    results = evaluate(
+        suite, metrics, folder, checkpoint=RowCheckpoint(row, models), progress=make_progress()
+    )
+    found = {
+        name: {key: results["metrics"][name].get(key) for key in ("value", "low", "high", "n")}
+        for name in _FIGURES
+    }
+    for path in models.values():
+        found |= {name: {"value": value} for name, value in validation_losses(base.data_dir, path).items()}
+    return found
+
+
+def validation_losses(data_dir: str, bundle: pathlib.Path) -> dict[str, float]:
+    """Nats a code of each stream that the model makes, with the true past: on the validation split."""
+    config, params = load_bundle(bundle)
+    config = dataclasses.replace(config, data_dir=data_dir)
+    stage = dataclasses.replace(config.stages[-1], mixture=(SourceConfig("puppet_stage/soundtrack"),))
+    codecs = make_codecs(config, params)
+    model = make_model(config)
+
+    @jax.jit
+    def losses(model_params: Any, batch: Batch) -> dict[str, tuple[jax.Array, jax.Array]]:
+        logits, _ = model.apply({"params": model_params}, batch)
+        return {
+            stream: (each.loss.sum(), each.weight.sum())
+            for stream, each in batch_losses(logits, batch, config.loss).items()
+        }
+
+    sums = {stream: np.zeros(2) for stream in STREAMS}
+    iterator = make_batches(config, stage, codecs, split="validation", seed=0, repeat=False, shuffle=False)
+    with contextlib.closing(iterator):
+        for fields in iterator:
+            del fields["example_ids"]
+            for stream, pair in losses(params["model"], Batch(**fields)).items():
+                sums[stream] += np.asarray(pair)
+    return {f"loss_{stream}": float(loss / weight) for stream, (loss, weight) in sums.items() if weight}
+
+
+def print_table(scores: Mapping[str, Mapping[str, Mapping[str, Any]]], args: argparse.Namespace) -> None:
+    """A markdown table, and the same as JSON."""
+    columns = (*_FIGURES, "loss_speech", "loss_background")
+    print(f"{args.steps} steps, {args.limit} test clips, in brackets 95% intervals over them\n")
+    print(f"| row | seed | {' | '.join(columns)} |")
+    print("|---" * (len(columns) + 2) + "|")
+    for name, found in scores.items():
+        row, _, seed = name.rpartition("_")
+        cells = [_cell(found.get(column, {})) for column in columns]
+        print(f"| {ROWS[row].about} | {seed} | {' | '.join(cells)} |")
+    print(json.dumps(scores))
+
+
+def _cell(figure: Mapping[str, Any]) -> str:
+    if figure.get("value") is None:
+        return "-"
+    shown = f"{figure['value']:.3g}"
+    return shown if figure.get("low") is None else f"{shown} [{figure['low']:.3g}, {figure['high']:.3g}]"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
