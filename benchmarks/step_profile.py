@@ -110,7 +110,10 @@ def kernel_seconds(trace: pathlib.Path) -> dict[str, float]:
 
 
 def part_of(path: str) -> str:
-    """ "jit(step)/transpose(jvp(DualDub))/backbone/…" -> "backbone, backward"."""
+    """The part that an instruction's op_name belongs to.
+
+    "jit(step)/transpose(jvp(DualDub))/backbone/…" is "backbone, backward".
+    """
     if "jvp" not in path:
         return "optimizer"
     turn = "again" if "rematted" in path else "backward" if "transpose(jvp" in path else "forward"
@@ -120,15 +123,18 @@ def part_of(path: str) -> str:
 
 
 _MODULES = {
-    *("pixels", "temporal", "video_encoder", "video_aligner", "stream_aligner", "voice_encoder"),
-    *(
-        "script_encoder",
-        "backbone",
-        "speech_head",
-        "background_head",
-        "speech_embedding",
-        "background_embedding",
-    ),
+    "pixels",
+    "temporal",
+    "video_encoder",
+    "video_aligner",
+    "stream_aligner",
+    "voice_encoder",
+    "script_encoder",
+    "backbone",
+    "speech_head",
+    "background_head",
+    "speech_embedding",
+    "background_embedding",
 }
 
 
