@@ -28,7 +28,7 @@ import numpy as np
 from ablation_rows import ROWS, Row, row_config
 
 from data_pipeline.loader import make_batches
-from dualdub_jax.bundle import abstract_params, load_bundle, save_bundle
+from dualdub_jax.bundle import abstract_params, load_bundle, read_bundle_header, save_bundle
 from dualdub_jax.codecs.mel_rvq import MelRVQCodec
 from dualdub_jax.config import Config, SourceConfig, StageConfig
 from dualdub_jax.errors import UserError
@@ -108,12 +108,18 @@ def run(args: argparse.Namespace) -> int:
 
 
 def train_model(args: argparse.Namespace, base: Config, name: str, part: str, seed: int) -> pathlib.Path:
-    """Trains one model of a row unless it is there; returns its bundle."""
+    """Trains one model of a row unless it is there; returns its bundle.
+
+    Raises:
+        UserError: one is there that was trained with other settings.
+    """
     workdir = args.workdir / f"{name}{'_' * bool(part)}{part}_{seed}"
     bundle = workdir / "bundle"
-    if (bundle / "config.json").is_file():
-        return bundle
     config = row_config(base, name, part, seed, args.steps)
+    if (bundle / "config.json").is_file():
+        if read_bundle_header(bundle)[0] != config:
+            raise UserError(f"{workdir}: was trained with other settings; take another --workdir")
+        return bundle
     mesh, writer = make_mesh(config.mesh), MetricWriter(workdir)
     start = read_start(args, base)
     codecs = make_codecs(config, start)

@@ -35,9 +35,8 @@ def stream_loss(
         mask: bool[B, T], True for frames that are targets.
         z_loss: weight of log(Z)^2, which keeps logits from drifting.
         codebook_decay: each codebook's weight over that of the one before it; the mean weight is 1. The first
-            ones say what is heard, the last ones how exactly, and are mostly noise that nobody can
-            predict: left alone, they are most of the loss. Source: our choice; Moshi (Défossez et al., 2024)
-            weights its semantic codebook a hundred times.
+            ones say what is heard, the last ones how exactly. Source: our choice; Moshi (Défossez et al.,
+            2024) weights its semantic codebook a hundred times.
     """
     codes = jnp.where(mask[:, :, None], codes, 0)
     log_z = jax.nn.logsumexp(logits, axis=-1)

@@ -213,11 +213,15 @@ def drop_conditions(batch: Batch, rng: jax.Array, rate: float) -> Batch:
 
 
 def hide_past(batch: Batch, rng: jax.Array, rate: float) -> Batch:
-    """Hides frames of the past, of each stream of each example with probability `rate`; how many is random.
+    """Hides frames of the past, so that a model has to read the script and to look at the film.
 
-    The past tells nearly all of the next frame, and what it does not tell (which word comes next) is decided
-    in a few frames: a model that is always shown it learns slowly to read the script and to look at the
-    film. Source: word dropout (Bowman et al., 2016).
+    Source: word dropout (Bowman et al., 2016), with another share for each example.
+
+    Args:
+        batch: of B examples with T frames.
+        rng: of the step.
+        rate: probability of each stream of each example to be chosen; of a chosen one a random share of the
+            frames is hidden, uniform in [0, 1). 0: the batch is given back as it is.
     """
     if not rate:
         return batch
