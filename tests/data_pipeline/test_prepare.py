@@ -11,6 +11,7 @@ import av
 import pytest
 import rich.console
 import tensorflow_datasets as tfds
+from tensorflow_datasets.core import shuffle
 
 from data_pipeline import prepare, schema
 from data_pipeline.builders.puppet_stage.builder import PuppetStage
@@ -99,6 +100,14 @@ def test_building_again_changes_nothing_and_other_settings_are_refused(tmp_path:
     with pytest.raises(UserError, match="other settings"):
         _build(tmp_path, name="puppet_stage/text_speech", seed=7)
     assert _digests(tmp_path) == before
+
+
+def test_splits_too_large_for_memory_are_the_same_bytes(
+    built: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shuffle, "MAX_MEM_BUFFER_SIZE", 1000)  # every split goes through files
+    _build(tmp_path)
+    assert _digests(tmp_path) == _digests(built)
 
 
 @pytest.mark.parametrize(

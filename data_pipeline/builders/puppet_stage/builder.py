@@ -10,10 +10,14 @@ import dataclasses
 import functools
 import multiprocessing
 import multiprocessing.pool
+import os
+import resource
+import types
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import tensorflow_datasets as tfds
+from tensorflow_datasets.core import shuffle
 from tensorflow_datasets.core.example_serializer import ExampleSerializer
 
 from data_pipeline.builders.puppet_stage import clip, voices
@@ -98,6 +102,7 @@ class PuppetStage(tfds.core.GeneratorBasedBuilder):
         """Builds what is not there yet, as TFDS does, into files that are the same bytes every time."""
         with contextlib.ExitStack() as stack:
             stack.enter_context(_stable_serialisation())
+            stack.enter_context(_plain_bucket_files())
             if self._num_processes > 1:
                 # Spawned, because the parent may hold threads of JAX or of a progress bar.
                 context = multiprocessing.get_context("spawn")
@@ -148,6 +153,27 @@ def _stable_serialisation() -> Iterator[None]:
         yield
     finally:
         ExampleSerializer.serialize_example = original
+
+
+@contextlib.contextmanager
+def _plain_bucket_files() -> Iterator[None]:
+    """While open, TFDS shuffles splits of more than 1 GB through plain files.
+
+    It keeps such a split in a thousand temporary files, which it opens through TensorFlow; it has no setting
+    for that, and nothing else of a build needs TensorFlow.
+    """
+    original = shuffle.tf
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    files = types.SimpleNamespace(GFile=open, exists=os.path.exists, remove=os.remove)
+    # TFDS asks for more open files only after TensorFlow's own error; here they are asked for beforehand.
+    errors = types.SimpleNamespace(ResourceExhaustedError=())
+    shuffle.tf = types.SimpleNamespace(io=types.SimpleNamespace(gfile=files), errors=errors)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limits[1], limits[1]))
+    try:
+        yield
+    finally:
+        shuffle.tf = original
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
 def check_voice_bank(name: str) -> None:
