@@ -33,24 +33,25 @@ class Row:
 
     Attributes:
         about: in words.
-        aligner: its two switches, non-causal and causal.
+        aligner: its three switches, non-causal, causal and script.
         parts: models by name; two of them make one track each.
         absent: conditions that no model of it is shown, neither in training nor in use.
         from_nothing: "" or how it is trained without the base run: "curriculum", "alone".
     """
 
     about: str
-    aligner: tuple[bool, bool] = (True, True)
+    aligner: tuple[bool, bool, bool] = (True, True, True)
     parts: Mapping[str, Part] = dataclasses.field(default_factory=lambda: {"": _WHOLE})
     absent: tuple[Condition, ...] = ()
     from_nothing: str = ""
 
 
 ROWS = {
-    "both": Row("aligner: non-causal and causal (the default)"),
-    "noncausal": Row("aligner: non-causal alone", aligner=(True, False)),
-    "causal": Row("aligner: causal alone", aligner=(False, True)),
-    "none": Row("aligner: none", aligner=(False, False)),
+    "all": Row("aligner: non-causal, causal and script (the default)"),
+    "no_causal": Row("aligner without its causal branch", aligner=(True, False, True)),
+    "no_noncausal": Row("aligner without its non-causal branch", aligner=(False, True, True)),
+    "no_script": Row("aligner without its script branch", aligner=(True, True, False)),
+    "none": Row("aligner: none", aligner=(False, False, False)),
     "cascade": Row(
         "two models, one a track, deaf to each other",
         parts={
@@ -98,8 +99,8 @@ def row_config(base: Config, name: str, part: str, seed: int, num_steps: int) ->
         num_steps=steps.get(VIDEO_ENCODER, 0),
         optimizer=dataclasses.replace(films.optimizer, warmup_steps=warmup),
     )
-    use_noncausal, use_causal = row.aligner
-    aligner = dataclasses.replace(base.model.aligner, use_noncausal=use_noncausal, use_causal=use_causal)
+    switches = zip(("use_noncausal", "use_causal", "use_script"), row.aligner, strict=True)
+    aligner = dataclasses.replace(base.model.aligner, **dict(switches))
     return dataclasses.replace(
         base,
         name=f"ablation_{name}",

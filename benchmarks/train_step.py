@@ -60,10 +60,12 @@ _CUT = (
     'model.remat_policy="none"',
     "model.aligner.num_heads=8",
 )
+# The twin has no script aligner and weights all codebooks alike.
+_AS_THE_TWIN = ("model.aligner.use_script=false", "loss.codebook_decay=1.0")
 # Size -> config, what is changed of it, clips a step.
 SIZES: dict[str, tuple[str, tuple[str, ...], int]] = {
-    "tiny": ("configs/puppet.py:tiny", (), 2),
-    "puppet": ("configs/puppet.py", (), 16),
+    "tiny": ("configs/puppet.py:tiny", _AS_THE_TWIN, 2),
+    "puppet": ("configs/puppet.py", _AS_THE_TWIN, 16),
     "50m": ("configs/small.py", _CUT, 2),
 }
 _MATMUL_SIZE = 2048

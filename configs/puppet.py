@@ -23,7 +23,10 @@ def get_config(arg: str = "") -> ConfigDict:
     config = common.default_config()
     config.name = "puppet"
     config.checkpoint.bundle_dtype = "bfloat16"
-    config.grid.num_script_tokens = 64  # the longest sentence of this world has 60 characters
+    config.grid.num_script_tokens = 32  # the longest sentence of this world has 11 words
+    config.model.update({"script_tokenizer": "words", "script_vocab_size": 1024})
+    config.model.aligner.use_script = True
+    config.loss.codebook_decay = 0.6  # the first codebooks say which word it is
     config.speech_codec_training.mixture = common.mixture(soundtrack=1.0)
     config.background_codec_training.mixture = common.mixture(soundtrack=1.0)
     config.speech_codec_training.update({"num_steps": 6000, "vocoder_num_steps": 2000})
@@ -40,8 +43,8 @@ def get_config(arg: str = "") -> ConfigDict:
         {"mixture": common.mixture(soundtrack=0.6, video_audio=0.4), "num_steps": 1200}
     )
     config.stages = [
-        text_speech.get_stage(num_steps=2200),
-        video_audio.get_stage(num_steps=400),
+        text_speech.get_stage(num_steps=1200),
+        video_audio.get_stage(num_steps=300),
         soundtrack.get_stage(num_steps=3000),
     ]
     # Guidance makes up for a short training: without it, speech often stays silent (tried on a few clips).

@@ -23,7 +23,8 @@ RECORD: dict[str, str] = {
     "script": "str, what is said; empty with has_script: nothing is said",
     "has_script": "bool, False: what is said is unknown",
     "num_frames": "int64, length of the clip on the 25 Hz grid",
-    "events": "str, JSON: everything the world knows of the clip (contacts, mouth, place, reverberation…)",
+    "events": "str, JSON: what is known of the clip beside; of it, training reads speech.words only: "
+    "[[word, begins_s, ends_s], …], all words of the script, where their times are known",
 }
 
 
@@ -67,6 +68,7 @@ def batch_fields(
         "frame_mask": Field((t,), np.bool_, "True inside the clip"),
         "script_tokens": Field((grid.num_script_tokens,), np.int32, "script token ids; 0 where masked"),
         "script_mask": Field((grid.num_script_tokens,), np.bool_, "True for the script's tokens"),
+        "script_places": Field((t,), np.int32, "the script token said in each frame; -1 where not known"),
         "voice": Field((grid.num_voice_frames * grid.samples_per_frame,), np.float32, "samples in [-1, 1]"),
         "voice_mask": Field((grid.num_voice_frames,), np.bool_, "True for frames the recording covers"),
         "speech_tokens": Field((t, num_speech_codebooks), np.int32, "codec tokens of the speech stem"),

@@ -6,6 +6,7 @@ its dataset and its id. Codec tokens are made later, a batch at a time (`stem_to
 """
 
 import dataclasses
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -112,6 +113,8 @@ class MakeExample(grain.transforms.RandomMap):
                 raise UserError(f"{clip}: its video {error}; build the dataset again") from error
         if script is not None:
             self._add_script(example, script, clip)
+            if words := _word_times(record):
+                self._add_places(example, words, script, clip)
         if record["voice"]:
             self._add_voice(example, record["voice"], clip)
         return example
@@ -127,6 +130,23 @@ class MakeExample(grain.transforms.RandomMap):
         example["has_script"] = np.True_
         example["script_tokens"][: len(ids)] = ids
         example["script_mask"][: len(ids)] = True
+
+    def _add_places(self, example: dict[str, Any], words: list, script: str, clip: str) -> None:
+        """Which token each frame says, from the times of the words; a pause goes on with the word before."""
+        if [word for word, _, _ in words] != script.split():
+            raise UserError(f"{clip}: speech.words of its events are not its script; build the dataset again")
+        middles_s = (np.arange(self._grid.num_frames) + 0.5) / self._grid.frame_rate_hz
+        places = np.zeros(self._grid.num_frames, np.int32)  # the begin marker
+        first = 1
+        for i, (_, begins_s, ends_s) in enumerate(words):
+            # Of the script up to this word, for tokenizers whose words are not cut out of a text one by one.
+            following = len(self._tokenizer.encode(" ".join(script.split()[: i + 1]))) - 1
+            share = (middles_s - begins_s) / max(ends_s - begins_s, 1e-3)
+            token = first + np.clip(share * (following - first), 0, following - first - 1).astype(np.int32)
+            places = np.where(share >= 0, token, places)
+            first = following
+        places = np.where(middles_s > words[-1][2], first, places)  # the end marker
+        example["script_places"] = np.where(example["frame_mask"], places, -1).astype(np.int32)
 
     def _add_voice(self, example: dict[str, Any], flac: bytes, clip: str) -> None:
         grid = self._grid
@@ -226,6 +246,7 @@ def empty_example(grid: GridConfig) -> dict[str, Any]:
         "frame_mask": np.zeros(grid.num_frames, np.bool_),
         "script_tokens": np.zeros(grid.num_script_tokens, np.int32),
         "script_mask": np.zeros(grid.num_script_tokens, np.bool_),
+        "script_places": np.full(grid.num_frames, -1, np.int32),
         "voice": np.zeros(grid.num_voice_frames * grid.samples_per_frame, np.float32),
         "voice_mask": np.zeros(grid.num_voice_frames, np.bool_),
         **{f"has_{name}": np.False_ for name in PARTS},
@@ -251,6 +272,12 @@ def collate(examples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 def clip_id(source_name: str, record: Record) -> str:
     """The clip's name in ids and errors, "dataset:id", unique in a mixture."""
     return f"{source_name}:{_text(record['id'])}"
+
+
+def _word_times(record: Record) -> list | None:
+    """[[word, begins_s, ends_s], …] of what is said, None or empty where not known."""
+    events = json.loads(_text(record["events"]) or "{}")
+    return (events.get("speech") or {}).get("words")
 
 
 def _text(value: str | bytes) -> str:

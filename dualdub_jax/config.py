@@ -81,6 +81,7 @@ class AlignerConfig:
 
     use_noncausal: bool = True  # video to audio frames, may look ahead
     use_causal: bool = True  # mutual attention between the streams' pasts
+    use_script: bool = False  # keeps the place in the script, for models too small to find it
     num_heads: int = 4
     head_dim: int = 48
     max_relative_frames: int = 32
@@ -102,7 +103,7 @@ class ModelConfig:
     use_qkv_bias: bool = False
     use_qk_norm: bool = True
     head_width: int = 256  # hidden width of the depth heads
-    script_tokenizer: str = "bytes"  # or the path of a Hugging Face tokenizer.json
+    script_tokenizer: str = "bytes"  # or "words" (of Puppet Stage), or the path of a tokenizer.json
     script_vocab_size: int = 259  # bytes, padding, begin, end
     num_voice_vectors: int = 4
     voice_width: int = 128
@@ -235,6 +236,7 @@ class CaspTrainingConfig:
 class LossConfig:
     speech_weight: float = 1.0
     background_weight: float = 1.0
+    reading_weight: float = 0.3  # of what the script aligner reads, where the times of words are known
     z_loss: float = 0.0
     codebook_decay: float = 1.0  # each codebook's weight over the one before it; the mean weight is 1
     condition_dropout_rate: float = 0.1  # each condition, each example; for classifier-free guidance

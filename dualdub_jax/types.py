@@ -31,6 +31,9 @@ class Batch:
         frame_mask: bool[B, T], True for frames inside the clip.
         script_tokens: int32[B, L], ids of the script tokenizer, begin and end markers included.
         script_mask: bool[B, L], True for tokens of the script.
+        script_places: int32[B, T], index of the token that is being said in each frame: the begin marker
+            before the first word, the end marker after the last; -1 where it is not known. Only losses
+            read it.
         voice: float32[B, R * samples_per_frame], reference recording in [-1, 1].
         voice_mask: bool[B, R], True for grid frames that the reference recording covers.
         speech_tokens: int32[B, T, Q_speech], codec tokens of the speech stem.
@@ -46,6 +49,7 @@ class Batch:
     frame_mask: Array
     script_tokens: Array
     script_mask: Array
+    script_places: Array
     voice: Array
     voice_mask: Array
     speech_tokens: Array

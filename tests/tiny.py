@@ -46,7 +46,7 @@ def tiny_config(**changes) -> Config:
             num_voice_vectors=2,
             voice_width=16,
             video=VideoEncoderConfig(patch_size=8, patch_width=8, merge_widths=(16,), num_layers=1),
-            aligner=AlignerConfig(num_heads=2, head_dim=8, max_relative_frames=4),
+            aligner=AlignerConfig(use_script=True, num_heads=2, head_dim=8, max_relative_frames=4),
         ),
     )
     return dataclasses.replace(config, **changes)
@@ -59,6 +59,9 @@ def random_batch(config: Config, batch_size: int, seed: int = 0) -> Batch:
     return shapes.replace(
         video=rng.integers(0, 256, shapes.video.shape, np.uint8),
         script_tokens=rng.integers(1, config.model.script_vocab_size, shapes.script_tokens.shape, np.int32),
+        script_places=np.sort(
+            rng.integers(-1, shapes.script_tokens.shape[1], shapes.frame_mask.shape), axis=1
+        ),
         voice=rng.normal(size=shapes.voice.shape).astype(np.float32) * 0.1,
         speech_tokens=rng.integers(
             0, config.speech_codec.codebook_size, shapes.speech_tokens.shape, np.int32

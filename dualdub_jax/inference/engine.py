@@ -153,6 +153,7 @@ class Engine:
             "frame_mask": np.arange(grid.num_frames) < len(video),
             "script_tokens": script_tokens,
             "script_mask": np.arange(grid.num_script_tokens) < len(ids),
+            "script_places": np.full(grid.num_frames, -1, np.int32),
             "voice": samples,
             "voice_mask": np.arange(grid.num_voice_frames) < num_voice_frames,
             "speech_tokens": tokens["speech"],

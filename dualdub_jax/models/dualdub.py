@@ -23,6 +23,7 @@ from dualdub_jax.models.aligner import MutualAligner, MutualCache, NonCausalAlig
 from dualdub_jax.models.attention import KVCache
 from dualdub_jax.models.heads import DepthHead
 from dualdub_jax.models.layers import learned
+from dualdub_jax.models.script_aligner import ScriptAligner, ScriptMemory
 from dualdub_jax.models.script_encoder import ScriptEncoder
 from dualdub_jax.models.transformer import Transformer
 from dualdub_jax.models.video_encoder import VideoEncoder
@@ -41,6 +42,7 @@ class Conditions:
         video: float[B, T, D], the video context c_t of each frame.
         has_speech: bool[B], the speech stream exists.
         has_background: bool[B], the background stream exists.
+        script: the script as the script aligner looks at it; None without one.
     """
 
     prefix: jax.Array
@@ -48,6 +50,7 @@ class Conditions:
     video: jax.Array
     has_speech: jax.Array
     has_background: jax.Array
+    script: ScriptMemory | None
 
 
 class DecodeCache(NamedTuple):
@@ -55,6 +58,7 @@ class DecodeCache(NamedTuple):
 
     backbone: KVCache
     aligner: MutualCache  # or what a fork's aligner makes with `empty_cache`
+    script_position: jax.Array  # float32[B], how far the script has been read, in tokens
 
 
 class StreamEmbedding(nn.Module):
@@ -109,6 +113,8 @@ class DualDub(nn.Module):
         self.video_encoder = make_video_encoder(config)
         self.video_aligner = make_video_aligner(config)
         self.stream_aligner = make_stream_aligner(config)
+        if config.aligner.use_script:
+            self.script_aligner = ScriptAligner(config.width, dtype, name="script_aligner")
         self.backbone = Transformer(
             num_layers=config.num_layers,
             num_heads=config.num_heads,
@@ -147,7 +153,8 @@ class DualDub(nn.Module):
 
         Returns:
             Logits by stream, float32[B, T, Q, V], and named intermediates: "prefix" float[B, P, D],
-            "video_context" float[B, T, D], "state" float[B, T, D].
+            "video_context" float[B, T, D], "state" float[B, T, D]; with a script aligner also
+            "script_position" float32[B, T] and "script_log_weights" float32[B, T, L], as in `Reading`.
         """
         conditions = self.encode(batch)
         num_frames = batch.frame_mask.shape[1]
@@ -164,6 +171,10 @@ class DualDub(nn.Module):
             speech, background, batch.has_speech, batch.has_background
         )
         x = constrain(conditions.video + speech + background, "batch", "length", "act_embed")
+        reading = None
+        if conditions.script is not None:
+            reading = self.script_aligner(x, conditions.script, jnp.zeros(x.shape[0]))
+            x = x + reading.values
         x = jnp.concatenate([conditions.prefix, x], axis=1)  # [B, P + T, D]
         num_prefix = conditions.prefix.shape[1]
         state, _ = self.backbone(
@@ -174,7 +185,10 @@ class DualDub(nn.Module):
             "speech": self.speech_head(state, speech_tokens),
             "background": self.background_head(state, background_tokens),
         }
-        return logits, {"prefix": conditions.prefix, "video_context": conditions.video, "state": state}
+        seen = {"prefix": conditions.prefix, "video_context": conditions.video, "state": state}
+        if reading is not None:
+            seen |= {"script_position": reading.positions, "script_log_weights": reading.log_weights}
+        return logits, seen
 
     def encode(self, batch: Batch) -> Conditions:
         """Everything that does not depend on generated tokens."""
@@ -189,6 +203,7 @@ class DualDub(nn.Module):
             video=self.video_aligner(video, batch.frame_mask, batch.has_video),
             has_speech=batch.has_speech,
             has_background=batch.has_background,
+            script=self.script_aligner.read(script, script_mask) if self.config.aligner.use_script else None,
         )
 
     def start(self, conditions: Conditions) -> DecodeCache:
@@ -200,7 +215,8 @@ class DualDub(nn.Module):
         mask = jnp.broadcast_to(mask, (batch_size, num_prefix, num_prefix))
         mask = jnp.pad(mask, ((0, 0), (0, 0), (0, num_frames)))
         _, cache = self.backbone(conditions.prefix, mask, jnp.arange(num_prefix), cache, 0)
-        return DecodeCache(cache, self.stream_aligner.empty_cache(batch_size, num_frames))
+        aligner_cache = self.stream_aligner.empty_cache(batch_size, num_frames)
+        return DecodeCache(cache, aligner_cache, jnp.zeros(batch_size))
 
     def advance(
         self,
@@ -234,10 +250,12 @@ class DualDub(nn.Module):
         frames_so_far = jnp.broadcast_to(frames_so_far, (video.shape[0], num_frames))
         mask = jnp.concatenate([conditions.prefix_mask, frames_so_far], axis=1)[:, None, :]
         position = num_prefix + frame
-        state, backbone_cache = self.backbone(
-            video + speech + background, mask, position[None], cache.backbone, position
-        )
-        return state[:, 0], DecodeCache(backbone_cache, aligner_cache)
+        x, script_position = video + speech + background, cache.script_position
+        if conditions.script is not None:
+            reading = self.script_aligner(x, conditions.script, script_position)
+            x, script_position = x + reading.values, reading.positions[:, -1]
+        state, backbone_cache = self.backbone(x, mask, position[None], cache.backbone, position)
+        return state[:, 0], DecodeCache(backbone_cache, aligner_cache, script_position)
 
 
 def prefix_causal_mask(prefix_mask: jax.Array, num_frames: int) -> jax.Array:
@@ -301,6 +319,7 @@ def example_batch(config: Config, batch_size: int = 1) -> Batch:
         frame_mask=jnp.ones(frames, bool),
         script_tokens=jnp.zeros((batch_size, grid.num_script_tokens), jnp.int32),
         script_mask=jnp.ones((batch_size, grid.num_script_tokens), bool),
+        script_places=jnp.full(frames, -1, jnp.int32),
         voice=jnp.zeros((batch_size, grid.num_voice_frames * grid.samples_per_frame), jnp.float32),
         voice_mask=jnp.ones((batch_size, grid.num_voice_frames), bool),
         speech_tokens=jnp.zeros((*frames, config.speech_codec.num_codebooks), jnp.int32),

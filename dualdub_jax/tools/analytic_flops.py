@@ -10,7 +10,7 @@ Source: the counting of PaLM's model FLOPs utilisation (Chowdhery et al., 2022).
 import dataclasses
 
 from dualdub_jax.config import CodecConfig, Config
-from dualdub_jax.models import voice_encoder
+from dualdub_jax.models import script_aligner, voice_encoder
 
 _VOICE_HEADS = 4
 
@@ -62,6 +62,7 @@ def forward_macs(config: Config) -> Macs:
         + _video(config)
         + _voice(config)
         + _aligner(config)
+        + _script_aligner(config)
         + _head(config.speech_codec, config)
         + _head(config.background_codec, config)
     )
@@ -142,6 +143,18 @@ def _aligner(config: Config) -> Macs:
     around = attention if aligner.use_noncausal else 0
     mutual = 2 * attention if aligner.use_causal else 0
     return Macs(full=frames * model.width**2 + around + mutual)
+
+
+def _script_aligner(config: Config) -> Macs:
+    if not config.model.aligner.use_script:
+        return Macs()
+    frames, tokens, width = config.grid.num_frames, config.grid.num_script_tokens, config.model.width
+    key, seen = script_aligner.KEY_WIDTH, 2 * script_aligner.NUM_NEIGHBOURS + 1
+    script = tokens * width * (2 * seen * width + key + width)
+    reading = frames * (
+        width * (key + 2) + tokens * (key + 1 + width)
+    )  # queries, motions; scores, places, values
+    return Macs(full=script + reading)
 
 
 def _head(codec: CodecConfig, config: Config) -> Macs:

@@ -1,4 +1,7 @@
-"""The loss of the language model: masked cross entropy by stream and codebook, as sums and weights."""
+"""The loss of the language model, as sums and weights.
+
+Masked cross entropy by stream and codebook; and where the model has a script aligner, of the token it reads.
+"""
 
 from typing import NamedTuple
 
@@ -68,9 +71,38 @@ def batch_losses(logits: dict[str, jax.Array], batch: Batch, config: LossConfig)
     }
 
 
+def reading_loss(log_weights: jax.Array, batch: Batch) -> StreamLoss:
+    """How little a script aligner reads of the token that is being said, in nats a frame.
+
+    Source: our choice; guided attention in speech synthesis (Tachibana et al., 2018) knows the diagonal only.
+
+    Args:
+        log_weights: float32[B, T, L], as in `Reading`.
+        batch: frames whose `script_places` is -1 are not scored.
+    """
+    is_scored = _is_read(batch)
+    places = jnp.where(is_scored, batch.script_places, 0)
+    loss = -jnp.take_along_axis(log_weights, places[..., None], axis=-1)[..., 0]
+    correct = log_weights.argmax(-1) == places
+    return StreamLoss(
+        loss=jnp.where(is_scored, loss, 0.0).sum(1),
+        correct=(is_scored & correct).sum(1).astype(jnp.float32),
+        weight=is_scored.sum(1).astype(jnp.float32),
+    )
+
+
+def _is_read(batch: Batch) -> jax.Array:
+    """bool[B, T], frames that `reading_loss` scores."""
+    has_both = batch.has_speech & batch.has_script
+    return (batch.script_places >= 0) & batch.frame_mask & has_both[:, None]
+
+
 def scored_codes(batch: Batch) -> dict[str, jax.Array]:
-    """How many codes of each stream a batch scores, float32[]: the sums of `batch_losses`' weights."""
-    counts = {}
+    """What a batch scores: codes of each stream and frames that are "reading", float32[].
+
+    They are the sums of the losses' weights.
+    """
+    counts = {"reading": _is_read(batch).sum().astype(jnp.float32)}
     for stream in STREAMS:
         mask = batch.frame_mask & getattr(batch, f"has_{stream}")[:, None]
         counts[stream] = mask.sum().astype(jnp.float32) * getattr(batch, f"{stream}_tokens").shape[-1]
@@ -86,15 +118,20 @@ def total_loss(
     batch has as a target adds nothing.
 
     Args:
-        losses: by stream, of a batch or of a part of one.
-        config: weights of the streams.
+        losses: by stream, and "reading" if there is one; of a batch or of a part of one.
+        config: their weights.
         scored: of the whole batch, as `scored_codes`, where `losses` are of a part of it: then loss, metrics
             and gradients of the parts add up to those of the whole. None: `losses` are the whole.
 
     Returns:
-        float32[] and "loss", "loss_<stream>" (nats a code, codebooks weighted), "accuracy_<stream>".
+        float32[] and "loss", "loss_<stream>" (nats a code, codebooks weighted), "accuracy_<stream>", also of
+        "reading" (nats a frame).
     """
-    weights = {"speech": config.speech_weight, "background": config.background_weight}
+    weights = {
+        "speech": config.speech_weight,
+        "background": config.background_weight,
+        "reading": config.reading_weight,
+    }
     total, metrics = jnp.float32(0.0), {}
     for stream, parts in losses.items():
         num_scored = jnp.maximum(parts.weight.sum() if scored is None else scored[stream], 1.0)

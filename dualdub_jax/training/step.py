@@ -16,7 +16,7 @@ from dualdub_jax.errors import UserError
 from dualdub_jax.models.dualdub import example_batch, make_model
 from dualdub_jax.parallel.sharding import constrain
 from dualdub_jax.tools.analytic_flops import model_flops
-from dualdub_jax.training.losses import batch_losses, scored_codes, total_loss
+from dualdub_jax.training.losses import batch_losses, reading_loss, scored_codes, total_loss
 from dualdub_jax.training.optimizer import make_optimizer, make_schedule
 from dualdub_jax.training.phase import Phase
 from dualdub_jax.types import STREAMS, Batch, PartlyKnownBatch
@@ -67,8 +67,11 @@ def stage_phase(
         return first_state(_with_values(params, initial_params or {}), optimizer)
 
     def loss_fn(params: PyTree, batch: Batch, scored: PyTree) -> tuple[jax.Array, dict[str, jax.Array]]:
-        logits, _ = model.apply({"params": params}, batch)
-        return total_loss(batch_losses(logits, batch, config.loss), config.loss, scored)
+        logits, seen = model.apply({"params": params}, batch)
+        losses = batch_losses(logits, batch, config.loss)
+        if "script_log_weights" in seen:
+            losses["reading"] = reading_loss(seen["script_log_weights"], batch)
+        return total_loss(losses, config.loss, scored)
 
     def step(state: TrainState, batch: Batch, rng: jax.Array) -> tuple[TrainState, dict[str, jax.Array]]:
         batch = drop_conditions(batch, rng, config.loss.condition_dropout_rate)
@@ -171,7 +174,7 @@ def batch_gradients(
         shapes = jax.eval_shape(gradients, params, jax.tree.map(lambda x: x[0], parts), scored)
         zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
         (grads, metrics), _ = jax.lax.scan(add, zeros, parts)
-    return grads, metrics | {"tokens": sum(scored.values())}
+    return grads, metrics | {"tokens": sum(scored[stream] for stream in STREAMS)}
 
 
 def check_accumulation(where: str, batch_size: int, config: Config) -> None:

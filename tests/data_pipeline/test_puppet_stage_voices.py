@@ -78,3 +78,24 @@ def test_tone_words_are_where_it_says() -> None:
     for _, start_s, end_s in words:
         assert np.abs(samples[int(start_s * 16_000) : int(end_s * 16_000)]).max() > 0.05
     assert not samples[int(words[0][2] * 16_000) + 1 : int(words[1][1] * 16_000) - 1].any()
+
+
+def test_words_are_where_they_sound(bank: voices.VoiceBank) -> None:
+    text = "set white with x six again"  # many of its sounds hiss, and only they do
+    for voice_id in (bank.seen[0], bank.seen[-1], bank.unseen[3]):
+        samples, words = bank.synthesise(voice_id, text)
+        assert words is not None and [word for word, _, _ in words] == text.split()
+        edges = [edge for _, begins, ends in words for edge in (begins, ends)]
+        assert edges == sorted(edges) and edges[0] < 0.2
+        assert edges[-1] == pytest.approx(len(samples) / 16_000, abs=0.1)
+        spectrum = np.abs(np.fft.rfft(samples[: len(samples) // 160 * 160].reshape(-1, 160))) ** 2
+        hiss = np.log(spectrum[:, 40:].sum(1) / (spectrum[:, 1:20].sum(1) + 1e-9) + 1e-9)  # at 10 ms
+        first, last = words[4][1:]  # "six" hisses at both ends and not in between
+        third = (last - first) / 3
+        begin, middle, end = (
+            hiss[int(100 * (first + i * third)) : int(100 * (first + (i + 1) * third)) + 1].max()
+            if i != 1
+            else hiss[int(100 * (first + 1.2 * third)) : int(100 * (first + 1.8 * third)) + 1].min()
+            for i in range(3)
+        )
+        assert min(begin, end) > middle + 2

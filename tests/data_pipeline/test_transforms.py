@@ -1,5 +1,6 @@
 """Records to examples: padding and masks, cropping, and records that break the schema."""
 
+import json
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from data_pipeline.transforms import CropStem, MakeExample, collate, empty_example
 from dualdub_jax.config import GridConfig
 from dualdub_jax.errors import UserError
-from dualdub_jax.tokenizer import ByteTokenizer
+from dualdub_jax.tokenizer import ByteTokenizer, WordTokenizer
 from tests.films import frame_level
 from tests.tiny_dataset import SAMPLES_PER_FRAME, film_bytes, flac_bytes, make_record, sine_flac
 
@@ -55,6 +56,35 @@ def test_an_empty_script_is_known_and_an_unknown_one_is_absent() -> None:
 def test_a_script_that_is_too_long_names_the_clip() -> None:
     with pytest.raises(UserError, match=r"films/a:x: its script has 21 tokens.*num_script_tokens=20"):
         example_of(make_record("x", script="a" * 19))
+
+
+def _record_with_words(words: list, script: str = "set red", **fields) -> dict:
+    return make_record("x", script=script, events=json.dumps({"speech": {"words": words}}), **fields)
+
+
+def test_word_times_become_places_of_bytes() -> None:
+    """Frames are 40 ms: "set" takes frames 2 to 4, a byte each, then a pause, then "red" with its space."""
+    words = [["set", 0.08, 0.2], ["red", 0.26, 0.36]]
+    example = example_of(_record_with_words(words, num_frames=14))
+    expected = [0, 0, 1, 2, 3, 3, 4, 5, 7, 8, 8, 8, 8, 8]
+    assert example["script_places"].tolist() == [*expected, -1, -1]
+
+
+def test_word_times_become_places_of_whole_words() -> None:
+    words = [["set", 0.08, 0.2], ["red", 0.26, 0.36]]
+    record = _record_with_words(words, num_frames=14)
+    example = MakeExample("films/a", GRID, WordTokenizer()).random_map(record, np.random.default_rng(0))
+    assert example["script_places"][:14].tolist() == [0, 0, 1, 1, 1, 1, 2, 2, 2, 3, 3, 3, 3, 3]
+
+
+@pytest.mark.parametrize("events", ["{}", "", '{"speech": null}', '{"speech": {"words": null}}'])
+def test_without_word_times_no_place_is_known(events: str) -> None:
+    assert (example_of(make_record("x", events=events))["script_places"] == -1).all()
+
+
+def test_words_that_are_not_the_script_name_the_clip() -> None:
+    with pytest.raises(UserError, match=r"films/a:x: speech\.words of its events are not its script"):
+        example_of(_record_with_words([["set", 0.1, 0.2]]))
 
 
 @pytest.mark.parametrize(("num_samples", "covered"), [(3 * 640, 3), (3 * 640 + 639, 3), (100 * 640, 8)])

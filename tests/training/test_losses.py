@@ -8,7 +8,7 @@ import numpy as np
 import optax
 
 from dualdub_jax.config import LossConfig
-from dualdub_jax.training.losses import StreamLoss, stream_loss, total_loss
+from dualdub_jax.training.losses import StreamLoss, reading_loss, scored_codes, stream_loss, total_loss
 from dualdub_jax.training.step import drop_conditions, hide_past
 from dualdub_jax.types import STREAMS
 from tests.tiny import random_batch, tiny_config
@@ -91,3 +91,23 @@ def test_the_past_is_hidden_in_some_examples_in_part():
     assert not np.array_equal(shares["speech"], shares["background"])
     again = hide_past(batch, jax.random.key(0), 0.5)
     np.testing.assert_array_equal(again.speech_is_known, hidden.speech_is_known)
+
+
+def test_reading_is_scored_where_it_is_known():
+    config = tiny_config()
+    log_weights = jax.nn.log_softmax(jnp.asarray(np.random.default_rng(0).normal(size=(2, 12, 8))))
+    batch = random_batch(config, 2)
+    places = np.full((2, 12), -1, np.int32)
+    unknown = reading_loss(log_weights, batch.replace(script_places=places))
+    np.testing.assert_array_equal(unknown.weight, 0)
+    places[0, :5] = [0, 0, 1, 2, 7]
+    places[1, :2] = [3, 4]
+    batch = batch.replace(script_places=places, frame_mask=np.arange(12) < np.array([[4], [12]]))
+    parts = reading_loss(log_weights, batch)
+    np.testing.assert_array_equal(parts.weight, [4, 2])
+    expected = -log_weights[0, [0, 1, 2, 3], [0, 0, 1, 2]].sum()
+    np.testing.assert_allclose(parts.loss[0], expected, rtol=1e-6)
+    np.testing.assert_array_equal(scored_codes(batch)["reading"], 6)
+    for absent in ("has_speech", "has_script"):
+        silent = batch.replace(**{absent: np.array([True, False])})
+        np.testing.assert_array_equal(reading_loss(log_weights, silent).weight, [4, 0])

@@ -54,7 +54,7 @@ class PuppetStage(tfds.core.GeneratorBasedBuilder):
         PuppetStageConfig(
             name="soundtrack",
             description="Video, script, voice and both stems; one clip in eight has an empty script.",
-            num_clips={"train": 4000, "validation": 64, "test_seen": 128, "test_unseen": 128},
+            num_clips={"train": 10_000, "validation": 64, "test_seen": 128, "test_unseen": 128},
         ),
     ]
 

@@ -134,6 +134,13 @@ def _draw_free(rng: np.random.Generator) -> str:
     return " ".join(part if isinstance(part, str) else part[rng.integers(len(part))] for part in template)
 
 
+def vocabulary() -> tuple[str, ...]:
+    """Every word that a puppet can say, sorted: about 350."""
+    lists = [part for template in _TEMPLATES for part in template]
+    phrases = [phrase for part in (*GRID, *lists) for phrase in ([part] if isinstance(part, str) else part)]
+    return tuple(sorted({word for phrase in phrases for word in phrase.split()}))
+
+
 def is_grid(sentence: str) -> bool:
     """True if `sentence` is one of the 64,000 of the closed grammar."""
     words = sentence.split()

@@ -10,6 +10,8 @@ for tests. Source: our choice.
 
 import dataclasses
 import functools
+import pathlib
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -113,6 +115,7 @@ class HibariBank:
     def __init__(self) -> None:
         try:
             import hibari
+            import onnxruntime
             from hibari import dsp
         except ImportError as error:
             raise UserError(
@@ -121,15 +124,20 @@ class HibariBank:
             ) from error
         self._dsp = dsp
         self._tts = hibari.Hibari(threads=1)
+        self._session = onnxruntime.InferenceSession(
+            _with_output(self._tts.model_path, _DURATIONS),
+            self._tts.sess.get_session_options(),
+            providers=self._tts.sess.get_providers(),
+        )
         self.voices = hibari_voices()
         self.unseen = tuple(v for i, v in enumerate(self.voices) if i % 4 == 2)
         self.seen = tuple(v for v in self.voices if v not in self.unseen)
 
     def synthesise(self, voice_id: str, text: str) -> tuple[np.ndarray, WordTimes | None]:
-        """See `VoiceBank.synthesise`; the network keeps its durations to itself, so word times are None."""
+        """See `VoiceBank.synthesise`; words are where the network puts them."""
         voice = self.voices[voice_id]
         (phonemes,) = self._tts.phonemize(sentences.spoken_form(text))
-        outputs = self._tts.sess.run(
+        *outputs, durations = self._session.run(
             None,
             {
                 "ids": np.asarray([self._tts.ids(phonemes)], np.int64),
@@ -141,7 +149,17 @@ class HibariBank:
             np.random.default_rng(0),
         )
         samples = soxr.resample(samples, self._tts.sample_rate, SAMPLE_RATE_HZ)
-        return _trim_and_level(samples), None
+        samples, cut_s = _trim_and_level(samples)
+        # The network counts durations more coarsely than its output's frames.
+        frames = np.cumsum(durations) * (outputs[0].shape[-1] / durations.sum())
+        ends_s = frames * self._dsp.HOP / self._tts.sample_rate - cut_s - _LEAD_S
+        spans = _word_spans([char for char in phonemes if char in self._tts.vocab])
+        length_s = len(samples) / SAMPLE_RATE_HZ
+        times = [
+            (word, max(float(ends_s[first]), 0.0), min(float(ends_s[last]), length_s))
+            for word, (first, last) in zip(text.split(), spans, strict=True)
+        ]
+        return samples, times
 
 
 def _transform(
@@ -198,15 +216,42 @@ def _transform(
     return harmonic, warp(phase), noise, free, free_phase, pitch_hz
 
 
-def _trim_and_level(samples: np.ndarray) -> np.ndarray:
-    """Cuts silence off the ends (30 ms stay) and brings the loud half to a root mean square of 0.1."""
+def _with_output(path: str, name: str) -> bytes:
+    """An ONNX file's bytes with one more output, an inner value of its graph.
+
+    Two protocol buffers, one after the other, are read as one whose lists are joined: what is appended here
+    is a model that has nothing but a graph that has nothing but this output.
+    """
+    message = name.encode()
+    for tag in (0x0A, 0x62, 0x3A):  # ValueInfoProto.name, GraphProto.output, ModelProto.graph
+        message = bytes((tag, len(message))) + message
+    return pathlib.Path(path).read_bytes() + message
+
+
+_DURATIONS = "/Clip_output_0"  # of hibari 0.2's network: frames of each phoneme, a pad at each end
+_LEAD_S = 0.05  # by which sounds come before the network's own count: seen where they hiss, in three voices
+
+
+def _word_spans(phonemes: Sequence[str]) -> list[tuple[int, int]]:
+    """For each word, the indices whose ends in time are its beginning and its end; a pad comes before all."""
+    spaces = [i for i, char in enumerate(phonemes, start=1) if char == " "]
+    return list(zip([0, *spaces], [*(i - 1 for i in spaces), len(phonemes)], strict=True))
+
+
+def _trim_and_level(samples: np.ndarray) -> tuple[np.ndarray, float]:
+    """Cuts silence off the ends (30 ms stay) and brings the loud half to a root mean square of 0.1.
+
+    Returns:
+        The samples; the seconds that were cut off their beginning.
+    """
     hop = SAMPLE_RATE_HZ // 100
     frames = samples[: len(samples) // hop * hop].reshape(-1, hop)
     level = np.sqrt(np.mean(np.square(frames, dtype=np.float64), axis=1))
     active = np.flatnonzero(level > 0.03 * level.max())
     start, end = max(active[0] - 3, 0) * hop, min(active[-1] + 4, len(frames)) * hop
     loud = level[level > np.median(level[active])]
-    return (samples[start:end] * (0.1 / np.sqrt(np.mean(loud**2)))).astype(np.float32)
+    levelled = (samples[start:end] * (0.1 / np.sqrt(np.mean(loud**2)))).astype(np.float32)
+    return levelled, start / SAMPLE_RATE_HZ
 
 
 class ToneBank:
