@@ -11,7 +11,7 @@ from tests import programs
 # (a bias that softmax forgets) a parameter may differ by what five steps can move it at all.
 LOSS_TOLERANCE = 2e-5
 GRADIENT_TOLERANCE = 1e-3  # of the array's largest value
-PARAMETER_TOLERANCE = 1e-3  # five steps of Adam at a learning rate of 1e-3 move a parameter by up to 5e-3
+PARAMETER_TOLERANCE = 4e-3  # five steps of Adam at a learning rate of 1e-3 move a parameter by up to 5e-3
 
 
 pytestmark = pytest.mark.slow
