@@ -2,7 +2,7 @@
 
     dualdub train --config configs/puppet.py --workdir runs/puppet          # once: what all rows begin with
     python benchmarks/ablations.py --base runs/puppet --workdir runs/ablations
-    python benchmarks/ablations.py --base runs/puppet --workdir runs/ablations --rows both,none --train-only
+    python benchmarks/ablations.py --base runs/puppet --workdir runs/ablations --rows all,none --train-only
 
 The last stage of the curriculum is trained anew for each row, `--steps` of it: from the text-speech stage
 and the video encoder of the base run, which have seen no pair of tracks, or (rows `curriculum` and
@@ -60,7 +60,8 @@ _FIGURES = (
     "noise_level_correlation",
     "rt60_correlation",
 )
-_FRESH = ("video_aligner", "stream_aligner")  # what is under test begins at random in every row
+# What is under test begins at random in every row.
+_FRESH = ("video_aligner", "stream_aligner", "script_aligner")
 
 
 def main() -> int:

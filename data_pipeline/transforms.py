@@ -62,8 +62,8 @@ class Stem:
 class MakeExample(grain.transforms.RandomMap):
     """Record to example: the fields of a batch but the codec tokens, and `stems`, `example_ids` beside them.
 
-    A clip longer than the window is cut to a random part of it. That would need the times of the words where
-    something is said, which records do not hold, so such a clip is an error.
+    A clip longer than the window is cut to a random part of it. Where something is said that would cut the
+    script too, so such a clip is an error.
 
     Args:
         source_name: name of the dataset, for ids and errors.

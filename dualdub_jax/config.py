@@ -77,7 +77,7 @@ class VideoEncoderConfig:
 
 @dataclasses.dataclass(frozen=True)
 class AlignerConfig:
-    """Both branches; `mutual` and `noncausal` may name classes of a fork (docs/forking.md)."""
+    """All three branches; `mutual` and `noncausal` may name classes of a fork (docs/forking.md)."""
 
     use_noncausal: bool = True  # video to audio frames, may look ahead
     use_causal: bool = True  # mutual attention between the streams' pasts

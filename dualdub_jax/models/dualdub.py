@@ -2,7 +2,8 @@
 
     script, voice ─► prefix ──────────────────────────────┐
     video ─► encoder ─► non-causal aligner ─► (+) ─► backbone ─┬─► speech head
-    tokens < t of both streams ─► mutual aligner ─┘            └─► background head
+    tokens < t of both streams ─► mutual aligner ─┤            └─► background head
+    script ─► script aligner (if the config wants one) ─┘
 
 `__call__` is training: all frames at once with the true past. `encode`, `start` and `advance` are
 generation: the prefix once, then one frame after the other with caches. Both run the same submodules,
