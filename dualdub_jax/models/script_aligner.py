@@ -83,7 +83,7 @@ class ScriptAligner(nn.Module):
         self.value = dense(self.width, ("embed", "mlp"), name="value", dtype=self.dtype, scale=_VALUE_SCALE)
         self.norm = rms_norm("norm", self.dtype)
         self.query = dense(KEY_WIDTH, ("embed", "mlp"), name="query", dtype=self.dtype)
-        self.motion = dense(2, ("embed", None), name="motion", dtype="float32", use_bias=True, scale=0.1)
+        self.motion = dense(2, ("embed", "norm"), name="motion", dtype="float32", use_bias=True, scale=0.1)
 
     def read(self, script: jax.Array, mask: jax.Array) -> ScriptMemory:
         """Encodes a script: each token with its neighbours.
@@ -95,7 +95,9 @@ class ScriptAligner(nn.Module):
         x = self.script_norm(script) * mask[:, :, None]
         x = x + nn.gelu(self.near(_with_neighbours(x)))
         x = x + nn.gelu(self.far(_with_neighbours(x * mask[:, :, None])))
-        x = self.memory_norm(x)
+        # Without this, the gradient that keys and values give back is wrong on meshes with a tensor axis: one
+        # of the two partial sums is left out (jax 0.10.2; tests/multidevice sees it).
+        x = constrain(self.memory_norm(x), "batch", None, "act_embed")
         return ScriptMemory(self.key(x), self.value(x), mask)
 
     def __call__(self, frames: jax.Array, memory: ScriptMemory, position: jax.Array) -> Reading:
