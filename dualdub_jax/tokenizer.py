@@ -12,8 +12,7 @@ import tokenizers
 
 from dualdub_jax.config import ModelConfig
 from dualdub_jax.errors import UserError
-
-WORDS_FILE = pathlib.Path(__file__).parent / "assets" / "words.json"
+from dualdub_jax.phonemes import PhonemeTokenizer
 
 
 class Tokenizer(Protocol):
@@ -30,10 +29,6 @@ class Tokenizer(Protocol):
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of `ids`; markers and padding are left out."""
-        ...
-
-    def unknown_words(self, text: str) -> tuple[str, ...]:
-        """Words of `text` that no model with this tokenizer can have learned, each once; mostly none."""
         ...
 
 
@@ -55,9 +50,6 @@ class ByteTokenizer:
     def decode(self, ids: Sequence[int]) -> str:
         # A cut sequence may end inside a character: it decodes to U+FFFD and not to an exception.
         return bytes(i - 1 for i in ids if self.pad_id < i < self.begin_id).decode("utf-8", errors="replace")
-
-    def unknown_words(self, text: str) -> tuple[str, ...]:
-        return ()
 
 
 # Names of the markers in the vocabularies of public language models, the clearest first: a model that
@@ -128,30 +120,11 @@ class HuggingFaceTokenizer:
         markers = (self.begin_id, self.end_id)
         return self._tokenizer.decode([i for i in ids if i not in markers], skip_special_tokens=True)
 
-    def unknown_words(self, text: str) -> tuple[str, ...]:
-        return ()
-
-
-class WordTokenizer(HuggingFaceTokenizer):
-    """The words of Puppet Stage, each one token; other words are cut into pieces that no training has seen.
-
-    Source: our choice for the embedded default. From bytes, a model of its size does not learn within hours
-    which word comes next. The file is made by `data_pipeline.builders.puppet_stage.script_tokenizer`.
-    """
-
-    def __init__(self) -> None:
-        super().__init__(WORDS_FILE)
-
-    def unknown_words(self, text: str) -> tuple[str, ...]:
-        words = dict.fromkeys(text.split())
-        return tuple(word for word in words if len(self._tokenizer.encode(word).ids) > 1)
-
 
 def make_tokenizer(config: ModelConfig) -> Tokenizer:
     """The tokenizer that `config.script_tokenizer` names.
 
-    "bytes"; "words", which comes with the package and makes one token of each word of Puppet Stage; or the
-    path of a `tokenizer.json`.
+    "bytes"; "phonemes", of English; or the path of a `tokenizer.json`.
 
     Raises:
         UserError: the file is missing or malformed, or its ids do not fit `config.script_vocab_size`.
@@ -159,8 +132,8 @@ def make_tokenizer(config: ModelConfig) -> Tokenizer:
     tokenizer: Tokenizer
     if config.script_tokenizer == "bytes":
         tokenizer = ByteTokenizer()
-    elif config.script_tokenizer == "words":
-        tokenizer = WordTokenizer()
+    elif config.script_tokenizer == "phonemes":
+        tokenizer = PhonemeTokenizer()
     else:
         tokenizer = HuggingFaceTokenizer(config.script_tokenizer)
     # A larger embedding table is fine (public models pad theirs); a smaller one would clamp ids silently.

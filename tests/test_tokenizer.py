@@ -3,21 +3,12 @@
 import dataclasses
 import pathlib
 
-import numpy as np
 import pytest
 import tokenizers
 
-from data_pipeline.builders.puppet_stage.script_tokenizer import learn_tokenizer
-from data_pipeline.builders.puppet_stage.sentences import draw, vocabulary
 from dualdub_jax.config import ModelConfig
 from dualdub_jax.errors import UserError
-from dualdub_jax.tokenizer import (
-    WORDS_FILE,
-    ByteTokenizer,
-    HuggingFaceTokenizer,
-    WordTokenizer,
-    make_tokenizer,
-)
+from dualdub_jax.tokenizer import ByteTokenizer, HuggingFaceTokenizer, make_tokenizer
 
 TEXT = "place red at q nine now, café ☕"
 
@@ -94,27 +85,3 @@ def test_a_vocabulary_that_is_too_small_names_the_size(tmp_path: pathlib.Path) -
     assert make_tokenizer(config).vocab_size == size
     with pytest.raises(UserError, match=f"script_vocab_size: {size - 1} is too small.*{size} or more"):
         make_tokenizer(dataclasses.replace(config, script_vocab_size=size - 1))
-
-
-def test_every_word_that_a_puppet_says_is_one_token() -> None:
-    tokenizer = WordTokenizer()
-    rng = np.random.default_rng(0)
-    for kind in ("grid", "free"):
-        for _ in range(20):
-            sentence = draw(rng, "train", kind)
-            assert len(tokenizer.encode(sentence)) == len(sentence.split()) + 2
-            assert tokenizer.decode(tokenizer.encode(sentence)) == sentence
-            assert tokenizer.unknown_words(sentence) == ()
-    assert len({tuple(tokenizer.encode(word)) for word in vocabulary()}) == len(vocabulary())
-
-
-def test_other_words_are_cut_and_named() -> None:
-    tokenizer = WordTokenizer()
-    text = "set the kazoo by the café kazoo now"
-    assert tokenizer.unknown_words(text) == ("kazoo", "café")
-    assert tokenizer.decode(tokenizer.encode(text)) == text
-    assert max(tokenizer.encode(text)) < tokenizer.vocab_size
-
-
-def test_the_words_file_is_that_of_the_world() -> None:
-    assert tokenizers.Tokenizer.from_file(str(WORDS_FILE)).get_vocab() == learn_tokenizer().get_vocab()

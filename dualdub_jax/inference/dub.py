@@ -13,7 +13,7 @@ from dualdub_jax.inference.film import Film, read_film
 from dualdub_jax.inference.mixdown import mix_down
 from dualdub_jax.inference.mux import check_container
 from dualdub_jax.inference.progress import Advance, Progress
-from dualdub_jax.inference.script import Script, join_words, read_script
+from dualdub_jax.inference.script import read_script
 from dualdub_jax.inference.soundtrack import Soundtrack
 from dualdub_jax.inference.windows import Window, plan_windows
 from dualdub_jax.tokenizer import Tokenizer
@@ -124,16 +124,7 @@ class DualDub:
             use_speech=has_speech,
             use_background=use_background,
             seconds=dict(progress.seconds),
-            warnings=(*film.warnings, *text.warnings, *self._vocabulary_warnings(text)),
-        )
-
-    def _vocabulary_warnings(self, script: Script) -> tuple[str, ...]:
-        unknown = self.engine.tokenizer.unknown_words(join_words(script.words))
-        if not unknown:
-            return ()
-        return (
-            f"{script.source}: the checkpoint does not know {', '.join(unknown)}; "
-            "what it says there will not be understood",
+            warnings=(*film.warnings, *text.warnings),
         )
 
     def _generate(

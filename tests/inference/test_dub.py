@@ -13,7 +13,6 @@ from dualdub_jax.config import SamplingConfig
 from dualdub_jax.errors import UserError
 from dualdub_jax.inference.dub import DualDub
 from dualdub_jax.inference.progress import Progress
-from dualdub_jax.tokenizer import WordTokenizer
 from tests.fake_engine import FakeEngine
 from tests.films import decode_audio, make_film, video_packets
 
@@ -133,14 +132,6 @@ def test_mix_in_the_film_is_the_mix(tmp_path, model):
     assert rate_hz == 16_000 and first_s == 0
     heard = samples[: made.film.num_samples]
     assert np.corrcoef(heard, made.mix)[0, 1] > 0.98
-
-
-def test_words_that_the_checkpoint_cannot_know_are_named(tmp_path, model):
-    film = make_film(tmp_path / "film.mp4", num_frames=40)
-    assert model.dub(film, script="set kazoo now").warnings == ()  # bytes may spell anything
-    model.engine.tokenizer = WordTokenizer()
-    (warning,) = model.dub(film, script="set kazoo now").warnings
-    assert warning.startswith("--script: the checkpoint does not know kazoo; ")
 
 
 def test_receipt(tmp_path, model):

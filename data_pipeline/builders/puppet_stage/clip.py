@@ -12,7 +12,7 @@ import soundfile
 
 from data_pipeline.builders.puppet_stage import acoustics, sentences, sounds
 from data_pipeline.builders.puppet_stage.stage import Stage, draw_stage, plan_stage
-from data_pipeline.builders.puppet_stage.voices import VoiceBank, bank
+from data_pipeline.builders.puppet_stage.voices import Spans, SpeechTimes, VoiceBank, bank
 from dualdub_jax.config import GridConfig
 
 Task = Literal["text_speech", "video_audio", "soundtrack"]
@@ -58,13 +58,13 @@ class Clip:
 
 @dataclasses.dataclass(frozen=True)
 class _Line:
-    """What is said in a clip: script, its kind, who says it, dry samples, words and where they start."""
+    """What is said in a clip: script, its kind, who says it, dry samples, and where they start."""
 
     script: str
     kind: str
     voice_id: str
     samples: np.ndarray
-    words: list[tuple[str, float, float]] | None
+    times: SpeechTimes | None
     start_sample: int
     num_frames: int
 
@@ -136,7 +136,7 @@ def _draw_line(rng: np.random.Generator, voices: VoiceBank, task: Task, split: s
     longest = (MAX_FRAMES - _LEAD_IN_FRAMES - _LEAD_OUT_FRAMES) * GRID.samples_per_frame
     while True:
         script = sentences.draw(rng, split, kind)
-        samples, words = voices.synthesise(voice_id, script)
+        samples, times = voices.synthesise(voice_id, script)
         if len(samples) <= longest:
             break
     level_db = rng.uniform(-4.0, -1.0)  # of -20 dBFS: about -23 LUFS with its pauses
@@ -145,7 +145,7 @@ def _draw_line(rng: np.random.Generator, voices: VoiceBank, task: Task, split: s
     num_frames = max(num_frames, spoken_frames + _LEAD_IN_FRAMES + _LEAD_OUT_FRAMES)
     slack = (num_frames - _LEAD_IN_FRAMES - _LEAD_OUT_FRAMES) * GRID.samples_per_frame - len(samples)
     start_sample = _LEAD_IN_FRAMES * GRID.samples_per_frame + int(rng.integers(slack + 1))
-    return _Line(script, kind, voice_id, samples, words, start_sample, num_frames)
+    return _Line(script, kind, voice_id, samples, times, start_sample, num_frames)
 
 
 def _speech_stem(
@@ -187,15 +187,18 @@ def _background_stem(
 
 
 def _speech_events(line: _Line) -> dict[str, Any]:
-    rate_hz = GRID.sample_rate_hz
-    start_s = line.start_sample / rate_hz
-    words = [[word, start_s + a, start_s + b] for word, a, b in line.words] if line.words else None
+    start_s = line.start_sample / GRID.sample_rate_hz
+
+    def in_clip(spans: Spans) -> list[list]:
+        return [[name, start_s + begins_s, start_s + ends_s] for name, begins_s, ends_s in spans]
+
     return {
         "kind": line.kind,
         "voice_id": line.voice_id,
         "start_s": start_s if line.script else None,
-        "end_s": start_s + len(line.samples) / rate_hz if line.script else None,
-        "words": words,
+        "end_s": start_s + len(line.samples) / GRID.sample_rate_hz if line.script else None,
+        "words": in_clip(line.times.words) if line.times else None,
+        "phonemes": in_clip(line.times.phonemes) if line.times else None,
     }
 
 

@@ -12,7 +12,7 @@ import dataclasses
 import functools
 import pathlib
 from collections.abc import Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import soxr
@@ -22,7 +22,19 @@ from dualdub_jax.errors import UserError
 
 SAMPLE_RATE_HZ = 16_000
 
-WordTimes = list[tuple[str, float, float]]
+Spans = list[tuple[str, float, float]]  # (what, start_s, end_s), in order
+
+
+class SpeechTimes(NamedTuple):
+    """When what is said, in seconds from the first sample.
+
+    Attributes:
+        words: of the text.
+        phonemes: of the words; letters where a bank speaks no language.
+    """
+
+    words: Spans
+    phonemes: Spans
 
 
 class VoiceBank(Protocol):
@@ -38,7 +50,7 @@ class VoiceBank(Protocol):
     seen: tuple[str, ...]
     unseen: tuple[str, ...]
 
-    def synthesise(self, voice_id: str, text: str) -> tuple[np.ndarray, WordTimes | None]:
+    def synthesise(self, voice_id: str, text: str) -> tuple[np.ndarray, SpeechTimes | None]:
         """Says `text`.
 
         Args:
@@ -47,7 +59,7 @@ class VoiceBank(Protocol):
 
         Returns:
             float32[S] in [-1, 1] at 16 kHz, without silence at the ends, root mean square about 0.1;
-            and (word, start_s, end_s) of each word, or None where the bank does not know.
+            and when, or None where the bank does not know.
         """
         ...
 
@@ -133,8 +145,8 @@ class HibariBank:
         self.unseen = tuple(v for i, v in enumerate(self.voices) if i % 4 == 2)
         self.seen = tuple(v for v in self.voices if v not in self.unseen)
 
-    def synthesise(self, voice_id: str, text: str) -> tuple[np.ndarray, WordTimes | None]:
-        """See `VoiceBank.synthesise`; words are where the network puts them."""
+    def synthesise(self, voice_id: str, text: str) -> tuple[np.ndarray, SpeechTimes | None]:
+        """See `VoiceBank.synthesise`; sounds are where the network puts them."""
         voice = self.voices[voice_id]
         (phonemes,) = self._tts.phonemize(sentences.spoken_form(text))
         *outputs, durations = self._session.run(
@@ -153,13 +165,15 @@ class HibariBank:
         # The network counts durations more coarsely than its output's frames.
         frames = np.cumsum(durations) * (outputs[0].shape[-1] / durations.sum())
         ends_s = frames * self._dsp.HOP / self._tts.sample_rate - cut_s - _LEAD_S
-        spans = _word_spans([char for char in phonemes if char in self._tts.vocab])
-        length_s = len(samples) / SAMPLE_RATE_HZ
-        times = [
-            (word, max(float(ends_s[first]), 0.0), min(float(ends_s[last]), length_s))
-            for word, (first, last) in zip(text.split(), spans, strict=True)
-        ]
-        return samples, times
+        ends_s = np.clip(ends_s, 0.0, len(samples) / SAMPLE_RATE_HZ).tolist()
+        spoken = [char for char in phonemes if char in self._tts.vocab]
+
+        def spans(names: Sequence[str], indices: list[tuple[int, int]]) -> Spans:
+            pairs = zip(names, indices, strict=True)
+            return [(name, ends_s[first], ends_s[last]) for name, (first, last) in pairs]
+
+        names, indices = _phoneme_spans(spoken)
+        return samples, SpeechTimes(spans(text.split(), _word_spans(spoken)), spans(names, indices))
 
 
 def _transform(
@@ -238,6 +252,20 @@ def _word_spans(phonemes: Sequence[str]) -> list[tuple[int, int]]:
     return list(zip([0, *spaces], [*(i - 1 for i in spaces), len(phonemes)], strict=True))
 
 
+def _phoneme_spans(phonemes: Sequence[str]) -> tuple[list[str], list[tuple[int, int]]]:
+    """Each phoneme with its mark of stress, and its indices as for `_word_spans`."""
+    names, indices, first = [], [], None
+    for i, char in enumerate(phonemes, start=1):
+        if char == " ":
+            continue
+        first = i if first is None else first
+        if char not in "ˈˌ":
+            names.append("".join(phonemes[first - 1 : i]))
+            indices.append((first - 1, i))
+            first = None
+    return names, indices
+
+
 def _trim_and_level(samples: np.ndarray) -> tuple[np.ndarray, float]:
     """Cuts silence off the ends (30 ms stay) and brings the loud half to a root mean square of 0.1.
 
@@ -262,19 +290,20 @@ class ToneBank:
     unseen = ("tone-4", "tone-5")
     _letter_s, _pause_s = 0.05, 0.04
 
-    def synthesise(self, voice_id: str, text: str) -> tuple[np.ndarray, WordTimes | None]:
+    def synthesise(self, voice_id: str, text: str) -> tuple[np.ndarray, SpeechTimes | None]:
         """See `VoiceBank.synthesise`; word times are exact."""
         pitch_hz = 100.0 * 1.17 ** int(voice_id.removeprefix("tone-"))
-        pieces, words, time_s = [], [], 0.0
+        pieces, words, letters, time_s = [], [], [], 0.0
         for word in text.split():
             start_s = time_s
             for letter in word:
                 pieces.append(self._letter(letter, pitch_hz))
+                letters.append((letter, time_s, time_s + self._letter_s))
                 time_s += self._letter_s
             words.append((word, start_s, time_s))
             pieces.append(np.zeros(round(self._pause_s * SAMPLE_RATE_HZ), np.float32))
             time_s += self._pause_s
-        return np.concatenate(pieces[:-1]), words
+        return np.concatenate(pieces[:-1]), SpeechTimes(words, letters)
 
     @functools.lru_cache(maxsize=512)  # noqa: B019 (a bank lives as long as its process)
     def _letter(self, letter: str, pitch_hz: float) -> np.ndarray:

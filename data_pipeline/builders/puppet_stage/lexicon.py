@@ -1,0 +1,23 @@
+"""Makes `dualdub_jax/assets/lexicon.json`: how each word of Puppet Stage is pronounced.
+
+    python -m data_pipeline.builders.puppet_stage.lexicon
+
+Run it after a change of `sentences.py`. Source: the phonemiser of `hibari-tts` (Apache-2.0), which also
+pronounces the sentences that are synthesised.
+"""
+
+import json
+
+from data_pipeline.builders.puppet_stage.sentences import vocabulary
+from dualdub_jax.phonemes import AMBIGUOUS, LEXICON_FILE, pronounce
+
+
+def make_lexicon() -> dict[str, str]:
+    """Phonemes of each word said alone; a single letter is its name."""
+    words = [word for word in vocabulary() if word not in AMBIGUOUS]
+    return {word: pronounce(word.upper() if len(word) == 1 else word) for word in words}
+
+
+if __name__ == "__main__":
+    text = json.dumps(make_lexicon(), ensure_ascii=False, indent=0)
+    LEXICON_FILE.write_text(text + "\n", encoding="utf-8")
