@@ -24,13 +24,15 @@ def get_config(arg: str = "") -> ConfigDict:
     config = common.default_config()
     config.name = "puppet"
     config.checkpoint.bundle_dtype = "bfloat16"
-    config.grid.num_script_tokens = 32  # the longest sentence of this world has 11 words
-    config.model.update({"script_tokenizer": "words", "script_vocab_size": 1024})
+    config.grid.num_script_tokens = 48  # the longest sentence of this world has 42 phonemes
+    config.model.update({"script_tokenizer": "phonemes", "script_vocab_size": 96})
     config.model.aligner.use_script = True
-    config.loss.codebook_decay = 0.6  # the first codebooks say which word it is
+    config.speech_codec.update({"num_codebooks": 8, "phonetic_dim": 16})  # the first codebook is phonetic
+    config.loss.codebook_decay = 0.7  # the first codebooks say which word it is
+    config.loss.past_dropout_rate = 0.3  # so that it reads what to say, and does not go by what was said
     config.speech_codec_training.mixture = common.mixture(soundtrack=1.0)
     config.background_codec_training.mixture = common.mixture(soundtrack=1.0)
-    config.speech_codec_training.update({"num_steps": 6000, "vocoder_num_steps": 2000})
+    config.speech_codec_training.update({"num_steps": 5000, "vocoder_num_steps": 2000})
     config.background_codec_training.update({"num_steps": 5000, "vocoder_num_steps": 1500})
     for training in (config.speech_codec_training, config.background_codec_training):
         training.vocoder_batch_size = 8

@@ -226,7 +226,8 @@ def make_codec_batches(
         num_workers: decoding processes; 0 decodes in threads.
 
     Returns:
-        An iterator of {"waveform": float32[B, crop_frames * samples_per_frame], "example_ids": list[str]}.
+        An iterator of {"waveform": float32[B, crop_frames * samples_per_frame], "phonemes":
+        int32[B, crop_frames * 2] (-1: not known), "example_ids": list[str]}.
 
     Raises:
         UserError: as `make_batches`; also a dataset whose clips lack the stream's stem.

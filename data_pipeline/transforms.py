@@ -16,6 +16,7 @@ import numpy as np
 from data_pipeline import decoding
 from dualdub_jax.config import GridConfig
 from dualdub_jax.errors import UserError
+from dualdub_jax.phonemes import LABELS_PER_FRAME, PAUSE, SYMBOLS, plain
 from dualdub_jax.tokenizer import Tokenizer
 from dualdub_jax.types import STREAMS, Stream
 
@@ -113,8 +114,9 @@ class MakeExample(grain.transforms.RandomMap):
                 raise UserError(f"{clip}: its video {error}; build the dataset again") from error
         if script is not None:
             self._add_script(example, script, clip)
-            if words := _word_times(record):
-                self._add_places(example, words, script, clip)
+            said = _speech_events(record)
+            if said.get("words"):
+                self._add_places(example, said, script, clip)
         if record["voice"]:
             self._add_voice(example, record["voice"], clip)
         return example
@@ -131,21 +133,24 @@ class MakeExample(grain.transforms.RandomMap):
         example["script_tokens"][: len(ids)] = ids
         example["script_mask"][: len(ids)] = True
 
-    def _add_places(self, example: dict[str, Any], words: list, script: str, clip: str) -> None:
-        """Which token each frame says, from the times of the words; a pause goes on with the word before."""
-        if [word for word, _, _ in words] != script.split():
+    def _add_places(self, example: dict[str, Any], said: Mapping[str, list], script: str, clip: str) -> None:
+        """Which token each frame says, from the times of words; a pause goes on with the token before it."""
+        words, phonemes = script.split(), said.get("phonemes") or ()
+        if [word for word, _, _ in said["words"]] != words:
             raise UserError(f"{clip}: speech.words of its events are not its script; build the dataset again")
         middles_s = (np.arange(self._grid.num_frames) + 0.5) / self._grid.frame_rate_hz
         places = np.zeros(self._grid.num_frames, np.int32)  # the begin marker
         first = 1
-        for i, (_, begins_s, ends_s) in enumerate(words):
+        for i, (_, begins_s, ends_s) in enumerate(said["words"]):
             # Of the script up to this word, for tokenizers whose words are not cut out of a text one by one.
-            following = len(self._tokenizer.encode(" ".join(script.split()[: i + 1]))) - 1
-            share = (middles_s - begins_s) / max(ends_s - begins_s, 1e-3)
-            token = first + np.clip(share * (following - first), 0, following - first - 1).astype(np.int32)
-            places = np.where(share >= 0, token, places)
+            following = len(self._tokenizer.encode(" ".join(words[: i + 1]))) - 1
+            starts_s = [start_s for _, start_s, _ in phonemes if begins_s <= start_s < ends_s]
+            if len(starts_s) != following - first:  # tokens are something else: all are as long
+                starts_s = np.linspace(begins_s, ends_s, following - first, endpoint=False)
+            for token, start_s in enumerate(starts_s, start=first):
+                places = np.where(middles_s >= start_s, token, places)
             first = following
-        places = np.where(middles_s > words[-1][2], first, places)  # the end marker
+        places = np.where(middles_s > said["words"][-1][2], first, places)  # the end marker
         example["script_places"] = np.where(example["frame_mask"], places, -1).astype(np.int32)
 
     def _add_voice(self, example: dict[str, Any], flac: bytes, clip: str) -> None:
@@ -196,17 +201,25 @@ class CropStem(grain.transforms.RandomMap):
         self._stream = stream
         self._grid = grid
         self._num_samples = crop_frames * grid.samples_per_frame
+        self._num_labels = crop_frames * LABELS_PER_FRAME
         self._silence_rate = silence_rate
 
     def random_map(self, record: Record, rng: np.random.Generator) -> dict[str, Any]:
         if rng.random() < self._silence_rate:
             silence = np.zeros(self._num_samples, np.float32)
-            return {"waveform": silence, "example_ids": f"{self._source_name}:silence"}
+            phonemes = np.full(self._num_labels, PAUSE, np.int32)
+            return {
+                "waveform": silence,
+                "phonemes": phonemes,
+                "example_ids": f"{self._source_name}:silence",
+            }
         for _ in range(self._MAX_DRAWS):
             samples = self.stem(record)
             if samples.any():
+                start = self._draw_start(samples, rng)
                 return {
-                    "waveform": self._crop(samples, rng),
+                    "waveform": self._crop(samples, start),
+                    "phonemes": self._phonemes(record, start, len(samples)),
                     "example_ids": clip_id(self._source_name, record),
                 }
             record = self._source[int(rng.integers(len(self._source)))]
@@ -225,17 +238,32 @@ class CropStem(grain.transforms.RandomMap):
             )
         return decode_stem(record[self._stream], clip, int(record["num_frames"]), self._grid)
 
-    def _crop(self, samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    def _draw_start(self, samples: np.ndarray, rng: np.random.Generator) -> int:
         last_start = max(len(samples) - self._num_samples, 0)
         start = int(rng.integers(last_start + 1))
+        if samples[start : start + self._num_samples].any():
+            return start
+        # Aim again, at a random sample that sounds.
+        sounding = int(rng.choice(np.flatnonzero(samples)))
+        return int(np.clip(sounding - rng.integers(self._num_samples), 0, last_start))
+
+    def _crop(self, samples: np.ndarray, start: int) -> np.ndarray:
         crop = samples[start : start + self._num_samples]
-        if not crop.any():
-            # Aim again, at a random sample that sounds.
-            sounding = int(rng.choice(np.flatnonzero(samples)))
-            start = int(np.clip(sounding - rng.integers(self._num_samples), 0, last_start))
-            crop = samples[start : start + self._num_samples]
         # A stem shorter than a crop goes on as its mirror image: silence would teach that sound stops.
         return np.pad(crop, (0, self._num_samples - len(crop)), mode="symmetric")
+
+    def _phonemes(self, record: Record, start: int, num_samples: int) -> np.ndarray:
+        """What is said in each half of each frame: ids of `phonemes.SYMBOLS`, -1 where that is not known."""
+        said = _speech_events(record).get("phonemes") if self._stream == "speech" else None
+        if not said:
+            return np.full(self._num_labels, -1, np.int32)
+        samples_per_label = self._num_samples // self._num_labels
+        middles = start + samples_per_label * (np.arange(self._num_labels) + 0.5)
+        times_s = middles / self._grid.sample_rate_hz
+        found = np.full(self._num_labels, PAUSE, np.int32)
+        for name, start_s, end_s in said:
+            found[(times_s >= start_s) & (times_s < end_s)] = SYMBOLS.get(plain(name), -1)
+        return np.where(middles < num_samples, found, -1).astype(np.int32)
 
 
 def empty_example(grid: GridConfig) -> dict[str, Any]:
@@ -274,10 +302,9 @@ def clip_id(source_name: str, record: Record) -> str:
     return f"{source_name}:{_text(record['id'])}"
 
 
-def _word_times(record: Record) -> list | None:
-    """[[word, begins_s, ends_s], …] of what is said, None or empty where not known."""
-    events = json.loads(_text(record["events"]) or "{}")
-    return (events.get("speech") or {}).get("words")
+def _speech_events(record: Record) -> Mapping[str, Any]:
+    """What a record's events tell of its speech: "words", "phonemes" hold [what, start_s, end_s]."""
+    return json.loads(_text(record["events"]) or "{}").get("speech") or {}
 
 
 def _text(value: str | bytes) -> str:

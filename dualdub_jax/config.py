@@ -54,6 +54,7 @@ class CodecConfig:
     num_blocks: int = 3  # in the encoder, and again in the decoder
     kernel_size: int = 5
     latent_dim: int = 64  # of the quantised vectors
+    phonetic_dim: int = 0  # of them, what the first codebook is about: which phoneme it is; 0: about all
     ema_decay: float = 0.98
     num_unquantised_steps: int = 400
     vocoder_width: int = 256
@@ -103,7 +104,7 @@ class ModelConfig:
     use_qkv_bias: bool = False
     use_qk_norm: bool = True
     head_width: int = 256  # hidden width of the depth heads
-    script_tokenizer: str = "bytes"  # or "words" (of Puppet Stage), or the path of a tokenizer.json
+    script_tokenizer: str = "bytes"  # or "phonemes" (of English), or the path of a tokenizer.json
     script_vocab_size: int = 259  # bytes, padding, begin, end
     num_voice_vectors: int = 4
     voice_width: int = 128
@@ -176,6 +177,7 @@ class CodecTrainingConfig:
     crop_frames: int = 25
     batch_size: int = 16
     num_steps: int = 3000
+    phonetic_weight: float = 0.3  # of telling phonemes by the first codebook, where `phonetic_dim` is not 0
     vocoder_num_steps: int = 3000
     vocoder_batch_size: int = 16
     vocoder_spread: float = 1.0  # 1: samples differ as much as true sounds do; 0: the likeliest sound

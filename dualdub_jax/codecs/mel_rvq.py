@@ -3,6 +3,9 @@
     waveform -> log-mel (50 Hz) -> encoder (25 Hz) -> RVQ codes
     RVQ codes -> decoder -> log-mel and hidden features -> vocoder -> waveform
 
+With `phonetic_dim`, the first codebook is zero outside the first so many dimensions of the latents, and so
+looks at no others; training makes it tell phonemes (training/codec.py).
+
 `variables` is a plain pytree, `{"encoder", "decoder", "vocoder": parameters, "codebooks": float32[Q, K, D]}`,
 so that any checkpoint library stores it. Source: our choice; the parts name theirs.
 """

@@ -77,40 +77,50 @@ def dequantize(codes: jax.Array, codebooks: jax.Array) -> jax.Array:
     return sum(codebooks[q][codes[..., q]] for q in range(num_codebooks))
 
 
-def start(state: RVQState, samples: jax.Array, rng: jax.Array, num_iterations: int = 10) -> RVQState:
+def start(
+    state: RVQState, samples: jax.Array, rng: jax.Array, dims: jax.Array, num_iterations: int = 10
+) -> RVQState:
     """Places all codebooks by k-means, each on what the stages before it left over.
 
     Args:
         state: gives the sizes; its content is replaced.
         samples: float32[N, D] latents, N at least the codebook size.
         rng: a key.
+        dims: float32[Q, D], 1 where a codebook has a say and 0 where its entries stay 0.
         num_iterations: of Lloyd's algorithm.
     """
     size = state.codebooks.shape[1]
 
-    def stage(residual: jax.Array, key: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    def stage(residual: jax.Array, inputs: tuple) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+        key, dims = inputs
+        part = residual * dims
         seed_key, dead_key = jax.random.split(key)
-        codebook = jax.random.choice(seed_key, residual, (size,), replace=False)
+        codebook = jax.random.choice(seed_key, part, (size,), replace=False)
 
         def iterate(codebook: jax.Array, key: jax.Array) -> tuple[jax.Array, None]:
-            counts, sums = _statistics(residual, nearest(residual, codebook), size)
-            spare = jax.random.choice(key, residual, (size,), replace=False)
+            counts, sums = _statistics(part, nearest(part, codebook), size)
+            spare = jax.random.choice(key, part, (size,), replace=False)
             return jnp.where(counts[:, None] > 0, sums / jnp.maximum(counts, 1.0)[:, None], spare), None
 
         codebook, _ = jax.lax.scan(iterate, codebook, jax.random.split(dead_key, num_iterations))
-        codes = nearest(residual, codebook)
-        counts, _ = _statistics(residual, codes, size)
+        codes = nearest(part, codebook)
+        counts, _ = _statistics(part, codes, size)
         return residual - codebook[codes], (codebook, counts)
 
     keys = jax.random.split(rng, state.codebooks.shape[0])
-    _, (codebooks, counts) = jax.lax.scan(stage, samples, keys)
+    _, (codebooks, counts) = jax.lax.scan(stage, samples, (keys, dims))
     # One count an entry at least: an entry that k-means left empty is given a chance before a restart.
     counts = jnp.maximum(counts / samples.shape[0] * size, 1.0)
     return RVQState(codebooks=codebooks, counts=counts, sums=codebooks * counts[..., None])
 
 
 def update(
-    state: RVQState, latents: jax.Array, rng: jax.Array, decay: float, least_count: float = 0.05
+    state: RVQState,
+    latents: jax.Array,
+    rng: jax.Array,
+    dims: jax.Array,
+    decay: float,
+    least_count: float = 0.05,
 ) -> tuple[RVQState, jax.Array, jax.Array]:
     """Quantises a batch with the present codebooks, then moves the codebooks towards it.
 
@@ -118,6 +128,7 @@ def update(
         state: codebooks and statistics.
         latents: float32[N, D].
         rng: a key, for restarts.
+        dims: as for `start`.
         decay: of the running means, per step.
         least_count: an entry whose running count falls below this is restarted on a random vector.
 
@@ -127,20 +138,21 @@ def update(
     size = state.codebooks.shape[1]
 
     def stage(residual: jax.Array, inputs: tuple) -> tuple[jax.Array, tuple]:
-        codebook, counts, sums, key = inputs
-        codes = nearest(residual, codebook)
-        batch_counts, batch_sums = _statistics(residual, codes, size)
+        codebook, counts, sums, key, dims = inputs
+        part = residual * dims
+        codes = nearest(part, codebook)
+        batch_counts, batch_sums = _statistics(part, codes, size)
         counts = decay * counts + (1.0 - decay) * batch_counts
         sums = decay * sums + (1.0 - decay) * batch_sums
         is_dead = counts < least_count
-        spare = residual[jax.random.randint(key, (size,), 0, residual.shape[0])]
+        spare = part[jax.random.randint(key, (size,), 0, part.shape[0])]
         moved = jnp.where(is_dead[:, None], spare, sums / jnp.maximum(counts, least_count)[:, None])
         # A restarted entry begins with the count of an average one, lest it dies again at once.
         counts = jnp.where(is_dead, residual.shape[0] / size, counts)
         return residual - codebook[codes], (moved, counts, moved * counts[:, None], codes)
 
     keys = jax.random.split(rng, state.codebooks.shape[0])
-    stages = (state.codebooks, state.counts, state.sums, keys)
+    stages = (state.codebooks, state.counts, state.sums, keys, dims)
     residual, (codebooks, counts, sums, codes) = jax.lax.scan(stage, latents, stages)
     return RVQState(codebooks, counts, sums), jnp.moveaxis(codes, 0, -1), latents - residual
 

@@ -4,9 +4,11 @@ Source: our choice. The tokens see only log-mels, so that their phase is cheap; 
 decoded log-mels, which is all that it will ever be given.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,6 +21,7 @@ from dualdub_jax.codecs.pitch import Pitch, estimate_pitch
 from dualdub_jax.codecs.vocoder import PITCH_BINS, VocoderFrames, synthesize
 from dualdub_jax.config import CodecConfig, CodecTrainingConfig, Config, defaults_of, to_dict
 from dualdub_jax.parallel.sharding import constrain
+from dualdub_jax.phonemes import LABELS_PER_FRAME, SYMBOLS
 from dualdub_jax.training.optimizer import make_optimizer
 from dualdub_jax.training.phase import Phase
 from dualdub_jax.training.spectral_losses import energy_score, multi_resolution_stft_distance
@@ -40,12 +43,15 @@ _PITCH_WEIGHT, _VOICING_WEIGHT = 0.2, 0.1
 def tokens_phase(config: Config, stream: Stream, make_batches: Callable[[], Any]) -> Phase:
     """Trains encoder, codebooks and decoder to rebuild log-mels.
 
-    The first `num_unquantised_steps` run without codebooks; these are then placed by k-means.
+    The first `num_unquantised_steps` run without codebooks; these are then placed by k-means. With
+    `phonetic_dim`, what the first codebook says of a frame must tell the phoneme of each of its halves
+    (after SpeechTokenizer, Zhang et al., 2023, whose teacher is a self-supervised model).
 
     Args:
         config: of the run.
         stream: which codec.
-        make_batches: see `Phase`; host batches hold "waveform", float32[B, crop_frames * samples_per_frame].
+        make_batches: see `Phase`; host batches hold "waveform", float32[B, crop_frames * samples_per_frame],
+            and with `phonetic_dim` "phonemes", int32[B, crop_frames * 2], -1 where not known.
 
     Returns:
         The phase `codec_tokens_<stream>`; its parameters are the codec's variables without "vocoder".
@@ -54,10 +60,19 @@ def tokens_phase(config: Config, stream: Stream, make_batches: Callable[[], Any]
     modules = CodecModules(codec, config.grid)
     optimizer = make_optimizer(training.optimizer, training.num_steps)
     latents_per_batch = training.batch_size * training.crop_frames
+    labels_shape = (LABELS_PER_FRAME, len(SYMBOLS) + 1)
+    # Where the first codebook is about phonemes, it sees a part of the latents, and no other codebook does
+    # what it could do better: they quantise what it leaves over.
+    dims = np.ones((codec.num_codebooks, codec.latent_dim), np.float32)
+    if codec.phonetic_dim:
+        dims[0, codec.phonetic_dim :] = 0.0
 
     def init(rng: jax.Array, _: None) -> PyTree:
         variables = modules.init_tokens(rng)
         params = {"encoder": variables["encoder"], "decoder": variables["decoder"]}
+        if codec.phonetic_dim:
+            shape = (codec.latent_dim, math.prod(labels_shape))
+            params["phonetic"] = nn.LogicallyPartitioned(jnp.zeros(shape), ("patch", "norm"))
         return {
             "step": jnp.int32(0),
             "params": params,
@@ -74,14 +89,14 @@ def tokens_phase(config: Config, stream: Stream, make_batches: Callable[[], Any]
         is_quantised = state["step"] >= codec.num_unquantised_steps
         rvq_state = jax.lax.cond(
             state["step"] == codec.num_unquantised_steps,
-            lambda: rvq.start(state["rvq"], state["latents"], start_key),
+            lambda: rvq.start(state["rvq"], state["latents"], start_key, dims),
             lambda: state["rvq"],
         )
 
         def loss_fn(params: PyTree) -> tuple[jax.Array, tuple]:
             latents = modules.encode_mel(params, mel, mask)
             flat = jax.lax.stop_gradient(latents.reshape(-1, codec.latent_dim))
-            moved, _, quantised = rvq.update(rvq_state, flat, update_key, codec.ema_decay)
+            moved, codes, quantised = rvq.update(rvq_state, flat, update_key, dims, codec.ema_decay)
             quantised = quantised.reshape(latents.shape)
             commitment = jnp.mean((latents - quantised) ** 2)
             # Straight through: the decoder sees the codebooks, the encoder gets the decoder's gradient.
@@ -90,10 +105,19 @@ def tokens_phase(config: Config, stream: Stream, make_batches: Callable[[], Any]
             mel_l1 = jnp.mean(jnp.abs(decoded - mel))
             loss = mel_l1 / STD_LOG_MEL + _SQUARED_WEIGHT * jnp.mean(((decoded - mel) / STD_LOG_MEL) ** 2)
             loss = loss + jnp.where(is_quantised, _COMMITMENT_WEIGHT * commitment, 0.0)
-            return loss, (mel_l1, commitment, moved, flat)
+            metrics = {"mel_l1": mel_l1, "commitment": commitment}
+            if codec.phonetic_dim:
+                first = rvq_state.codebooks[0][codes[:, 0]].reshape(latents.shape)
+                part = latents * dims[0]
+                part = jnp.where(is_quantised, part + jax.lax.stop_gradient(first - part), part)
+                logits = (part @ params["phonetic"]).reshape(*part.shape[:2], *labels_shape)
+                cross_entropy, accuracy = _tell_phonemes(logits, batch["phonemes"])
+                loss = loss + training.phonetic_weight * cross_entropy
+                metrics |= {"phonetic_loss": cross_entropy, "phonetic_accuracy": accuracy}
+            return loss, (metrics, moved, flat)
 
         (loss, aux), grads = jax.value_and_grad(loss_fn, has_aux=True)(state["params"])
-        mel_l1, commitment, moved, flat = aux
+        metrics, moved, flat = aux
         updates, optimizer_state = optimizer.update(grads, state["optimizer"], state["params"])
         slot = state["step"] % _KMEANS_BATCHES * latents_per_batch
         new_state = {
@@ -104,10 +128,8 @@ def tokens_phase(config: Config, stream: Stream, make_batches: Callable[[], Any]
             "latents": jax.lax.dynamic_update_slice(state["latents"], flat, (slot, 0)),
         }
         perplexity = rvq.perplexity(moved.counts)
-        metrics = {
+        metrics |= {
             "loss": loss,
-            "mel_l1": mel_l1,
-            "commitment": commitment,
             "perplexity_first": perplexity[0],
             "perplexity_last": perplexity[-1],
             "usage": jnp.mean(moved.counts > 0.1 * jnp.mean(moved.counts)),
@@ -115,7 +137,8 @@ def tokens_phase(config: Config, stream: Stream, make_batches: Callable[[], Any]
         return new_state, metrics
 
     def parameters(state: PyTree) -> PyTree:
-        return state["params"] | {"codebooks": state["rvq"].codebooks}
+        networks = {name: state["params"][name] for name in ("encoder", "decoder")}
+        return networks | {"codebooks": state["rvq"].codebooks}
 
     return Phase(
         name=f"codec_tokens_{stream}",
@@ -248,7 +271,18 @@ def _phase_settings(config: Config, stream: Stream, part: str) -> dict[str, Any]
 
 
 def _prepare(batch: dict[str, Any]) -> PyTree:
-    return {"waveform": np.asarray(batch["waveform"], np.float32)}
+    labels = {"phonemes": np.asarray(batch["phonemes"], np.int32)} if "phonemes" in batch else {}
+    return {"waveform": np.asarray(batch["waveform"], np.float32)} | labels
+
+
+def _tell_phonemes(logits: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Mean cross entropy and accuracy: float32[B, T, 2, C], int32[B, T * 2] with -1 where not known."""
+    labels = labels.reshape(logits.shape[:-1])
+    is_known = labels >= 0
+    cross_entropy = optax.softmax_cross_entropy_with_integer_labels(logits, jnp.maximum(labels, 0))
+    is_right = jnp.argmax(logits, axis=-1) == labels
+    count = jnp.maximum(jnp.sum(is_known), 1)
+    return jnp.sum(cross_entropy * is_known) / count, jnp.sum(is_right & is_known) / count
 
 
 def _full_mask(waveform: jax.Array, config: Config) -> jax.Array:

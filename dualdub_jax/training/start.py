@@ -21,7 +21,7 @@ PyTree = Any
 
 _NAMED = 3  # arrays that a message names
 # What a codec was trained with says nothing to who uses it.
-_OF_TRAINING = ("ema_decay", "num_unquantised_steps")
+_OF_TRAINING = ("ema_decay", "num_unquantised_steps", "phonetic_dim")
 
 
 def read_codecs(config: Config, mesh: Mesh) -> dict[Stream, PyTree]:

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from data_pipeline.builders.puppet_stage import voices
+from data_pipeline.builders.puppet_stage.sentences import draw
 from dualdub_jax.errors import UserError
+from dualdub_jax.phonemes import PhonemeTokenizer
 
 
 def _median_pitch_hz(samples: np.ndarray) -> float:
@@ -73,9 +75,11 @@ def test_an_unknown_bank_names_the_known_ones() -> None:
 
 
 def test_tone_words_are_where_it_says() -> None:
-    samples, words = voices.bank("tone").synthesise("tone-1", "set red now")
+    samples, times = voices.bank("tone").synthesise("tone-1", "set red now")
+    words = times.words
     assert [word for word, _, _ in words] == ["set", "red", "now"]
-    for _, start_s, end_s in words:
+    assert "".join(letter for letter, _, _ in times.phonemes) == "setrednow"
+    for _, start_s, end_s in (*words, *times.phonemes):
         assert np.abs(samples[int(start_s * 16_000) : int(end_s * 16_000)]).max() > 0.05
     assert not samples[int(words[0][2] * 16_000) + 1 : int(words[1][1] * 16_000) - 1].any()
 
@@ -83,8 +87,10 @@ def test_tone_words_are_where_it_says() -> None:
 def test_words_are_where_they_sound(bank: voices.VoiceBank) -> None:
     text = "set white with x six again"  # many of its sounds hiss, and only they do
     for voice_id in (bank.seen[0], bank.seen[-1], bank.unseen[3]):
-        samples, words = bank.synthesise(voice_id, text)
-        assert words is not None and [word for word, _, _ in words] == text.split()
+        samples, times = bank.synthesise(voice_id, text)
+        assert times is not None
+        words = times.words
+        assert [word for word, _, _ in words] == text.split()
         edges = [edge for _, begins, ends in words for edge in (begins, ends)]
         assert edges == sorted(edges) and edges[0] < 0.2
         assert edges[-1] == pytest.approx(len(samples) / 16_000, abs=0.1)
@@ -99,3 +105,19 @@ def test_words_are_where_they_sound(bank: voices.VoiceBank) -> None:
             for i in range(3)
         )
         assert min(begin, end) > middle + 2
+
+
+def test_phonemes_are_those_of_the_lexicon_and_lie_in_their_words(bank: voices.VoiceBank) -> None:
+    tokenizer, rng = PhonemeTokenizer(), np.random.default_rng(0)
+    whole = []
+    for i in range(20):
+        text = draw(rng, "train", "free" if i % 2 else "grid")
+        _, times = bank.synthesise(bank.seen[i], text)
+        assert times is not None
+        assert len(times.phonemes) == len(tokenizer.encode(text)) - 2
+        starts = np.array([start_s for _, start_s, _ in times.phonemes])
+        for word, start_s, end_s in times.words:
+            inside = np.count_nonzero((starts >= start_s) & (starts < end_s))
+            whole.append(inside == len(tokenizer.encode(word)) - 2)
+    # The network's count of a sentence's last sound may begin where the sound has ended.
+    assert np.mean(whole) > 0.9

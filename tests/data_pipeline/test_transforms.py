@@ -9,7 +9,8 @@ import pytest
 from data_pipeline.transforms import CropStem, MakeExample, collate, empty_example
 from dualdub_jax.config import GridConfig
 from dualdub_jax.errors import UserError
-from dualdub_jax.tokenizer import ByteTokenizer, WordTokenizer
+from dualdub_jax.phonemes import PAUSE, SYMBOLS, PhonemeTokenizer
+from dualdub_jax.tokenizer import ByteTokenizer
 from tests.films import frame_level
 from tests.tiny_dataset import SAMPLES_PER_FRAME, film_bytes, flac_bytes, make_record, sine_flac
 
@@ -70,11 +71,12 @@ def test_word_times_become_places_of_bytes() -> None:
     assert example["script_places"].tolist() == [*expected, -1, -1]
 
 
-def test_word_times_become_places_of_whole_words() -> None:
-    words = [["set", 0.08, 0.2], ["red", 0.26, 0.36]]
+def test_word_times_become_places_of_phonemes() -> None:
+    """Three phonemes each: s, ɛ, t in frames 2 to 4, a pause, then ɹ, ɛ, d."""
+    words = [["set", 0.08, 0.2], ["red", 0.28, 0.4]]
     record = _record_with_words(words, num_frames=14)
-    example = MakeExample("films/a", GRID, WordTokenizer()).random_map(record, np.random.default_rng(0))
-    assert example["script_places"][:14].tolist() == [0, 0, 1, 1, 1, 1, 2, 2, 2, 3, 3, 3, 3, 3]
+    example = MakeExample("films/a", GRID, PhonemeTokenizer()).random_map(record, np.random.default_rng(0))
+    assert example["script_places"][:14].tolist() == [0, 0, 1, 2, 3, 3, 3, 4, 5, 6, 7, 7, 7, 7]
 
 
 @pytest.mark.parametrize("events", ["{}", "", '{"speech": null}', '{"speech": {"words": null}}'])
@@ -168,6 +170,25 @@ def test_crops_are_pieces_of_the_stem() -> None:
     windows = np.lib.stride_tricks.sliding_window_view(samples, 4 * SAMPLES_PER_FRAME)
     assert crop["example_ids"] == "films/a:x"
     assert np.abs(windows - crop["waveform"]).max(axis=1).min() < 1e-4
+
+
+def test_crops_know_what_is_said_in_each_half_frame() -> None:
+    """A frame has 640 samples, 40 ms; what is said is told by where in the clip a crop was found."""
+    samples = np.sin(np.arange(10 * SAMPLES_PER_FRAME) ** 1.5) / 2
+    events = json.dumps({"speech": {"phonemes": [["s", 0.0, 0.1], ["ˈɛ", 0.1, 0.2], ["?", 0.2, 0.3]]}})
+    stem = flac_bytes(samples)
+    windows = np.lib.stride_tricks.sliding_window_view(samples, 4 * SAMPLES_PER_FRAME)
+    for crop in _crops([make_record("x", speech=stem, events=events)], 20, silence_rate=0.0):
+        start = int(np.abs(windows - crop["waveform"]).max(axis=1).argmin())
+        middles_s = (start + 320 * (np.arange(8) + 0.5)) / 16_000
+        said = np.select(
+            [middles_s < 0.1, middles_s < 0.2, middles_s < 0.3], [SYMBOLS["s"], SYMBOLS["ɛ"], -1]
+        )
+        assert crop["phonemes"].tolist() == said.tolist()
+    (crop,) = _crops([make_record("x", speech=stem)], 1, silence_rate=0.0)
+    assert crop["phonemes"].tolist() == [-1] * 8
+    (crop,) = _crops([make_record("x", speech=stem)], 1, silence_rate=1.0)
+    assert crop["phonemes"].tolist() == [PAUSE] * 8
 
 
 def test_silent_crops_are_rare_but_there() -> None:

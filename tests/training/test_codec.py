@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dualdub_jax.codecs.mel_rvq import MelRVQCodec
+from dualdub_jax.codecs.mel_rvq import CodecModules, MelRVQCodec
 from dualdub_jax.config import CodecConfig, CodecTrainingConfig, Config, OptimizerConfig
 from dualdub_jax.parallel.sharding import RULES
 from dualdub_jax.training.codec import tokens_phase, vocoder_phase
@@ -16,6 +16,7 @@ from dualdub_jax.training.phase import Phase
 
 RATE = 16_000
 SINES_HZ = (300.0, 700.0, 1500.0, 3100.0)
+HARMONICS = [round(hz * 6400 / RATE) for hz in SINES_HZ]  # bins of a spectrum of 6,400 samples
 CODEC = CodecConfig(
     num_codebooks=2,
     codebook_size=32,
@@ -159,3 +160,30 @@ def test_every_axis_of_every_parameter_has_a_rule():
     boxes = jax.tree.leaves(tokens, is_leaf=lambda x: isinstance(x, nn.LogicallyPartitioned))
     assert boxes and all(isinstance(box, nn.LogicallyPartitioned) for box in boxes)
     assert {axis for box in boxes for axis in box.names} <= names
+
+
+def test_the_first_codebook_learns_phonemes_where_they_are_known():
+    """Sines stand for phonemes: told which is which, the first codebook tells them apart at any level."""
+    codec = dataclasses.replace(CODEC, phonetic_dim=4)
+    training = dataclasses.replace(TRAINING, phonetic_weight=1.0)
+    config = Config(speech_codec=codec, speech_codec_training=training)
+
+    def batches():
+        for batch in _batches(TRAINING.batch_size):
+            tones = np.argmax(np.abs(np.fft.rfft(batch["waveform"][:, :6400]))[:, HARMONICS], axis=1) + 1
+            labels = np.repeat(tones[:, None], 2 * TRAINING.crop_frames, axis=1)
+            labels[0] = -1  # not known
+            yield batch | {"phonemes": labels}
+
+    phase = tokens_phase(config, "speech", batches)
+    state, history = _run(phase, TRAINING.num_steps)
+    assert history[-1]["phonetic_accuracy"] > 0.9 > 0.6 > history[0]["phonetic_accuracy"]
+    variables = phase.parameters(state)
+    assert set(variables) == {"encoder", "decoder", "codebooks"}
+    assert not np.asarray(variables["codebooks"][0, :, 4:]).any()
+    heard = np.stack([_sine(hz, TRAINING.crop_frames) for hz in SINES_HZ])
+    modules = CodecModules(codec, config.grid)
+    mask = np.ones((len(heard), TRAINING.crop_frames), bool)
+    loud, quiet = (np.asarray(modules.encode(variables, gain * heard, mask))[:, 3:-3, 0] for gain in (1, 0.4))
+    said = [{*a, *b} for a, b in zip(loud, quiet, strict=True)]
+    assert all(not a & b for i, a in enumerate(said) for b in said[:i])
