@@ -172,6 +172,9 @@ class MakeExample(grain.transforms.RandomMap):
 class CropStem(grain.transforms.RandomMap):
     """Record to a random crop of one stem, for the training of that stream's codec.
 
+    A crop is "waveform", float32[crop_frames * samples_per_frame], "phonemes", int32[crop_frames * 2] (what
+    is said in each half frame, -1 where not known), and "example_ids".
+
     A crop is digital silence with probability `silence_rate` (a codec must know silence, but many clips are
     silent in one stream and would drown the rest); otherwise something sounds in it, if need be in another
     clip of the same dataset.

@@ -62,13 +62,15 @@ class PhonemeTokenizer:
         return [self.begin_id, *ids, self.end_id]
 
     def decode(self, ids: Sequence[int]) -> str:
+        """The phonemes of `ids` in one string; the words' spelling and borders are gone."""
         return "".join(self._symbols[i] for i in ids)
 
     def _symbols_of(self, word: str) -> list[str]:
+        """Phonemes of a word; empty where it, or a sound in it, is not known."""
         if word in AMBIGUOUS:
             return [AMBIGUOUS[word]]
         found = symbols_in(self._lexicon.get(word) or pronounce(word))
-        return [symbol for symbol in found if symbol in self._ids]
+        return found if all(symbol in self._ids for symbol in found) else []
 
 
 def spoken_words(text: str) -> list[str]:
