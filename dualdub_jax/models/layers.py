@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from einops import rearrange
 from jax.ad_checkpoint import checkpoint_name
 
+from dualdub_jax.models.fused_attention import platform
 from dualdub_jax.parallel.sharding import constrain, num_shares
 
 _EMBEDDING_INIT = nn.initializers.normal(0.02)
@@ -33,9 +34,10 @@ def _matrix_product_forward(x, kernel):
 def _matrix_product_backward(saved, dy):
     x, kernel = saved
     dx = jax.lax.dot_general(dy, kernel, (((dy.ndim - 1,), (1,)), ((), ())))
-    if num_shares("length") == 1:
+    if num_shares("length") == 1 and (x.ndim == 3 or platform() == "cpu"):
         # With several axes of rows, the same backend copies x into a transposed array instead. A length that
-        # is split over devices cannot be folded into the batch without moving it.
+        # is split over devices cannot be folded into the batch without moving it; and on a TPU, films and
+        # codebooks would be laid out anew for it, gigabytes of them.
         x, dy = rearrange(x, "... I -> (...) I"), rearrange(dy, "... O -> (...) O")
     rows = tuple(range(x.ndim - 1))
     return dx, jax.lax.dot_general(x, dy, ((rows, rows), ((), ())))
