@@ -76,7 +76,14 @@ def _demo(args: argparse.Namespace) -> int:
         script=str(script),
         voice=voice,
         seed=args.seed,
+        measure=lambda soundtrack: _measure_demo(soundtrack, assets),
     )
+
+
+def _measure_demo(soundtrack: "Soundtrack", assets: pathlib.Path) -> list[tuple[str, str]]:
+    from dualdub_jax.evaluation.demo_figures import measure_demo
+
+    return measure_demo(soundtrack, assets)
 
 
 def _dub(args: argparse.Namespace) -> int:
@@ -130,6 +137,7 @@ def _make_soundtrack(
     checkpoint: pathlib.Path | None = None,
     allow_code: bool = False,
     sampling: dict[str, float] | None = None,
+    measure: Callable[["Soundtrack"], list[tuple[str, str]]] | None = None,
     **request: object,
 ) -> int:
     """What `demo` and `dub` share; `request` goes to `DualDub.dub`."""
@@ -152,8 +160,14 @@ def _make_soundtrack(
         model = dualdub_jax.load(checkpoint, allow_code=allow_code)
     settings = dataclasses.replace(model.engine.config.sampling, **(sampling or {}))
     soundtrack = model.dub(**request, sampling=settings, out=output, progress=progress)
-    files = soundtrack.write(output, stems, receipt, report, progress)
+    figures = []
+    if measure is not None:
+        with progress.step("measure"):
+            figures = measure(soundtrack)
+    files = soundtrack.write(output, stems, receipt, report, progress, figures)
     _print_summary(soundtrack, files, progress)
+    for name, value in figures:
+        print(f"{name:<36} {value}")
     return 0
 
 

@@ -7,7 +7,7 @@ without a network. The page's look and behaviour are in `assets/report.html`.
 import html
 import math
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,6 +30,7 @@ def render_report(
     film_path: pathlib.Path,
     sizes: Mapping[pathlib.Path, int],
     seconds: Mapping[str, float],
+    figures: Sequence[tuple[str, str]] = (),
 ) -> str:
     """Renders the page.
 
@@ -39,6 +40,7 @@ def render_report(
         film_path: its name.
         sizes: files that were written, in bytes.
         seconds: how long each step took.
+        figures: what was measured of the soundtrack, names and values.
 
     Returns:
         The HTML of the page.
@@ -57,6 +59,7 @@ def render_report(
         "players": players,
         "script": html.escape(soundtrack.script.text) or "No script: nothing is said.",
         "facts": two_column_rows(_facts(soundtrack)),
+        "figures": _figures(figures),
         "warnings": "".join(f'<p class="warning">{html.escape(w)}</p>' for w in soundtrack.warnings),
         "strip": "".join(f'<img alt="" src="{picture}">' for picture in strip),
         "words": _words(soundtrack, duration_s),
@@ -84,6 +87,12 @@ def _facts(soundtrack: "Soundtrack") -> list[tuple[str, str]]:
         ("Windows", str(len(soundtrack.windows))),
         ("Gain of the mix", f"{20 * math.log10(soundtrack.tracks.mix_gain):.1f} dB"),
     ]
+
+
+def _figures(figures: Sequence[tuple[str, str]]) -> str:
+    if not figures:
+        return ""
+    return f"<h2>Measured</h2><table>{two_column_rows(figures)}</table>"
 
 
 def _bytes(size: int) -> str:

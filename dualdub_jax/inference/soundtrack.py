@@ -6,7 +6,7 @@ import importlib.metadata
 import json
 import pathlib
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -158,6 +158,7 @@ class Soundtrack:
         receipt: pathlib.Path | str | None = None,
         report: pathlib.Path | str | None = None,
         progress: Progress | None = None,
+        figures: Sequence[tuple[str, str]] = (),
     ) -> list[pathlib.Path]:
         """Writes the film with its soundtrack, and what else is asked for: all of it or nothing.
 
@@ -167,6 +168,7 @@ class Soundtrack:
             receipt: a JSON file.
             report: an HTML page.
             progress: measures the step "write".
+            figures: what was measured of this soundtrack, names and values, for the report.
 
         Returns:
             The files that were written.
@@ -187,7 +189,7 @@ class Soundtrack:
                 with progress.step("report"):
                     seconds = {**self.seconds, "write": progress.seconds["write"]}
                     film_bytes = outputs.read(targets.out)
-                    page = render_report(self, film_bytes, targets.out, outputs.sizes, seconds)
+                    page = render_report(self, film_bytes, targets.out, outputs.sizes, seconds, figures)
                     with outputs.open(targets.report) as file:
                         file.write(page.encode("utf-8", errors="backslashreplace"))  # names may be bytes
             outputs.commit()

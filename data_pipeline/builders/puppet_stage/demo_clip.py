@@ -1,4 +1,4 @@
-"""Writes one held-out clip as the files of `dualdub demo`: film without sound, voice, script.
+"""Writes one held-out clip as the files of `dualdub demo`: film without sound, voice, script, and the truth.
 
     python -m data_pipeline.builders.puppet_stage.demo_clip dualdub_jax/assets/demo --index 3
 
@@ -6,25 +6,35 @@ The film is enlarged four times, so that it can be watched; the model shrinks it
 """
 
 import argparse
+import json
 import pathlib
 
 import av
 import numpy as np
 import soundfile
 
-from data_pipeline.builders.puppet_stage.clip import GRID, encode_video, make_clip
+from data_pipeline.builders.puppet_stage.clip import GRID, encode_video, make_clip, to_record
 
 _ENLARGE = 4
 
 
 def write_demo_clip(directory: pathlib.Path, *, seed: int, split: str, index: int) -> None:
-    """Renders clip `index` of `split` in the world of `seed` and writes clip.mp4, voice.wav, script.txt."""
+    """Renders clip `index` of `split` in the world of `seed`.
+
+    Writes clip.mp4, voice.wav and script.txt, and what the demo is measured against: speech.flac,
+    background.flac and truth.json (script and events).
+    """
     clip = make_clip("hibari", "soundtrack", seed, split, index)
     directory.mkdir(parents=True, exist_ok=True)
     frames = np.stack([_enlarged(frame) for frame in clip.frames])
     (directory / "clip.mp4").write_bytes(encode_video(frames, GRID.frame_rate_hz))
     soundfile.write(directory / "voice.wav", clip.voice, GRID.sample_rate_hz, subtype="PCM_16")
     (directory / "script.txt").write_text(clip.script + "\n", encoding="utf-8")
+    record = to_record(clip)
+    for stem in ("speech", "background"):
+        (directory / f"{stem}.flac").write_bytes(record[stem])
+    truth = {"script": clip.script, "events": json.loads(record["events"])}
+    (directory / "truth.json").write_text(json.dumps(truth) + "\n", encoding="utf-8")
 
 
 def _enlarged(frame: np.ndarray) -> np.ndarray:
