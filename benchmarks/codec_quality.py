@@ -21,6 +21,7 @@ import numpy as np
 
 from data_pipeline.curriculum import open_dataset
 from data_pipeline.decoding import decode_audio
+from data_pipeline.transforms import decode_voice, no_voice
 from dualdub_jax.bundle import default_bundle_path, load_bundle
 from dualdub_jax.codecs.griffin_lim import griffin_lim
 from dualdub_jax.codecs.mel import log_mel
@@ -63,20 +64,34 @@ def main() -> int:
     return 0
 
 
-def _stems(records, stream: str, grid: GridConfig, num_clips: int) -> tuple[np.ndarray, np.ndarray]:
-    """Audible stems, padded to one length: float32[B, T * samples_per_frame], and bool[B, T] masks."""
-    stems = []
+def _stems(
+    records, stream: str, grid: GridConfig, num_clips: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Audible stems, padded to one length: float32[B, T * samples_per_frame], and bool[B, T] masks.
+
+    The last two are the clips' reference recordings, float32[B, R * samples_per_frame] and bool[B, R].
+    """
+    stems, voices = [], []
     for i in range(len(records)):
-        stem = decode_audio(bytes(records[i][stream]), sample_rate_hz=grid.sample_rate_hz)
+        record = records[i]
+        stem = decode_audio(bytes(record[stream]), sample_rate_hz=grid.sample_rate_hz)
         if len(stems) < num_clips and np.abs(stem).max() > _AUDIBLE:
             stems.append(stem[: len(stem) // grid.samples_per_frame * grid.samples_per_frame])
+            has_voice = bool(record["voice"])
+            voices.append(decode_voice(record["voice"], str(i), grid) if has_voice else no_voice(grid))
     lengths = np.array([len(stem) // grid.samples_per_frame for stem in stems])
     waveform = np.stack([np.pad(s, (0, lengths.max() * grid.samples_per_frame - len(s))) for s in stems])
-    return waveform.astype(np.float32), np.arange(lengths.max()) < lengths[:, None]
+    voice, voice_mask = (np.stack([row[name] for row in voices]) for name in ("voice", "voice_mask"))
+    return waveform.astype(np.float32), np.arange(lengths.max()) < lengths[:, None], voice, voice_mask
 
 
 def measure(
-    codec: MelRVQCodec, stream: Stream, waveform: np.ndarray, mask: np.ndarray
+    codec: MelRVQCodec,
+    stream: Stream,
+    waveform: np.ndarray,
+    mask: np.ndarray,
+    voice: np.ndarray,
+    voice_mask: np.ndarray,
 ) -> dict[str, float | None]:
     """All figures of one codec.
 
@@ -85,6 +100,8 @@ def measure(
         stream: whose.
         waveform: float32[B, T * samples_per_frame], true stems.
         mask: bool[B, T], True inside each stem.
+        voice: float32[B, R * samples_per_frame], reference recordings.
+        voice_mask: bool[B, R], True inside each recording.
 
     Returns:
         Figure by name; `ratio_…` are Griffin-Lim's over ours where less is better (above 1 = ours better),
@@ -92,7 +109,8 @@ def measure(
     """
     grid, config = codec.grid, codec.config
     tokens = codec.encode(waveform, mask)
-    decoded_mel, _ = jax.jit(codec.modules.decode_tokens)(codec.variables, tokens, mask)
+    reference = codec.read_voice(voice, voice_mask)
+    decoded_mel, _ = jax.jit(codec.modules.decode_tokens)(codec.variables, tokens, mask, reference)
     rebuild = jax.jit(
         functools.partial(
             griffin_lim, sample_rate_hz=grid.sample_rate_hz, n_fft=config.n_fft, hop_length=config.hop_length
@@ -101,7 +119,7 @@ def measure(
     seconds = mask.sum() / grid.frame_rate_hz
     heard, elapsed = {}, {}
     for name, decode in {
-        "ours": lambda: codec.decode(tokens, mask),
+        "ours": lambda: codec.decode(tokens, mask, reference),
         "griffin_lim": lambda: rebuild(decoded_mel, rng=jax.random.key(0)),
     }.items():
         jax.block_until_ready(decode())  # compiles

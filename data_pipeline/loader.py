@@ -227,7 +227,8 @@ def make_codec_batches(
 
     Returns:
         An iterator of {"waveform": float32[B, crop_frames * samples_per_frame], "phonemes":
-        int32[B, crop_frames * 2] (-1: not known), "example_ids": list[str]}.
+        int32[B, crop_frames * 2] (-1: not known), "example_ids": list[str]}; of speech also the clip's
+        reference recording, "voice": float32[B, R * samples_per_frame] and "voice_mask": bool[B, R].
 
     Raises:
         UserError: as `make_batches`; also a dataset whose clips lack the stream's stem.

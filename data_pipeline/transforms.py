@@ -118,7 +118,8 @@ class MakeExample(grain.transforms.RandomMap):
             if said.get("words"):
                 self._add_places(example, said, script, clip)
         if record["voice"]:
-            self._add_voice(example, record["voice"], clip)
+            example |= decode_voice(record["voice"], clip, grid)
+            example["has_voice"] = np.True_
         return example
 
     def _add_script(self, example: dict[str, Any], script: str, clip: str) -> None:
@@ -153,27 +154,13 @@ class MakeExample(grain.transforms.RandomMap):
         places = np.where(middles_s > said["words"][-1][2], first, places)  # the end marker
         example["script_places"] = np.where(example["frame_mask"], places, -1).astype(np.int32)
 
-    def _add_voice(self, example: dict[str, Any], flac: bytes, clip: str) -> None:
-        grid = self._grid
-        try:
-            samples = decoding.decode_audio(flac, sample_rate_hz=grid.sample_rate_hz)
-        except ValueError as error:
-            raise UserError(f"{clip}: its voice {error}; build the dataset again") from error
-        # Whole frames only: a frame that is half padding would read as a voice that fades.
-        num_frames = min(len(samples) // grid.samples_per_frame, grid.num_voice_frames)
-        if num_frames < 1:
-            raise UserError(f"{clip}: its voice is shorter than one frame; build the dataset again")
-        num_samples = num_frames * grid.samples_per_frame
-        example["has_voice"] = np.True_
-        example["voice"][:num_samples] = samples[:num_samples]
-        example["voice_mask"][:num_frames] = True
-
 
 class CropStem(grain.transforms.RandomMap):
     """Record to a random crop of one stem, for the training of that stream's codec.
 
     A crop is "waveform", float32[crop_frames * samples_per_frame], "phonemes", int32[crop_frames * 2] (what
-    is said in each half frame, -1 where not known), and "example_ids".
+    is said in each half frame, -1 where not known), and "example_ids"; of speech also "voice" and
+    "voice_mask", the reference recording as a batch has it.
 
     A crop is digital silence with probability `silence_rate` (a codec must know silence, but many clips are
     silent in one stream and would drown the rest); otherwise something sounds in it, if need be in another
@@ -210,11 +197,11 @@ class CropStem(grain.transforms.RandomMap):
     def random_map(self, record: Record, rng: np.random.Generator) -> dict[str, Any]:
         if rng.random() < self._silence_rate:
             silence = np.zeros(self._num_samples, np.float32)
-            phonemes = np.full(self._num_labels, PAUSE, np.int32)
             return {
                 "waveform": silence,
-                "phonemes": phonemes,
+                "phonemes": np.full(self._num_labels, PAUSE, np.int32),
                 "example_ids": f"{self._source_name}:silence",
+                **self._voice(record),
             }
         for _ in range(self._MAX_DRAWS):
             samples = self.stem(record)
@@ -224,6 +211,7 @@ class CropStem(grain.transforms.RandomMap):
                     "waveform": self._crop(samples, start),
                     "phonemes": self._phonemes(record, start, len(samples)),
                     "example_ids": clip_id(self._source_name, record),
+                    **self._voice(record),
                 }
             record = self._source[int(rng.integers(len(self._source)))]
         raise UserError(
@@ -240,6 +228,13 @@ class CropStem(grain.transforms.RandomMap):
                 f"take {self._source_name} out of {self._stream}_codec_training.mixture"
             )
         return decode_stem(record[self._stream], clip, int(record["num_frames"]), self._grid)
+
+    def _voice(self, record: Record) -> dict[str, np.ndarray]:
+        if self._stream != "speech":
+            return {}
+        if not record["voice"]:
+            return no_voice(self._grid)
+        return decode_voice(record["voice"], clip_id(self._source_name, record), self._grid)
 
     def _draw_start(self, samples: np.ndarray, rng: np.random.Generator) -> int:
         last_start = max(len(samples) - self._num_samples, 0)
@@ -267,6 +262,35 @@ class CropStem(grain.transforms.RandomMap):
         for name, start_s, end_s in said:
             found[(times_s >= start_s) & (times_s < end_s)] = SYMBOLS.get(plain(name), -1)
         return np.where(middles < num_samples, found, -1).astype(np.int32)
+
+
+def no_voice(grid: GridConfig) -> dict[str, np.ndarray]:
+    """`decode_voice` of nothing."""
+    return {
+        "voice": np.zeros(grid.num_voice_frames * grid.samples_per_frame, np.float32),
+        "voice_mask": np.zeros(grid.num_voice_frames, np.bool_),
+    }
+
+
+def decode_voice(flac: bytes, clip: str, grid: GridConfig) -> dict[str, np.ndarray]:
+    """A reference recording: "voice" float32[R * samples_per_frame], "voice_mask" bool[R].
+
+    Raises:
+        UserError: no sound that can be read, or less than a frame of it.
+    """
+    try:
+        samples = decoding.decode_audio(flac, sample_rate_hz=grid.sample_rate_hz)
+    except ValueError as error:
+        raise UserError(f"{clip}: its voice {error}; build the dataset again") from error
+    # Whole frames only: a frame that is half padding would read as a voice that fades.
+    num_frames = min(len(samples) // grid.samples_per_frame, grid.num_voice_frames)
+    if num_frames < 1:
+        raise UserError(f"{clip}: its voice is shorter than one frame; build the dataset again")
+    num_samples = num_frames * grid.samples_per_frame
+    voice = no_voice(grid)
+    voice["voice"][:num_samples] = samples[:num_samples]
+    voice["voice_mask"][:num_frames] = True
+    return voice
 
 
 def empty_example(grid: GridConfig) -> dict[str, Any]:

@@ -55,6 +55,7 @@ class CodecConfig:
     kernel_size: int = 5
     latent_dim: int = 64  # of the quantised vectors
     phonetic_dim: int = 0  # of them, what the first codebook is about: which phoneme it is; 0: about all
+    voice_dim: int = 0  # of the vector that tells the decoder whose voice it is; 0: the tokens tell it
     ema_decay: float = 0.98
     num_unquantised_steps: int = 400
     vocoder_width: int = 256

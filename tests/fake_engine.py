@@ -66,7 +66,7 @@ class FakeEngine:
             made[name] = tokens
         return made
 
-    def decode(self, stream: str, tokens: np.ndarray) -> np.ndarray:
+    def decode(self, stream: str, tokens: np.ndarray, voice: np.ndarray | None = None) -> np.ndarray:
         assert tokens.shape[1] == _NUM_CODEBOOKS[stream]
         step = self.config.grid.samples_per_frame
         seconds = np.arange(step) / self.config.grid.sample_rate_hz

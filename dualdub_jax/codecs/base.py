@@ -55,19 +55,34 @@ class Codec(Protocol):
         """
         ...
 
-    def decode(self, tokens: jax.Array, frame_mask: jax.Array | None = None) -> jax.Array:
+    def read_voice(self, waveform: jax.Array, frame_mask: jax.Array | None = None) -> jax.Array:
+        """Whose voice a reference recording is in, for `decode`.
+
+        Args:
+            waveform: float32[B, R * samples per frame] in [-1, 1].
+            frame_mask: bool[B, R], True for frames that the recording covers; None: all.
+
+        Returns:
+            float32[B, D]; D is 0 for a codec whose tokens say whose voice it is.
+        """
+        ...
+
+    def decode(
+        self, tokens: jax.Array, frame_mask: jax.Array | None = None, voice: jax.Array | None = None
+    ) -> jax.Array:
         """The waveform of tokens.
 
         Args:
             tokens: int32[B, T, Q].
             frame_mask: bool[B, T], True for frames inside the clip, a prefix of each row; None: all.
                 Frames outside are decoded as zeros and change nothing inside.
+            voice: float32[B, D], from `read_voice`; None: no reference.
 
         Returns:
             float32[B, T * samples per frame].
         """
         ...
 
-    def stream(self) -> CodecStream:
-        """A new streaming decoder."""
+    def stream(self, voice: jax.Array | None = None) -> CodecStream:
+        """A new streaming decoder; `voice` is as for `decode`."""
         ...

@@ -83,12 +83,13 @@ class ConvNeXtBlock(nn.Module):
     expansion: int = 2
 
     @nn.compact
-    def __call__(self, x: jax.Array, mask: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array, mask: jax.Array, condition: jax.Array | None = None) -> jax.Array:
         """Applies the block.
 
         Args:
             x: float32[B, T, D].
             mask: bool[B, T], True for frames that exist.
+            condition: float32[B, C], scales and shifts what the layer norm gives (Perez et al., 2018).
 
         Returns:
             float32[B, T, D]; what it holds outside the mask is of no meaning.
@@ -97,6 +98,9 @@ class ConvNeXtBlock(nn.Module):
         h = jnp.where(mask[..., None], x, 0.0)
         h = DepthwiseConv(self.kernel_size, name="conv")(h)
         h = layer_norm("norm")(h)
+        if condition is not None:
+            film = dense(2 * width, "film", ("patch", "embed"), scale=0.1)(condition)[:, None]
+            h = h * (1.0 + film[..., :width]) + film[..., width:]
         h = dense(self.expansion * width, "up", ("embed", "mlp"))(h)
         h = constrain(nn.gelu(h), "batch", "length", "act_mlp")
         # A small last layer: each block begins near the identity.

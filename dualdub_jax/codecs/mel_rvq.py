@@ -4,10 +4,12 @@
     RVQ codes -> decoder -> log-mel and hidden features -> vocoder -> waveform
 
 With `phonetic_dim`, the first codebook is zero outside the first so many dimensions of the latents, and so
-looks at no others; training makes it tell phonemes (training/codec.py).
+looks at no others; training makes it tell phonemes (training/codec.py). With `voice_dim`, the tokens leave
+out whose voice it is, and the decoder is told by a reference recording (codecs/voice.py).
 
 `variables` is a plain pytree, `{"encoder", "decoder", "vocoder": parameters, "codebooks": float32[Q, K, D]}`,
-so that any checkpoint library stores it. Source: our choice; the parts name theirs.
+with `voice_dim` also "voice_reader", so that any checkpoint library stores it. Source: our choice; the parts
+name theirs.
 """
 
 import functools
@@ -22,15 +24,17 @@ from einops import rearrange
 from dualdub_jax.codecs import rvq
 from dualdub_jax.codecs.convnext import ConvNeXtBlock, dense, layer_norm, receptive_frames
 from dualdub_jax.codecs.mel import LOG_FLOOR, MEAN_LOG_MEL, STD_LOG_MEL, log_mel
+from dualdub_jax.codecs.pitch import Pitch, estimate_pitch
 from dualdub_jax.codecs.streaming import DecodeStream
 from dualdub_jax.codecs.vocoder import Vocoder, synthesize, vocoder_receptive_frames
+from dualdub_jax.codecs.voice import NUM_FEATURES, VoiceReader, content_features, level_reference
 from dualdub_jax.config import CodecConfig, GridConfig
 
 PyTree = Any
 
 
 class MelEncoder(nn.Module):
-    """Log-mels to latents, one a grid frame.
+    """Features of mel frames to latents, one a grid frame.
 
     Attributes:
         config: of the codec.
@@ -39,19 +43,18 @@ class MelEncoder(nn.Module):
     config: CodecConfig
 
     @nn.compact
-    def __call__(self, mel: jax.Array, mask: jax.Array) -> jax.Array:
+    def __call__(self, features: jax.Array, mask: jax.Array) -> jax.Array:
         """Encodes.
 
         Args:
-            mel: float32[B, M, n_mels], log-mels.
+            features: float32[B, M, F], see `CodecModules.features`.
             mask: bool[B, T], True for frames that exist.
 
         Returns:
             float32[B, T, latent_dim].
         """
         config = self.config
-        x = (mel - MEAN_LOG_MEL) / STD_LOG_MEL
-        x = rearrange(x, "b (t r) n -> b t (r n)", r=mel.shape[1] // mask.shape[1])
+        x = rearrange(features, "b (t r) n -> b t (r n)", r=features.shape[1] // mask.shape[1])
         x = dense(config.width, "mel_in", ("patch", "embed"))(x)
         for i in range(config.num_blocks):
             x = ConvNeXtBlock(config.kernel_size, name=f"block_{i}")(x, mask)
@@ -71,12 +74,15 @@ class MelDecoder(nn.Module):
     mel_per_frame: int
 
     @nn.compact
-    def __call__(self, latents: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def __call__(
+        self, latents: jax.Array, mask: jax.Array, voice: jax.Array | None = None
+    ) -> tuple[jax.Array, jax.Array]:
         """Decodes.
 
         Args:
             latents: float32[B, T, latent_dim].
             mask: bool[B, T], True for frames that exist.
+            voice: float32[B, voice_dim], with `voice_dim`.
 
         Returns:
             Log-mels float32[B, M, n_mels], and hidden features float32[B, T, width] for the vocoder.
@@ -84,7 +90,7 @@ class MelDecoder(nn.Module):
         config = self.config
         x = dense(config.width, "latent_in", ("patch", "embed"))(latents)
         for i in range(config.num_blocks):
-            x = ConvNeXtBlock(config.kernel_size, name=f"block_{i}")(x, mask)
+            x = ConvNeXtBlock(config.kernel_size, name=f"block_{i}")(x, mask, voice)
         hidden = layer_norm("norm_out")(x)
         mel = dense(self.mel_per_frame * config.n_mels, "mel_out", ("embed", "patch"))(hidden)
         mel = rearrange(mel, "b t (r n) -> b (t r) n", r=self.mel_per_frame)
@@ -96,6 +102,7 @@ class CodecModules:
 
     Attributes:
         encoder, decoder, vocoder: the linen modules.
+        voice_reader: likewise, with `voice_dim`; else None.
         mel_per_frame: mel frames of a grid frame.
     """
 
@@ -115,6 +122,7 @@ class CodecModules:
         self.encoder = MelEncoder(config)
         self.decoder = MelDecoder(config, self.mel_per_frame)
         self.vocoder = Vocoder(config)
+        self.voice_reader = VoiceReader(config) if config.voice_dim else None
 
     def init_tokens(self, rng: jax.Array) -> PyTree:
         """Variables without the vocoder; leaves are boxed with their logical axis names."""
@@ -122,12 +130,22 @@ class CodecModules:
         encoder_key, decoder_key = jax.random.split(rng)
         mask = jnp.ones((1, 1), bool)
         mel = jnp.zeros((1, self.mel_per_frame, config.n_mels))
+        features = jnp.zeros((1, self.mel_per_frame, NUM_FEATURES)) if config.voice_dim else mel
+        latents = jnp.zeros((1, 1, config.latent_dim))
+        voice = jnp.zeros((1, config.voice_dim)) if config.voice_dim else None
         shape = (config.num_codebooks, config.codebook_size, config.latent_dim)
-        return {
-            "encoder": self.encoder.init(encoder_key, mel, mask)["params"],
-            "decoder": self.decoder.init(decoder_key, jnp.zeros((1, 1, config.latent_dim)), mask)["params"],
+        variables = {
+            "encoder": self.encoder.init(encoder_key, features, mask)["params"],
+            "decoder": self.decoder.init(decoder_key, latents, mask, voice)["params"],
             "codebooks": nn.LogicallyPartitioned(jnp.zeros(shape), ("codebooks", "vocab", "patch")),
         }
+        if self.voice_reader is not None:
+            mel_mask = jnp.ones(mel.shape[:2], bool)
+            pitch = Pitch(jnp.zeros(mel.shape[:2]), mel_mask)
+            reader_key, has_voice = jax.random.fold_in(rng, 2), jnp.ones(1, bool)
+            reader = self.voice_reader.init(reader_key, mel, pitch, mel_mask, has_voice)
+            variables["voice_reader"] = reader["params"]
+        return variables
 
     def init_vocoder(self, rng: jax.Array) -> PyTree:
         """Parameters of the vocoder; leaves are boxed with their logical axis names."""
@@ -140,29 +158,81 @@ class CodecModules:
         config = self.config
         return log_mel(waveform, self.grid.sample_rate_hz, config.n_fft, config.hop_length, config.n_mels)
 
-    def encode_mel(self, variables: PyTree, mel: jax.Array, mask: jax.Array) -> jax.Array:
-        """Latents before quantisation: float32[B, M, n_mels], bool[B, T] -> float32[B, T, latent_dim]."""
-        return self.encoder.apply({"params": variables["encoder"]}, mel, mask)
+    def pitch(self, waveform: jax.Array) -> Pitch:
+        """Of every mel frame of float32[B, S]."""
+        return estimate_pitch(waveform, self.grid.sample_rate_hz, self.config.hop_length)
+
+    def features(self, mel: jax.Array, pitch: Pitch | None, mask: jax.Array) -> jax.Array:
+        """What the encoder sees.
+
+        Args:
+            mel: float32[B, M, n_mels], log-mels.
+            pitch: of the same frames; only with `voice_dim`.
+            mask: bool[B, T], True for grid frames that exist.
+
+        Returns:
+            float32[B, M, F]: the log-mels, brought to the networks' range, or with `voice_dim` speech
+            without its voice.
+        """
+        if self.voice_reader is None:
+            return (mel - MEAN_LOG_MEL) / STD_LOG_MEL
+        return content_features(mel, pitch, jnp.repeat(mask, self.mel_per_frame, axis=1))
+
+    def encode_features(self, variables: PyTree, features: jax.Array, mask: jax.Array) -> jax.Array:
+        """Latents before quantisation: float32[B, M, F], bool[B, T] -> float32[B, T, latent_dim]."""
+        return self.encoder.apply({"params": variables["encoder"]}, features, mask)
+
+    def read_voice(
+        self, variables: PyTree, waveform: jax.Array, mask: jax.Array, has_voice: jax.Array
+    ) -> jax.Array:
+        """Whose voice a recording is in.
+
+        Args:
+            variables: of the codec.
+            waveform: float32[B, R * samples_per_frame], any level.
+            mask: bool[B, R], True for grid frames that the recording covers.
+            has_voice: bool[B], False where there is none.
+
+        Returns:
+            float32[B, voice_dim].
+        """
+        if self.voice_reader is None:
+            return jnp.zeros((waveform.shape[0], 0))
+        mel, pitch, mel_mask = self.reference_features(waveform, mask)
+        return self.voice_reader.apply({"params": variables["voice_reader"]}, mel, pitch, mel_mask, has_voice)
+
+    def reference_features(self, waveform: jax.Array, mask: jax.Array) -> tuple[jax.Array, Pitch, jax.Array]:
+        """What the voice reader sees of float32[B, R * samples_per_frame] and bool[B, R]."""
+        levelled = level_reference(waveform, jnp.repeat(mask, self.grid.samples_per_frame, axis=1))
+        mel_mask = jnp.repeat(mask, self.mel_per_frame, axis=1)
+        return self.log_mel(levelled), self.pitch(levelled), mel_mask
 
     def encode(self, variables: PyTree, waveform: jax.Array, mask: jax.Array) -> jax.Array:
         """float32[B, T * samples_per_frame], bool[B, T] -> int32[B, T, Q]."""
         sample_mask = jnp.repeat(mask, self.grid.samples_per_frame, axis=1)
-        mel = self.log_mel(jnp.where(sample_mask, waveform, 0.0))
-        codes, _ = rvq.quantize(self.encode_mel(variables, mel, mask), variables["codebooks"])
+        waveform = jnp.where(sample_mask, waveform, 0.0)
+        pitch = None if self.voice_reader is None else self.pitch(waveform)
+        features = self.features(self.log_mel(waveform), pitch, mask)
+        codes, _ = rvq.quantize(self.encode_features(variables, features, mask), variables["codebooks"])
         return codes
 
     def decode_latents(
-        self, variables: PyTree, latents: jax.Array, mask: jax.Array
+        self, variables: PyTree, latents: jax.Array, mask: jax.Array, voice: jax.Array | None = None
     ) -> tuple[jax.Array, jax.Array]:
-        """See `MelDecoder`; the log-mel is not below its floor."""
-        mel, hidden = self.decoder.apply({"params": variables["decoder"]}, latents, mask)
+        """See `MelDecoder`; the log-mel is not below its floor. `voice` is as for `decode`."""
+        if self.voice_reader is None:
+            voice = None
+        elif voice is None:
+            null = variables["voice_reader"]["null"]
+            voice = jnp.broadcast_to(null, (latents.shape[0], *null.shape))
+        mel, hidden = self.decoder.apply({"params": variables["decoder"]}, latents, mask, voice)
         return jnp.maximum(mel, np.log(LOG_FLOOR)), hidden
 
     def decode_tokens(
-        self, variables: PyTree, tokens: jax.Array, mask: jax.Array
+        self, variables: PyTree, tokens: jax.Array, mask: jax.Array, voice: jax.Array | None = None
     ) -> tuple[jax.Array, jax.Array]:
         """int32[B, T, Q], bool[B, T] -> log-mels float32[B, M, n_mels], hidden float32[B, T, width]."""
-        return self.decode_latents(variables, rvq.dequantize(tokens, variables["codebooks"]), mask)
+        return self.decode_latents(variables, rvq.dequantize(tokens, variables["codebooks"]), mask, voice)
 
     def decode(
         self,
@@ -172,6 +242,7 @@ class CodecModules:
         first_frame: jax.Array,
         phase: jax.Array,
         anchor_frame: int = 0,
+        voice: jax.Array | None = None,
     ) -> tuple[jax.Array, jax.Array]:
         """Tokens to a waveform.
 
@@ -182,11 +253,12 @@ class CodecModules:
             first_frame: int32[], absolute number of the first frame.
             phase: float32[B], phase of the pitch at the start of frame `anchor_frame`, in periods.
             anchor_frame: see `phase`.
+            voice: float32[B, voice_dim], from `read_voice`; None: no reference.
 
         Returns:
             float32[B, T * samples_per_frame], and float32[B, T], the phase at the start of each frame.
         """
-        mel, hidden = self.decode_tokens(variables, tokens, mask)
+        mel, hidden = self.decode_tokens(variables, tokens, mask, voice)
         mel_mask = jnp.repeat(mask, self.mel_per_frame, axis=1)
         frames = self.vocoder.apply({"params": variables["vocoder"]}, mel, hidden, mel_mask)
         waveform, phases = synthesize(
@@ -233,6 +305,7 @@ class MelRVQCodec:
         self.num_codebooks, self.codebook_size = config.num_codebooks, config.codebook_size
         self.latency_frames = self.modules.context_frames
         self._encode = jax.jit(self.modules.encode)
+        self._read_voice = jax.jit(self.modules.read_voice)
         self._decode = jax.jit(self.modules.decode, static_argnames="anchor_frame")
 
     def encode(self, waveform: jax.Array, frame_mask: jax.Array | None = None) -> jax.Array:
@@ -244,17 +317,27 @@ class MelRVQCodec:
             frame_mask = jnp.ones((waveform.shape[0], waveform.shape[1] // spf), bool)
         return self._encode(self.variables, waveform, frame_mask)
 
-    def decode(self, tokens: jax.Array, frame_mask: jax.Array | None = None) -> jax.Array:
+    def read_voice(self, waveform: jax.Array, frame_mask: jax.Array | None = None) -> jax.Array:
+        """See `Codec.read_voice`."""
+        if frame_mask is None:
+            frame_mask = jnp.ones((waveform.shape[0], waveform.shape[1] // self.grid.samples_per_frame), bool)
+        waveform = jnp.asarray(waveform, jnp.float32)
+        return self._read_voice(self.variables, waveform, frame_mask, jnp.any(frame_mask, axis=1))
+
+    def decode(
+        self, tokens: jax.Array, frame_mask: jax.Array | None = None, voice: jax.Array | None = None
+    ) -> jax.Array:
         """See `Codec.decode`."""
         if frame_mask is None:
             frame_mask = jnp.ones(tokens.shape[:2], bool)
         phase = jnp.zeros(tokens.shape[0])
-        return self._decode(self.variables, jnp.asarray(tokens), frame_mask, jnp.int32(0), phase)[0]
+        tokens = jnp.asarray(tokens)
+        return self._decode(self.variables, tokens, frame_mask, jnp.int32(0), phase, voice=voice)[0]
 
-    def stream(self) -> DecodeStream:
+    def stream(self, voice: jax.Array | None = None) -> DecodeStream:
         """See `Codec.stream`."""
         return DecodeStream(
-            decode=functools.partial(self._decode, self.variables),
+            decode=functools.partial(self._decode, self.variables, voice=voice),
             num_codebooks=self.num_codebooks,
             samples_per_frame=self.grid.samples_per_frame,
             context_frames=self.modules.context_frames,

@@ -39,8 +39,9 @@ def read_split(data: pathlib.Path, split: str, limit: int) -> list[Clip]:
     clips = []
     for i in range(min(limit, len(source))):
         record = source[i]
-        speech, background = (
-            soundfile.read(io.BytesIO(record[name]), dtype="float32")[0] for name in ("speech", "background")
+        speech, background, voice = (
+            soundfile.read(io.BytesIO(record[name]), dtype="float32")[0]
+            for name in ("speech", "background", "voice")
         )
         clips.append(
             Clip(
@@ -48,19 +49,21 @@ def read_split(data: pathlib.Path, split: str, limit: int) -> list[Clip]:
                 num_samples=len(background),
                 speech=speech if speech.any() else None,
                 background=background,
+                voice=voice,
                 world=json.loads(record["events"]),
             )
         )
     return clips
 
 
-def through_codec(engine: Engine, samples: np.ndarray, track: Track) -> np.ndarray:
-    """float32[S]: the track as its codec gives it back."""
-    grid, codec = engine.config.grid, engine.codecs[track]
+def through_codec(engine: Engine, clip: Clip, track: Track) -> np.ndarray:
+    """float32[S]: the track of a clip as its codec gives it back."""
+    grid, codec, samples = engine.config.grid, engine.codecs[track], getattr(clip, track)
     rows = np.zeros((1, grid.num_frames * grid.samples_per_frame), np.float32)
     rows[0, : len(samples)] = samples
     mask = (np.arange(grid.num_frames) < len(samples) // grid.samples_per_frame)[None]
-    return np.asarray(codec.decode(codec.encode(rows, mask), mask))[0, : len(samples)]
+    tokens = np.asarray(codec.encode(rows, mask))[0]
+    return engine.decode(track, tokens, clip.voice)[: len(samples)]
 
 
 def fit(sounds: list[np.ndarray], rooms: list[dict], track: Track) -> dict[str, np.ndarray]:
@@ -148,9 +151,10 @@ def main() -> None:
     engine = Engine.from_bundle(default_bundle_path())
     coefficients = {}
     for track in room_acoustics.TRACKS:
-        pairs = [(getattr(clip, track), clip.world["room"]) for clip in clips]
-        pairs = [(sound, room) for sound, room in pairs if sound is not None]
-        pairs += [(through_codec(engine, sound, track), room) for sound, room in pairs[: args.codec_clips]]
+        heard = [clip for clip in clips if getattr(clip, track) is not None]
+        pairs = [(getattr(clip, track), clip.world["room"]) for clip in heard]
+        coded = heard[: args.codec_clips]
+        pairs += [(through_codec(engine, clip, track), clip.world["room"]) for clip in coded]
         coefficients |= fit([sound for sound, _ in pairs], [room for _, room in pairs], track)
     np.savez(args.out, **coefficients)
     room_acoustics._weights.cache_clear()

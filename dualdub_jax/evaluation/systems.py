@@ -124,25 +124,25 @@ class Checkpoint:
         A stem that is digital silence stays so: `dub` leaves a track of which nothing is asked silent too.
         """
         stems = {"speech": clip.true_speech, "background": clip.true_background}
-        coded = {stream: self._code(stream, stems[stream], clip.num_samples) for stream in STREAMS}
+        coded = {stream: self._code(stream, stems[stream], clip) for stream in STREAMS}
         mixdown = mix_down(coded["speech"], coded["background"], clip.num_samples)
         return Tracks(
             None if clip.true_speech is None else mixdown.speech,
             None if clip.true_background is None else mixdown.background,
         )
 
-    def _code(self, stream: str, stem: np.ndarray | None, num_samples: int) -> np.ndarray | None:
+    def _code(self, stream: str, stem: np.ndarray | None, clip: Clip) -> np.ndarray | None:
         if stem is None or not stem.any():
             return None
         engine, grid = self.load().engine, self._config.grid
-        num_frames = math.ceil(num_samples / grid.samples_per_frame)
+        num_frames = math.ceil(clip.num_samples / grid.samples_per_frame)
         # Whole windows, so that films of similar length share a compiled encoder.
         padded = math.ceil(num_frames / grid.num_frames) * grid.num_frames
         samples = fit(stem, num_frames * grid.samples_per_frame)
         samples = fit(samples, padded * grid.samples_per_frame)
         mask = (np.arange(padded) < num_frames)[None]
         tokens = np.asarray(engine.codecs[stream].encode(samples[None], mask))[0, :num_frames]
-        return engine.decode(stream, tokens)
+        return engine.decode(stream, tokens, clip.voice)
 
 
 def true_tracks(clip: Clip) -> Tracks:

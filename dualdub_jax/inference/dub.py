@@ -41,8 +41,8 @@ class Engine(Protocol):
         """Tokens int32[T, Q] of the streams in use; the first frames are those of `context`."""
         ...
 
-    def decode(self, stream: Stream, tokens: np.ndarray) -> np.ndarray:
-        """int32[T, Q] -> float32[T * samples_per_frame]."""
+    def decode(self, stream: Stream, tokens: np.ndarray, voice: np.ndarray | None = None) -> np.ndarray:
+        """int32[T, Q] -> float32[T * samples_per_frame], speech in the voice of the reference."""
         ...
 
 
@@ -110,7 +110,7 @@ class DualDub:
         with progress.step("generate") as advance:
             tokens = self._generate(film, plan, reference, used, seed, sampling, advance)
         with progress.step("decode"):
-            decoded = {name: self.engine.decode(name, tokens[name]) for name in tokens}
+            decoded = {name: self.engine.decode(name, tokens[name], reference) for name in tokens}
         return Soundtrack(
             film=film,
             script=text,

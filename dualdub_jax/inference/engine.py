@@ -110,14 +110,41 @@ class Engine:
         used = {"speech": use_speech, "background": use_background}
         return {stream: np.asarray(tokens[stream])[0, :num_frames] for stream in STREAMS if used[stream]}
 
-    def decode(self, stream: Stream, tokens: np.ndarray) -> np.ndarray:
-        """int32[T, Q] tokens of a whole track -> float32[T * samples_per_frame]."""
+    def decode(self, stream: Stream, tokens: np.ndarray, voice: np.ndarray | None = None) -> np.ndarray:
+        """The waveform of a whole track.
+
+        Args:
+            stream: which track.
+            tokens: int32[T, Q].
+            voice: of speech, as for `generate`: a codec that leaves the voice out of its tokens takes it
+                from here.
+
+        Returns:
+            float32[T * samples_per_frame].
+        """
         num_frames, window = len(tokens), self.config.grid.num_frames
         # Whole windows, so that films of similar length share a compiled decoder.
         padded = math.ceil(num_frames / window) * window
         rows = np.pad(tokens, ((0, padded - num_frames), (0, 0)))[None]
-        waveform = self.codecs[stream].decode(rows, (np.arange(padded) < num_frames)[None])
+        codec, mask = self.codecs[stream], (np.arange(padded) < num_frames)[None]
+        reference = None
+        if stream == "speech":
+            samples, voice_mask = self._reference(None if "voice" in self._absent else voice)
+            reference = codec.read_voice(samples[None], voice_mask[None])
+        waveform = codec.decode(rows, mask, reference)
         return np.asarray(waveform)[0, : num_frames * self.config.grid.samples_per_frame]
+
+    def _reference(self, voice: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+        """float32[R * samples_per_frame] and bool[R], where the recording is."""
+        grid = self.config.grid
+        samples = np.zeros(grid.num_voice_frames * grid.samples_per_frame, np.float32)
+        num_frames = 0
+        if voice is not None:
+            voice = np.asarray(voice, np.float32)[: len(samples)]
+            num_frames = len(voice) // grid.samples_per_frame
+            covered = num_frames * grid.samples_per_frame
+            samples[:covered] = voice[:covered]
+        return samples, np.arange(grid.num_voice_frames) < num_frames
 
     def _batch(
         self,
@@ -134,13 +161,7 @@ class Engine:
         if len(ids) > grid.num_script_tokens:
             raise ValueError(f"script has {len(ids)} tokens, a window holds {grid.num_script_tokens}")
         script_tokens[: len(ids)] = ids
-        samples = np.zeros(grid.num_voice_frames * grid.samples_per_frame, np.float32)
-        num_voice_frames = 0
-        if voice is not None:
-            voice = np.asarray(voice, np.float32)[: len(samples)]
-            num_voice_frames = len(voice) // grid.samples_per_frame
-            covered = num_voice_frames * grid.samples_per_frame
-            samples[:covered] = voice[:covered]
+        samples, voice_mask = self._reference(voice)
         tokens = {}
         for stream in STREAMS:
             tokens[stream] = np.zeros((grid.num_frames, self.codecs[stream].num_codebooks), np.int32)
@@ -155,7 +176,7 @@ class Engine:
             "script_mask": np.arange(grid.num_script_tokens) < len(ids),
             "script_places": np.full(grid.num_frames, -1, np.int32),
             "voice": samples,
-            "voice_mask": np.arange(grid.num_voice_frames) < num_voice_frames,
+            "voice_mask": voice_mask,
             "speech_tokens": tokens["speech"],
             "background_tokens": tokens["background"],
             "has_video": np.True_,

@@ -25,6 +25,7 @@ from dualdub_jax.phonemes import LABELS_PER_FRAME, SYMBOLS
 from dualdub_jax.training.optimizer import make_optimizer
 from dualdub_jax.training.phase import Phase
 from dualdub_jax.training.spectral_losses import energy_score, multi_resolution_stft_distance
+from dualdub_jax.training.voice_perturbation import bend, draw_bend
 from dualdub_jax.types import Stream
 
 PyTree = Any
@@ -38,6 +39,9 @@ _SILENCE_RATE = 0.03  # of training crops that are made silent: silence must sta
 _GAIN_DB = (-12.0, 6.0)  # levels are varied this much
 _SPECTRAL_WEIGHTS = np.array([1.0, 0.5, 1.0], np.float32)  # log-mel, spectral convergence, log-magnitude
 _PITCH_WEIGHT, _VOICING_WEIGHT = 0.2, 0.1
+_HIDING_REACH = 0.2  # of the bend that hides the voice from the encoder, nats of frequency
+_NEW_VOICE_REACH, _NEW_VOICE_RATE = 0.12, 0.5  # of the bend that makes new voices, and how many get one
+_NO_VOICE_RATE = 0.1  # of crops that are decoded without a reference
 
 
 def tokens_phase(config: Config, stream: Stream, make_batches: Callable[[], Any]) -> Phase:
@@ -45,13 +49,13 @@ def tokens_phase(config: Config, stream: Stream, make_batches: Callable[[], Any]
 
     The first `num_unquantised_steps` run without codebooks; these are then placed by k-means. With
     `phonetic_dim`, what the first codebook says of a frame must tell the phoneme of each of its halves
-    (after SpeechTokenizer, Zhang et al., 2023, whose teacher is a self-supervised model).
+    (after SpeechTokenizer, Zhang et al., 2023, whose teacher is a self-supervised model). With `voice_dim`,
+    the encoder's input is bent at random, and target and reference together, see `voice_perturbation`.
 
     Args:
         config: of the run.
         stream: which codec.
-        make_batches: see `Phase`; host batches hold "waveform", float32[B, crop_frames * samples_per_frame],
-            and with `phonetic_dim` "phonemes", int32[B, crop_frames * 2], -1 where not known.
+        make_batches: see `Phase`; host batches as `data_pipeline.loader.make_codec_batches` gives them.
 
     Returns:
         The phase `codec_tokens_<stream>`; its parameters are the codec's variables without "vocoder".
@@ -61,6 +65,8 @@ def tokens_phase(config: Config, stream: Stream, make_batches: Callable[[], Any]
     optimizer = make_optimizer(training.optimizer, training.num_steps)
     latents_per_batch = training.batch_size * training.crop_frames
     labels_shape = (LABELS_PER_FRAME, len(SYMBOLS) + 1)
+    rate_hz = config.grid.sample_rate_hz
+    networks = ("encoder", "decoder", "voice_reader") if codec.voice_dim else ("encoder", "decoder")
     # Where the first codebook is about phonemes, it sees a part of the latents, and no other codebook does
     # what it could do better: they quantise what it leaves over.
     dims = np.ones((codec.num_codebooks, codec.latent_dim), np.float32)
@@ -69,7 +75,7 @@ def tokens_phase(config: Config, stream: Stream, make_batches: Callable[[], Any]
 
     def init(rng: jax.Array, _: None) -> PyTree:
         variables = modules.init_tokens(rng)
-        params = {"encoder": variables["encoder"], "decoder": variables["decoder"]}
+        params = {name: variables[name] for name in networks}
         if codec.phonetic_dim:
             shape = (codec.latent_dim, math.prod(labels_shape))
             params["phonetic"] = nn.LogicallyPartitioned(jnp.zeros(shape), ("patch", "norm"))
@@ -82,10 +88,26 @@ def tokens_phase(config: Config, stream: Stream, make_batches: Callable[[], Any]
         }
 
     def step(state: PyTree, batch: PyTree, rng: jax.Array) -> tuple[PyTree, Metrics]:
-        level_key, start_key, update_key = jax.random.split(rng, 3)
+        level_key, start_key, update_key, *voice_keys = jax.random.split(rng, 7)
         waveform = constrain(_vary_level(batch["waveform"], level_key), "batch", None)
         mel = modules.log_mel(waveform)
         mask = _full_mask(waveform, config)
+        if codec.voice_dim:
+            hidden_key, new_key, absent_key, part_key = voice_keys
+            shape = (mel.shape[0], codec.n_mels, rate_hz)
+            hidden = bend(mel, draw_bend(hidden_key, *shape, _HIDING_REACH), rate_hz)
+            features = modules.features(hidden, modules.pitch(waveform), mask)
+            new_voice = draw_bend(new_key, *shape, _NEW_VOICE_REACH, _NEW_VOICE_RATE)
+            mel = bend(mel, new_voice, rate_hz)
+            part = _part_of_voice(batch["voice"], batch["voice_mask"], mask.shape[1], part_key)
+            voice_mel, voice_pitch, voice_mask = modules.reference_features(*part)
+            voice_mel = bend(voice_mel, new_voice, rate_hz)
+            log_hz = voice_pitch.log_hz + new_voice.log_ratio[:, None]
+            is_given = ~jax.random.bernoulli(absent_key, _NO_VOICE_RATE, mel.shape[:1])
+            reference = (voice_mel, voice_pitch.replace(log_hz=log_hz), voice_mask)
+            has_voice = is_given & jnp.any(voice_mask, axis=1)
+        else:
+            features = modules.features(mel, None, mask)
         is_quantised = state["step"] >= codec.num_unquantised_steps
         rvq_state = jax.lax.cond(
             state["step"] == codec.num_unquantised_steps,
@@ -94,14 +116,17 @@ def tokens_phase(config: Config, stream: Stream, make_batches: Callable[[], Any]
         )
 
         def loss_fn(params: PyTree) -> tuple[jax.Array, tuple]:
-            latents = modules.encode_mel(params, mel, mask)
+            latents = modules.encode_features(params, features, mask)
             flat = jax.lax.stop_gradient(latents.reshape(-1, codec.latent_dim))
             moved, codes, quantised = rvq.update(rvq_state, flat, update_key, dims, codec.ema_decay)
             quantised = quantised.reshape(latents.shape)
             commitment = jnp.mean((latents - quantised) ** 2)
             # Straight through: the decoder sees the codebooks, the encoder gets the decoder's gradient.
             seen = jnp.where(is_quantised, latents + jax.lax.stop_gradient(quantised - latents), latents)
-            decoded, _ = modules.decoder.apply({"params": params["decoder"]}, seen, mask)
+            voice = None
+            if codec.voice_dim:
+                voice = modules.voice_reader.apply({"params": params["voice_reader"]}, *reference, has_voice)
+            decoded, _ = modules.decoder.apply({"params": params["decoder"]}, seen, mask, voice)
             mel_l1 = jnp.mean(jnp.abs(decoded - mel))
             loss = mel_l1 / STD_LOG_MEL + _SQUARED_WEIGHT * jnp.mean(((decoded - mel) / STD_LOG_MEL) ** 2)
             loss = loss + jnp.where(is_quantised, _COMMITMENT_WEIGHT * commitment, 0.0)
@@ -137,8 +162,8 @@ def tokens_phase(config: Config, stream: Stream, make_batches: Callable[[], Any]
         return new_state, metrics
 
     def parameters(state: PyTree) -> PyTree:
-        networks = {name: state["params"][name] for name in ("encoder", "decoder")}
-        return networks | {"codebooks": state["rvq"].codebooks}
+        trained = {name: state["params"][name] for name in networks}
+        return trained | {"codebooks": state["rvq"].codebooks}
 
     return Phase(
         name=f"codec_tokens_{stream}",
@@ -163,7 +188,7 @@ def vocoder_phase(
         config: of the run.
         stream: which codec.
         codec_variables: what `tokens_phase` handed on; they stay as they are.
-        make_batches: see `Phase`; host batches hold "waveform", float32[B, crop_frames * samples_per_frame].
+        make_batches: as for `tokens_phase`.
 
     Returns:
         The phase `codec_vocoder_<stream>`; its parameters are the codec's whole variables, those of the
@@ -191,7 +216,12 @@ def vocoder_phase(
         mask = _full_mask(waveform, config)
         mel_mask = jnp.repeat(mask, modules.mel_per_frame, axis=1)
         tokens = modules.encode(state["codec"], waveform, mask)
-        mel, hidden = modules.decode_tokens(state["codec"], tokens, mask)
+        voice = None
+        if codec.voice_dim:
+            recording, voice_mask = batch["voice"], batch["voice_mask"]
+            has_voice = jnp.any(voice_mask, axis=1)
+            voice = modules.read_voice(state["codec"], recording, voice_mask, has_voice)
+        mel, hidden = modules.decode_tokens(state["codec"], tokens, mask, voice)
         pitch = estimate_pitch(waveform, config.grid.sample_rate_hz, codec.hop_length)
 
         def sample(frames: VocoderFrames, rng: jax.Array) -> jax.Array:
@@ -270,9 +300,11 @@ def _phase_settings(config: Config, stream: Stream, part: str) -> dict[str, Any]
     return {"seed": config.seed, "grid": grid, "codec": codec, "training": training}
 
 
+_FIELDS = ("waveform", "phonemes", "voice", "voice_mask")
+
+
 def _prepare(batch: dict[str, Any]) -> PyTree:
-    labels = {"phonemes": np.asarray(batch["phonemes"], np.int32)} if "phonemes" in batch else {}
-    return {"waveform": np.asarray(batch["waveform"], np.float32)} | labels
+    return {name: np.asarray(batch[name]) for name in _FIELDS if name in batch}
 
 
 def _tell_phonemes(logits: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -287,6 +319,32 @@ def _tell_phonemes(logits: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax
 
 def _full_mask(waveform: jax.Array, config: Config) -> jax.Array:
     return jnp.ones((waveform.shape[0], waveform.shape[1] // config.grid.samples_per_frame), bool)
+
+
+def _part_of_voice(
+    voice: jax.Array, mask: jax.Array, num_frames: int, rng: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """A random part of each reference: a whole one would cost more than all the rest of the step.
+
+    Args:
+        voice: float32[B, R * samples_per_frame].
+        mask: bool[B, R], a prefix of each row.
+        num_frames: of the part, at most R.
+        rng: a key.
+
+    Returns:
+        float32[B, num_frames * samples_per_frame], bool[B, num_frames].
+    """
+    num_frames = min(num_frames, mask.shape[1])
+    samples_per_frame = voice.shape[1] // mask.shape[1]
+    last_start = jnp.maximum(jnp.sum(mask, axis=1) - num_frames, 0)
+    starts = jax.random.randint(rng, last_start.shape, 0, last_start + 1)
+
+    def part(row: jax.Array, row_mask: jax.Array, start: jax.Array) -> tuple[jax.Array, jax.Array]:
+        samples = jax.lax.dynamic_slice(row, (start * samples_per_frame,), (num_frames * samples_per_frame,))
+        return samples, jax.lax.dynamic_slice(row_mask, (start,), (num_frames,))
+
+    return jax.vmap(part)(voice, mask, starts)
 
 
 def _vary_level(waveform: jax.Array, rng: jax.Array) -> jax.Array:

@@ -37,8 +37,10 @@ def make_codec(**changes) -> MelRVQCodec:
     return MelRVQCodec(config, GRID, variables)
 
 
-@pytest.fixture(scope="module", params=["pitch", "grid"])
+@pytest.fixture(scope="module", params=["pitch", "grid", "voice"])
 def codec(request) -> MelRVQCodec:
+    if request.param == "voice":
+        return make_codec(voice_dim=6)
     return make_codec(tonal_source=request.param)
 
 

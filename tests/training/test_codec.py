@@ -187,3 +187,46 @@ def test_the_first_codebook_learns_phonemes_where_they_are_known():
     loud, quiet = (np.asarray(modules.encode(variables, gain * heard, mask))[:, 3:-3, 0] for gain in (1, 0.4))
     said = [{*a, *b} for a, b in zip(loud, quiet, strict=True)]
     assert all(not a & b for i, a in enumerate(said) for b in said[:i])
+
+
+def _voices(batch_size: int, seed: int = 0):
+    """Buzzes with one envelope at one of two pitches, and the same pitch as reference."""
+    rng = np.random.default_rng(seed)
+    num_frames, num_reference = TRAINING.crop_frames, 12
+
+    def buzz(hz: float, num_frames: int) -> np.ndarray:
+        parts = [np.exp(-k * hz / 800) * _sine(k * hz, num_frames) for k in range(1, int(4000 / hz))]
+        return (0.1 * sum(parts) / np.std(sum(parts))).astype(np.float32)
+
+    while True:
+        pitches_hz = rng.choice([120.0, 250.0], batch_size)
+        yield {
+            "waveform": np.stack([buzz(hz, num_frames) for hz in pitches_hz]),
+            "voice": np.stack([buzz(hz, num_reference) for hz in pitches_hz]),
+            "voice_mask": np.ones((batch_size, num_reference), bool),
+            "pitches_hz": pitches_hz,
+        }
+
+
+def test_with_a_voice_the_reference_says_whose_it_is():
+    """A decoder that is told the other voice is further off, for the tokens do not know the pitch."""
+    speech = dataclasses.replace(CODEC, voice_dim=8, num_unquantised_steps=40)
+    config = dataclasses.replace(CONFIG, speech_codec=speech, speech_codec_training=TRAINING)
+    phase = tokens_phase(config, "speech", lambda: _voices(TRAINING.batch_size))
+    variables = phase.parameters(_run(phase, 120)[0])
+    vocoder = vocoder_phase(config, "speech", variables, lambda: _voices(4))
+    codec = MelRVQCodec(speech, CONFIG.grid, vocoder.parameters(_run(vocoder, 1)[0]))
+    batch = next(_voices(16, seed=1))
+    tokens = codec.encode(batch["waveform"])
+    voice = codec.read_voice(batch["voice"], batch["voice_mask"])
+    true = codec.modules.log_mel(batch["waveform"])
+    mask = jnp.ones(tokens.shape[:2], bool)
+
+    def error(voice: jax.Array | None) -> float:
+        decoded, _ = codec.modules.decode_tokens(codec.variables, tokens, mask, voice)
+        return float(jnp.mean(jnp.abs(decoded - true)[..., :40]))
+
+    is_high = batch["pitches_hz"] > 200.0
+    others = np.where(is_high, np.argmin(is_high), np.argmax(is_high))
+    assert error(voice) < 0.7 * error(voice[others])
+    assert np.isfinite(np.asarray(codec.decode(tokens, mask))).all()  # without a reference, too
