@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 _METRICS = ("grammar_asr", "speaker", "lip_sync", "impacts", "duration")
 _SHOWN: Mapping[str, str] = {
-    "wer": "Words wrong (closed grammar)",
-    "voice_similarity": "Voice like the reference (cosine)",
-    "lip_correlation": "Mouth and speech (correlation)",
-    "lip_lag_ms": "Speech off the mouth",
-    "onset_f1": "Impacts within 60 ms (F1)",
+    "wer": "Words wrong",
+    "voice_similarity": "Voice, cosine to the reference",
+    "lip_correlation": "Mouth and speech, correlation",
+    "lip_lag_ms": "Speech off the mouth, ms",
+    "onset_f1": "Impacts within 60 ms, F1",
     "impact_class_accuracy": "Impacts of the right kind",
-    "duration_error_samples": "Length off",
+    "duration_error_samples": "Length off, samples",
 }
 
 
@@ -39,7 +39,8 @@ def measure_demo(soundtrack: "Soundtrack", assets: pathlib.Path) -> list[tuple[s
         assets: the demo's folder.
 
     Returns:
-        What was measured, in words, and its value beside the true audio's; or why there is none.
+        What was measured, in words with the unit, and its value beside the true audio's; or why there is
+        none.
     """
     truth = json.loads((assets / "truth.json").read_text(encoding="utf-8"))
     clip = Clip(
@@ -64,16 +65,15 @@ def measure_demo(soundtrack: "Soundtrack", assets: pathlib.Path) -> list[tuple[s
         scores = metric.score([clip, true])
         for figure in figures:
             ours, best = (
-                _text(value if value is None else figure.clip_value(value), figure.unit)
+                _text(None if value is None else figure.clip_value(value), figure.unit)
                 for value in scores[figure.name]
             )
-            rows.append((_SHOWN[figure.name], f"{ours}  (true audio: {best})"))
+            rows.append((_SHOWN[figure.name], f"{ours} (true: {best})"))
     return rows
 
 
 def _text(value: float | None, unit: str) -> str:
-    shown = number_text.number(number_text.in_unit(value, unit))
-    return f"{shown}{'' if unit == '%' else ' '}{unit}".strip()
+    return number_text.number(number_text.in_unit(value, unit)) + "%" * (unit == "%")
 
 
 def _read(path: pathlib.Path) -> np.ndarray:

@@ -92,7 +92,7 @@ def _facts(soundtrack: "Soundtrack") -> list[tuple[str, str]]:
 def _figures(figures: Sequence[tuple[str, str]]) -> str:
     if not figures:
         return ""
-    return f"<h2>Measured</h2><table>{two_column_rows(figures)}</table>"
+    return f"<h2>Measured, beside the true audio</h2><table>{two_column_rows(figures)}</table>"
 
 
 def _bytes(size: int) -> str:

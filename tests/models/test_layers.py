@@ -4,8 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import AbstractDevice, AbstractMesh, AxisType
 
 from dualdub_jax.models.layers import matrix_product, normalize, rms_norm
+from dualdub_jax.parallel.mesh import AXES
 
 
 def _normal(seed: int, *shape: int) -> jax.Array:
@@ -29,6 +31,18 @@ def test_matrix_product_and_its_gradients_are_those_of_matmul(rows):
         _gradients(matrix_product, x, kernel), _gradients(jnp.matmul, x, kernel), strict=True
     ):
         np.testing.assert_allclose(ours, automatic, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(("kind", "folds"), [("tpu", False), ("cpu", True)])
+def test_films_are_not_laid_out_anew_on_a_tpu(kind, folds):
+    """Their copies cost base 16 GB a chip; docs/performance.md says what the CPU gains by folding."""
+    device = AbstractDevice(device_kind="absent", num_cores=1, platform=kind)
+    mesh = AbstractMesh((1,) * len(AXES), AXES, (AxisType.Auto,) * len(AXES), abstract_device=device)
+    arrays = jax.ShapeDtypeStruct((4, 8, 16, 32), jnp.float32), jax.ShapeDtypeStruct((32, 8), jnp.float32)
+    with jax.sharding.use_abstract_mesh(mesh):
+        gradient = jax.grad(lambda x, kernel: jnp.sum(matrix_product(x, kernel)), argnums=1)
+        text = jax.jit(gradient).trace(*arrays).lower(lowering_platforms=(kind,)).as_text()
+    assert ("stablehlo.reshape" in text) == folds
 
 
 def test_matrix_product_maps_over_kernels():
