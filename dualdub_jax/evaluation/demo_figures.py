@@ -14,6 +14,7 @@ import soundfile
 
 from dualdub_jax.evaluation import number_text, registry
 from dualdub_jax.evaluation.clips import SAMPLE_RATE_HZ, Clip
+from dualdub_jax.evaluation.scoring import missing_requirement
 from dualdub_jax.evaluation.systems import true_tracks, with_tracks
 
 if TYPE_CHECKING:
@@ -58,8 +59,7 @@ def measure_demo(soundtrack: "Soundtrack", assets: pathlib.Path) -> list[tuple[s
     rows = []
     for metric in registry.select(registry.all_metrics(), _METRICS):
         figures = [figure for figure in metric.figures if figure.name in _SHOWN]
-        absent = next((what for needed in metric.requirements if (what := needed.missing())), None)
-        if absent:
+        if absent := missing_requirement(metric):
             rows += [(_SHOWN[figure.name], absent) for figure in figures]
             continue
         scores = metric.score([clip, true])

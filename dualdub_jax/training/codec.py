@@ -20,6 +20,7 @@ from dualdub_jax.codecs.mel_rvq import CodecModules
 from dualdub_jax.codecs.pitch import Pitch, estimate_pitch
 from dualdub_jax.codecs.vocoder import PITCH_BINS, VocoderFrames, synthesize
 from dualdub_jax.config import CodecConfig, CodecTrainingConfig, Config, defaults_of, to_dict
+from dualdub_jax.errors import UserError
 from dualdub_jax.parallel.sharding import constrain
 from dualdub_jax.phonemes import LABELS_PER_FRAME, SYMBOLS
 from dualdub_jax.training.optimizer import make_optimizer
@@ -59,8 +60,16 @@ def tokens_phase(config: Config, stream: Stream, make_batches: Callable[[], Any]
 
     Returns:
         The phase `codec_tokens_<stream>`; its parameters are the codec's variables without "vocoder".
+
+    Raises:
+        UserError: a `voice_dim` for a stream that has no voice.
     """
     codec, training = _settings(config, stream)
+    if codec.voice_dim and stream != "speech":
+        raise UserError(
+            f"{stream}_codec.voice_dim={codec.voice_dim}: only speech has a voice that a reference "
+            "could tell; take 0"
+        )
     modules = CodecModules(codec, config.grid)
     optimizer = make_optimizer(training.optimizer, training.num_steps)
     latents_per_batch = training.batch_size * training.crop_frames

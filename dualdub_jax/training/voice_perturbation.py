@@ -43,6 +43,9 @@ def draw_bend(
         sample_rate_hz: of the waveforms behind the log-mels.
         reach: largest |log_ratio|.
         rate: share of the examples that are bent; the others are left as they are.
+
+    Returns:
+        B bends.
     """
     ratio_key, tilt_key, height_key, place_key, width_key, rate_key = jax.random.split(rng, 6)
     log_ratio = jax.random.uniform(ratio_key, (batch_size,), minval=-reach, maxval=reach)
@@ -60,7 +63,16 @@ def draw_bend(
 
 
 def bend(log_mel: jax.Array, by: Bend, sample_rate_hz: int) -> jax.Array:
-    """Applies a bend: float32[B, M, n_mels] -> float32[B, M, n_mels]; silence stays silence."""
+    """Bends log-mels; silence stays silence.
+
+    Args:
+        log_mel: float32[B, M, n_mels], nats.
+        by: B bends.
+        sample_rate_hz: of the waveforms behind them.
+
+    Returns:
+        float32[B, M, n_mels].
+    """
     n_mels = log_mel.shape[-1]
     centres = _centres_hz(n_mels, sample_rate_hz).astype(np.float32)
     sources_hz = centres * jnp.exp(-by.log_ratio)[:, None]

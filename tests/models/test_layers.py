@@ -35,7 +35,7 @@ def test_matrix_product_and_its_gradients_are_those_of_matmul(rows):
 
 @pytest.mark.parametrize(("kind", "folds"), [("tpu", False), ("cpu", True)])
 def test_films_are_not_laid_out_anew_on_a_tpu(kind, folds):
-    """Their copies cost base 16 GB a chip; docs/performance.md says what the CPU gains by folding."""
+    """With such copies base did not fit a v5e (`dualdub aot`); docs/performance.md has why the CPU folds."""
     device = AbstractDevice(device_kind="absent", num_cores=1, platform=kind)
     mesh = AbstractMesh((1,) * len(AXES), AXES, (AxisType.Auto,) * len(AXES), abstract_device=device)
     arrays = jax.ShapeDtypeStruct((4, 8, 16, 32), jnp.float32), jax.ShapeDtypeStruct((32, 8), jnp.float32)

@@ -10,6 +10,7 @@ import pytest
 
 from dualdub_jax.codecs.mel_rvq import CodecModules, MelRVQCodec
 from dualdub_jax.config import CodecConfig, CodecTrainingConfig, Config, OptimizerConfig
+from dualdub_jax.errors import UserError
 from dualdub_jax.parallel.sharding import RULES
 from dualdub_jax.training.codec import tokens_phase, vocoder_phase
 from dualdub_jax.training.phase import Phase
@@ -230,3 +231,9 @@ def test_with_a_voice_the_reference_says_whose_it_is():
     others = np.where(is_high, np.argmin(is_high), np.argmax(is_high))
     assert error(voice) < 0.7 * error(voice[others])
     assert np.isfinite(np.asarray(codec.decode(tokens, mask))).all()  # without a reference, too
+
+
+def test_a_background_has_no_voice():
+    config = dataclasses.replace(CONFIG, background_codec=dataclasses.replace(CODEC, voice_dim=8))
+    with pytest.raises(UserError, match=r"background_codec\.voice_dim=8: only speech has a voice"):
+        tokens_phase(config, "background", lambda: _batches(4))
