@@ -8,10 +8,8 @@ or, in place of params/, the same tree as safetensors (safetensors_tree.py). Not
 orbax and safetensors read its parameters too (docs/export.md).
 """
 
-import contextlib
 import json
 import pathlib
-from collections.abc import Iterator
 from typing import Any, Literal
 
 import flax.linen as nn
@@ -24,6 +22,7 @@ from dualdub_jax import config as config_lib
 from dualdub_jax import safetensors_tree
 from dualdub_jax.codecs.mel_rvq import abstract_codec_variables
 from dualdub_jax.config import Config
+from dualdub_jax.damage import damage_named
 from dualdub_jax.errors import UserError
 from dualdub_jax.import_path import check_trusted
 from dualdub_jax.models.dualdub import example_batch, make_model
@@ -167,7 +166,8 @@ def load_bundle(
         if safetensors_tree.is_here(directory)
         else ("params/", _read_orbax_shapes, _read_orbax)
     )
-    with _damage_named(directory, part):
+    what, advice = f"{directory}: its {part}", "the checkpoint is incomplete, copy it again"
+    with damage_named(what, advice):
         saved = read_shapes(directory)
     check_shapes(expected, saved, str(directory))
     target = jax.tree.map(
@@ -175,7 +175,7 @@ def load_bundle(
         expected,
         saved,
     )
-    with _damage_named(directory, part):
+    with damage_named(what, advice):
         params = read(directory, target)
     return config, _as_dtype(params, dtype)
 
@@ -191,19 +191,6 @@ def _read_orbax_shapes(directory: pathlib.Path) -> PyTree:
 def _read_orbax(directory: pathlib.Path, target: PyTree) -> PyTree:
     with ocp.StandardCheckpointer() as checkpointer:
         return checkpointer.restore((directory / "params").absolute(), target)
-
-
-@contextlib.contextmanager
-def _damage_named(directory: pathlib.Path, part: str) -> Iterator[None]:
-    try:
-        yield
-    except jax.errors.JaxRuntimeError:  # of the devices, such as too little memory
-        raise
-    except Exception as error:  # whatever damaged bytes make the libraries raise
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-        raise UserError(
-            f"{directory}: its {part} cannot be read ({reason}); the checkpoint is incomplete, copy it again"
-        ) from error
 
 
 def _as_dtype(params: PyTree, dtype: str | None) -> PyTree:

@@ -15,11 +15,11 @@ import shutil
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
 from dualdub_jax.config import CheckpointConfig
+from dualdub_jax.damage import damage_named
 from dualdub_jax.errors import UserError
 from dualdub_jax.parallel import distributed
 from dualdub_jax.training.fingerprint import differing, fingerprint
@@ -58,7 +58,7 @@ def read_part(folder: pathlib.Path, abstract_part: PyTree) -> Restored:
         UserError: not a whole checkpoint, or not of these shapes.
     """
     folder = folder.absolute()
-    with _damage_named(folder):
+    with _read_whole(folder):
         saved = _read_shapes(folder / _STATE)
         meta = ocp.JsonCheckpointHandler().restore(folder / _META)
     check_shapes(abstract_part, _same_part(saved, abstract_part), str(folder))
@@ -67,7 +67,7 @@ def read_part(folder: pathlib.Path, abstract_part: PyTree) -> Restored:
         restore_args=ocp.checkpoint_utils.construct_restore_args(abstract_part),
         partial_restore=True,
     )
-    with _damage_named(folder):
+    with _read_whole(folder):
         part = ocp.PyTreeCheckpointHandler().restore(folder / _STATE, args=args)
         if damaged := differing(meta.get("fingerprints", {}), part):
             raise _UnreadableError(f"{damaged[0]} is not what was written")
@@ -242,17 +242,8 @@ def _same_part(saved: PyTree, part: PyTree) -> PyTree:
     return {name: saved[name] for name in part if name in saved}
 
 
-@contextlib.contextmanager
-def _damage_named(folder: pathlib.Path) -> Iterator[None]:
-    try:
-        yield
-    except jax.errors.JaxRuntimeError:  # of the devices, such as too little memory
-        raise
-    except Exception as error:  # whatever damaged bytes make the libraries raise
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(
-            f"{folder}: this checkpoint cannot be read ({reason}); name an earlier step"
-        ) from error
+def _read_whole(folder: pathlib.Path) -> contextlib.AbstractContextManager[None]:
+    return damage_named(f"{folder}: this checkpoint", "name an earlier step")
 
 
 def _everywhere(read: Any) -> Any:
