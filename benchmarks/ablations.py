@@ -197,12 +197,8 @@ class Cascade:
     def __init__(self, engines: Mapping[str, Engine]) -> None:
         self._engines = engines
         one = engines["background"]
-        self.config, self.tokenizer, self.codecs, self.decode = (
-            one.config,
-            one.tokenizer,
-            one.codecs,
-            one.decode,
-        )
+        self.config, self.tokenizer, self.codecs = one.config, one.tokenizer, one.codecs
+        self.decode, self.draw_room = one.decode, one.draw_room
 
     def generate(
         self, *, use_speech: bool, use_background: bool, context: Mapping[str, np.ndarray], **rest: Any

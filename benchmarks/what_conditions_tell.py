@@ -1,4 +1,4 @@
-"""What a model makes of its conditions: nats a codebook that script, film and voice are worth to it.
+"""What a model makes of its conditions: nats a codebook that script, film, voice and room are worth to it.
 
     python benchmarks/what_conditions_tell.py                                  # the bundled checkpoint, data/
     python benchmarks/what_conditions_tell.py --checkpoint runs/puppet/bundle --num-clips 64
@@ -27,7 +27,7 @@ from dualdub_jax.errors import UserError
 from dualdub_jax.models.dualdub import make_model
 from dualdub_jax.types import STREAMS, Batch
 
-CONDITIONS = ("script", "video", "voice")
+CONDITIONS = ("script", "video", "voice", "room")
 _BATCH_SIZE = 16
 
 

@@ -7,8 +7,9 @@ The bundled checkpoint has this form, but came to it by turns, and not yet by th
 tells them, with every figure.
 Phases that do not depend on each other can be trained side by side in one workdir; on two cores:
 
-    taskset -c 0 dualdub train … --phases codec_tokens_speech,codec_vocoder_speech &
-    taskset -c 1 dualdub train … --phases codec_tokens_background,codec_vocoder_background &
+    for s in speech background; do
+        dualdub train … --phases codec_tokens_$s,codec_vocoder_$s,codec_room_$s &
+    done
 
 `configs/puppet.py:tiny` is the same run in miniature, for trying things out: minutes, and nothing to
 listen to.
@@ -27,6 +28,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.grid.num_script_tokens = 48  # the longest sentence of this world has 42 phonemes
     config.model.update({"script_tokenizer": "phonemes", "script_vocab_size": 96})
     config.model.aligner.use_script = True
+    config.model.num_room_bins = 24
     # The first codebook is phonetic, and the reference tells the decoder whose voice it is.
     config.speech_codec.update({"num_codebooks": 8, "phonetic_dim": 16, "voice_dim": 64})
     config.speech_codec.update({"width": 256, "num_blocks": 4})
@@ -39,6 +41,10 @@ def get_config(arg: str = "") -> ConfigDict:
     for training in (config.speech_codec_training, config.background_codec_training):
         training.vocoder_batch_size = 8
         training.vocoder_optimizer.ema_decay = 0.995
+        training.room_num_steps = 2000
+        training.room_optimizer.ema_decay = 0.995
+    for codec in (config.speech_codec, config.background_codec):
+        codec.room_num_blocks = 4
     # On copies of test clips, spread brings backgrounds nearer to the true ones and makes voices worse:
     # fad and dnsmos_ovrl of benchmarks/codec_quality.py.
     config.speech_codec_training.vocoder_spread = 0.0

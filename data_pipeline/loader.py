@@ -209,6 +209,7 @@ def make_codec_batches(
     seed: int,
     split: str = "train",
     batch_size: int | None = None,
+    crop_frames: int | None = None,
     process_index: int = 0,
     process_count: int = 1,
     num_workers: int = 0,
@@ -221,14 +222,16 @@ def make_codec_batches(
         seed: of the order and of the crops.
         split: which split of every dataset in the mixture.
         batch_size: of all processes together; by default the codec training's own.
+        crop_frames: length of a crop; by default the codec training's own.
         process_index: this process.
         process_count: how many processes share a global batch.
         num_workers: decoding processes; 0 decodes in threads.
 
     Returns:
         An iterator of {"waveform": float32[B, crop_frames * samples_per_frame], "phonemes":
-        int32[B, crop_frames * 2] (-1: not known), "example_ids": list[str]}; of speech also the clip's
-        reference recording, "voice": float32[B, R * samples_per_frame] and "voice_mask": bool[B, R].
+        int32[B, crop_frames * 2] (-1: not known), "room": float32[B, 2] (NaN: not known), "example_ids":
+        list[str]}; of speech also the clip's reference recording, "voice": float32[B, R *
+        samples_per_frame] and "voice_mask": bool[B, R].
 
     Raises:
         UserError: as `make_batches`; also a dataset whose clips lack the stream's stem.
@@ -238,7 +241,7 @@ def make_codec_batches(
     sources = curriculum.open_mixture(config.data_dir, training.mixture, split, where)
     crops = {
         source.name: transforms.CropStem(
-            source.name, source.records, stream, config.grid, training.crop_frames
+            source.name, source.records, stream, config.grid, crop_frames or training.crop_frames
         )
         for source in sources
     }

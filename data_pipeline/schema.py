@@ -23,8 +23,9 @@ RECORD: dict[str, str] = {
     "script": "str, what is said; empty with has_script: nothing is said",
     "has_script": "bool, False: what is said is unknown",
     "num_frames": "int64, length of the clip on the 25 Hz grid",
-    "events": "str, JSON: what is known of the clip beside; of it, training reads speech.words only: "
-    "[[word, begins_s, ends_s], …], all words of the script, where their times are known",
+    "events": "str, JSON: what is known of the clip beside; of it, training reads what is there of "
+    "speech.words, [[word, begins_s, ends_s], …], all words of the script, and of "
+    'room, {"rt60_s", "noise_dbfs"}, the acoustics that both stems share',
 }
 
 
@@ -71,11 +72,13 @@ def batch_fields(
         "script_places": Field((t,), np.int32, "the script token said in each frame; -1 where not known"),
         "voice": Field((grid.num_voice_frames * grid.samples_per_frame,), np.float32, "samples in [-1, 1]"),
         "voice_mask": Field((grid.num_voice_frames,), np.bool_, "True for frames the recording covers"),
+        "room": Field((2,), np.float32, "reverberation time in seconds, noise level in dBFS"),
         "speech_tokens": Field((t, num_speech_codebooks), np.int32, "codec tokens of the speech stem"),
         "background_tokens": Field((t, num_background_codebooks), np.int32, "codec tokens of the background"),
         "has_video": Field((), np.bool_, "the video is a condition"),
         "has_script": Field((), np.bool_, "the script is known"),
         "has_voice": Field((), np.bool_, "the reference voice is a condition"),
+        "has_room": Field((), np.bool_, "the room is known"),
         "has_speech": Field((), np.bool_, "the speech stem is a target"),
         "has_background": Field((), np.bool_, "the background stem is a target"),
     }

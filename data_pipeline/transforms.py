@@ -23,7 +23,7 @@ from dualdub_jax.types import STREAMS, Stream
 Record = Mapping[str, Any]
 
 # What a clip may have; each has a flag `has_*` in a batch.
-PARTS = ("video", "script", "voice", *STREAMS)
+PARTS = ("video", "script", "voice", "room", *STREAMS)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,6 +112,9 @@ class MakeExample(grain.transforms.RandomMap):
                 )
             except ValueError as error:
                 raise UserError(f"{clip}: its video {error}; build the dataset again") from error
+        room = read_room(record, clip)
+        if np.isfinite(room).all():
+            example["room"], example["has_room"] = room, np.True_
         if script is not None:
             self._add_script(example, script, clip)
             said = _speech_events(record)
@@ -200,6 +203,7 @@ class CropStem(grain.transforms.RandomMap):
             return {
                 "waveform": silence,
                 "phonemes": np.full(self._num_labels, PAUSE, np.int32),
+                "room": np.full(2, np.nan, np.float32),
                 "example_ids": f"{self._source_name}:silence",
                 **self._voice(record),
             }
@@ -210,6 +214,7 @@ class CropStem(grain.transforms.RandomMap):
                 return {
                     "waveform": self._crop(samples, start),
                     "phonemes": self._phonemes(record, start, len(samples)),
+                    "room": read_room(record, clip_id(self._source_name, record)),
                     "example_ids": clip_id(self._source_name, record),
                     **self._voice(record),
                 }
@@ -304,6 +309,7 @@ def empty_example(grid: GridConfig) -> dict[str, Any]:
         "script_places": np.full(grid.num_frames, -1, np.int32),
         "voice": np.zeros(grid.num_voice_frames * grid.samples_per_frame, np.float32),
         "voice_mask": np.zeros(grid.num_voice_frames, np.bool_),
+        "room": np.zeros(2, np.float32),
         **{f"has_{name}": np.False_ for name in PARTS},
         "stems": dict.fromkeys(STREAMS, nothing),
         "example_ids": "",
@@ -329,9 +335,34 @@ def clip_id(source_name: str, record: Record) -> str:
     return f"{source_name}:{_text(record['id'])}"
 
 
+def _events(record: Record) -> Mapping[str, Any]:
+    return json.loads(_text(record["events"]) or "{}")
+
+
 def _speech_events(record: Record) -> Mapping[str, Any]:
     """What a record's events tell of its speech: "words", "phonemes" hold [what, start_s, end_s]."""
-    return json.loads(_text(record["events"]) or "{}").get("speech") or {}
+    return _events(record).get("speech") or {}
+
+
+def read_room(record: Record, clip: str) -> np.ndarray:
+    """The room that a record's events tell of, float32[2], (RT60 in seconds, noise in dBFS); NaN: none.
+
+    Raises:
+        UserError: what is there is no room.
+    """
+    room = _events(record).get("room")
+    if not room:
+        return np.full(2, np.nan, np.float32)
+    try:
+        values = np.array([room["rt60_s"], room["noise_dbfs"]], np.float32)
+    except (KeyError, TypeError, ValueError):
+        values = np.full(2, np.nan)
+    if not (np.isfinite(values).all() and values[0] > 0):
+        raise UserError(
+            f"{clip}: room of its events is {room}, expected a positive rt60_s and noise_dbfs; "
+            "build the dataset again"
+        )
+    return values
 
 
 def _text(value: str | bytes) -> str:

@@ -87,6 +87,13 @@ def _add_dub(commands: argparse._SubParsersAction) -> None:
         "--script", default="", metavar="TEXT|FILE", help="what is said, or a .txt, .srt or .vtt file with it"
     )
     add("--voice", type=pathlib.Path, metavar="FILE", help="a recording of the voice that speaks")
+    add(
+        "--rt60",
+        type=float,
+        metavar="S",
+        help="reverberation time of the place (default: the model's choice)",
+    )
+    add("--noise", type=float, metavar="DBFS", help="level of its steady noise (default: the model's choice)")
     add("--checkpoint", type=pathlib.Path, metavar="DIR", help="the model (default: the one in the package)")
     add("--allow-code", action="store_true", help=_ALLOW_CODE_HELP)
     add("-o", "--output", type=pathlib.Path, metavar="FILE", help=_OUTPUT_HELP)

@@ -109,6 +109,8 @@ def _dub(args: argparse.Namespace) -> int:
         voice=args.voice,
         use_speech=not args.no_speech,
         use_background=not args.no_background,
+        rt60_s=args.rt60,
+        noise_dbfs=args.noise,
         seed=args.seed,
         allow_overrun=args.allow_overrun,
     )

@@ -65,6 +65,9 @@ class CodecConfig:
     vocoder_hop_length: int = 160
     tonal_source: str = "pitch"  # harmonics of one voice; or "grid", a tone at each frame rate multiple
     noise_seed: int = 0  # of the vocoder's noise; streams that are mixed want different ones
+    room_num_blocks: int = 0  # of what brings decoded sound into a room that is told; 0: the tokens tell it
+    room_width: int = 128
+    room_kernel_size: int = 11  # taps, grid frames
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,6 +112,7 @@ class ModelConfig:
     script_vocab_size: int = 259  # bytes, padding, begin, end
     num_voice_vectors: int = 4
     voice_width: int = 128
+    num_room_bins: int = 0  # of reverberation and of noise; 0: the model is not told of rooms
     compute_dtype: str = "float32"
     remat_policy: str = "none"  # "none", "full", "attention", "mlp", "dots": models/transformer.py
     attention_implementation: str = "auto"  # "auto", "plain", "fused": models/fused_attention.py
@@ -155,7 +159,7 @@ class StageConfig:
     num_steps: int = 1000
     batch_size: int = 16
     freeze: tuple[str, ...] = ()  # regular expressions over parameter paths such as "video_encoder/.*"
-    drop: tuple[str, ...] = ()  # hidden: some of "video", "script", "voice", "speech", "background"
+    drop: tuple[str, ...] = ()  # hidden: some of "video", "script", "voice", "room", "speech", "background"
     takes_video_encoder: bool = False  # starts with what the phase "video_encoder" made
     optimizer: OptimizerConfig = OptimizerConfig()
 
@@ -172,7 +176,7 @@ class VideoTrainingConfig:
 
 @dataclasses.dataclass(frozen=True)
 class CodecTrainingConfig:
-    """How one codec is trained: first tokens to mels and back, then the vocoder on its output."""
+    """How one codec is trained: tokens to mels and back, then the vocoder and the room on their output."""
 
     mixture: tuple[SourceConfig, ...] = ()
     crop_frames: int = 25
@@ -182,8 +186,12 @@ class CodecTrainingConfig:
     vocoder_num_steps: int = 3000
     vocoder_batch_size: int = 16
     vocoder_spread: float = 1.0  # 1: samples differ as much as true sounds do; 0: the likeliest sound
+    room_num_steps: int = 2000
+    room_batch_size: int = 16
+    room_crop_frames: int = 50  # a long reverberation has to fit
     optimizer: OptimizerConfig = OptimizerConfig()
     vocoder_optimizer: OptimizerConfig = OptimizerConfig()
+    room_optimizer: OptimizerConfig = OptimizerConfig()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -240,6 +248,7 @@ class LossConfig:
     speech_weight: float = 1.0
     background_weight: float = 1.0
     reading_weight: float = 0.3  # of what the script aligner reads, where the times of words are known
+    room_weight: float = 0.1  # of what the video tells of the room, where that is known
     z_loss: float = 0.0
     codebook_decay: float = 1.0  # each codebook's weight over the one before it; the mean weight is 1
     condition_dropout_rate: float = 0.1  # each condition, each example; for classifier-free guidance

@@ -36,11 +36,13 @@ class Batch:
             read it.
         voice: float32[B, R * samples_per_frame], reference recording in [-1, 1].
         voice_mask: bool[B, R], True for grid frames that the reference recording covers.
+        room: float32[B, 2], reverberation time in seconds, noise level in dBFS: `dualdub_jax.room.Room`.
         speech_tokens: int32[B, T, Q_speech], codec tokens of the speech stem.
         background_tokens: int32[B, T, Q_background], codec tokens of the background stem.
         has_video: bool[B].
         has_script: bool[B]; an example whose script is known to be empty has True (and no speech).
         has_voice: bool[B].
+        has_room: bool[B], the room is known.
         has_speech: bool[B], the speech stem is a target (it may be silence).
         has_background: bool[B], the background stem is a target.
     """
@@ -52,11 +54,13 @@ class Batch:
     script_places: Array
     voice: Array
     voice_mask: Array
+    room: Array
     speech_tokens: Array
     background_tokens: Array
     has_video: Array
     has_script: Array
     has_voice: Array
+    has_room: Array
     has_speech: Array
     has_background: Array
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from dualdub_jax.config import Config, SamplingConfig
+from dualdub_jax.room import Room
 from dualdub_jax.tokenizer import ByteTokenizer
 
 _NUM_CODEBOOKS = {"speech": 6, "background": 3}
@@ -20,11 +21,15 @@ _NUM_CODEBOOKS = {"speech": 6, "background": 3}
 class FakeEngine:
     """Implements `dualdub_jax.inference.dub.Engine`; `calls` records the arguments of `generate`."""
 
-    def __init__(self, loudness: float = 0.3) -> None:
+    def __init__(self, loudness: float = 0.3, has_rooms: bool = True) -> None:
+        self.has_rooms = has_rooms
         self.config = Config()
         self.tokenizer = ByteTokenizer()
         self.loudness = loudness
         self.calls: list[dict[str, Any]] = []
+
+    def draw_room(self, video: np.ndarray, seed: int) -> Room | None:
+        return Room(0.4, -50.0 - seed) if self.has_rooms else None
 
     def generate(
         self,
@@ -32,6 +37,7 @@ class FakeEngine:
         video: np.ndarray,
         script: str,
         voice: np.ndarray | None,
+        room: Room | None = None,
         use_speech: bool,
         use_background: bool,
         context: Mapping[str, np.ndarray],
@@ -48,6 +54,7 @@ class FakeEngine:
                 "num_frames": len(video),
                 "script": script,
                 "voice": voice,
+                "room": room,
                 "context": {name: tokens.copy() for name, tokens in context.items()},
                 "seed": seed,
                 "sampling": dataclasses.asdict(sampling),
@@ -66,7 +73,9 @@ class FakeEngine:
             made[name] = tokens
         return made
 
-    def decode(self, stream: str, tokens: np.ndarray, voice: np.ndarray | None = None) -> np.ndarray:
+    def decode(
+        self, stream: str, tokens: np.ndarray, voice: np.ndarray | None = None, room: Room | None = None
+    ) -> np.ndarray:
         assert tokens.shape[1] == _NUM_CODEBOOKS[stream]
         step = self.config.grid.samples_per_frame
         seconds = np.arange(step) / self.config.grid.sample_rate_hz

@@ -68,7 +68,11 @@ class Codec(Protocol):
         ...
 
     def decode(
-        self, tokens: jax.Array, frame_mask: jax.Array | None = None, voice: jax.Array | None = None
+        self,
+        tokens: jax.Array,
+        frame_mask: jax.Array | None = None,
+        voice: jax.Array | None = None,
+        room: jax.Array | None = None,
     ) -> jax.Array:
         """The waveform of tokens.
 
@@ -77,12 +81,14 @@ class Codec(Protocol):
             frame_mask: bool[B, T], True for frames inside the clip, a prefix of each row; None: all.
                 Frames outside are decoded as zeros and change nothing inside.
             voice: float32[B, D], from `read_voice`; None: no reference.
+            room: float32[B, 2], reverberation time in seconds and noise level in dBFS of `room.Room`; NaN or
+                None: what the tokens say. A codec whose tokens say it alone ignores it.
 
         Returns:
             float32[B, T * samples per frame].
         """
         ...
 
-    def stream(self, voice: jax.Array | None = None) -> CodecStream:
-        """A new streaming decoder; `voice` is as for `decode`."""
+    def stream(self, voice: jax.Array | None = None, room: jax.Array | None = None) -> CodecStream:
+        """A new streaming decoder; `voice` and `room` are as for `decode`."""
         ...

@@ -89,3 +89,9 @@ def log_mel(
     magnitude = jnp.abs(stft(waveform, n_fft, hop_length)) * (2.0 / float(hann_window(n_fft).sum()))
     bands = magnitude @ mel_filterbank(n_mels, n_fft, sample_rate_hz, min_hz, max_hz)
     return jnp.log(jnp.maximum(bands, floor))
+
+
+def unit_noise_band_amplitude(n_fft: int) -> float:
+    """Band amplitude that `log_mel` reads for white noise of unit variance (a Rayleigh mean)."""
+    window = hann_window(n_fft)
+    return float(np.sqrt(np.pi) / 2.0 * np.sqrt(np.sum(window**2)) * 2.0 / np.sum(window))

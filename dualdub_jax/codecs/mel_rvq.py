@@ -1,15 +1,16 @@
 """The project's own codec: log-mel frames, residual vector quantisation, and the neural vocoder.
 
     waveform -> log-mel (50 Hz) -> encoder (25 Hz) -> RVQ codes
-    RVQ codes -> decoder -> log-mel and hidden features -> vocoder -> waveform
+    RVQ codes -> decoder -> log-mel and hidden features [-> room] -> vocoder -> waveform
 
 With `phonetic_dim`, the first codebook is zero outside the first so many dimensions of the latents, and so
 looks at no others; training makes it tell phonemes (training/codec.py). With `voice_dim`, the tokens leave
-out whose voice it is, and the decoder is told by a reference recording (codecs/voice.py).
+out whose voice it is, and the decoder is told by a reference recording (codecs/voice.py). With
+`room_num_blocks`, what is decoded is brought into a room that is told (codecs/room.py).
 
 `variables` is a plain pytree, `{"encoder", "decoder", "vocoder": parameters, "codebooks": float32[Q, K, D]}`,
-with `voice_dim` also "voice_reader", so that any checkpoint library stores it. Source: our choice; the parts
-name theirs.
+with `voice_dim` also "voice_reader", with `room_num_blocks` "room_renderer", so that any checkpoint library
+stores it. Source: our choice; the parts name theirs.
 """
 
 import functools
@@ -25,6 +26,7 @@ from dualdub_jax.codecs import rvq
 from dualdub_jax.codecs.convnext import ConvNeXtBlock, dense, layer_norm, receptive_frames
 from dualdub_jax.codecs.mel import LOG_FLOOR, MEAN_LOG_MEL, STD_LOG_MEL, log_mel
 from dualdub_jax.codecs.pitch import Pitch, estimate_pitch
+from dualdub_jax.codecs.room import RoomRenderer, tail_hops
 from dualdub_jax.codecs.streaming import DecodeStream
 from dualdub_jax.codecs.vocoder import Vocoder, synthesize, vocoder_receptive_frames
 from dualdub_jax.codecs.voice import NUM_FEATURES, VoiceReader, content_features, level_reference
@@ -103,6 +105,7 @@ class CodecModules:
     Attributes:
         encoder, decoder, vocoder: the linen modules.
         voice_reader: likewise, with `voice_dim`; else None.
+        room_renderer: likewise, with `room_num_blocks`; else None.
         mel_per_frame: mel frames of a grid frame.
     """
 
@@ -123,6 +126,7 @@ class CodecModules:
         self.decoder = MelDecoder(config, self.mel_per_frame)
         self.vocoder = Vocoder(config)
         self.voice_reader = VoiceReader(config) if config.voice_dim else None
+        self.room_renderer = RoomRenderer(config, grid) if config.room_num_blocks else None
 
     def init_tokens(self, rng: jax.Array) -> PyTree:
         """Variables without the vocoder; leaves are boxed with their logical axis names."""
@@ -152,6 +156,11 @@ class CodecModules:
         mel = jnp.zeros((1, self.mel_per_frame, self.config.n_mels))
         hidden = jnp.zeros((1, 1, self.config.width))
         return self.vocoder.init(rng, mel, hidden, jnp.ones((1, self.mel_per_frame), bool))["params"]
+
+    def init_room(self, rng: jax.Array) -> PyTree:
+        """Parameters of the room renderer; leaves are boxed with their logical axis names."""
+        mel = jnp.zeros((1, self.mel_per_frame, self.config.n_mels))
+        return self.room_renderer.init(rng, mel, jnp.ones((1, 1), bool), jnp.ones((1, 2)))["params"]
 
     def log_mel(self, waveform: jax.Array) -> jax.Array:
         """float32[B, S] -> float32[B, S // hop_length, n_mels]."""
@@ -243,6 +252,7 @@ class CodecModules:
         phase: jax.Array,
         anchor_frame: int = 0,
         voice: jax.Array | None = None,
+        room: jax.Array | None = None,
     ) -> tuple[jax.Array, jax.Array]:
         """Tokens to a waveform.
 
@@ -254,11 +264,14 @@ class CodecModules:
             phase: float32[B], phase of the pitch at the start of frame `anchor_frame`, in periods.
             anchor_frame: see `phase`.
             voice: float32[B, voice_dim], from `read_voice`; None: no reference.
+            room: float32[B, 2], see `Codec.decode`; None: what the tokens say.
 
         Returns:
             float32[B, T * samples_per_frame], and float32[B, T], the phase at the start of each frame.
         """
         mel, hidden = self.decode_tokens(variables, tokens, mask, voice)
+        if room is not None and self.room_renderer is not None:
+            mel = self.render_room(variables, mel, mask, room)
         mel_mask = jnp.repeat(mask, self.mel_per_frame, axis=1)
         frames = self.vocoder.apply({"params": variables["vocoder"]}, mel, hidden, mel_mask)
         waveform, phases = synthesize(
@@ -266,12 +279,21 @@ class CodecModules:
         )
         return waveform, phases[:, :: self.mel_per_frame]
 
+    def render_room(self, variables: PyTree, mel: jax.Array, mask: jax.Array, room: jax.Array) -> jax.Array:
+        """See `RoomRenderer`; the log-mel is not below its floor."""
+        rendered = self.room_renderer.apply({"params": variables["room_renderer"]}, mel, mask, room)
+        return jnp.maximum(rendered, np.log(LOG_FLOOR))
+
     @property
     def context_frames(self) -> int:
         """Grid frames on each side of a frame that its samples depend on."""
         config = self.config
         in_vocoder = -(-vocoder_receptive_frames(config) // self.mel_per_frame)
-        return receptive_frames(config.num_blocks, config.kernel_size) + in_vocoder
+        in_room = 0
+        if self.room_renderer is not None:
+            in_room = receptive_frames(config.room_num_blocks, config.room_kernel_size)
+            in_room += -(-tail_hops(config, self.grid) // self.mel_per_frame)
+        return receptive_frames(config.num_blocks, config.kernel_size) + in_room + in_vocoder
 
 
 def init_codec_variables(config: CodecConfig, grid: GridConfig, rng: jax.Array) -> PyTree:
@@ -279,6 +301,8 @@ def init_codec_variables(config: CodecConfig, grid: GridConfig, rng: jax.Array) 
     modules = CodecModules(config, grid)
     tokens_key, vocoder_key = jax.random.split(rng)
     variables = modules.init_tokens(tokens_key) | {"vocoder": modules.init_vocoder(vocoder_key)}
+    if modules.room_renderer is not None:
+        variables["room_renderer"] = modules.init_room(jax.random.fold_in(rng, 2))
     return nn.unbox(variables)
 
 
@@ -325,19 +349,24 @@ class MelRVQCodec:
         return self._read_voice(self.variables, waveform, frame_mask, jnp.any(frame_mask, axis=1))
 
     def decode(
-        self, tokens: jax.Array, frame_mask: jax.Array | None = None, voice: jax.Array | None = None
+        self,
+        tokens: jax.Array,
+        frame_mask: jax.Array | None = None,
+        voice: jax.Array | None = None,
+        room: jax.Array | None = None,
     ) -> jax.Array:
         """See `Codec.decode`."""
         if frame_mask is None:
             frame_mask = jnp.ones(tokens.shape[:2], bool)
         phase = jnp.zeros(tokens.shape[0])
         tokens = jnp.asarray(tokens)
-        return self._decode(self.variables, tokens, frame_mask, jnp.int32(0), phase, voice=voice)[0]
+        told = {"voice": voice, "room": room}
+        return self._decode(self.variables, tokens, frame_mask, jnp.int32(0), phase, **told)[0]
 
-    def stream(self, voice: jax.Array | None = None) -> DecodeStream:
+    def stream(self, voice: jax.Array | None = None, room: jax.Array | None = None) -> DecodeStream:
         """See `Codec.stream`."""
         return DecodeStream(
-            decode=functools.partial(self._decode, self.variables, voice=voice),
+            decode=functools.partial(self._decode, self.variables, voice=voice, room=room),
             num_codebooks=self.num_codebooks,
             samples_per_frame=self.grid.samples_per_frame,
             context_frames=self.modules.context_frames,

@@ -18,9 +18,15 @@ from einops import rearrange
 
 from dualdub_jax.codecs import excitation
 from dualdub_jax.codecs.convnext import ConvNeXtBlock, dense, layer_norm, receptive_frames
-from dualdub_jax.codecs.mel import LOG_FLOOR, MEAN_LOG_MEL, STD_LOG_MEL, mel_band_edges_hz
+from dualdub_jax.codecs.mel import (
+    LOG_FLOOR,
+    MEAN_LOG_MEL,
+    STD_LOG_MEL,
+    mel_band_edges_hz,
+    unit_noise_band_amplitude,
+)
 from dualdub_jax.codecs.pitch import MAX_PITCH_HZ, MIN_PITCH_HZ
-from dualdub_jax.codecs.stft import hann_window, istft, stft
+from dualdub_jax.codecs.stft import istft, stft
 from dualdub_jax.config import CodecConfig, GridConfig
 
 _LEAST_LOG_GAIN, _MOST_LOG_GAIN = -9.0, 4.0
@@ -143,7 +149,7 @@ def synthesize(
     to_bins = _bands_to_bins(config, grid.sample_rate_hz)
     # The log-mel's floor becomes zero: silence is silent.
     amplitude = jnp.maximum(jnp.exp(frames.log_amplitude @ to_bins) - LOG_FLOOR, 0.0)
-    amplitude = amplitude / _unit_noise_band_amplitude(config.n_fft)
+    amplitude = amplitude / unit_noise_band_amplitude(config.n_fft)
     tonal_gain = amplitude * jnp.exp(frames.tonal_log_gain @ to_bins)
     noise_gain = amplitude * jnp.exp(frames.noise_log_gain @ to_bins)
     # The sources end where the sequence ends, whether its window goes on or not.
@@ -178,9 +184,3 @@ def _bands_to_bins(config: CodecConfig, sample_rate_hz: int) -> np.ndarray:
     bins_hz = np.arange(config.vocoder_n_fft // 2 + 1) * sample_rate_hz / config.vocoder_n_fft
     columns = [np.interp(bins_hz, centres, row) for row in np.eye(config.n_mels)]
     return np.stack(columns).astype(np.float32)
-
-
-def _unit_noise_band_amplitude(n_fft: int) -> float:
-    """Band amplitude that `log_mel` reads for white noise of unit variance (a Rayleigh mean)."""
-    window = hann_window(n_fft)
-    return float(np.sqrt(np.pi) / 2.0 * np.sqrt(np.sum(window**2)) * 2.0 / np.sum(window))

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from dualdub_jax.inference.sampling import StreamSampling, sample
 from dualdub_jax.models.dualdub import Conditions, DecodeCache, DualDub
 from dualdub_jax.models.heads import DepthHead
+from dualdub_jax.room import bin_values
 from dualdub_jax.types import Batch
 
 PyTree = Any
@@ -27,7 +28,7 @@ def generate_tokens(
     """Tokens of both streams for a whole window.
 
     Pure; jit it with `model` static. Classifier-free guidance (Ho and Salimans, 2022) runs a second row
-    without video, script and voice for each example and extrapolates away from it.
+    without video, script, voice and room for each example and extrapolates away from it.
 
     Args:
         model: the module.
@@ -70,6 +71,22 @@ def generate_tokens(
         stream: jnp.where(present[stream][:, None, None], jnp.swapaxes(tokens, 0, 1), 0)
         for stream, tokens in codes.items()
     }
+
+
+def draw_room(model: DualDub, params: PyTree, batch: Batch, rng: jax.Array) -> jax.Array:
+    """A room that goes with the video, drawn from what the model takes to be likely.
+
+    Args:
+        model: the module, one that is told of rooms.
+        params: its parameters.
+        batch: of it the video.
+        rng: key.
+
+    Returns:
+        float32[B, 2] as `Batch.room`.
+    """
+    logits = model.apply({"params": params}, batch, method="room_logits")
+    return bin_values(jax.random.categorical(rng, logits), logits.shape[-1])
 
 
 def _next_frame(
@@ -124,5 +141,5 @@ def _sample_codebooks(
 
 def _with_unconditional_rows(batch: Batch) -> Batch:
     absent = jnp.zeros_like(batch.has_video)
-    without = batch.replace(has_video=absent, has_script=absent, has_voice=absent)
+    without = batch.replace(has_video=absent, has_script=absent, has_voice=absent, has_room=absent)
     return jax.tree.map(lambda a, b: jnp.concatenate([a, b]), batch, without)

@@ -16,6 +16,7 @@ from dualdub_jax.inference.progress import Advance, Progress
 from dualdub_jax.inference.script import read_script
 from dualdub_jax.inference.soundtrack import Soundtrack
 from dualdub_jax.inference.windows import Window, plan_windows
+from dualdub_jax.room import ROOM_RANGES, Room
 from dualdub_jax.tokenizer import Tokenizer
 from dualdub_jax.types import STREAMS, Stream
 
@@ -26,12 +27,17 @@ class Engine(Protocol):
     config: Config
     tokenizer: Tokenizer
 
+    def draw_room(self, video: np.ndarray, seed: int) -> Room | None:
+        """A room that goes with uint8[T, size, size, 3]; None: the model is not told of rooms."""
+        ...
+
     def generate(
         self,
         *,
         video: np.ndarray,
         script: str,
         voice: np.ndarray | None,
+        room: Room | None = None,
         use_speech: bool,
         use_background: bool,
         context: Mapping[str, np.ndarray],
@@ -41,7 +47,13 @@ class Engine(Protocol):
         """Tokens int32[T, Q] of the streams in use; the first frames are those of `context`."""
         ...
 
-    def decode(self, stream: Stream, tokens: np.ndarray, voice: np.ndarray | None = None) -> np.ndarray:
+    def decode(
+        self,
+        stream: Stream,
+        tokens: np.ndarray,
+        voice: np.ndarray | None = None,
+        room: Room | None = None,
+    ) -> np.ndarray:
         """int32[T, Q] -> float32[T * samples_per_frame], speech in the voice of the reference."""
         ...
 
@@ -61,6 +73,8 @@ class DualDub:
         *,
         use_speech: bool = True,
         use_background: bool = True,
+        rt60_s: float | None = None,
+        noise_dbfs: float | None = None,
         seed: int = 0,
         sampling: SamplingConfig | None = None,
         allow_overrun: bool = False,
@@ -75,6 +89,8 @@ class DualDub:
             voice: a recording of the voice that speaks; None: a voice of the model's choice.
             use_speech: False: the speech track is all zeros and is not in the mix.
             use_background: likewise.
+            rt60_s: reverberation time of the place; None: the model's choice, as of the next.
+            noise_dbfs: level of the place's steady noise.
             seed: equal seeds and inputs give equal tracks.
             sampling: defaults to the checkpoint's.
             allow_overrun: cut cues at the video's end where they would be an error.
@@ -108,9 +124,10 @@ class DualDub:
         used = {"speech": has_speech, "background": use_background}
         sampling = sampling or config.sampling
         with progress.step("generate") as advance:
-            tokens = self._generate(film, plan, reference, used, seed, sampling, advance)
+            room = self._room(film, plan[0], seed, rt60_s, noise_dbfs)
+            tokens = self._generate(film, plan, reference, room, used, seed, sampling, advance)
         with progress.step("decode"):
-            decoded = {name: self.engine.decode(name, tokens[name], reference) for name in tokens}
+            decoded = {name: self.engine.decode(name, tokens[name], reference, room) for name in tokens}
         return Soundtrack(
             film=film,
             script=text,
@@ -118,6 +135,7 @@ class DualDub:
             tracks=mix_down(decoded.get("speech"), decoded.get("background"), film.num_samples),
             sample_rate_hz=grid.sample_rate_hz,
             voice=None if voice is None else pathlib.Path(voice),
+            room=room,
             checkpoint=self.checkpoint,
             seed=seed,
             sampling=sampling,
@@ -127,11 +145,30 @@ class DualDub:
             warnings=(*film.warnings, *text.warnings),
         )
 
+    def _room(
+        self, film: Film, window: Window, seed: int, rt60_s: float | None, noise_dbfs: float | None
+    ) -> Room | None:
+        """What is asked for, and for the rest the model's choice, the same in all of the film."""
+        asked = {"rt60_s": rt60_s, "noise_dbfs": noise_dbfs}
+        asked = {name: float(value) for name, value in asked.items() if value is not None}
+        for name, value in asked.items():
+            lowest, highest = ROOM_RANGES[name]
+            if not lowest <= value <= highest:
+                raise UserError(f"{name}={value:g}: choose from {lowest:g} to {highest:g}")
+        room = self.engine.draw_room(film.frames[: window.end_frame], seed)
+        if room is None and asked:
+            raise UserError(
+                f"{', '.join(asked)}: the model of {self.checkpoint} is not told of rooms "
+                "(model.num_room_bins is 0); leave it out, or take a checkpoint that is"
+            )
+        return room and room._replace(**asked)
+
     def _generate(
         self,
         film: Film,
         plan: list[Window],
         voice: np.ndarray | None,
+        room: Room | None,
         used: Mapping[Stream, bool],
         seed: int,
         sampling: SamplingConfig,
@@ -150,6 +187,7 @@ class DualDub:
                 video=film.frames[window.first_frame : window.end_frame],
                 script=window.text if used["speech"] else "",
                 voice=voice if used["speech"] else None,
+                room=room,
                 use_speech=used["speech"],
                 use_background=used["background"],
                 context=context,

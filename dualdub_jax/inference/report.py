@@ -18,6 +18,7 @@ from dualdub_jax.inference.track_pictures import mel_levels_db, paint_spectrogra
 
 if TYPE_CHECKING:
     from dualdub_jax.inference.soundtrack import Soundtrack
+    from dualdub_jax.room import Room
 
 MAX_EMBEDDED_BYTES = 24_000_000  # a file; larger ones are only named
 _SILENT = '<div class="silent">silent: every sample is zero</div>'
@@ -82,11 +83,18 @@ def _facts(soundtrack: "Soundtrack") -> list[tuple[str, str]]:
         ("Video", f"{film.size[0]} x {film.size[1]}, {film.rate_hz:.3f} frames/s, {film.codec}"),
         ("Samples", f"{film.num_samples} at {soundtrack.sample_rate_hz} Hz"),
         ("Voice", soundtrack.voice.name if soundtrack.voice else "the model's choice"),
+        ("Room", _room(soundtrack.room)),
         ("Checkpoint", soundtrack.checkpoint.name),
         ("Seed", str(soundtrack.seed)),
         ("Windows", str(len(soundtrack.windows))),
         ("Gain of the mix", f"{20 * math.log10(soundtrack.tracks.mix_gain):.1f} dB"),
     ]
+
+
+def _room(room: "Room | None") -> str:
+    if room is None:
+        return "the model is not told of it"
+    return f"rings for {room.rt60_s:.2f} s (RT60), noise at {room.noise_dbfs:.0f} dBFS"
 
 
 def _figures(figures: Sequence[tuple[str, str]]) -> str:

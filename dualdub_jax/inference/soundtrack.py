@@ -22,6 +22,7 @@ from dualdub_jax.inference.progress import Advance, Progress
 from dualdub_jax.inference.report import render_report
 from dualdub_jax.inference.script import Script
 from dualdub_jax.inference.windows import Window
+from dualdub_jax.room import Room
 
 STEMS = ("speech.wav", "background.wav", "mix.wav")
 _PACKAGES = ("dualdub-jax", "jax", "flax", "numpy", "av", "soxr")
@@ -72,6 +73,7 @@ class Soundtrack:
         tracks: stems and mix, float32[S] each, exactly as long as the film.
         sample_rate_hz: of the tracks.
         voice: the reference recording's file, or None.
+        room: that both tracks are in; None: the model is not told of rooms.
         checkpoint: folder of the checkpoint.
         seed: of the sampling.
         sampling: its settings.
@@ -87,6 +89,7 @@ class Soundtrack:
     tracks: Mixdown
     sample_rate_hz: int
     voice: pathlib.Path | None
+    room: Room | None
     checkpoint: pathlib.Path
     seed: int
     sampling: SamplingConfig
@@ -139,6 +142,7 @@ class Soundtrack:
             "script": self.script.text,
             "use_speech": self.use_speech,
             "use_background": self.use_background,
+            "room": self.room and self.room._asdict(),
             "checkpoint": describe_folder(self.checkpoint),
             "seed": self.seed,
             "sampling": to_dict(self.sampling),

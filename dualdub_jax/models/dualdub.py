@@ -24,6 +24,7 @@ from dualdub_jax.models.aligner import MutualAligner, MutualCache, NonCausalAlig
 from dualdub_jax.models.attention import KVCache
 from dualdub_jax.models.heads import DepthHead
 from dualdub_jax.models.layers import learned
+from dualdub_jax.models.room import RoomEncoder, RoomHead
 from dualdub_jax.models.script_aligner import ScriptAligner, ScriptMemory
 from dualdub_jax.models.script_encoder import ScriptEncoder
 from dualdub_jax.models.transformer import Transformer
@@ -40,7 +41,7 @@ class Conditions:
     Attributes:
         prefix: float[B, P, D], script tokens, then voice vectors.
         prefix_mask: bool[B, P], True where valid.
-        video: float[B, T, D], the video context c_t of each frame.
+        video: float[B, T, D], the video context c_t of each frame, and the room.
         has_speech: bool[B], the speech stream exists.
         has_background: bool[B], the background stream exists.
         script: the script as the script aligner looks at it; None without one.
@@ -111,6 +112,9 @@ class DualDub(nn.Module):
         self.voice_encoder = VoiceEncoder(
             grid, config.num_voice_vectors, config.voice_width, config.width, dtype, name="voice_encoder"
         )
+        if config.num_room_bins:
+            self.room_encoder = RoomEncoder(config.num_room_bins, config.width, dtype, name="room_encoder")
+            self.room_head = RoomHead(config.num_room_bins, name="room_head")
         self.video_encoder = make_video_encoder(config)
         self.video_aligner = make_video_aligner(config)
         self.stream_aligner = make_stream_aligner(config)
@@ -155,9 +159,11 @@ class DualDub(nn.Module):
         Returns:
             Logits by stream, float32[B, T, Q, V], and named intermediates: "prefix" float[B, P, D],
             "video_context" float[B, T, D], "state" float[B, T, D]; with a script aligner also
-            "script_position" float32[B, T] and "script_log_weights" float32[B, T, L], as in `Reading`.
+            "script_position" float32[B, T] and "script_log_weights" float32[B, T, L], as in `Reading`; with
+            rooms "room_logits" float32[B, 2, V], as `room_logits`.
         """
-        conditions = self.encode(batch)
+        video_context = self.look(batch)
+        conditions = self._conditions(batch, video_context)
         num_frames = batch.frame_mask.shape[1]
         is_first = jnp.arange(num_frames) == 0
         valid = batch.frame_mask[:, :, None]
@@ -186,22 +192,37 @@ class DualDub(nn.Module):
             "speech": self.speech_head(state, speech_tokens),
             "background": self.background_head(state, background_tokens),
         }
-        seen = {"prefix": conditions.prefix, "video_context": conditions.video, "state": state}
+        seen = {"prefix": conditions.prefix, "video_context": video_context, "state": state}
+        if self.config.num_room_bins:
+            seen["room_logits"] = self.room_head(video_context, batch.frame_mask)
         if reading is not None:
             seen |= {"script_position": reading.positions, "script_log_weights": reading.log_weights}
         return logits, seen
 
     def encode(self, batch: Batch) -> Conditions:
         """Everything that does not depend on generated tokens."""
+        return self._conditions(batch, self.look(batch))
+
+    def look(self, batch: Batch) -> jax.Array:
+        """The video context of each frame, float[B, T, D]."""
+        video = self.video_encoder(batch.video, batch.frame_mask, batch.has_video)
+        return self.video_aligner(video, batch.frame_mask, batch.has_video)
+
+    def room_logits(self, batch: Batch) -> jax.Array:
+        """What the video tells of the room, float32[B, 2, V]: of reverberation and of noise, by bin."""
+        return self.room_head(self.look(batch), batch.frame_mask)
+
+    def _conditions(self, batch: Batch, video_context: jax.Array) -> Conditions:
         script, script_mask = self.script_encoder(batch.script_tokens, batch.script_mask, batch.has_script)
         voice = self.voice_encoder(batch.voice, batch.voice_mask, batch.has_voice)
         prefix = jnp.concatenate([script, voice], axis=1)
         prefix_mask = jnp.concatenate([script_mask, jnp.ones(voice.shape[:2], bool)], axis=1)
-        video = self.video_encoder(batch.video, batch.frame_mask, batch.has_video)
+        if self.config.num_room_bins:
+            video_context = video_context + self.room_encoder(batch.room, batch.has_room)[:, None]
         return Conditions(
             prefix=prefix,
             prefix_mask=prefix_mask,
-            video=self.video_aligner(video, batch.frame_mask, batch.has_video),
+            video=video_context,
             has_speech=batch.has_speech,
             has_background=batch.has_background,
             script=self.script_aligner.read(script, script_mask) if self.config.aligner.use_script else None,
@@ -323,10 +344,11 @@ def example_batch(config: Config, batch_size: int = 1) -> Batch:
         script_places=jnp.full(frames, -1, jnp.int32),
         voice=jnp.zeros((batch_size, grid.num_voice_frames * grid.samples_per_frame), jnp.float32),
         voice_mask=jnp.ones((batch_size, grid.num_voice_frames), bool),
+        room=jnp.ones((batch_size, 2), jnp.float32),
         speech_tokens=jnp.zeros((*frames, config.speech_codec.num_codebooks), jnp.int32),
         background_tokens=jnp.zeros((*frames, config.background_codec.num_codebooks), jnp.int32),
         **{
             name: jnp.ones((batch_size,), bool)
-            for name in ("has_video", "has_script", "has_voice", "has_speech", "has_background")
+            for name in ("has_video", "has_script", "has_voice", "has_room", "has_speech", "has_background")
         },
     )

@@ -25,6 +25,7 @@ from dualdub_jax.import_path import check_trusted
 from dualdub_jax.parallel.mesh import make_mesh
 from dualdub_jax.training.checkpoint import Restored, is_full_disk, newest_step, read_part
 from dualdub_jax.training.codec import vocoder_phase
+from dualdub_jax.training.codec_room import room_phase
 from dualdub_jax.training.phase import Phase
 from dualdub_jax.training.run_config import FILE_NAME, read_run_config
 from dualdub_jax.training.settings import check_settings
@@ -197,10 +198,15 @@ def _read_codec(
     workdir: pathlib.Path, config: Config, stream: Stream, shapes: PyTree, use_raw_params: bool
 ) -> Restored:
     part = "params" if use_raw_params else "ema"
-    tokens = {name: shape for name, shape in shapes.items() if name != "vocoder"}
+    tokens = {name: shape for name, shape in shapes.items() if name not in ("vocoder", "room_renderer")}
     phase = vocoder_phase(config, stream, tokens, lambda: None)
     restored = _read_phase(workdir, phase, None, {"codec": tokens, part: shapes["vocoder"]})
-    return restored._replace(state=restored.state["codec"] | {"vocoder": restored.state[part]})
+    variables = restored.state["codec"] | {"vocoder": restored.state[part]}
+    if "room_renderer" in shapes:
+        phase = room_phase(config, stream, tokens, lambda: None)
+        room = _read_phase(workdir, phase, None, {part: shapes["room_renderer"]})
+        variables["room_renderer"] = room.state[part]
+    return restored._replace(state=variables)
 
 
 def _read_phase(workdir: pathlib.Path, phase: Phase, step: int | None, abstract_part: PyTree) -> Restored:

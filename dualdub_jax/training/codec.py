@@ -4,6 +4,7 @@ Source: our choice. The tokens see only log-mels, so that their phase is cheap; 
 decoded log-mels, which is all that it will ever be given.
 """
 
+import itertools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -26,6 +27,7 @@ from dualdub_jax.phonemes import LABELS_PER_FRAME, SYMBOLS
 from dualdub_jax.training.optimizer import make_optimizer
 from dualdub_jax.training.phase import Phase
 from dualdub_jax.training.spectral_losses import energy_score, multi_resolution_stft_distance
+from dualdub_jax.training.step import update_ema
 from dualdub_jax.training.voice_perturbation import bend, draw_bend
 from dualdub_jax.types import Stream
 
@@ -64,7 +66,7 @@ def tokens_phase(config: Config, stream: Stream, make_batches: Callable[[], Any]
     Raises:
         UserError: a `voice_dim` for a stream that has no voice.
     """
-    codec, training = _settings(config, stream)
+    codec, training = codec_settings(config, stream)
     if codec.voice_dim and stream != "speech":
         raise UserError(
             f"{stream}_codec.voice_dim={codec.voice_dim}: only speech has a voice that a reference "
@@ -100,7 +102,7 @@ def tokens_phase(config: Config, stream: Stream, make_batches: Callable[[], Any]
         level_key, start_key, update_key, *voice_keys = jax.random.split(rng, 7)
         waveform = constrain(_vary_level(batch["waveform"], level_key), "batch", None)
         mel = modules.log_mel(waveform)
-        mask = _full_mask(waveform, config)
+        mask = full_mask(waveform, config)
         if codec.voice_dim:
             hidden_key, new_key, absent_key, part_key = voice_keys
             shape = (mel.shape[0], codec.n_mels, rate_hz)
@@ -108,7 +110,7 @@ def tokens_phase(config: Config, stream: Stream, make_batches: Callable[[], Any]
             features = modules.features(hidden, modules.pitch(waveform), mask)
             new_voice = draw_bend(new_key, *shape, _NEW_VOICE_REACH, _NEW_VOICE_RATE)
             mel = bend(mel, new_voice, rate_hz)
-            part = _part_of_voice(batch["voice"], batch["voice_mask"], mask.shape[1], part_key)
+            part = part_of_voice(batch["voice"], batch["voice_mask"], mask.shape[1], part_key)
             voice_mel, voice_pitch, voice_mask = modules.reference_features(*part)
             voice_mel = bend(voice_mel, new_voice, rate_hz)
             log_hz = voice_pitch.log_hz + new_voice.log_ratio[:, None]
@@ -177,13 +179,13 @@ def tokens_phase(config: Config, stream: Stream, make_batches: Callable[[], Any]
     return Phase(
         name=f"codec_tokens_{stream}",
         num_steps=training.num_steps,
-        settings=_phase_settings(config, stream, "tokens"),
-        defaults=_phase_settings(defaults_of(config), stream, "tokens"),
+        settings=phase_settings(config, stream, "tokens"),
+        defaults=phase_settings(defaults_of(config), stream, "tokens"),
         init=init,
         initial=None,
         step=step,
         make_batches=make_batches,
-        prepare=_prepare,
+        prepare=prepare_batch,
         parameters=parameters,
     )
 
@@ -203,26 +205,19 @@ def vocoder_phase(
         The phase `codec_vocoder_<stream>`; its parameters are the codec's whole variables, those of the
         vocoder averaged over steps.
     """
-    codec, training = _settings(config, stream)
+    codec, training = codec_settings(config, stream)
     modules = CodecModules(codec, config.grid)
     optimizer = make_optimizer(training.vocoder_optimizer, training.vocoder_num_steps)
     ema_decay = training.vocoder_optimizer.ema_decay
     has_pitch = codec.tonal_source == "pitch"
 
     def init(rng: jax.Array, codec_variables: PyTree) -> PyTree:
-        params = modules.init_vocoder(rng)
-        return {
-            "step": jnp.int32(0),
-            "params": params,
-            "ema": jax.tree.map(jnp.copy, params),
-            "optimizer": optimizer.init(params),
-            "codec": codec_variables,
-        }
+        return first_output_state(modules.init_vocoder(rng), codec_variables, optimizer)
 
     def step(state: PyTree, batch: PyTree, rng: jax.Array) -> tuple[PyTree, Metrics]:
         level_key, *chance_keys = jax.random.split(rng, 3)
         waveform = constrain(_vary_level(batch["waveform"], level_key), "batch", None)
-        mask = _full_mask(waveform, config)
+        mask = full_mask(waveform, config)
         mel_mask = jnp.repeat(mask, modules.mel_per_frame, axis=1)
         tokens = modules.encode(state["codec"], waveform, mask)
         voice = None
@@ -265,54 +260,73 @@ def vocoder_phase(
             return loss, metrics | {"loss": loss}
 
         grads, metrics = jax.grad(loss_fn, has_aux=True)(state["params"])
-        updates, optimizer_state = optimizer.update(grads, state["optimizer"], state["params"])
-        params = optax.apply_updates(state["params"], updates)
-        # Young averages forget faster, so that the initial values do not linger.
-        decay = jnp.minimum(ema_decay, (1.0 + state["step"]) / (10.0 + state["step"]))
-        new_state = {
-            "step": state["step"] + 1,
-            "params": params,
-            "ema": jax.tree.map(lambda old, new: decay * old + (1.0 - decay) * new, state["ema"], params),
-            "optimizer": optimizer_state,
-            "codec": state["codec"],
-        }
-        return new_state, metrics
+        return next_output_state(state, grads, optimizer, ema_decay), metrics
 
     return Phase(
         name=f"codec_vocoder_{stream}",
         num_steps=training.vocoder_num_steps,
-        settings=_phase_settings(config, stream, "vocoder"),
-        defaults=_phase_settings(defaults_of(config), stream, "vocoder"),
+        settings=phase_settings(config, stream, "vocoder"),
+        defaults=phase_settings(defaults_of(config), stream, "vocoder"),
         init=init,
         initial=codec_variables,
         step=step,
         make_batches=make_batches,
-        prepare=_prepare,
+        prepare=prepare_batch,
         parameters=lambda state: dict(state["codec"]) | {"vocoder": state["ema"]},
     )
 
 
-def _settings(config: Config, stream: Stream) -> tuple[CodecConfig, CodecTrainingConfig]:
+def first_output_state(
+    params: PyTree, codec_variables: PyTree, optimizer: optax.GradientTransformation
+) -> PyTree:
+    """The state of a phase that trains what makes sound of tokens, on a codec that stays as it is."""
+    return {
+        "step": jnp.int32(0),
+        "params": params,
+        "ema": jax.tree.map(jnp.copy, params),
+        "optimizer": optimizer.init(params),
+        "codec": codec_variables,
+    }
+
+
+def next_output_state(
+    state: PyTree, grads: PyTree, optimizer: optax.GradientTransformation, ema_decay: float
+) -> PyTree:
+    """One step of the optimizer and of the average."""
+    updates, optimizer_state = optimizer.update(grads, state["optimizer"], state["params"])
+    params = optax.apply_updates(state["params"], updates)
+    return {
+        "step": state["step"] + 1,
+        "params": params,
+        "ema": update_ema(state["ema"], params, state["step"], ema_decay),
+        "optimizer": optimizer_state,
+        "codec": state["codec"],
+    }
+
+
+def codec_settings(config: Config, stream: Stream) -> tuple[CodecConfig, CodecTrainingConfig]:
+    """A stream's codec, and how it is trained."""
     if stream == "speech":
         return config.speech_codec, config.speech_codec_training
     return config.background_codec, config.background_codec_training
 
 
-def _phase_settings(config: Config, stream: Stream, part: str) -> dict[str, Any]:
-    """What the result of a phase depends on; the tokens do not depend on the vocoder's settings."""
+def phase_settings(config: Config, stream: Stream, part: str) -> dict[str, Any]:
+    """What the result of a phase depends on: its own settings, and those of the tokens."""
     grid = {"frame_rate_hz": config.grid.frame_rate_hz, "sample_rate_hz": config.grid.sample_rate_hz}
-    codec, training = (to_dict(settings) for settings in _settings(config, stream))
-    if part == "tokens":
-        of_vocoder = ("vocoder_", "tonal_source", "noise_seed")
-        codec = {key: value for key, value in codec.items() if not key.startswith(of_vocoder)}
-        training = {key: value for key, value in training.items() if not key.startswith(of_vocoder)}
+    codec, training = (to_dict(settings) for settings in codec_settings(config, stream))
+    own = {"vocoder": ("vocoder_", "tonal_source", "noise_seed"), "room": ("room_",)}
+    of_others = tuple(itertools.chain(*(keys for name, keys in own.items() if name != part)))
+    codec = {key: value for key, value in codec.items() if not key.startswith(of_others)}
+    training = {key: value for key, value in training.items() if not key.startswith(of_others)}
     return {"seed": config.seed, "grid": grid, "codec": codec, "training": training}
 
 
-_FIELDS = ("waveform", "phonemes", "voice", "voice_mask")
+_FIELDS = ("waveform", "phonemes", "room", "voice", "voice_mask")
 
 
-def _prepare(batch: dict[str, Any]) -> PyTree:
+def prepare_batch(batch: dict[str, Any]) -> PyTree:
+    """The fields of a host batch that steps read."""
     return {name: np.asarray(batch[name]) for name in _FIELDS if name in batch}
 
 
@@ -326,11 +340,12 @@ def _tell_phonemes(logits: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax
     return jnp.sum(cross_entropy * is_known) / count, jnp.sum(is_right & is_known) / count
 
 
-def _full_mask(waveform: jax.Array, config: Config) -> jax.Array:
+def full_mask(waveform: jax.Array, config: Config) -> jax.Array:
+    """bool[B, T], all True, of float32[B, T * samples_per_frame]."""
     return jnp.ones((waveform.shape[0], waveform.shape[1] // config.grid.samples_per_frame), bool)
 
 
-def _part_of_voice(
+def part_of_voice(
     voice: jax.Array, mask: jax.Array, num_frames: int, rng: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """A random part of each reference: a whole one would cost more than all the rest of the step.

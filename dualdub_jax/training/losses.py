@@ -1,6 +1,7 @@
 """The loss of the language model, as sums and weights.
 
-Masked cross entropy by stream and codebook; and where the model has a script aligner, of the token it reads.
+Masked cross entropy by stream and codebook; where the model has a script aligner, of the token it reads;
+where it is told of rooms, of what the video tells of them.
 """
 
 from typing import NamedTuple
@@ -10,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dualdub_jax.config import LossConfig
+from dualdub_jax.room import bin_weights
 from dualdub_jax.types import STREAMS, Batch
 
 
@@ -91,6 +93,24 @@ def reading_loss(log_weights: jax.Array, batch: Batch) -> StreamLoss:
     )
 
 
+def room_loss(logits: jax.Array, batch: Batch) -> StreamLoss:
+    """How little the video tells of the room, in nats a quantity; clips whose room is unknown are not scored.
+
+    Args:
+        logits: float32[B, 2, V].
+        batch: of it `room` and `has_room`.
+    """
+    is_scored = batch.has_room[:, None]
+    weights = bin_weights(jnp.where(is_scored, batch.room, 1.0), logits.shape[-1])
+    loss = -(weights * jax.nn.log_softmax(logits)).sum(-1)
+    correct = logits.argmax(-1) == weights.argmax(-1)
+    return StreamLoss(
+        loss=jnp.where(is_scored, loss, 0.0).sum(1),
+        correct=(is_scored & correct).sum(1).astype(jnp.float32),
+        weight=2.0 * batch.has_room.astype(jnp.float32),
+    )
+
+
 def _is_read(batch: Batch) -> jax.Array:
     """bool[B, T], frames that `reading_loss` scores."""
     has_both = batch.has_speech & batch.has_script
@@ -98,11 +118,14 @@ def _is_read(batch: Batch) -> jax.Array:
 
 
 def scored_codes(batch: Batch) -> dict[str, jax.Array]:
-    """What a batch scores: codes of each stream and frames that are "reading", float32[].
+    """What a batch scores, float32[]: codes of each stream, frames of "reading", quantities of "room".
 
     They are the sums of the losses' weights.
     """
-    counts = {"reading": _is_read(batch).sum().astype(jnp.float32)}
+    counts = {
+        "reading": _is_read(batch).sum().astype(jnp.float32),
+        "room": 2.0 * batch.has_room.sum().astype(jnp.float32),
+    }
     for stream in STREAMS:
         mask = batch.frame_mask & getattr(batch, f"has_{stream}")[:, None]
         counts[stream] = mask.sum().astype(jnp.float32) * getattr(batch, f"{stream}_tokens").shape[-1]
@@ -118,19 +141,20 @@ def total_loss(
     batch has as a target adds nothing.
 
     Args:
-        losses: by stream, and "reading" if there is one; of a batch or of a part of one.
+        losses: by stream, "reading" and "room" if there are any; of a batch or of a part of one.
         config: their weights.
         scored: of the whole batch, as `scored_codes`, where `losses` are of a part of it: then loss, metrics
             and gradients of the parts add up to those of the whole. None: `losses` are the whole.
 
     Returns:
         float32[] and "loss", "loss_<stream>" (nats a code, codebooks weighted), "accuracy_<stream>", also of
-        "reading" (nats a frame).
+        "reading" (nats a frame) and "room" (nats a quantity).
     """
     weights = {
         "speech": config.speech_weight,
         "background": config.background_weight,
         "reading": config.reading_weight,
+        "room": config.room_weight,
     }
     total, metrics = jnp.float32(0.0), {}
     for stream, parts in losses.items():

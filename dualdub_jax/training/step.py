@@ -16,7 +16,7 @@ from dualdub_jax.errors import UserError
 from dualdub_jax.models.dualdub import example_batch, make_model
 from dualdub_jax.parallel.sharding import constrain
 from dualdub_jax.tools.analytic_flops import model_flops
-from dualdub_jax.training.losses import batch_losses, reading_loss, scored_codes, total_loss
+from dualdub_jax.training.losses import batch_losses, reading_loss, room_loss, scored_codes, total_loss
 from dualdub_jax.training.optimizer import make_optimizer, make_schedule
 from dualdub_jax.training.phase import Phase
 from dualdub_jax.types import STREAMS, Batch, PartlyKnownBatch
@@ -71,6 +71,8 @@ def stage_phase(
         losses = batch_losses(logits, batch, config.loss)
         if "script_log_weights" in seen:
             losses["reading"] = reading_loss(seen["script_log_weights"], batch)
+        if "room_logits" in seen:
+            losses["room"] = room_loss(seen["room_logits"], batch)
         return total_loss(losses, config.loss, scored)
 
     def step(state: TrainState, batch: Batch, rng: jax.Array) -> tuple[TrainState, dict[str, jax.Array]]:
@@ -206,8 +208,8 @@ def drop_conditions(batch: Batch, rng: jax.Array, rate: float) -> Batch:
     """
     if not rate:
         return batch
-    keys = jax.random.split(rng, 3)
-    names = ("has_video", "has_script", "has_voice")
+    names = ("has_video", "has_script", "has_voice", "has_room")
+    keys = jax.random.split(rng, len(names))
     kept = {
         name: getattr(batch, name) & ~jax.random.bernoulli(key, rate, batch.has_video.shape)
         for name, key in zip(names, keys, strict=True)

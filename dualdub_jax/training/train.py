@@ -23,6 +23,7 @@ from dualdub_jax.parallel.mesh import batch_share, make_mesh
 from dualdub_jax.training import casp, start, video_encoder
 from dualdub_jax.training.checkpoint import newest_step
 from dualdub_jax.training.codec import tokens_phase, vocoder_phase
+from dualdub_jax.training.codec_room import room_phase
 from dualdub_jax.training.loop import run_phase
 from dualdub_jax.training.metrics import MetricWriter
 from dualdub_jax.training.phase import Phase
@@ -40,9 +41,13 @@ def phase_names(config: Config) -> list[str]:
         return [casp.PHASE_NAME]
     streams = () if config.codecs_from else STREAMS
     tokens = [f"codec_tokens_{stream}" for stream in streams]
-    vocoders = [f"codec_vocoder_{stream}" for stream in streams]
+    outputs = []  # what makes sound of the tokens
+    for stream in streams:
+        outputs.append(f"codec_vocoder_{stream}")
+        if getattr(config, f"{stream}_codec").room_num_blocks:
+            outputs.append(f"codec_room_{stream}")
     video = [video_encoder.PHASE_NAME] if config.video_training.num_steps else []
-    return [*tokens, *vocoders, *video, *(stage.name for stage in config.stages)]
+    return [*tokens, *outputs, *video, *(stage.name for stage in config.stages)]
 
 
 def train(
@@ -89,13 +94,15 @@ def _train_soundtrack(config: Config, workdir: pathlib.Path, run: "_Run") -> pat
         tokens = complete = start.read_codecs(config, run.mesh)
     else:
         tokens = {stream: run.codec_tokens(stream) for stream in STREAMS}
-        complete = {stream: run.codec_vocoder(stream, tokens[stream]) for stream in STREAMS if tokens[stream]}
+        complete = {
+            stream: run.complete_codec(stream, tokens[stream]) for stream in STREAMS if tokens[stream]
+        }
     if None in tokens.values():
         return run.unfinished()
 
     # ---------------------------------------------------------------- curriculum
-    # Encoding needs no vocoder: the curriculum and the vocoders may be trained side by side. It runs where
-    # batches are prepared, in a thread of each process, so each has the codecs whole: they are small.
+    # Encoding needs neither vocoder nor room: the curriculum and they may be trained side by side. It runs
+    # where batches are prepared, in a thread of each process, so each has the codecs whole: they are small.
     codecs = {
         stream: MelRVQCodec(
             getattr(config, f"{stream}_codec"), config.grid, distributed.local_copy(tokens[stream])
@@ -224,10 +231,10 @@ class _Run:
             tokens_phase(self._config, stream, lambda: self._codec_batches(stream, training.batch_size))
         )
 
-    def codec_vocoder(self, stream: Stream, tokens: PyTree) -> PyTree | None:
-        """The same codec with its vocoder."""
+    def complete_codec(self, stream: Stream, tokens: PyTree) -> PyTree | None:
+        """The same codec with its vocoder, and with its room if it has one."""
         training = getattr(self._config, f"{stream}_codec_training")
-        return self.phase(
+        complete = self.phase(
             vocoder_phase(
                 self._config,
                 stream,
@@ -235,14 +242,28 @@ class _Run:
                 lambda: self._codec_batches(stream, training.vocoder_batch_size),
             )
         )
+        if not getattr(self._config, f"{stream}_codec").room_num_blocks:
+            return complete
+        room = self.phase(
+            room_phase(
+                self._config,
+                stream,
+                tokens,
+                lambda: self._codec_batches(stream, training.room_batch_size, training.room_crop_frames),
+            )
+        )
+        return None if complete is None or room is None else {**complete, "room_renderer": room}
 
-    def _codec_batches(self, stream: Stream, batch_size: int) -> loader.BatchIterator:
+    def _codec_batches(
+        self, stream: Stream, batch_size: int, crop_frames: int | None = None
+    ) -> loader.BatchIterator:
         process_index, process_count = self.share
         return loader.make_codec_batches(
             self._config,
             stream,
             seed=self._config.seed,
             batch_size=batch_size,
+            crop_frames=crop_frames,
             process_index=process_index,
             process_count=process_count,
             num_workers=self._config.num_loader_workers,

@@ -84,6 +84,19 @@ def test_without_word_times_no_place_is_known(events: str) -> None:
     assert (example_of(make_record("x", events=events))["script_places"] == -1).all()
 
 
+def test_the_room_comes_from_the_events() -> None:
+    example = example_of(make_record("x", events='{"room": {"rt60_s": 0.5, "noise_dbfs": -50}}'))
+    assert example["has_room"] and example["room"].tolist() == [0.5, -50.0]
+    without = example_of(make_record("x", events="{}"))
+    assert not without["has_room"] and not without["room"].any()
+
+
+@pytest.mark.parametrize("room", ['{"rt60_s": 0.5}', '{"rt60_s": 0, "noise_dbfs": -50}', '"hall"'])
+def test_a_room_that_is_none_names_the_clip(room: str) -> None:
+    with pytest.raises(UserError, match=r"films/a:x: room of its events is .*, expected a positive rt60_s"):
+        example_of(make_record("x", events=f'{{"room": {room}}}'))
+
+
 def test_words_that_are_not_the_script_name_the_clip() -> None:
     with pytest.raises(UserError, match=r"films/a:x: speech\.words of its events are not its script"):
         example_of(_record_with_words([["set", 0.1, 0.2]]))

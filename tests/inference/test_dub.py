@@ -13,6 +13,7 @@ from dualdub_jax.config import SamplingConfig
 from dualdub_jax.errors import UserError
 from dualdub_jax.inference.dub import DualDub
 from dualdub_jax.inference.progress import Progress
+from dualdub_jax.room import Room
 from tests.fake_engine import FakeEngine
 from tests.films import decode_audio, make_film, video_packets
 
@@ -104,6 +105,38 @@ def test_a_track_that_is_off_is_zero_and_not_in_the_mix(tmp_path, engine, model,
     np.testing.assert_array_equal(made.mix, getattr(made, heard))
     if silent == "speech":
         assert engine.calls[0]["script"] == ""
+
+
+def test_a_film_is_in_one_room(tmp_path, engine, model):
+    made = model.dub(make_film(tmp_path / "film.mp4", num_frames=240), script="one", seed=3)
+    assert [call["room"] for call in engine.calls] == [Room(0.4, -53.0)] * 3
+    assert made.receipt()["room"] == {"rt60_s": 0.4, "noise_dbfs": -53.0}
+
+
+def test_what_is_asked_of_the_room_replaces_the_models_choice(tmp_path, engine, model):
+    model.dub(make_film(tmp_path / "film.mp4"), script="one", rt60_s=0.9)
+    model.dub(make_film(tmp_path / "film.mp4"), script="one", noise_dbfs=-30)
+    assert [call["room"] for call in engine.calls] == [Room(0.9, -50.0), Room(0.4, -30.0)]
+
+
+@pytest.mark.parametrize(
+    ("asked", "has_rooms", "message"),
+    [
+        ({"rt60_s": 9.0}, True, r"rt60_s=9: choose from 0\.05 to 3\.2"),
+        ({"noise_dbfs": float("nan")}, True, "noise_dbfs=nan: choose from -80 to -20"),
+        ({"noise_dbfs": -40.0}, False, r"noise_dbfs: the model of .*checkpoint is not told of rooms"),
+    ],
+)
+def test_a_room_that_cannot_be_had_is_refused(tmp_path, asked, has_rooms, message):
+    model = DualDub(FakeEngine(has_rooms=has_rooms), tmp_path / "checkpoint")
+    with pytest.raises(UserError, match=message):
+        model.dub(make_film(tmp_path / "film.mp4"), script="one", **asked)
+
+
+def test_a_model_that_is_not_told_of_rooms_needs_none(tmp_path):
+    engine = FakeEngine(has_rooms=False)
+    made = DualDub(engine, tmp_path / "checkpoint").dub(make_film(tmp_path / "film.mp4"), script="one")
+    assert engine.calls[0]["room"] is None and made.receipt()["room"] is None
 
 
 def test_nothing_to_make_is_bad_usage(tmp_path, model):

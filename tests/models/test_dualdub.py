@@ -1,10 +1,13 @@
 """The properties that the model's masks and caches must have."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from dualdub_jax.bundle import abstract_params
 from dualdub_jax.models.dualdub import make_model
 from dualdub_jax.training.losses import batch_losses
 from dualdub_jax.types import PartlyKnownBatch
@@ -134,7 +137,13 @@ def test_a_mixed_batch_gives_each_example_the_loss_it_has_alone(params):
 
 
 @pytest.mark.parametrize(
-    ("flag", "field"), [("has_video", "video"), ("has_script", "script_tokens"), ("has_voice", "voice")]
+    ("flag", "field"),
+    [
+        ("has_video", "video"),
+        ("has_script", "script_tokens"),
+        ("has_voice", "voice"),
+        ("has_room", "room"),
+    ],
 )
 def test_an_absent_condition_is_not_looked_at(forward, flag, field):
     present, other = random_batch(CONFIG, 1), random_batch(CONFIG, 1, seed=1)
@@ -144,6 +153,13 @@ def test_an_absent_condition_is_not_looked_at(forward, flag, field):
     np.testing.assert_array_equal(
         forward(present.replace(**absent))["speech"], forward(swapped.replace(**absent))["speech"]
     )
+
+
+def test_a_model_without_rooms_has_no_part_for_them():
+    config = tiny_config()
+    without = dataclasses.replace(config, model=dataclasses.replace(config.model, num_room_bins=0))
+    names = [set(abstract_params(each)["model"]) for each in (config, without)]
+    assert names[0] - names[1] == {"room_encoder", "room_head"}
 
 
 def test_an_absent_stream_is_not_heard_by_the_other(forward):

@@ -50,7 +50,8 @@ def batch(step: int):
     made = random_batch(CONFIG, BATCH_SIZE, seed=step)
     rng = np.random.default_rng(step)
     flags = {
-        name: rng.random(BATCH_SIZE) < 0.7 for name in ("has_video", "has_script", "has_voice", "has_speech")
+        name: rng.random(BATCH_SIZE) < 0.7
+        for name in ("has_video", "has_script", "has_voice", "has_room", "has_speech")
     }
     lengths = rng.integers(4, CONFIG.grid.num_frames + 1, BATCH_SIZE)
     return made.replace(frame_mask=np.arange(CONFIG.grid.num_frames) < lengths[:, None], **flags)

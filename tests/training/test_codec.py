@@ -13,7 +13,7 @@ from dualdub_jax.config import CodecConfig, CodecTrainingConfig, Config, Optimiz
 from dualdub_jax.errors import UserError
 from dualdub_jax.parallel.sharding import RULES
 from dualdub_jax.training.codec import tokens_phase, vocoder_phase
-from dualdub_jax.training.phase import Phase
+from tests.training.phases import run_steps
 
 RATE = 16_000
 SINES_HZ = (300.0, 700.0, 1500.0, 3100.0)
@@ -56,26 +56,15 @@ def _batches(batch_size: int, seed: int = 0):
         yield {"waveform": np.stack(rows)}
 
 
-def _run(phase: Phase, num_steps: int):
-    state = nn.unbox(jax.jit(phase.init)(jax.random.key(0), phase.initial))
-    step = jax.jit(phase.step, donate_argnames=("state",))
-    batches, history = phase.make_batches(), []
-    for i in range(num_steps):
-        key = jax.random.fold_in(jax.random.key(1), i)
-        state, metrics = step(state, phase.prepare(next(batches)), key)
-        history.append(metrics)
-    return state, [{name: float(value) for name, value in metrics.items()} for metrics in history]
-
-
 @pytest.fixture(scope="module")
 def trained():
     """(variables, metrics of the tokens phase, metrics of the vocoder phase)."""
     tokens = tokens_phase(CONFIG, "background", lambda: _batches(TRAINING.batch_size))
-    state, tokens_history = _run(tokens, TRAINING.num_steps)
+    state, tokens_history = run_steps(tokens, TRAINING.num_steps)
     vocoder = vocoder_phase(
         CONFIG, "background", tokens.parameters(state), lambda: _batches(TRAINING.vocoder_batch_size)
     )
-    state, vocoder_history = _run(vocoder, TRAINING.vocoder_num_steps)
+    state, vocoder_history = run_steps(vocoder, TRAINING.vocoder_num_steps)
     return vocoder.parameters(state), tokens_history, vocoder_history
 
 
@@ -114,8 +103,8 @@ def test_codebooks_begin_when_they_should_and_not_before():
     codec = dataclasses.replace(CODEC, num_unquantised_steps=4)
     config = dataclasses.replace(CONFIG, background_codec=codec, background_codec_training=training)
     phase = tokens_phase(config, "background", lambda: _batches(4))
-    before, _ = _run(phase, 4)
-    after, _ = _run(phase, 5)
+    before, _ = run_steps(phase, 4)
+    after, _ = run_steps(phase, 5)
     assert float(jnp.max(jnp.abs(before["rvq"].codebooks))) == 0.0
     assert float(jnp.min(jnp.std(after["rvq"].codebooks[0], axis=0))) > 0.0
 
@@ -124,13 +113,13 @@ def test_the_vocoder_phase_leaves_the_tokens_alone(trained):
     variables, _, _ = trained
     tokens = {name: variables[name] for name in ("encoder", "decoder", "codebooks")}
     phase = vocoder_phase(CONFIG, "background", tokens, lambda: _batches(4))
-    after = phase.parameters(_run(phase, 2)[0])
+    after = phase.parameters(run_steps(phase, 2)[0])
     jax.tree.map(np.testing.assert_array_equal, {name: after[name] for name in tokens}, tokens)
 
 
 def test_a_step_is_a_function_of_its_arguments():
     phase = tokens_phase(CONFIG, "background", lambda: _batches(TRAINING.batch_size))
-    first, second = (_run(phase, 3)[0] for _ in range(2))
+    first, second = (run_steps(phase, 3)[0] for _ in range(2))
     jax.tree.map(np.testing.assert_array_equal, first, second)
 
 
@@ -147,9 +136,9 @@ def test_pitch_of_a_voice_is_heard_in_its_tokens():
             yield {"waveform": 0.03 * sum(np.cos(2 * np.pi * k * hz * time_s) for k in range(1, 15))}
 
     tokens = tokens_phase(config, "speech", lambda: pulses(TRAINING.batch_size))
-    variables = tokens.parameters(_run(tokens, training.num_steps)[0])
+    variables = tokens.parameters(run_steps(tokens, training.num_steps)[0])
     phase = vocoder_phase(config, "speech", variables, lambda: pulses(TRAINING.vocoder_batch_size))
-    _, history = _run(phase, training.vocoder_num_steps)
+    _, history = run_steps(phase, training.vocoder_num_steps)
     errors = [metrics["pitch_error"] for metrics in history]
     assert np.mean(errors[-20:]) < 0.05 < np.mean(errors[:5])
 
@@ -177,7 +166,7 @@ def test_the_first_codebook_learns_phonemes_where_they_are_known():
             yield batch | {"phonemes": labels}
 
     phase = tokens_phase(config, "speech", batches)
-    state, history = _run(phase, TRAINING.num_steps)
+    state, history = run_steps(phase, TRAINING.num_steps)
     assert history[-1]["phonetic_accuracy"] > 0.9 > 0.6 > history[0]["phonetic_accuracy"]
     variables = phase.parameters(state)
     assert set(variables) == {"encoder", "decoder", "codebooks"}
@@ -214,9 +203,9 @@ def test_with_a_voice_the_reference_says_whose_it_is():
     speech = dataclasses.replace(CODEC, voice_dim=8, num_unquantised_steps=40)
     config = dataclasses.replace(CONFIG, speech_codec=speech, speech_codec_training=TRAINING)
     phase = tokens_phase(config, "speech", lambda: _voices(TRAINING.batch_size))
-    variables = phase.parameters(_run(phase, 120)[0])
+    variables = phase.parameters(run_steps(phase, 120)[0])
     vocoder = vocoder_phase(config, "speech", variables, lambda: _voices(4))
-    codec = MelRVQCodec(speech, CONFIG.grid, vocoder.parameters(_run(vocoder, 1)[0]))
+    codec = MelRVQCodec(speech, CONFIG.grid, vocoder.parameters(run_steps(vocoder, 1)[0]))
     batch = next(_voices(16, seed=1))
     tokens = codec.encode(batch["waveform"])
     voice = codec.read_voice(batch["voice"], batch["voice_mask"])

@@ -61,7 +61,8 @@ def test_conditions_are_dropped_independently_and_targets_never():
     config = tiny_config()
     batch = random_batch(config, 256)
     dropped = drop_conditions(batch, jax.random.key(0), 0.25)
-    kept = {name: np.asarray(getattr(dropped, name)) for name in ("has_video", "has_script", "has_voice")}
+    names = ("has_video", "has_script", "has_voice", "has_room")
+    kept = {name: np.asarray(getattr(dropped, name)) for name in names}
     for flags in kept.values():
         assert 0.65 < flags.mean() < 0.85
     assert 0.45 < (kept["has_video"] & kept["has_script"]).mean() < 0.68

@@ -60,6 +60,7 @@ def test_tokens_are_the_codes_that_were_scored(steps):
     has_both = batch.has_speech & batch.has_script
     is_read = (batch.script_places >= 0) & batch.frame_mask & has_both[:, None]
     assert scored.pop("reading") == is_read.sum() > 0
+    assert scored.pop("room") == 2 * len(batch.has_room)
     assert scored == expected
     for _, metrics in steps:
         assert metrics["tokens"] == sum(expected.values())
