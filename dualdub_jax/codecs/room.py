@@ -3,9 +3,9 @@
 Reverberation is worth few nats to a language model, so what it says of it in its tokens is vague; and two
 tracks that are one recording have to agree on it. As with the voice, what need not be guessed token by token
 is told once. A network reads a decoded log-mel and says how much of each band is the sound itself; the room's
-reverberation and noise are then made of that by their physics, the same in both tracks. A network that makes
-the reverberation, too, learned the noise and little else (tried, 2,000 steps). Training:
-training/codec_room.py. Source: our choice; that a tail falls exponentially, in every band, is Sabine's law.
+reverberation and noise are then made of that by their physics, which is known and need not be learned, the
+same in both tracks. Training: training/codec_room.py. Source: our choice; that a tail falls exponentially is
+Sabine's law, and differentiable signal processing around a network is DDSP's idea (Engel et al., 2020).
 """
 
 import flax.linen as nn
