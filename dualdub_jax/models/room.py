@@ -26,7 +26,7 @@ class RoomEncoder(nn.Module):
 
     def setup(self):
         self.embedding = learned(
-            self, "embedding", (2, self.num_bins, self.width), ("codebooks", "vocab", "embed")
+            self, "embedding", (2, self.num_bins, self.width), ("codebooks", "positions", "embed")
         )
         self.null = learned(self, "null", (self.width,), ("embed",))
 
@@ -68,9 +68,9 @@ class RoomHead(nn.Module):
         video = jax.lax.stop_gradient(jnp.where(mask, video, 0).astype(jnp.float32))
         mean = video.sum(1) / jnp.maximum(mask.sum(1), 1)
         kernel_init = nn.with_logical_partitioning(
-            nn.initializers.normal(_OUT_SCALE), ("embed", "codebooks", "vocab")
+            nn.initializers.normal(_OUT_SCALE), ("embed", "codebooks", "positions")
         )
         kernel = self.param("kernel", kernel_init, (video.shape[-1], 2, self.num_bins), jnp.float32)
-        bias_init = nn.with_logical_partitioning(nn.initializers.zeros, ("codebooks", "vocab"))
+        bias_init = nn.with_logical_partitioning(nn.initializers.zeros, ("codebooks", "positions"))
         bias = self.param("bias", bias_init, (2, self.num_bins), jnp.float32)
         return jnp.einsum("bd,dkv->bkv", mean, kernel) + bias
