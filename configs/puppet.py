@@ -41,7 +41,6 @@ def get_config(arg: str = "") -> ConfigDict:
     for training in (config.speech_codec_training, config.background_codec_training):
         training.vocoder_batch_size = 8
         training.vocoder_optimizer.ema_decay = 0.995
-        training.room_num_steps = 2000
         training.room_optimizer.ema_decay = 0.995
     for codec in (config.speech_codec, config.background_codec):
         codec.room_num_blocks = 4

@@ -89,8 +89,8 @@ class DualDub:
             voice: a recording of the voice that speaks; None: a voice of the model's choice.
             use_speech: False: the speech track is all zeros and is not in the mix.
             use_background: likewise.
-            rt60_s: reverberation time of the place; None: the model's choice, as of the next.
-            noise_dbfs: level of the place's steady noise.
+            rt60_s: reverberation time of the place, 0.05 to 3.2 s; None: the model's choice.
+            noise_dbfs: level of the place's steady noise, -80 to -20 dBFS; likewise.
             seed: equal seeds and inputs give equal tracks.
             sampling: defaults to the checkpoint's.
             allow_overrun: cut cues at the video's end where they would be an error.
