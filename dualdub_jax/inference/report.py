@@ -94,7 +94,7 @@ def _facts(soundtrack: "Soundtrack") -> list[tuple[str, str]]:
 def _room(room: "Room | None") -> str:
     if room is None:
         return "the model is not told of it"
-    return f"rings for {room.rt60_s:.2f} s (RT60), noise at {room.noise_dbfs:.0f} dBFS"
+    return f"RT60 {room.rt60_s:.2f} s, noise {room.noise_dbfs:.0f} dBFS"
 
 
 def _figures(figures: Sequence[tuple[str, str]]) -> str:
