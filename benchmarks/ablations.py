@@ -1,13 +1,13 @@
 """What each part of the design is worth: the same training without it, scored on the same clips.
 
-    dualdub train --config configs/puppet.py --workdir runs/puppet          # once: what all rows begin with
-    python benchmarks/ablations.py --base runs/puppet --workdir runs/ablations
-    python benchmarks/ablations.py --base runs/puppet --workdir runs/ablations --rows all,none --train-only
+    dualdub data build puppet_stage --out data
+    python benchmarks/ablations.py --workdir runs/ablations
+    python benchmarks/ablations.py --workdir runs/ablations --rows all,none --train-only
 
-The last stage of the curriculum is trained anew for each row, `--steps` of it: from the text-speech stage
-and the video encoder of the base run, which have seen no pair of tracks, or (rows `curriculum` and
-`soundtrack_alone`) from nothing. Aligners begin at random in every row. What is finished is not trained
-again, so several processes may share the rows out with `--train-only`. Then every row is scored: test clips
+The last stage of the curriculum is trained anew for each row, `--steps` of it, from the parameters of a
+bundle with all aligners at random (which favours the row that the bundle's own training had, `all`), or (rows
+`curriculum` and `soundtrack_alone`) from nothing but its codecs. What is finished is not trained again, so
+several processes may share the rows out with `--train-only`. Then every row is scored: test clips
 of another world seed are dubbed and measured by `dualdub evaluate`'s metrics, and the loss on the validation
 split says what sampling hides. The last line is the table as JSON.
 """
@@ -28,9 +28,9 @@ import numpy as np
 from ablation_rows import ROWS, Row, row_config
 
 from data_pipeline.loader import make_batches
-from dualdub_jax.bundle import abstract_params, load_bundle, read_bundle_header, save_bundle
+from dualdub_jax.bundle import default_bundle_path, load_bundle, read_bundle_header, save_bundle
 from dualdub_jax.codecs.mel_rvq import MelRVQCodec
-from dualdub_jax.config import Config, SourceConfig, StageConfig
+from dualdub_jax.config import Config, SourceConfig, StageConfig, load_config
 from dualdub_jax.errors import UserError
 from dualdub_jax.evaluation import registry
 from dualdub_jax.evaluation.runner import evaluate
@@ -41,11 +41,10 @@ from dualdub_jax.inference.engine import Engine
 from dualdub_jax.inference.progress import make_progress
 from dualdub_jax.models.dualdub import make_model
 from dualdub_jax.parallel.mesh import make_mesh
-from dualdub_jax.tools.export import export
+from dualdub_jax.training import start
 from dualdub_jax.training.loop import run_phase
 from dualdub_jax.training.losses import batch_losses
 from dualdub_jax.training.metrics import MetricWriter
-from dualdub_jax.training.run_config import read_run_config
 from dualdub_jax.training.step import stage_phase
 from dualdub_jax.training.video_encoder import PHASE_NAME as VIDEO_ENCODER
 from dualdub_jax.training.video_encoder import video_encoder_phase
@@ -66,9 +65,12 @@ _FRESH = ("video_aligner", "stream_aligner", "script_aligner")
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--base", type=pathlib.Path, required=True, help="workdir of a configs/puppet.py run")
+    parser.add_argument(
+        "--base", type=pathlib.Path, default=default_bundle_path(), help="default: the bundled"
+    )
+    parser.add_argument("--config", default="configs/puppet.py", help="of the curriculum and the model")
     parser.add_argument("--workdir", type=pathlib.Path, required=True)
-    parser.add_argument("--data-dir", help="default: the base run's")
+    parser.add_argument("--data-dir", default="data", help="default: data")
     parser.add_argument("--rows", default=",".join(ROWS), help="default: all")
     parser.add_argument("--seeds", default="0", help="of training, such as 0,1")
     parser.add_argument("--steps", type=int, default=500, help="of the last stage, for each model")
@@ -88,9 +90,12 @@ def run(args: argparse.Namespace) -> int:
     for name in names:
         if name not in ROWS:
             raise UserError(f"--rows {name}: no such row; there are {', '.join(ROWS)}")
-    base = read_run_config(args.base)
-    if args.data_dir:
-        base = dataclasses.replace(base, data_dir=args.data_dir)
+    base = dataclasses.replace(
+        load_config(args.config),
+        data_dir=args.data_dir,
+        codecs_from=str(args.base),
+        model_from=str(args.base),
+    )
     bundles = {
         (name, seed): {part: train_model(args, base, name, part, seed) for part in ROWS[name].parts}
         for seed in seeds
@@ -122,13 +127,13 @@ def train_model(args: argparse.Namespace, base: Config, name: str, part: str, se
             raise UserError(f"{workdir}: was trained with other settings; take another --workdir")
         return bundle
     mesh, writer = make_mesh(config.mesh), MetricWriter(workdir)
-    start = read_start(args, base)
-    codecs = make_codecs(config, start)
+    codec_params = start.read_codecs(config, mesh)
+    codecs = make_codecs(config, codec_params)
     batches = functools.partial(make_batches, config, codecs=codecs, seed=seed, token_cache={})
     params = {}
     if not ROWS[name].from_nothing:
-        known = abstract_params(config)["model"]
-        params = {key: value for key, value in start["model"].items() if key in known and key not in _FRESH}
+        known = start.read_model(config, mesh)
+        params = {key: value for key, value in known.items() if key not in _FRESH}
     if config.video_training.num_steps:
         films = StageConfig(VIDEO_ENCODER, config.video_training.mixture)
         phase = video_encoder_phase(config, lambda: batches(films))
@@ -137,29 +142,15 @@ def train_model(args: argparse.Namespace, base: Config, name: str, part: str, se
         phase = stage_phase(config, stage, functools.partial(batches, stage), params)
         params = run_phase(phase, config, mesh, workdir, writer)
     writer.close()
-    trained = {f"{stream}_codec": start[f"{stream}_codec"] for stream in STREAMS}
+    trained = {f"{stream}_codec": codec_params[stream] for stream in STREAMS}
     save_bundle(bundle, config, {"model": params} | trained, {"ablation": name, "seed": seed})
     return bundle
 
 
-def read_start(args: argparse.Namespace, base: Config) -> dict[str, Any]:
-    """What rows begin with: codecs, the text-speech stage, the video encoder that was trained alone."""
-    start = args.workdir / "start"
-    if not (start / "config.json").is_file():
-        export(args.base / "text_speech", start, dtype="float32")
-    mesh, writer = make_mesh(base.mesh), MetricWriter(args.workdir / "start_log")
-    _, params = load_bundle(start, mesh=mesh)
-    # Complete, so it is only read.
-    phase = video_encoder_phase(base, lambda: None)
-    films = run_phase(phase, base, mesh, args.base, writer)
-    writer.close()
-    return params | {"model": params["model"] | {"video_encoder": films["video_encoder"]}}
-
-
-def make_codecs(config: Config, params: Mapping[str, Any]) -> dict[Stream, MelRVQCodec]:
+def make_codecs(config: Config, params: Mapping[Stream, Any]) -> dict[Stream, MelRVQCodec]:
     """The codecs that make tokens of stems."""
     return {
-        stream: MelRVQCodec(getattr(config, f"{stream}_codec"), config.grid, params[f"{stream}_codec"])
+        stream: MelRVQCodec(getattr(config, f"{stream}_codec"), config.grid, params[stream])
         for stream in STREAMS
     }
 
@@ -238,7 +229,7 @@ def validation_losses(data_dir: str, bundle: pathlib.Path) -> dict[str, float]:
     config, params = load_bundle(bundle)
     config = dataclasses.replace(config, data_dir=data_dir)
     stage = dataclasses.replace(config.stages[-1], mixture=(SourceConfig("puppet_stage/soundtrack"),))
-    codecs = make_codecs(config, params)
+    codecs = make_codecs(config, {stream: params[f"{stream}_codec"] for stream in STREAMS})
     model = make_model(config)
 
     @jax.jit

@@ -12,13 +12,15 @@ Phases that do not depend on each other can be trained side by side in one workd
     done
 
 `configs/puppet.py:tiny` is the same run in miniature, for trying things out: minutes, and nothing to
-listen to.
+listen to. `configs/puppet.py:finetune` goes on from the bundled checkpoint with the last stage alone, at a
+lower rate: for your own clips, or to train the default further.
 """
 
 from ml_collections import ConfigDict
 
 from configs import common
 from configs.stages import soundtrack, text_speech, video_audio
+from dualdub_jax.bundle import default_bundle_path
 
 
 def get_config(arg: str = "") -> ConfigDict:
@@ -32,11 +34,14 @@ def get_config(arg: str = "") -> ConfigDict:
     # The first codebook is phonetic, and the reference tells the decoder whose voice it is.
     config.speech_codec.update({"num_codebooks": 8, "phonetic_dim": 16, "voice_dim": 64})
     config.speech_codec.update({"width": 256, "num_blocks": 4})
+    # Windows of 32 ms: through 64 ms of mel, words and voices are lost whatever comes after them.
+    config.speech_codec.update({"n_fft": 512, "hop_length": 160, "n_mels": 64})
+    config.speech_codec.update({"vocoder_n_fft": 320, "vocoder_hop_length": 80})
     config.loss.codebook_decay = 0.7  # the first codebooks say which word it is
     config.loss.past_dropout_rate = 0.3  # so that it reads what to say, and does not go by what was said
     config.speech_codec_training.mixture = common.mixture(soundtrack=1.0)
     config.background_codec_training.mixture = common.mixture(soundtrack=1.0)
-    config.speech_codec_training.update({"num_steps": 6000, "vocoder_num_steps": 4000})
+    config.speech_codec_training.update({"num_steps": 6000, "vocoder_num_steps": 6000})
     config.background_codec_training.update({"num_steps": 5000, "vocoder_num_steps": 1500})
     for training in (config.speech_codec_training, config.background_codec_training):
         training.vocoder_batch_size = 8
@@ -60,8 +65,17 @@ def get_config(arg: str = "") -> ConfigDict:
     # The best of seven settings on 60 clips, for the checkpoint before the bundled one. Without guidance,
     # words and lips suffer, at 4 the words do.
     config.sampling.update({"speech_temperature": 0.5, "background_temperature": 0.7, "guidance_scale": 2.0})
-    if arg == "tiny":
+    if arg == "finetune":
+        _finetune(config)
+    elif arg == "tiny":
         common.shrink(config)
     elif arg:
-        raise ValueError(f"configs/puppet.py: unknown variant {arg!r}; there is 'tiny'")
+        raise ValueError(f"configs/puppet.py: unknown variant {arg!r}; there are 'finetune' and 'tiny'")
     return config
+
+
+def _finetune(config: ConfigDict) -> None:
+    config.name += "_finetune"
+    config.codecs_from = config.model_from = str(default_bundle_path())
+    config.video_training.num_steps = 0
+    config.stages = [soundtrack.get_stage(num_steps=2000, learning_rate=7e-4)]

@@ -26,7 +26,11 @@ from dualdub_jax.parallel.sharding import constrain
 from dualdub_jax.phonemes import LABELS_PER_FRAME, SYMBOLS
 from dualdub_jax.training.optimizer import make_optimizer
 from dualdub_jax.training.phase import Phase
-from dualdub_jax.training.spectral_losses import energy_score, multi_resolution_stft_distance
+from dualdub_jax.training.spectral_losses import (
+    energy_score,
+    multi_resolution_mel_distance,
+    multi_resolution_stft_distance,
+)
 from dualdub_jax.training.step import update_ema
 from dualdub_jax.training.voice_perturbation import bend, draw_bend
 from dualdub_jax.types import Stream
@@ -40,7 +44,9 @@ _SQUARED_WEIGHT = 1.0
 _KMEANS_BATCHES = 16  # batches of latents that the codebooks start from
 _SILENCE_RATE = 0.03  # of training crops that are made silent: silence must stay silent
 _GAIN_DB = (-12.0, 6.0)  # levels are varied this much
-_SPECTRAL_WEIGHTS = np.array([1.0, 0.5, 1.0], np.float32)  # log-mel, spectral convergence, log-magnitude
+_SPECTRAL_WEIGHTS = np.array([3.0, 0.5, 0.5], np.float32)  # log-mels, spectral convergence, log-magnitude
+# (n_fft, hop_length, n_mels): linear spectra alone spend half of their attention above 4 kHz.
+_MEL_RESOLUTIONS = ((256, 64, 32), (512, 128, 64), (1024, 256, 80))
 _PITCH_WEIGHT, _VOICING_WEIGHT = 0.2, 0.1
 _HIDING_REACH = 0.2  # of the bend that hides the voice from the encoder, nats of frequency
 _NEW_VOICE_REACH, _NEW_VOICE_RATE = 0.12, 0.5  # of the bend that makes new voices, and how many get one
@@ -237,7 +243,7 @@ def vocoder_phase(
 
         def distance(a: jax.Array, b: jax.Array) -> jax.Array:
             convergence, log_stft = multi_resolution_stft_distance(a, b, scale_of=waveform)
-            mel_l1 = jnp.mean(jnp.abs(modules.log_mel(a) - modules.log_mel(b)))
+            mel_l1 = multi_resolution_mel_distance(a, b, config.grid.sample_rate_hz, _MEL_RESOLUTIONS)
             return jnp.stack([mel_l1, convergence, log_stft])
 
         def loss_fn(params: PyTree) -> tuple[jax.Array, Metrics]:

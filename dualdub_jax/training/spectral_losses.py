@@ -10,6 +10,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from dualdub_jax.codecs.mel import log_mel
 from dualdub_jax.codecs.stft import stft
 
 # (n_fft, hop_length), samples: from single pitch periods to single harmonics.
@@ -76,3 +77,24 @@ def multi_resolution_stft_distance(
         convergence.append(jnp.mean(difference / norm))
         log_distance.append(jnp.mean(jnp.abs(jnp.log(a) - jnp.log(b))))
     return sum(convergence) / len(convergence), sum(log_distance) / len(log_distance)
+
+
+def multi_resolution_mel_distance(
+    prediction: jax.Array,
+    target: jax.Array,
+    sample_rate_hz: int,
+    resolutions: tuple[tuple[int, int, int], ...],
+) -> jax.Array:
+    """Mean absolute difference of log-mels, in nats, mean over resolutions (after Kumar et al., 2023).
+
+    Args:
+        prediction: float32[B, S].
+        target: float32[B, S].
+        sample_rate_hz: of both.
+        resolutions: window length and hop in samples, and the number of bands.
+    """
+    distances = []
+    for n_fft, hop_length, n_mels in resolutions:
+        a, b = (log_mel(x, sample_rate_hz, n_fft, hop_length, n_mels) for x in (prediction, target))
+        distances.append(jnp.mean(jnp.abs(a - b)))
+    return sum(distances) / len(distances)

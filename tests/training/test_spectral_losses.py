@@ -3,7 +3,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from dualdub_jax.codecs.excitation import tone_grid
-from dualdub_jax.training.spectral_losses import energy_score, multi_resolution_stft_distance
+from dualdub_jax.training.spectral_losses import (
+    energy_score,
+    multi_resolution_mel_distance,
+    multi_resolution_stft_distance,
+)
 
 
 def _noise(seed: int) -> np.ndarray:
@@ -53,3 +57,14 @@ def test_energy_score_is_lowest_at_the_right_level():
     levels = [0.5, 0.7, 1.0, 1.4, 2.0]
     scores = [energy_score(_log_distance, (x * _noise(1), x * _noise(2)), _noise(0)) for x in levels]
     assert levels[int(np.argmin(scores))] == 1.0
+
+
+def test_mel_distance_measures_the_level_and_hears_low_bands_better_than_linear_spectra_do():
+    tone = 0.3 * jnp.sin(2 * jnp.pi * 500 / 16_000 * jnp.arange(16_000))[None]
+    hiss = 0.1 * jax.random.normal(jax.random.key(0), (1, 16_000))
+    resolutions = ((512, 128, 64), (1024, 256, 80))
+    distance = multi_resolution_mel_distance(0.5 * hiss, hiss, 16_000, resolutions)
+    np.testing.assert_allclose(distance, np.log(2.0), rtol=1e-4)
+    of_mels = multi_resolution_mel_distance(hiss, hiss + tone, 16_000, resolutions)
+    _, of_spectra = multi_resolution_stft_distance(hiss, hiss + tone, ((512, 128), (1024, 256)))
+    assert of_mels > 2 * of_spectra

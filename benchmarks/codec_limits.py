@@ -1,0 +1,151 @@
+"""Which part of the speech codec loses words and voices: mels, tokens or vocoder.
+
+    pip install 'dualdub-jax[eval]'
+    python benchmarks/codec_limits.py                             # the bundled checkpoint, data/
+    python benchmarks/codec_limits.py --checkpoint runs/puppet/bundle --num-clips 40
+
+Test clips are heard by Whisper tiny.en and by a speaker encoder: as they are; after Griffin-Lim from true
+log-mels of several windows, about the most that a codec on such mels could keep; from decoded log-mels; and
+after our vocoder, from true and from decoded ones. The last line is the table as JSON.
+"""
+
+import argparse
+import dataclasses
+import functools
+import json
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from data_pipeline.curriculum import open_dataset
+from data_pipeline.decoding import decode_audio
+from data_pipeline.transforms import decode_voice
+from dualdub_jax.bundle import default_bundle_path, load_bundle
+from dualdub_jax.codecs.griffin_lim import griffin_lim
+from dualdub_jax.codecs.mel import log_mel
+from dualdub_jax.codecs.mel_rvq import MelRVQCodec
+from dualdub_jax.codecs.vocoder import synthesize
+from dualdub_jax.config import GridConfig
+from dualdub_jax.errors import UserError
+from dualdub_jax.evaluation.d_vector import d_vector
+from dualdub_jax.evaluation.metrics.open_asr import heard_words
+from dualdub_jax.evaluation.text_normaliser import normalise
+from dualdub_jax.evaluation.word_errors import word_errors
+
+_MELS = ((1024, 320, 80), (640, 160, 80), (512, 160, 64))  # (n_fft, hop_length, n_mels)
+
+
+@dataclasses.dataclass(frozen=True)
+class Clips:
+    """Spoken clips, padded to one length.
+
+    Attributes:
+        waveform: float32[B, T * samples_per_frame].
+        mask: bool[B, T], True inside each clip.
+        voice: float32[B, R * samples_per_frame], reference recordings.
+        voice_mask: bool[B, R].
+        texts: what is said.
+    """
+
+    waveform: np.ndarray
+    mask: np.ndarray
+    voice: np.ndarray
+    voice_mask: np.ndarray
+    texts: list[str]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--checkpoint", default=str(default_bundle_path()), help="a bundle's folder")
+    parser.add_argument("--data-dir", default="data", help="folder of built datasets")
+    parser.add_argument("--source", default="puppet_stage/soundtrack")
+    parser.add_argument("--split", default="test_seen")
+    parser.add_argument("--num-clips", type=int, default=40)
+    args = parser.parse_args()
+    try:
+        config, params = load_bundle(args.checkpoint)
+        records = open_dataset(args.data_dir, args.source, args.split)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
+    codec = MelRVQCodec(config.speech_codec, config.grid, params["speech_codec"])
+    clips = read_clips(records, config.grid, args.num_clips)
+    figures = {}
+    for name, waveform in make_tracks(codec, clips).items():
+        figures[name] = score(waveform, clips, config.grid)
+        print(
+            "{:44s} voice {voice:.3f}   words wrong {wer_open:5.1f}%".format(name, **figures[name]),
+            flush=True,
+        )
+    print(json.dumps(figures))
+    return 0
+
+
+def read_clips(records, grid: GridConfig, num_clips: int) -> Clips:
+    """The first clips that say something in a voice with a reference."""
+    stems, voices, texts = [], [], []
+    for i in range(len(records)):
+        record = records[i]
+        if len(stems) < num_clips and record["script"] and record["voice"]:
+            stem = decode_audio(bytes(record["speech"]), sample_rate_hz=grid.sample_rate_hz)
+            stems.append(stem[: len(stem) // grid.samples_per_frame * grid.samples_per_frame])
+            voices.append(decode_voice(record["voice"], str(i), grid))
+            texts.append(normalise(bytes(record["script"]).decode()))
+    lengths = np.array([len(stem) // grid.samples_per_frame for stem in stems])
+    waveform = [np.pad(s, (0, lengths.max() * grid.samples_per_frame - len(s))) for s in stems]
+    voice, voice_mask = (np.stack([row[name] for row in voices]) for name in ("voice", "voice_mask"))
+    mask = np.arange(lengths.max()) < lengths[:, None]
+    return Clips(np.stack(waveform).astype(np.float32), mask, voice, voice_mask, texts)
+
+
+def make_tracks(codec: MelRVQCodec, clips: Clips) -> dict[str, np.ndarray]:
+    """The clips' speech by name of what was done to it, each float32[B, S]."""
+    config, grid, modules = codec.config, codec.grid, codec.modules
+    tokens = codec.encode(clips.waveform, clips.mask)
+    reference = codec.read_voice(clips.voice, clips.voice_mask)
+    decoded, hidden = jax.jit(modules.decode_tokens)(codec.variables, tokens, clips.mask, reference)
+    mel_mask = jnp.repeat(clips.mask, modules.mel_per_frame, axis=1)
+
+    @jax.jit
+    def vocode(mel: jax.Array) -> jax.Array:
+        frames = modules.vocoder.apply({"params": codec.variables["vocoder"]}, mel, hidden, mel_mask)
+        phase = jnp.zeros(len(clips.mask))
+        return synthesize(frames, mel_mask, config, grid, jnp.int32(0), phase)[0]
+
+    @functools.partial(jax.jit, static_argnums=(1, 2))
+    def rebuild(mel: jax.Array, n_fft: int, hop_length: int) -> jax.Array:
+        return griffin_lim(
+            mel,
+            rng=jax.random.key(0),
+            sample_rate_hz=grid.sample_rate_hz,
+            n_fft=n_fft,
+            hop_length=hop_length,
+        )
+
+    tracks = {"true": clips.waveform}
+    for n_fft, hop_length, n_mels in _MELS:
+        mel = log_mel(clips.waveform, grid.sample_rate_hz, n_fft, hop_length, n_mels)
+        name = f"true mels ({n_fft}, {hop_length}, {n_mels}), Griffin-Lim"
+        tracks[name] = rebuild(mel, n_fft, hop_length)
+    tracks["decoded mels, Griffin-Lim"] = rebuild(decoded, config.n_fft, config.hop_length)
+    tracks["true mels, our vocoder"] = vocode(modules.log_mel(clips.waveform))
+    tracks["decoded mels, our vocoder (the codec)"] = vocode(decoded)
+    return {name: np.asarray(waveform) for name, waveform in tracks.items()}
+
+
+def score(waveform: np.ndarray, clips: Clips, grid: GridConfig) -> dict[str, float]:
+    """Mean cosine of d-vectors to the reference, and per cent of all words that Whisper gets wrong."""
+    cosines, errors = [], np.zeros(2)
+    for i, text in enumerate(clips.texts):
+        speech = waveform[i, : clips.mask[i].sum() * grid.samples_per_frame]
+        said_by = d_vector(speech)
+        reference = d_vector(clips.voice[i, : clips.voice_mask[i].sum() * grid.samples_per_frame])
+        cosines.append(0.0 if said_by is None else float(said_by @ reference))
+        errors += word_errors(text, normalise(heard_words(speech)))
+    return {"voice": float(np.mean(cosines)), "wer_open": float(100 * errors[0] / errors[1])}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
