@@ -5,8 +5,9 @@
     python benchmarks/codec_limits.py --checkpoint runs/puppet/bundle --num-clips 40
 
 Test clips are heard by Whisper tiny.en and by a speaker encoder: as they are; after Griffin-Lim from true
-log-mels of several windows, about the most that a codec on such mels could keep; from decoded log-mels; and
-after our vocoder, from true and from decoded ones. The last line is the table as JSON.
+log-mels of several windows, about the most that a codec on such mels could keep; from decoded log-mels, and
+from such of which a part is true (each clip's mean of each band; all of half of the bands); and after our
+vocoder, from true and from decoded ones. The last line is the table as JSON.
 """
 
 import argparse
@@ -76,7 +77,7 @@ def main() -> int:
     for name, waveform in make_tracks(codec, clips).items():
         figures[name] = score(waveform, clips, config.grid)
         print(
-            "{:44s} voice {voice:.3f}   words wrong {wer_open:5.1f}%".format(name, **figures[name]),
+            "{:50s} voice {voice:.3f}   words wrong {wer_open:5.1f}%".format(name, **figures[name]),
             flush=True,
         )
     print(json.dumps(figures))
@@ -129,8 +130,16 @@ def make_tracks(codec: MelRVQCodec, clips: Clips) -> dict[str, np.ndarray]:
         mel = log_mel(clips.waveform, grid.sample_rate_hz, n_fft, hop_length, n_mels)
         name = f"true mels ({n_fft}, {hop_length}, {n_mels}), Griffin-Lim"
         tracks[name] = rebuild(mel, n_fft, hop_length)
-    tracks["decoded mels, Griffin-Lim"] = rebuild(decoded, config.n_fft, config.hop_length)
-    tracks["true mels, our vocoder"] = vocode(modules.log_mel(clips.waveform))
+    true, half, count = modules.log_mel(clips.waveform), config.n_mels // 2, mel_mask.sum(1)[:, None, None]
+    mean_error = jnp.where(mel_mask[..., None], true - decoded, 0).sum(1, keepdims=True) / count
+    for name, mel in {
+        "decoded mels": decoded,
+        "decoded mels with true means": decoded + mean_error,
+        "decoded mels, true in the upper half": jnp.concatenate([decoded[..., :half], true[..., half:]], -1),
+        "decoded mels, true in the lower half": jnp.concatenate([true[..., :half], decoded[..., half:]], -1),
+    }.items():
+        tracks[f"{name}, Griffin-Lim"] = rebuild(mel, config.n_fft, config.hop_length)
+    tracks["true mels, our vocoder"] = vocode(true)
     tracks["decoded mels, our vocoder (the codec)"] = vocode(decoded)
     return {name: np.asarray(waveform) for name, waveform in tracks.items()}
 
