@@ -62,7 +62,7 @@ def get_config(arg: str = "") -> ConfigDict:
         video_audio.get_stage(num_steps=300),
         soundtrack.get_stage(num_steps=3000),
     ]
-    # The best of seven settings on 60 clips, for the checkpoint before the bundled one. Without guidance,
+    # The best of seven settings on 60 clips, for an earlier checkpoint. Without guidance,
     # words and lips suffer, at 4 the words do.
     config.sampling.update({"speech_temperature": 0.5, "background_temperature": 0.7, "guidance_scale": 2.0})
     if arg == "finetune":
