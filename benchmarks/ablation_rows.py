@@ -36,7 +36,7 @@ class Row:
         aligner: its three switches, non-causal, causal and script.
         parts: models by name; two of them make one track each.
         absent: conditions that no model of it is shown, neither in training nor in use.
-        from_nothing: "" or how it is trained without the base run: "curriculum", "alone".
+        from_nothing: "" or how it is trained without the bundle's model: "curriculum", "alone".
     """
 
     about: str
@@ -74,10 +74,10 @@ ROWS = {
 
 
 def row_config(base: Config, name: str, part: str, seed: int, num_steps: int) -> Config:
-    """The base run's config with another curriculum, and the row's aligner.
+    """The base config with another curriculum, and the row's aligner.
 
     Args:
-        base: config of the base run.
+        base: config of the curriculum and the model, which names the bundle to begin with.
         name: of the row.
         part: of the model in it.
         seed: of the training.
@@ -113,6 +113,7 @@ def row_config(base: Config, name: str, part: str, seed: int, num_steps: int) ->
         name=f"ablation_{name}",
         seed=seed,
         model=dataclasses.replace(base.model, aligner=aligner),
+        model_from="" if row.from_nothing else base.model_from,
         video_training=films,
         stages=tuple(stages),
     )

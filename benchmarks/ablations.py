@@ -7,9 +7,9 @@
 The last stage of the curriculum is trained anew for each row, `--steps` of it, from the parameters of a
 bundle with all aligners at random (which favours the row that the bundle's own training had, `all`), or (rows
 `curriculum` and `soundtrack_alone`) from nothing but its codecs. What is finished is not trained again, so
-several processes may share the rows out with `--train-only`. Then every row is scored: test clips
-of another world seed are dubbed and measured by `dualdub evaluate`'s metrics, and the loss on the validation
-split says what sampling hides. The last line is the table as JSON.
+several processes may share the rows out with `--train-only`. Then every row is scored: test clips of another
+world seed are dubbed and measured by `dualdub evaluate`'s metrics, and the loss on the validation split says
+what sampling hides. The last line is the table as JSON.
 """
 
 import argparse
@@ -131,7 +131,7 @@ def train_model(args: argparse.Namespace, base: Config, name: str, part: str, se
     codecs = make_codecs(config, codec_params)
     batches = functools.partial(make_batches, config, codecs=codecs, seed=seed, token_cache={})
     params = {}
-    if not ROWS[name].from_nothing:
+    if config.model_from:
         known = start.read_model(config, mesh)
         params = {key: value for key, value in known.items() if key not in _FRESH}
     if config.video_training.num_steps:

@@ -19,6 +19,7 @@ import sys
 import jax
 import jax.numpy as jnp
 import numpy as np
+from codec_quality import pad_stems
 
 from data_pipeline.curriculum import open_dataset
 from data_pipeline.decoding import decode_audio
@@ -31,7 +32,8 @@ from dualdub_jax.codecs.vocoder import synthesize
 from dualdub_jax.config import GridConfig
 from dualdub_jax.errors import UserError
 from dualdub_jax.evaluation.d_vector import d_vector
-from dualdub_jax.evaluation.metrics.open_asr import heard_words
+from dualdub_jax.evaluation.metrics.open_asr import OpenASR, heard_words
+from dualdub_jax.evaluation.metrics.speaker import Speaker
 from dualdub_jax.evaluation.text_normaliser import normalise
 from dualdub_jax.evaluation.word_errors import word_errors
 
@@ -65,6 +67,10 @@ def main() -> int:
     parser.add_argument("--split", default="test_seen")
     parser.add_argument("--num-clips", type=int, default=40)
     args = parser.parse_args()
+    for requirement in (*Speaker.requirements, *OpenASR.requirements):
+        if absent := requirement.missing():
+            print(absent, file=sys.stderr)
+            return 2
     try:
         config, params = load_bundle(args.checkpoint)
         records = open_dataset(args.data_dir, args.source, args.split)
@@ -94,11 +100,7 @@ def read_clips(records, grid: GridConfig, num_clips: int) -> Clips:
             stems.append(stem[: len(stem) // grid.samples_per_frame * grid.samples_per_frame])
             voices.append(decode_voice(record["voice"], str(i), grid))
             texts.append(normalise(bytes(record["script"]).decode()))
-    lengths = np.array([len(stem) // grid.samples_per_frame for stem in stems])
-    waveform = [np.pad(s, (0, lengths.max() * grid.samples_per_frame - len(s))) for s in stems]
-    voice, voice_mask = (np.stack([row[name] for row in voices]) for name in ("voice", "voice_mask"))
-    mask = np.arange(lengths.max()) < lengths[:, None]
-    return Clips(np.stack(waveform).astype(np.float32), mask, voice, voice_mask, texts)
+    return Clips(*pad_stems(stems, voices, grid), texts)
 
 
 def make_tracks(codec: MelRVQCodec, clips: Clips) -> dict[str, np.ndarray]:

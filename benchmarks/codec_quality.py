@@ -15,6 +15,7 @@ import importlib.util
 import json
 import sys
 import time
+from collections.abc import Mapping
 
 import jax
 import numpy as np
@@ -79,6 +80,22 @@ def _stems(
             stems.append(stem[: len(stem) // grid.samples_per_frame * grid.samples_per_frame])
             has_voice = bool(record["voice"])
             voices.append(decode_voice(record["voice"], str(i), grid) if has_voice else no_voice(grid))
+    return pad_stems(stems, voices, grid)
+
+
+def pad_stems(
+    stems: list[np.ndarray], voices: list[Mapping[str, np.ndarray]], grid: GridConfig
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Stems and reference recordings to one length each.
+
+    Args:
+        stems: float32[T_i * samples_per_frame] each.
+        voices: "voice" and "voice_mask" of each stem, as `decode_voice` gives them.
+        grid: of both.
+
+    Returns:
+        float32[B, T * samples_per_frame], bool[B, T], float32[B, R * samples_per_frame], bool[B, R].
+    """
     lengths = np.array([len(stem) // grid.samples_per_frame for stem in stems])
     waveform = np.stack([np.pad(s, (0, lengths.max() * grid.samples_per_frame - len(s))) for s in stems])
     voice, voice_mask = (np.stack([row[name] for row in voices]) for name in ("voice", "voice_mask"))

@@ -34,7 +34,8 @@ def get_config(arg: str = "") -> ConfigDict:
     # The first codebook is phonetic, and the reference tells the decoder whose voice it is.
     config.speech_codec.update({"num_codebooks": 8, "phonetic_dim": 16, "voice_dim": 64})
     config.speech_codec.update({"width": 256, "num_blocks": 4})
-    # Windows of 32 ms: through 64 ms of mel, words and voices are lost whatever comes after them.
+    # Windows of 32 ms: through 64 ms of mel, words and voices are lost whatever comes after them
+    # (benchmarks/codec_limits.py).
     config.speech_codec.update({"n_fft": 512, "hop_length": 160, "n_mels": 64})
     config.speech_codec.update({"vocoder_n_fft": 320, "vocoder_hop_length": 80})
     config.loss.codebook_decay = 0.7  # the first codebooks say which word it is
