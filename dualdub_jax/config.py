@@ -186,11 +186,13 @@ class CodecTrainingConfig:
     vocoder_num_steps: int = 3000
     vocoder_batch_size: int = 16
     vocoder_spread: float = 1.0  # 1: samples differ as much as true sounds do; 0: the likeliest sound
+    vocoder_adversarial_weight: float = 0.0  # of an adversary beside the spectral distances; 0: none
     room_num_steps: int = 2000
     room_batch_size: int = 16
     room_crop_frames: int = 50  # a long reverberation has to fit
     optimizer: OptimizerConfig = OptimizerConfig()
     vocoder_optimizer: OptimizerConfig = OptimizerConfig()
+    vocoder_adversary_optimizer: OptimizerConfig = OptimizerConfig()
     room_optimizer: OptimizerConfig = OptimizerConfig()
 
 
@@ -288,6 +290,7 @@ class SamplingConfig:
     background_top_k: int = 0
     background_top_p: float = 1.0
     guidance_scale: float = 1.0  # 1: no guidance, one forward pass a frame
+    guidance_codebooks: int = 0  # how many of a frame's codebooks are guided, from the first; 0: all
 
 
 @dataclasses.dataclass(frozen=True)

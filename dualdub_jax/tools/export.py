@@ -24,8 +24,8 @@ from dualdub_jax.errors import UserError
 from dualdub_jax.import_path import check_trusted
 from dualdub_jax.parallel.mesh import make_mesh
 from dualdub_jax.training.checkpoint import Restored, is_full_disk, newest_step, read_part
-from dualdub_jax.training.codec import vocoder_phase
 from dualdub_jax.training.codec_room import room_phase
+from dualdub_jax.training.codec_vocoder import vocoder_phase
 from dualdub_jax.training.phase import Phase
 from dualdub_jax.training.run_config import FILE_NAME, read_run_config
 from dualdub_jax.training.settings import check_settings

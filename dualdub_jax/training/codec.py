@@ -1,7 +1,7 @@
-"""The two phases of a codec: tokens (encoder, codebooks, decoder), then the vocoder on what tokens say.
+"""The phase of a codec's tokens (encoder, codebooks, decoder), and what all phases of a codec share.
 
-Source: our choice. The tokens see only log-mels, so that their phase is cheap; the vocoder is trained on
-decoded log-mels, which is all that it will ever be given.
+Source: our choice. The tokens see only log-mels, so that their phase is cheap; what makes sound of them is
+trained after it (codec_vocoder.py, codec_room.py).
 """
 
 import itertools
@@ -18,19 +18,12 @@ import optax
 from dualdub_jax.codecs import rvq
 from dualdub_jax.codecs.mel import STD_LOG_MEL
 from dualdub_jax.codecs.mel_rvq import CodecModules
-from dualdub_jax.codecs.pitch import Pitch, estimate_pitch
-from dualdub_jax.codecs.vocoder import PITCH_BINS, VocoderFrames, synthesize
 from dualdub_jax.config import CodecConfig, CodecTrainingConfig, Config, defaults_of, to_dict
 from dualdub_jax.errors import UserError
 from dualdub_jax.parallel.sharding import constrain
 from dualdub_jax.phonemes import LABELS_PER_FRAME, SYMBOLS
 from dualdub_jax.training.optimizer import make_optimizer
 from dualdub_jax.training.phase import Phase
-from dualdub_jax.training.spectral_losses import (
-    energy_score,
-    multi_resolution_mel_distance,
-    multi_resolution_stft_distance,
-)
 from dualdub_jax.training.step import update_ema
 from dualdub_jax.training.voice_perturbation import bend, draw_bend
 from dualdub_jax.types import Stream
@@ -44,10 +37,6 @@ _SQUARED_WEIGHT = 1.0
 _KMEANS_BATCHES = 16  # batches of latents that the codebooks start from
 _SILENCE_RATE = 0.03  # of training crops that are made silent: silence must stay silent
 _GAIN_DB = (-12.0, 6.0)  # levels are varied this much
-_SPECTRAL_WEIGHTS = np.array([3.0, 0.5, 0.5], np.float32)  # log-mels, spectral convergence, log-magnitude
-# (n_fft, hop_length, n_mels): linear spectra alone spend half of their attention above 4 kHz.
-_MEL_RESOLUTIONS = ((256, 64, 32), (512, 128, 64), (1024, 256, 80))
-_PITCH_WEIGHT, _VOICING_WEIGHT = 0.2, 0.1
 _HIDING_REACH = 0.2  # of the bend that hides the voice from the encoder, nats of frequency
 _NEW_VOICE_REACH, _NEW_VOICE_RATE = 0.12, 0.5  # of the bend that makes new voices, and how many get one
 _NO_VOICE_RATE = 0.1  # of crops that are decoded without a reference
@@ -106,7 +95,7 @@ def tokens_phase(config: Config, stream: Stream, make_batches: Callable[[], Any]
 
     def step(state: PyTree, batch: PyTree, rng: jax.Array) -> tuple[PyTree, Metrics]:
         level_key, start_key, update_key, *voice_keys = jax.random.split(rng, 7)
-        waveform = constrain(_vary_level(batch["waveform"], level_key), "batch", None)
+        waveform = constrain(vary_level(batch["waveform"], level_key), "batch", None)
         mel = modules.log_mel(waveform)
         mask = full_mask(waveform, config)
         if codec.voice_dim:
@@ -196,92 +185,6 @@ def tokens_phase(config: Config, stream: Stream, make_batches: Callable[[], Any]
     )
 
 
-def vocoder_phase(
-    config: Config, stream: Stream, codec_variables: PyTree, make_batches: Callable[[], Any]
-) -> Phase:
-    """Trains the vocoder on what the tokens of a waveform say.
-
-    Args:
-        config: of the run.
-        stream: which codec.
-        codec_variables: what `tokens_phase` handed on; they stay as they are.
-        make_batches: as for `tokens_phase`.
-
-    Returns:
-        The phase `codec_vocoder_<stream>`; its parameters are the codec's whole variables, those of the
-        vocoder averaged over steps.
-    """
-    codec, training = codec_settings(config, stream)
-    modules = CodecModules(codec, config.grid)
-    optimizer = make_optimizer(training.vocoder_optimizer, training.vocoder_num_steps)
-    ema_decay = training.vocoder_optimizer.ema_decay
-    has_pitch = codec.tonal_source == "pitch"
-
-    def init(rng: jax.Array, codec_variables: PyTree) -> PyTree:
-        return first_output_state(modules.init_vocoder(rng), codec_variables, optimizer)
-
-    def step(state: PyTree, batch: PyTree, rng: jax.Array) -> tuple[PyTree, Metrics]:
-        level_key, *chance_keys = jax.random.split(rng, 3)
-        waveform = constrain(_vary_level(batch["waveform"], level_key), "batch", None)
-        mask = full_mask(waveform, config)
-        mel_mask = jnp.repeat(mask, modules.mel_per_frame, axis=1)
-        tokens = modules.encode(state["codec"], waveform, mask)
-        voice = None
-        if codec.voice_dim:
-            recording, voice_mask = batch["voice"], batch["voice_mask"]
-            has_voice = jnp.any(voice_mask, axis=1)
-            voice = modules.read_voice(state["codec"], recording, voice_mask, has_voice)
-        mel, hidden = modules.decode_tokens(state["codec"], tokens, mask, voice)
-        pitch = estimate_pitch(waveform, config.grid.sample_rate_hz, codec.hop_length)
-
-        def sample(frames: VocoderFrames, rng: jax.Array) -> jax.Array:
-            """One waveform of those that the frames allow: noise and phase are chance."""
-            frame_key, phase_key = jax.random.split(rng)
-            first_frame = jax.random.randint(frame_key, (), 0, 1 << 20)
-            phase = jax.random.uniform(phase_key, (waveform.shape[0],))
-            return synthesize(frames, mel_mask, codec, config.grid, first_frame, phase)[0]
-
-        def distance(a: jax.Array, b: jax.Array) -> jax.Array:
-            convergence, log_stft = multi_resolution_stft_distance(a, b, scale_of=waveform)
-            mel_l1 = multi_resolution_mel_distance(a, b, config.grid.sample_rate_hz, _MEL_RESOLUTIONS)
-            return jnp.stack([mel_l1, convergence, log_stft])
-
-        def loss_fn(params: PyTree) -> tuple[jax.Array, Metrics]:
-            frames = modules.vocoder.apply({"params": params}, mel, hidden, mel_mask)
-            if has_pitch:
-                # Harmonics must lie on the target's, else the spectral losses say nothing about them; the
-                # pitch learns from its own loss alone.
-                guess = jax.lax.stop_gradient(frames.log_pitch)
-                shaped = frames.replace(log_pitch=jnp.where(pitch.is_voiced, pitch.log_hz, guess))
-            else:
-                shaped = frames
-            samples = tuple(sample(shaped, key) for key in chance_keys)
-            scores = energy_score(distance, samples, waveform, training.vocoder_spread)
-            loss = jnp.dot(scores, _SPECTRAL_WEIGHTS)
-            metrics = dict(zip(("mel_l1", "convergence", "log_stft"), scores, strict=True))
-            if has_pitch:
-                pitch_loss, voicing_loss, pitch_error = _pitch_losses(frames, pitch)
-                loss = loss + _PITCH_WEIGHT * pitch_loss + _VOICING_WEIGHT * voicing_loss
-                metrics |= {"pitch_error": pitch_error, "voicing_loss": voicing_loss}
-            return loss, metrics | {"loss": loss}
-
-        grads, metrics = jax.grad(loss_fn, has_aux=True)(state["params"])
-        return next_output_state(state, grads, optimizer, ema_decay), metrics
-
-    return Phase(
-        name=f"codec_vocoder_{stream}",
-        num_steps=training.vocoder_num_steps,
-        settings=phase_settings(config, stream, "vocoder"),
-        defaults=phase_settings(defaults_of(config), stream, "vocoder"),
-        init=init,
-        initial=codec_variables,
-        step=step,
-        make_batches=make_batches,
-        prepare=prepare_batch,
-        parameters=lambda state: dict(state["codec"]) | {"vocoder": state["ema"]},
-    )
-
-
 def first_output_state(
     params: PyTree, codec_variables: PyTree, optimizer: optax.GradientTransformation
 ) -> PyTree:
@@ -301,12 +204,11 @@ def next_output_state(
     """One step of the optimizer and of the average."""
     updates, optimizer_state = optimizer.update(grads, state["optimizer"], state["params"])
     params = optax.apply_updates(state["params"], updates)
-    return {
+    return state | {
         "step": state["step"] + 1,
         "params": params,
         "ema": update_ema(state["ema"], params, state["step"], ema_decay),
         "optimizer": optimizer_state,
-        "codec": state["codec"],
     }
 
 
@@ -377,7 +279,7 @@ def part_of_voice(
     return jax.vmap(part)(voice, mask, starts)
 
 
-def _vary_level(waveform: jax.Array, rng: jax.Array) -> jax.Array:
+def vary_level(waveform: jax.Array, rng: jax.Array) -> jax.Array:
     """Random gain an example, and now and then silence: float32[B, S] -> float32[B, S]."""
     gain_key, silence_key = jax.random.split(rng)
     shape = (waveform.shape[0], 1)
@@ -385,16 +287,3 @@ def _vary_level(waveform: jax.Array, rng: jax.Array) -> jax.Array:
     gain = 10.0 ** (jax.random.uniform(gain_key, shape, minval=low_db, maxval=high_db) / 20.0)
     gain = jnp.minimum(gain, 1.0 / jnp.maximum(jnp.max(jnp.abs(waveform), axis=1, keepdims=True), 1e-6))
     return waveform * jnp.where(jax.random.bernoulli(silence_key, _SILENCE_RATE, shape), 0.0, gain)
-
-
-def _pitch_losses(frames: VocoderFrames, pitch: Pitch) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Cross entropy of the pitch where voiced, that of the voicing, and the mean absolute log pitch error."""
-    voiced = pitch.is_voiced.astype(jnp.float32)
-    distance = (pitch.log_hz[..., None] - PITCH_BINS) / (PITCH_BINS[1] - PITCH_BINS[0])
-    target = jax.nn.softmax(-0.5 * distance**2)  # a bump of one bin's width
-    cross_entropy = optax.softmax_cross_entropy(frames.pitch_logits, target)
-    num_voiced = jnp.maximum(jnp.sum(voiced), 1.0)
-    pitch_loss = jnp.sum(voiced * cross_entropy) / num_voiced
-    voicing_loss = jnp.mean(optax.sigmoid_binary_cross_entropy(frames.voicing_logit, voiced))
-    pitch_error = jnp.sum(voiced * jnp.abs(frames.log_pitch - pitch.log_hz)) / num_voiced
-    return pitch_loss, voicing_loss, pitch_error

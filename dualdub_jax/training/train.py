@@ -22,8 +22,9 @@ from dualdub_jax.parallel import distributed
 from dualdub_jax.parallel.mesh import batch_share, make_mesh
 from dualdub_jax.training import casp, start, video_encoder
 from dualdub_jax.training.checkpoint import newest_step
-from dualdub_jax.training.codec import tokens_phase, vocoder_phase
+from dualdub_jax.training.codec import tokens_phase
 from dualdub_jax.training.codec_room import room_phase
+from dualdub_jax.training.codec_vocoder import vocoder_phase
 from dualdub_jax.training.loop import run_phase
 from dualdub_jax.training.metrics import MetricWriter
 from dualdub_jax.training.phase import Phase

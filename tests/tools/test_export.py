@@ -23,7 +23,7 @@ from dualdub_jax.cli import main
 from dualdub_jax.codecs.mel_rvq import abstract_codec_variables
 from dualdub_jax.config import CheckpointConfig, StageConfig
 from dualdub_jax.training.checkpoint import PhaseCheckpoints
-from dualdub_jax.training.codec import vocoder_phase
+from dualdub_jax.training.codec_vocoder import vocoder_phase
 from dualdub_jax.training.run_config import write_run_config
 from dualdub_jax.training.step import stage_phase
 from dualdub_jax.types import STREAMS

@@ -12,7 +12,8 @@ from dualdub_jax.codecs.mel_rvq import CodecModules, MelRVQCodec
 from dualdub_jax.config import CodecConfig, CodecTrainingConfig, Config, OptimizerConfig
 from dualdub_jax.errors import UserError
 from dualdub_jax.parallel.sharding import RULES
-from dualdub_jax.training.codec import tokens_phase, vocoder_phase
+from dualdub_jax.training.codec import tokens_phase
+from dualdub_jax.training.codec_vocoder import vocoder_phase
 from tests.training.phases import run_steps
 
 RATE = 16_000
@@ -226,3 +227,25 @@ def test_a_background_has_no_voice():
     config = dataclasses.replace(CONFIG, background_codec=dataclasses.replace(CODEC, voice_dim=8))
     with pytest.raises(UserError, match=r"background_codec\.voice_dim=8: only speech has a voice"):
         tokens_phase(config, "background", lambda: _batches(4))
+
+
+def test_a_vocoder_with_an_adversary(trained):
+    """It learns as before but not the same, the adversary learns too, and is not handed on."""
+    variables, _, _ = trained
+    tokens = {name: variables[name] for name in ("encoder", "decoder", "codebooks")}
+    training = dataclasses.replace(TRAINING, vocoder_adversarial_weight=0.1, vocoder_num_steps=60)
+    config = dataclasses.replace(CONFIG, background_codec_training=training)
+    phase = vocoder_phase(config, "background", tokens, lambda: _batches(4))
+    state, history = run_steps(phase, 60)
+    assert set(phase.parameters(state)) == {*tokens, "vocoder"}
+    assert all(np.isfinite(list(metrics.values())).all() for metrics in history)
+    mel_l1 = [metrics["mel_l1"] for metrics in history]
+    assert np.mean(mel_l1[-10:]) < 0.8 * np.mean(mel_l1[:10])
+    before = nn.unbox(phase.init(jax.random.key(0), phase.initial))["adversary"]["params"]
+    moved = jax.tree.map(lambda a, b: float(jnp.max(jnp.abs(a - b))), state["adversary"]["params"], before)
+    assert min(jax.tree.leaves(moved)) > 0.0
+    plain = vocoder_phase(CONFIG, "background", tokens, lambda: _batches(4))
+    assert "adversary" not in jax.eval_shape(plain.init, jax.random.key(0), plain.initial)
+    alone, pushed = (p.parameters(run_steps(p, 40)[0])["vocoder"] for p in (plain, phase))
+    apart = jax.tree.map(lambda a, b: float(jnp.max(jnp.abs(a - b))), alone, pushed)
+    assert max(jax.tree.leaves(apart)) > 1e-2
