@@ -279,6 +279,7 @@ _SAMPLING_HELP = {
     "top_k": "draw from the N likeliest tokens only; 0: from all",
     "top_p": "draw from the likeliest tokens that make up this probability; 1: from all",
     "guidance_scale": "how strongly video, script and voice are followed; 1: no guidance",
+    "guidance_codebooks": "guide the first N codebooks of each frame only; 0: all",
 }
 
 

@@ -14,6 +14,7 @@ from dualdub_jax.room import bin_values
 from dualdub_jax.types import Batch
 
 PyTree = Any
+Guidance = tuple[jax.Array, jax.Array]  # scale, and how many codebooks of a frame it is for
 
 
 def generate_tokens(
@@ -24,6 +25,7 @@ def generate_tokens(
     rng: jax.Array,
     sampling: Mapping[str, StreamSampling],
     guidance_scale: jax.Array | None = None,
+    guidance_codebooks: jax.Array | int = 0,
 ) -> dict[str, jax.Array]:
     """Tokens of both streams for a whole window.
 
@@ -40,6 +42,8 @@ def generate_tokens(
         rng: key; frame, stream and codebook each draw from their own.
         sampling: by stream.
         guidance_scale: float32[]; None: no guidance and half the work.
+        guidance_codebooks: int32[], how many codebooks of each frame are guided, from the first; 0: all.
+            Guided late ones make speech that is harder to understand (benchmarks/sampling_settings.py).
 
     Returns:
         int32[B, T, Q] by stream, zeros for a stream that is absent.
@@ -51,11 +55,12 @@ def generate_tokens(
     conditions = model.apply(variables, rows, method="encode")
     cache = model.apply(variables, conditions, method="start")
     next_frame = nn.apply(_next_frame, model)
+    guidance = None if guidance_scale is None else (guidance_scale, jnp.asarray(guidance_codebooks))
 
     def frame(carry: tuple[DecodeCache, dict], t: jax.Array) -> tuple[tuple, dict]:
         cache, previous = carry
         codes, cache = next_frame(
-            variables, conditions, cache, t, previous, jax.random.fold_in(rng, t), sampling, guidance_scale
+            variables, conditions, cache, t, previous, jax.random.fold_in(rng, t), sampling, guidance
         )
         is_given = t < num_context_frames
         codes = {
@@ -97,9 +102,9 @@ def _next_frame(
     previous: dict[str, jax.Array],
     rng: jax.Array,
     sampling: Mapping[str, StreamSampling],
-    guidance_scale: jax.Array | None,
+    guidance: Guidance | None,
 ) -> tuple[dict[str, jax.Array], DecodeCache]:
-    copies = 1 if guidance_scale is None else 2
+    copies = 1 if guidance is None else 2
     state, cache = model.advance(
         conditions,
         cache,
@@ -109,9 +114,9 @@ def _next_frame(
     )
     speech_rng, background_rng = jax.random.split(rng)
     codes = {
-        "speech": _sample_codebooks(model.speech_head, state, speech_rng, sampling["speech"], guidance_scale),
+        "speech": _sample_codebooks(model.speech_head, state, speech_rng, sampling["speech"], guidance),
         "background": _sample_codebooks(
-            model.background_head, state, background_rng, sampling["background"], guidance_scale
+            model.background_head, state, background_rng, sampling["background"], guidance
         ),
     }
     return codes, cache
@@ -122,7 +127,7 @@ def _sample_codebooks(
     state: jax.Array,
     rng: jax.Array,
     how: StreamSampling,
-    guidance_scale: jax.Array | None,
+    guidance: Guidance | None,
 ) -> jax.Array:
     """float[B, D] (or [2 B, D] with guidance) -> int32[B, Q], each codebook given those before it."""
     start = head.project(state)
@@ -130,11 +135,13 @@ def _sample_codebooks(
     codes = []
     for q in range(head.num_codebooks):
         logits = head.codebook_logits(start[:, q] + before, q)
-        if guidance_scale is not None:
+        if guidance is not None:
+            scale, num_guided = guidance
             conditional, unconditional = jnp.split(logits, 2)
-            logits = unconditional + guidance_scale * (conditional - unconditional)
+            scale = jnp.where((num_guided == 0) | (q < num_guided), scale, 1.0)
+            logits = unconditional + scale * (conditional - unconditional)
         codes.append(sample(jax.random.fold_in(rng, q), logits, how))
-        rows = codes[-1] if guidance_scale is None else jnp.tile(codes[-1], 2)
+        rows = codes[-1] if guidance is None else jnp.tile(codes[-1], 2)
         before = before + head.embed(rows, q)
     return jnp.stack(codes, axis=-1)
 

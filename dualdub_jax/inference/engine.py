@@ -131,6 +131,7 @@ class Engine:
             jax.random.key(seed),
             stream_sampling(sampling),
             None if guidance == 1.0 else jnp.float32(guidance),
+            jnp.int32(sampling.guidance_codebooks),
         )
         used = {"speech": use_speech, "background": use_background}
         return {stream: np.asarray(tokens[stream])[0, :num_frames] for stream in STREAMS if used[stream]}

@@ -28,9 +28,10 @@ def params():
 def generate(params):
     jitted = jax.jit(functools.partial(generate_tokens, make_model(CONFIG)))
 
-    def run(batch, num_context=0, seed=0, sampling=GREEDY, guidance=None):
+    def run(batch, num_context=0, seed=0, sampling=GREEDY, guidance=None, guided=0):
         scale = None if guidance is None else jnp.float32(guidance)
-        tokens = jitted(params, batch, jnp.int32(num_context), jax.random.key(seed), sampling, scale)
+        key = jax.random.key(seed)
+        tokens = jitted(params, batch, jnp.int32(num_context), key, sampling, scale, jnp.int32(guided))
         return {stream: np.asarray(value) for stream, value in tokens.items()}
 
     return run
@@ -76,6 +77,19 @@ def test_guidance_of_one_is_no_guidance_and_more_moves_the_tokens(generate):
     plain, one, three = generate(batch), generate(batch, guidance=1.0), generate(batch, guidance=3.0)
     np.testing.assert_array_equal(plain["speech"], one["speech"])
     assert (plain["speech"] != three["speech"]).any()
+
+
+def test_guidance_of_the_first_codebooks_leaves_the_others_alone(generate):
+    """In the first frame, before the past differs: its first code is guided, the others follow from it."""
+    batch = random_batch(CONFIG, 16)
+    plain, every = generate(batch)["speech"][:, 0], generate(batch, guidance=3.0)["speech"][:, 0]
+    first = generate(batch, guidance=3.0, guided=1)["speech"][:, 0]
+    np.testing.assert_array_equal(first[:, 0], every[:, 0])
+    is_same = first[:, 0] == plain[:, 0]
+    assert is_same.any() and not is_same.all() and (every[is_same] != plain[is_same]).any()
+    np.testing.assert_array_equal(first[is_same], plain[is_same])
+    all_of_them = generate(batch, guidance=3.0, guided=plain.shape[-1])["speech"][:, 0]
+    np.testing.assert_array_equal(all_of_them, every)
 
 
 def test_guidance_does_nothing_without_conditions(generate):
