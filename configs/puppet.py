@@ -68,8 +68,8 @@ def get_config(arg: str = "") -> ConfigDict:
         video_audio.get_stage(num_steps=300),
         soundtrack.get_stage(num_steps=3600),
     ]
-    # Chosen on the validation split (benchmarks/sampling_settings.py): without guidance lips suffer, and
-    # guided in all its codebooks speech is harder to understand.
+    # Guidance was chosen on the validation split (benchmarks/sampling_settings.py): without it lips suffer,
+    # and guided in all its codebooks speech is harder to understand.
     config.sampling.update({"speech_temperature": 0.5, "background_temperature": 0.7})
     config.sampling.update({"guidance_scale": 2.0, "guidance_codebooks": 1})
     if arg == "finetune":

@@ -2,9 +2,9 @@
 
 Two tracks that are made at once sound as one recording only if they agree on the room. A stream can hear it
 in the other's past, through the mutual aligner; but a reverberation is worth few nats a clip, and a small
-model does not learn it that way: before, reverberation agreed by .22. So the room is a condition of
-both streams: told by the user, or drawn once a film from what the video tells of it. Where it is not known
-in training, a learned null stands for it. Source: our choice.
+model does not learn it that way: before, reverberation agreed by .22 (docs/model_card.md of commit 36c4192).
+So the room is a condition of both streams: told by the user, or drawn once a film from what the video tells
+of it. Where it is not known in training, a learned null stands for it. Source: our choice.
 """
 
 import flax.linen as nn

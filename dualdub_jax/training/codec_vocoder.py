@@ -115,7 +115,7 @@ def vocoder_phase(
             mel_l1 = multi_resolution_mel_distance(a, b, config.grid.sample_rate_hz, _MEL_RESOLUTIONS)
             return jnp.stack([mel_l1, convergence, log_stft])
 
-        def loss_fn(params: PyTree) -> tuple[jax.Array, Metrics]:
+        def loss_fn(params: PyTree) -> tuple[jax.Array, tuple[Metrics, jax.Array]]:
             frames = modules.vocoder.apply({"params": params}, mel, hidden, mel_mask)
             if has_pitch:
                 # Harmonics must lie on the target's, else the spectral losses say nothing about them; the
@@ -137,6 +137,7 @@ def vocoder_phase(
         if not has_adversary:
             grads, (metrics, _) = jax.grad(loss_fn, has_aux=True)(state["params"])
             return next_output_state(state, grads, optimizer, ema_decay), metrics
+        # From the first step on: under `lax.cond` XLA's CPU backend runs convolutions many times slower.
         judged_by = state["adversary"]["params"]
 
         def adversarial_loss_fn(params: PyTree) -> tuple[jax.Array, tuple[Metrics, jax.Array]]:

@@ -233,7 +233,7 @@ def test_a_vocoder_with_an_adversary(trained):
     """It learns as before but not the same, the adversary learns too, and is not handed on."""
     variables, _, _ = trained
     tokens = {name: variables[name] for name in ("encoder", "decoder", "codebooks")}
-    training = dataclasses.replace(TRAINING, vocoder_adversarial_weight=0.1, vocoder_num_steps=60)
+    training = dataclasses.replace(TRAINING, vocoder_adversarial_weight=0.5, vocoder_num_steps=60)
     config = dataclasses.replace(CONFIG, background_codec_training=training)
     phase = vocoder_phase(config, "background", tokens, lambda: _batches(4))
     state, history = run_steps(phase, 60)
@@ -244,7 +244,9 @@ def test_a_vocoder_with_an_adversary(trained):
     before = nn.unbox(phase.init(jax.random.key(0), phase.initial))["adversary"]["params"]
     moved = jax.tree.map(lambda a, b: float(jnp.max(jnp.abs(a - b))), state["adversary"]["params"], before)
     assert min(jax.tree.leaves(moved)) > 0.0
-    plain = vocoder_phase(CONFIG, "background", tokens, lambda: _batches(4))
+    training = dataclasses.replace(training, vocoder_adversarial_weight=0.0)
+    config = dataclasses.replace(CONFIG, background_codec_training=training)
+    plain = vocoder_phase(config, "background", tokens, lambda: _batches(4))
     assert "adversary" not in jax.eval_shape(plain.init, jax.random.key(0), plain.initial)
     alone, pushed = (p.parameters(run_steps(p, 40)[0])["vocoder"] for p in (plain, phase))
     apart = jax.tree.map(lambda a, b: float(jnp.max(jnp.abs(a - b))), alone, pushed)
