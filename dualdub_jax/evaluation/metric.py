@@ -64,6 +64,7 @@ class Figure:
         num_resamples: of the bootstrap; fewer where `summarise` is slow.
         paired_floor: the floor row gives each film the speech of one other clip and the background of a
             third. False where that says nothing of this figure (signal quality, duration).
+        of_the_set: it compares clips with each other, so that clips drawn twice change it; see `bootstrap`.
     """
 
     name: str
@@ -74,6 +75,7 @@ class Figure:
     clip_value: Callable[[np.ndarray], float] = first_entry
     num_resamples: int = 1000
     paired_floor: bool = True
+    of_the_set: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

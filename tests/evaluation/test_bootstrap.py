@@ -4,11 +4,18 @@ import numpy as np
 import pytest
 
 from dualdub_jax.evaluation.bootstrap import estimate, paired_difference
+from dualdub_jax.evaluation.frechet import frechet_distance
 from dualdub_jax.evaluation.metric import Figure, correlation, mean, ratio
 
 
 def figure(summarise=mean, **more) -> Figure:
     return Figure("figure", "", "higher", "", summarise=summarise, **more)
+
+
+def distance(values) -> float:
+    """Fréchet distance of the left and the right rows of float[N, 2, D] values."""
+    rows = np.concatenate(values)
+    return frechet_distance(rows[:, 0], rows[:, 1])
 
 
 def test_interval_of_a_mean_is_that_of_the_central_limit():
@@ -64,6 +71,25 @@ def test_values_of_varying_length_are_resampled_by_clip():
     pooled = figure(lambda clips: float(np.concatenate(clips).mean()), num_resamples=50)
     found = estimate([np.ones(3), np.zeros(1), np.ones(2), np.ones(4)], pooled)
     assert found.value == 0.9 and found.low <= 0.9 <= found.high
+
+
+def test_draws_of_a_figure_of_the_set_are_centred_on_it():
+    """A distance between sets of clips grows when some of them come twice."""
+    clips = list(np.random.default_rng(5).normal(size=(40, 3, 2, 16)))
+    plain = estimate(clips, figure(distance, num_resamples=100))
+    moved = estimate(clips, figure(distance, num_resamples=100, of_the_set=True))
+    assert plain.value == moved.value < plain.low
+    assert moved.low < moved.value < moved.high
+    assert moved.high - moved.low == pytest.approx(plain.high - plain.low)
+
+
+def test_the_difference_of_two_figures_of_the_set_is_centred_too():
+    near = np.random.default_rng(6).normal(size=(40, 3, 2, 16))
+    far = near * [[1.0], [2.0]]
+    a, b, found = paired_difference(
+        list(near), list(far), figure(distance, num_resamples=100, of_the_set=True)
+    )
+    assert found.value == a - b < 0 and found.low < found.value < found.high < 0
 
 
 def test_pairing_finds_a_difference_that_is_small_beside_the_spread_of_clips():

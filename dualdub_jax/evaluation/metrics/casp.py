@@ -143,6 +143,7 @@ class CaspMetric(ClipMetric):
                 summarise=retrieval_top1,
                 clip_value=cosine,
                 num_resamples=200,
+                of_the_set=True,
             ),
         )
 

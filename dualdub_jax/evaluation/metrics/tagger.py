@@ -61,6 +61,7 @@ class Tagger(ClipMetric):
             _no_number,
             num_resamples=40,
             paired_floor=False,
+            of_the_set=True,
         ),
         Figure(
             "fad_infinity",
@@ -71,6 +72,7 @@ class Tagger(ClipMetric):
             _no_number,
             num_resamples=10,
             paired_floor=False,
+            of_the_set=True,
         ),
         Figure("kl", "", "lower", "KL(true ‖ system) of YAMNet's tags (softmax of a clip's mean logits)"),
         Figure(
@@ -82,6 +84,7 @@ class Tagger(ClipMetric):
             _no_number,
             num_resamples=200,
             paired_floor=False,
+            of_the_set=True,
         ),
     )
     requirements = (

@@ -1,0 +1,107 @@
+"""The tables of README and model card, from what `dualdub evaluate --json` wrote.
+
+    python benchmarks/figures_table.py docs/measured/bundled.json                  # README's: with ceilings
+    python benchmarks/figures_table.py docs/measured/one_run_seed_*.json           # side by side
+    python benchmarks/figures_table.py runs/eval/bar.json --keep docs/measured/bundled.json
+
+`docs/measured/` holds such files without their clips, which are most of their bytes. A test compares the
+documents with them.
+"""
+
+import argparse
+import json
+import pathlib
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from dualdub_jax.errors import UserError
+from dualdub_jax.evaluation.results import ROW_KEYS, read_results, to_json
+from dualdub_jax.evaluation.terminal import number
+
+_NONE = "-"
+_TITLES = {
+    "wer_no_letters": "Words wrong, letters apart (closed grammar)",
+    "wer_open_grid": "Words wrong (Whisper tiny.en), closed-grammar scripts",
+    "wer_open_free": "… free English scripts",
+    "voice_similarity_seen": "Voice like the reference, seen voices",
+    "voice_similarity_unseen": "… unseen voices",
+    "voice_similarity_wrong": "… like another voice",
+    "dnsmos_ovrl": "Speech quality (DNSMOS OVRL)",
+    "lip_correlation": "Mouth and speech envelope, correlation",
+    "lip_lag_ms": "… best lag, ms",
+    "onset_f1": "Impacts within 60 ms, F1",
+    "impact_class_accuracy": "… of the right kind",
+    "noise_level_correlation": "Noise level of both tracks, correlation",
+    "rt60_correlation": "Reverberation of both tracks, correlation",
+    "casp": "CASP (puppet weights)",
+    "loudness_balance_error_lu": "Balance of the tracks, LU off",
+    "fad": "FAD of the background (YAMNet)",
+    "ghost_words": "Ghost words in 100 clips",
+    "duration_error_samples": "Duration, samples off",
+    "rtf": "Seconds to make a second (1 core)",
+}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("results", type=pathlib.Path, nargs="+", help="JSON of `dualdub evaluate`")
+    parser.add_argument("--keep", type=pathlib.Path, help="write the one file here, without its clips")
+    args = parser.parse_args()
+    try:
+        results = [read_results(path) for path in args.results]
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
+    if args.keep and len(results) > 1:
+        parser.error("--keep is for one file")
+    if args.keep:
+        args.keep.parent.mkdir(parents=True, exist_ok=True)
+        args.keep.write_text(to_json(without_clips(results[0])), encoding="utf-8")
+    lines = with_ceilings(results[0]) if len(results) == 1 else side_by_side(args.results, results)
+    print("\n".join(lines))
+    return 0
+
+
+def without_clips(results: Mapping[str, Any]) -> dict[str, Any]:
+    """Results as `read_results` reads them, of no clip and with no path of the machine they were made on."""
+    kept = json.loads(to_json({**results, "clips": [], "workdir": ""}))
+    if kept["protocol"]["checkpoint"]:
+        del kept["protocol"]["checkpoint"]["path"]
+    return kept
+
+
+def with_ceilings(results: Mapping[str, Any]) -> list[str]:
+    """Lines of a markdown table: each figure beside the true audio's and the floor's."""
+    lines = ["| figure | ours [95%] | true audio | true, through codec | shuffled |", "|---|---|---|---|---|"]
+    for name, title in _TITLES.items():
+        figure = results["metrics"].get(name, {})
+        if "value" in figure:
+            others = (_cell({**figure, "value": figure[key]}) for key in ROW_KEYS.values())
+            lines.append(f"| {title} (`{name}`) | {_cell(figure, interval=True)} | {' | '.join(others)} |")
+    return lines
+
+
+def side_by_side(paths: Sequence[pathlib.Path], results: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Lines of a markdown table: a column for each run, which is named after its file."""
+    lines = [f"| figure | {' | '.join(path.stem for path in paths)} |", "|---" * (len(paths) + 1) + "|"]
+    for name, title in _TITLES.items():
+        figures = [each["metrics"].get(name, {}) for each in results]
+        if any("value" in figure for figure in figures):
+            cells = (_cell(figure, interval=True) if "value" in figure else _NONE for figure in figures)
+            lines.append(f"| {title} (`{name}`) | {' | '.join(cells)} |")
+    return lines
+
+
+def _cell(figure: Mapping[str, Any], interval: bool = False) -> str:
+    if figure["value"] is None:
+        return _NONE
+    shown = number(figure["value"], figure["unit"]) + "%" * (figure["unit"] == "%")
+    if interval and figure["low"] is not None:
+        low, high = (number(figure[key], figure["unit"]) for key in ("low", "high"))
+        shown += f" [{low}, {high}]"
+    return shown
+
+
+if __name__ == "__main__":
+    sys.exit(main())
