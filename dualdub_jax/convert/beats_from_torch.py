@@ -1,4 +1,4 @@
-"""BEATs of the public PyTorch code -> the parameters of `dualdub_jax.evaluation.casp.beats.Beats`."""
+"""BEATs of the public PyTorch code -> the parameters of `dualdub_jax.casp.beats.Beats`."""
 
 import re
 from collections.abc import Mapping

@@ -13,12 +13,12 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
+from dualdub_jax.casp import bundle
 from dualdub_jax.convert.beats_from_torch import beats_config, take_beats
 from dualdub_jax.convert.casp_from_torch import casp_from_torch
 from dualdub_jax.convert.names import StateDict
 from dualdub_jax.convert.torch_file import read_tensors
 from dualdub_jax.errors import UserError
-from dualdub_jax.evaluation.casp import bundle
 from dualdub_jax.tree_paths import check_shapes
 
 

@@ -14,10 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from dualdub_jax.casp.model import MAX_LOG_SCALE, Casp, contrastive_loss
+from dualdub_jax.casp.waveform import normalise
 from dualdub_jax.config import Config, OptimizerConfig, defaults_of, to_dict
 from dualdub_jax.errors import UserError
-from dualdub_jax.evaluation.casp.model import MAX_LOG_SCALE, Casp, contrastive_loss
-from dualdub_jax.evaluation.casp.waveform import normalise
 from dualdub_jax.parallel.sharding import constrain
 from dualdub_jax.training.optimizer import make_schedule
 from dualdub_jax.training.phase import Phase

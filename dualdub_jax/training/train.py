@@ -12,11 +12,11 @@ from typing import Any
 from data_pipeline import loader, stem_pairs
 from dualdub_jax import config as config_lib
 from dualdub_jax.bundle import save_bundle
+from dualdub_jax.casp import bundle as casp_bundle
 from dualdub_jax.codecs.base import Codec
 from dualdub_jax.codecs.mel_rvq import MelRVQCodec
 from dualdub_jax.config import Config, StageConfig
 from dualdub_jax.errors import UserError
-from dualdub_jax.evaluation.casp import bundle as casp_bundle
 from dualdub_jax.models.dualdub import make_stream_aligner, make_video_aligner
 from dualdub_jax.parallel import distributed
 from dualdub_jax.parallel.mesh import batch_share, make_mesh

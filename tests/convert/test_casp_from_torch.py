@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
+from dualdub_jax.casp import bundle
 from dualdub_jax.config import BeatsConfig
 from dualdub_jax.convert import casp as convert
 from dualdub_jax.convert.beats_from_torch import beats_config
 from dualdub_jax.convert.casp_from_torch import casp_from_torch
 from dualdub_jax.errors import UserError
-from dualdub_jax.evaluation.casp import bundle
 
 GOLDEN = pathlib.Path(__file__).parents[1] / "golden" / "beats.npz"
 

@@ -8,11 +8,11 @@ import numpy as np
 import optax
 import pytest
 
+from dualdub_jax.casp import bundle
+from dualdub_jax.casp.model import MAX_LOG_SCALE, contrastive_loss
 from dualdub_jax.cli import main
 from dualdub_jax.config import BeatsConfig, CaspConfig, CaspTrainingConfig, Config, OptimizerConfig
 from dualdub_jax.errors import UserError
-from dualdub_jax.evaluation.casp import bundle
-from dualdub_jax.evaluation.casp.model import MAX_LOG_SCALE, contrastive_loss
 from dualdub_jax.training.casp import casp_phase, make_casp_optimizer
 
 ENCODER = BeatsConfig(

@@ -27,8 +27,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from dualdub_jax.evaluation.casp import bundle
-from dualdub_jax.evaluation.casp.scorer import CaspScorer, mean_embedding
+from dualdub_jax.casp import bundle
+from dualdub_jax.casp.scorer import CaspScorer, mean_embedding
 from dualdub_jax.evaluation.clips import Clip
 from dualdub_jax.evaluation.metric import ClipMetric, Figure, Value
 from dualdub_jax.inference.soundtrack import describe_folder
@@ -95,7 +95,7 @@ class CaspMetric(ClipMetric):
     """CASP of the system's speech and background.
 
     Args:
-        weights: folder of `dualdub_jax.evaluation.casp.bundle`; None: the small CASP that comes with the
+        weights: folder of `dualdub_jax.casp.bundle`; None: the small CASP that comes with the
             package.
 
     Raises:

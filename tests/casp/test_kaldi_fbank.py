@@ -8,7 +8,7 @@ import kaldi_native_fbank
 import numpy as np
 import pytest
 
-from dualdub_jax.evaluation.casp.kaldi_fbank import beats_features, log_mel, num_frames
+from dualdub_jax.casp.kaldi_fbank import beats_features, log_mel, num_frames
 
 RNG = np.random.default_rng(0)
 TIME_S = np.arange(12_345) / 16_000

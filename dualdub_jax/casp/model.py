@@ -11,9 +11,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from dualdub_jax.casp.beats import Beats, layer_norm, linear
+from dualdub_jax.casp.kaldi_fbank import HOP_LENGTH, WINDOW_LENGTH
 from dualdub_jax.config import CaspConfig
-from dualdub_jax.evaluation.casp.beats import Beats, layer_norm, linear
-from dualdub_jax.evaluation.casp.kaldi_fbank import HOP_LENGTH, WINDOW_LENGTH
 
 PyTree = Any
 

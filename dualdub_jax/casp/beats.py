@@ -14,8 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from einops import rearrange
 
+from dualdub_jax.casp.kaldi_fbank import beats_features
 from dualdub_jax.config import BeatsConfig
-from dualdub_jax.evaluation.casp.kaldi_fbank import beats_features
 from dualdub_jax.parallel.sharding import constrain
 
 _UNIFORM_INIT = nn.initializers.variance_scaling(1.0 / 3.0, "fan_in", "uniform")

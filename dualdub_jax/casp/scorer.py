@@ -7,9 +7,9 @@ from typing import Literal
 import jax
 import numpy as np
 
-from dualdub_jax.evaluation.casp import bundle
-from dualdub_jax.evaluation.casp.model import Casp
-from dualdub_jax.evaluation.casp.waveform import dualbench_windows, is_silent, podeval_chunks
+from dualdub_jax.casp import bundle
+from dualdub_jax.casp.model import Casp
+from dualdub_jax.casp.waveform import dualbench_windows, is_silent, podeval_chunks
 from dualdub_jax.types import Stream
 
 Convention = Literal["dualbench", "podeval"]

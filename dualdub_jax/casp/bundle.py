@@ -20,10 +20,10 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from dualdub_jax import config as config_lib
+from dualdub_jax.casp import model
+from dualdub_jax.casp.beats import Beats
 from dualdub_jax.config import BeatsConfig, CaspConfig
 from dualdub_jax.errors import UserError
-from dualdub_jax.evaluation.casp import model
-from dualdub_jax.evaluation.casp.beats import Beats
 from dualdub_jax.parallel import distributed
 from dualdub_jax.tree_paths import check_shapes, path_name
 
@@ -36,7 +36,7 @@ _CONFIGS = {"casp": CaspConfig, "beats": BeatsConfig}
 
 def default_path() -> pathlib.Path:
     """The small CASP that comes with the package, trained on Puppet Stage."""
-    return pathlib.Path(__file__).parents[2] / "assets" / "casp_puppet"
+    return pathlib.Path(__file__).parents[1] / "assets" / "casp_puppet"
 
 
 def abstract_params(config: CaspConfig | BeatsConfig) -> PyTree:

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dualdub_jax.evaluation.casp.waveform import dualbench_windows, is_silent, normalise, podeval_chunks
+from dualdub_jax.casp.waveform import dualbench_windows, is_silent, normalise, podeval_chunks
 
 NOISE = np.random.default_rng(0).normal(size=5000).astype(np.float32)
 
