@@ -15,7 +15,7 @@ the twin runs as PyTorch comes (`twin`), and with freed memory kept as well (`tw
 from the same parameters, and the twin's loss and every gradient of its first step must equal ours, or the
 benchmark ends with exit status 1. The peak is the best rate of a 2048 x 2048 matrix product in float32 that
 either library reached between the steps; model FLOPs are counted by formula
-(`dualdub_jax/tools/analytic_flops.py`). CPU seconds are those of all threads together: on a machine that has
+(`dualdub_jax/models/analytic_flops.py`). CPU seconds are those of all threads together: on a machine that has
 other work to do, they are the ones to look at. Memory is the most that a process had while
 it trained, after compiling. Set XLA_FLAGS to compare compiler flags. The table has medians over repeats; the
 last line is JSON. Where the CPU seconds go: `step_profile.py`.
@@ -42,8 +42,8 @@ import numpy as np
 import optax
 
 from dualdub_jax.config import Config, StageConfig, load_config
+from dualdub_jax.models.analytic_flops import model_flops
 from dualdub_jax.models.dualdub import example_batch
-from dualdub_jax.tools.analytic_flops import model_flops
 from dualdub_jax.training.kept_pages import keep_pages
 from dualdub_jax.training.step import stage_phase
 from dualdub_jax.tree_paths import path_name

@@ -15,11 +15,11 @@ from dualdub_jax.config import Config, StageConfig, load_config
 from dualdub_jax.errors import UserError
 from dualdub_jax.inference.decode import generate_tokens
 from dualdub_jax.inference.sampling import stream_sampling
+from dualdub_jax.models.analytic_flops import forward_macs, model_flops
 from dualdub_jax.models.dualdub import example_batch, make_model
+from dualdub_jax.parallel.chips import RESERVED_FRACTION_OF_HBM
 from dualdub_jax.parallel.mesh import make_mesh, state_sharding
 from dualdub_jax.parallel.sharding import RULES
-from dualdub_jax.tools.analytic_flops import forward_macs, model_flops
-from dualdub_jax.tools.chips import RESERVED_FRACTION_OF_HBM
 from dualdub_jax.tools.hlo_costs import CostCounter
 from dualdub_jax.tools.hlo_program import parse_program
 from dualdub_jax.tools.roofline import Roofline

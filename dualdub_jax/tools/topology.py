@@ -12,7 +12,7 @@ import numpy as np
 
 from dualdub_jax.config import MeshConfig
 from dualdub_jax.errors import UserError
-from dualdub_jax.tools.chips import CHIPS, Chip
+from dualdub_jax.parallel.chips import CHIPS, Chip
 
 # Without these, libtpu asks the metadata server of a cloud machine who it is, complains at length, and lets
 # one process in at a time, as is right where there are chips to own.

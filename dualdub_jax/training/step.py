@@ -13,9 +13,9 @@ from flax import traverse_util
 
 from dualdub_jax.config import Config, StageConfig, defaults_of, to_dict
 from dualdub_jax.errors import UserError
+from dualdub_jax.models.analytic_flops import model_flops
 from dualdub_jax.models.dualdub import example_batch, make_model
 from dualdub_jax.parallel.sharding import constrain
-from dualdub_jax.tools.analytic_flops import model_flops
 from dualdub_jax.training.losses import batch_losses, reading_loss, room_loss, scored_codes, total_loss
 from dualdub_jax.training.optimizer import make_optimizer, make_schedule
 from dualdub_jax.training.phase import Phase

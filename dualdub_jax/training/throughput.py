@@ -10,7 +10,7 @@ import jax
 from jax.sharding import Mesh
 
 from dualdub_jax.config import Config
-from dualdub_jax.tools.chips import CHIPS
+from dualdub_jax.parallel.chips import CHIPS
 
 # How devices call themselves -> the name in the table of chips.
 _CHIP_NAMES = {
