@@ -102,6 +102,7 @@ class DualDub:
             UserError: for every input that cannot be used, naming it.
         """
         progress = progress or Progress()
+        asked_room = _asked_room(rt60_s, noise_dbfs)
         config = self.engine.config
         grid = config.grid
         with progress.step("read video") as advance:
@@ -124,7 +125,7 @@ class DualDub:
         used = {"speech": has_speech, "background": use_background}
         sampling = sampling or config.sampling
         with progress.step("generate") as advance:
-            room = self._room(film, plan[0], seed, rt60_s, noise_dbfs)
+            room = self._room(film, plan[0], seed, asked_room)
             tokens = self._generate(film, plan, reference, room, used, seed, sampling, advance)
         with progress.step("decode"):
             decoded = {name: self.engine.decode(name, tokens[name], reference, room) for name in tokens}
@@ -145,16 +146,8 @@ class DualDub:
             warnings=(*film.warnings, *text.warnings),
         )
 
-    def _room(
-        self, film: Film, window: Window, seed: int, rt60_s: float | None, noise_dbfs: float | None
-    ) -> Room | None:
+    def _room(self, film: Film, window: Window, seed: int, asked: Mapping[str, float]) -> Room | None:
         """What is asked for, and for the rest the model's choice, the same in all of the film."""
-        asked = {"rt60_s": rt60_s, "noise_dbfs": noise_dbfs}
-        asked = {name: float(value) for name, value in asked.items() if value is not None}
-        for name, value in asked.items():
-            lowest, highest = ROOM_RANGES[name]
-            if not lowest <= value <= highest:
-                raise UserError(f"{name}={value:g}: choose from {lowest:g} to {highest:g}")
         room = self.engine.draw_room(film.frames[: window.end_frame], seed)
         if room is None and asked:
             raise UserError(
@@ -198,3 +191,15 @@ class DualDub:
                 made[name].append(np.asarray(tokens[name])[window.num_context :])
             advance((index + 1) / len(plan))
         return {name: np.concatenate(made[name]) for name in names}
+
+
+def _asked_room(rt60_s: float | None, noise_dbfs: float | None) -> dict[str, float]:
+    """What the user says of the room, by the name of `Room`'s field."""
+    asked = {}
+    for option, name, value in (("--rt60", "rt60_s", rt60_s), ("--noise", "noise_dbfs", noise_dbfs)):
+        if value is not None:
+            lowest, highest = ROOM_RANGES[name]
+            if not lowest <= value <= highest:
+                raise UserError(f"{name} ({option}) is {value:g}: choose from {lowest:g} to {highest:g}")
+            asked[name] = float(value)
+    return asked

@@ -122,8 +122,8 @@ def test_what_is_asked_of_the_room_replaces_the_models_choice(tmp_path, engine, 
 @pytest.mark.parametrize(
     ("asked", "has_rooms", "message"),
     [
-        ({"rt60_s": 9.0}, True, r"rt60_s=9: choose from 0\.05 to 3\.2"),
-        ({"noise_dbfs": float("nan")}, True, "noise_dbfs=nan: choose from -80 to -20"),
+        ({"rt60_s": 9.0}, True, r"rt60_s \(--rt60\) is 9: choose from 0\.05 to 3\.2"),
+        ({"noise_dbfs": float("nan")}, True, r"noise_dbfs \(--noise\) is nan: choose from -80 to -20"),
         ({"noise_dbfs": -40.0}, False, r"noise_dbfs: the model of .*checkpoint is not told of rooms"),
     ],
 )
