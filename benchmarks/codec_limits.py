@@ -21,6 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from codec_quality import pad_stems
 
+from data_pipeline.builders.puppet_stage import sentences
 from data_pipeline.curriculum import open_dataset
 from data_pipeline.decoding import decode_audio
 from data_pipeline.transforms import decode_voice
@@ -66,6 +67,7 @@ def main() -> int:
     parser.add_argument("--source", default="puppet_stage/soundtrack")
     parser.add_argument("--split", default="test_seen")
     parser.add_argument("--num-clips", type=int, default=40)
+    parser.add_argument("--sentences", choices=("all", "grid", "free"), default="all", help="of which kind")
     args = parser.parse_args()
     for requirement in (*Speaker.requirements, *OpenASR.requirements):
         if absent := requirement.missing():
@@ -78,7 +80,7 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 2
     codec = MelRVQCodec(config.speech_codec, config.grid, params["speech_codec"])
-    clips = read_clips(records, config.grid, args.num_clips)
+    clips = read_clips(records, config.grid, args.num_clips, args.sentences)
     figures = {}
     for name, waveform in make_tracks(codec, clips).items():
         figures[name] = score(waveform, clips, config.grid)
@@ -90,16 +92,18 @@ def main() -> int:
     return 0
 
 
-def read_clips(records, grid: GridConfig, num_clips: int) -> Clips:
-    """The first clips that say something in a voice with a reference."""
+def read_clips(records, grid: GridConfig, num_clips: int, kind: str = "all") -> Clips:
+    """The first clips that say something, of one kind or "all", in a voice with a reference."""
     stems, voices, texts = [], [], []
     for i in range(len(records)):
         record = records[i]
-        if len(stems) < num_clips and record["script"] and record["voice"]:
+        script = bytes(record["script"]).decode()
+        is_kind = kind == "all" or sentences.is_grid(script) == (kind == "grid")
+        if len(stems) < num_clips and script and record["voice"] and is_kind:
             stem = decode_audio(bytes(record["speech"]), sample_rate_hz=grid.sample_rate_hz)
             stems.append(stem[: len(stem) // grid.samples_per_frame * grid.samples_per_frame])
             voices.append(decode_voice(record["voice"], str(i), grid))
-            texts.append(normalise(bytes(record["script"]).decode()))
+            texts.append(normalise(script))
     return Clips(*pad_stems(stems, voices, grid), texts)
 
 
