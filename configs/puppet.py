@@ -3,9 +3,10 @@
     dualdub data build puppet_stage --out data
     dualdub train --config configs/puppet.py --workdir runs/puppet
 
-Three and a half hours of one core. The bundled checkpoint has the speech codec of this run, and a language
-model of nearly three times as many steps, which came by turns: docs/model_card.md has the figures of both.
-Phases that do not depend on each other can be trained side by side in one workdir; on two cores, two hours:
+Two and a half to three and a half hours of one core. The bundled checkpoint has the speech codec of this run,
+and a language model of nearly three times as many steps, which came by turns: docs/model_card.md has the
+figures of both, and of a second seed. Phases that do not depend on each other can be trained side by side in
+one workdir; on two cores, less than two hours:
 
     train="dualdub train --config configs/puppet.py --workdir runs/puppet"
     $train --phases codec_tokens_background & $train --phases codec_tokens_speech; wait
