@@ -1,6 +1,7 @@
 """README and model card show what `docs/measured/` holds, and that was measured with what is bundled."""
 
 import io
+import json
 import pathlib
 
 import pytest
@@ -49,9 +50,48 @@ def test_model_card_shows_two_seeds_of_the_config_beside_it():
     assert table in (ROOT / "docs" / "model_card.md").read_text(encoding="utf-8")
 
 
-def test_no_file_of_them_names_the_machine_or_holds_clips():
+def test_two_seeds_are_nearer_than_an_interval_is_wide():
+    one, other = (read_results(MEASURED / f"one_run_seed_{seed}.json")["metrics"] for seed in (0, 1))
+    compared = 0
+    for name in one.keys() - {"rtf"}:
+        if one[name]["low"] is not None and other[name]["low"] is not None:
+            width = min(figures[name]["high"] - figures[name]["low"] for figures in (one, other))
+            assert abs(one[name]["value"] - other[name]["value"]) <= width, name
+            compared += 1
+    assert compared > 40
+
+
+def _ablation_cells(row) -> list[str]:
+    """The cells of a row of docs/ablations.md that are the same in both of its tables."""
+
+    def plain(value: float) -> str:
+        return f"{value:.2f}".replace("0.", ".", 1)
+
+    words, onsets, lips = (row[name] for name in ("wer_no_letters", "onset_f1", "lip_correlation"))
+    losses = (f"{row[f'loss_{stream}']['value']:.3f}" for stream in ("speech", "background"))
+    return [
+        "{value:.0f}% [{low:.0f}, {high:.0f}]".format(
+            **{k: 100 * words[k] for k in ("value", "low", "high")}
+        ),
+        *(f"{plain(r['value'])} [{plain(r['low'])}, {plain(r['high'])}]" for r in (onsets, lips)),
+        " / ".join(losses),
+    ]
+
+
+@pytest.mark.parametrize("name", ["from_a_bundle", "from_nothing"])
+def test_ablations_show_what_was_measured(name):
+    text = (ROOT / "docs" / "ablations.md").read_text(encoding="utf-8").splitlines()
+    rows = json.loads((MEASURED / "ablations" / f"{name}.json").read_text(encoding="utf-8"))
+    assert rows
+    for row_name, row in rows.items():
+        cells = _ablation_cells(row)
+        assert any(all(f"| {cell} |" in line for cell in cells) for line in text), f"{row_name}: {cells}"
+
+
+def test_no_file_of_them_holds_clips_or_paths_of_a_machine():
     paths = sorted(MEASURED.glob("*.json"))
     assert paths
     for path in paths:
-        assert read_results(path)["clips"] == [], path
-        assert "/work/" not in path.read_text(encoding="utf-8"), path
+        results = read_results(path)
+        assert results["clips"] == [] and not results["workdir"], path
+        assert "path" not in results["protocol"]["checkpoint"], path
