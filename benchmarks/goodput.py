@@ -26,6 +26,7 @@ import numpy as np
 from dualdub_jax.config import CheckpointConfig, Config, StageConfig, load_config
 from dualdub_jax.models.dualdub import example_batch
 from dualdub_jax.parallel.mesh import make_mesh
+from dualdub_jax.training.kept_pages import keep_pages
 from dualdub_jax.training.loop import run_phase
 from dualdub_jax.training.metrics import MetricWriter
 from dualdub_jax.training.step import stage_phase
@@ -38,12 +39,13 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--config", default="configs/puppet.py", help="a config file")
-    parser.add_argument("--steps", type=int, default=50, help="of each run")
-    parser.add_argument("--save-every", type=int, default=20, help="steps between checkpoints")
+    parser.add_argument("--steps", type=int, default=130, help="of each run")
+    parser.add_argument("--save-every", type=int, default=50, help="steps between checkpoints")
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--repeats", type=int, default=3)
     args = parser.parse_args()
     config = load_config(args.config)
+    keep_pages()  # as `dualdub train`
     with tempfile.TemporaryDirectory() as folder:
         # The same program nine times: compiled once.
         jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(folder) / "compiled"))

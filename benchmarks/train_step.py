@@ -41,7 +41,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from dualdub_jax.config import Config, StageConfig, load_config
+from dualdub_jax.config import Config, LossConfig, StageConfig, load_config
 from dualdub_jax.models.analytic_flops import model_flops
 from dualdub_jax.models.dualdub import example_batch
 from dualdub_jax.training.kept_pages import keep_pages
@@ -254,7 +254,9 @@ def peak_memory() -> int:
 def config_of(size: str, without_films: bool = False) -> Config:
     """The config of a size; without films, its model has no video encoder to speak of, for counting FLOPs."""
     path, overrides, _ = SIZES[size]
-    config = load_config(str(_ROOT / path), [*overrides, "loss.condition_dropout_rate=0.0"])
+    # Nothing is left to chance: the twin's gradients are compared with ours.
+    rates = [field.name for field in dataclasses.fields(LossConfig) if field.name.endswith("_dropout_rate")]
+    config = load_config(str(_ROOT / path), [*overrides, *(f"loss.{rate}=0.0" for rate in rates)])
     if not without_films:
         return config
     nothing = dataclasses.replace(config.model.video, patch_width=0, merge_widths=(), num_layers=0)

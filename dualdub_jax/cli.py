@@ -188,9 +188,12 @@ def _print_summary(soundtrack: "Soundtrack", files: list[pathlib.Path], progress
 
 def _train(args: argparse.Namespace) -> int:
     from dualdub_jax.parallel.simulated_devices import give_threads
+    from dualdub_jax.training import kept_pages
 
     give_threads()
     config = load_config(args.config, args.overrides)
+    if config.keep_pages:
+        kept_pages.keep_pages()
     if not args.distributed:
         for flag in ("coordinator", "num_processes", "process_id"):
             if getattr(args, flag) is not None:
@@ -207,12 +210,9 @@ def _train(args: argparse.Namespace) -> int:
 
 def _run_training(args: argparse.Namespace, config: Config) -> int:
     from dualdub_jax.parallel.distributed import PeerLostError
-    from dualdub_jax.training import kept_pages
     from dualdub_jax.training.loop import TrainingDivergedError, TrainingStoppedError
     from dualdub_jax.training.train import train
 
-    if config.keep_pages:
-        kept_pages.keep_pages()
     try:
         bundle = train(config, args.workdir, phases=args.phases.split(",") if args.phases else None)
     except TrainingStoppedError as stopped:

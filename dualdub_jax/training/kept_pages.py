@@ -7,6 +7,8 @@ mallopt(3).
 """
 
 import ctypes
+import importlib.metadata
+import importlib.util
 import os
 
 import jax
@@ -21,14 +23,18 @@ _LIMITS = {
 
 
 def keep_pages() -> list[str]:
-    """Has this process keep freed memory, if JAX computes on the CPU and the C library is glibc.
+    """Has this process keep freed memory, if JAX can only compute on the CPU and the C library is glibc.
+
+    To be called before JAX starts its threads, as `jax.devices()`, `jax.distributed.initialize` and any array
+    do: a thread that has a pool of its own by then keeps to it, and large arrays do not fit in there.
 
     What a variable of the environment sets (or its namesake in `GLIBC_TUNABLES`) is left alone.
 
     Returns:
-        Variables that say from outside what was set; none on another platform or library.
+        Variables that say from outside what was set; none where JAX may find an accelerator, or with another
+        C library.
     """
-    if jax.default_backend() != "cpu" or not _is_glibc():
+    if not (_only_cpu() and _is_glibc()):
         return []
     tunables = os.environ.get("GLIBC_TUNABLES", "")
     mallopt = ctypes.CDLL(None).mallopt
@@ -38,6 +44,17 @@ def keep_pages() -> list[str]:
         for name, (number, value) in _LIMITS.items()
         if name not in os.environ and _tunable(name) not in tunables and mallopt(number, value) == 1
     ]
+
+
+def _only_cpu() -> bool:
+    """True if JAX was told to take the CPU, or nothing is installed that would find it anything else.
+
+    `jax.default_backend()` would know for certain, and would start the threads.
+    """
+    if jax.config.jax_platforms:
+        return jax.config.jax_platforms == "cpu"
+    found = any(map(importlib.util.find_spec, ("jax_plugins", "libtpu")))
+    return not found and not importlib.metadata.entry_points(group="jax_plugins")
 
 
 def _tunable(name: str) -> str:
