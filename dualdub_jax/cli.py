@@ -55,7 +55,7 @@ def _status_of(command: Callable[[], int]) -> int:
     except BrokenPipeError:  # the reader of our output has gone: `dualdub … | head`
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - or the interpreter complains at exit
         return 1
-    except Exception:
+    except Exception:  # all that users can cause are UserErrors: this is ours, and nothing is hidden
         traceback.print_exc()
         print("dualdub: this is a fault of DualDub; please report it with the lines above", file=sys.stderr)
         return 1

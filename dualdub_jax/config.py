@@ -310,7 +310,9 @@ class Config:
     model_from: str = ""  # a bundle whose model the first stage starts with; empty: at random
     mesh: MeshConfig = MeshConfig()
     gradient_accumulation_steps: int = 1  # parts that a batch of the language model is computed in
-    keep_pages: bool = True  # `dualdub train` on a CPU keeps freed memory: training/kept_pages.py
+    # `dualdub train` keeps freed memory (training/kept_pages.py) where JAX can find nothing but the CPU; with
+    # an accelerator's plugin installed, where JAX_PLATFORMS=cpu says so.
+    keep_pages: bool = True
     device_peak_tflops: float = 0.0  # of one device, for the MFU; 0: what the chip's name tells
     speech_codec_training: CodecTrainingConfig = CodecTrainingConfig()
     background_codec_training: CodecTrainingConfig = CodecTrainingConfig()

@@ -87,7 +87,7 @@ def mux_soundtrack(
     guarded = _Guarded(file)
     try:
         _mux(film, mix, sample_rate_hz, out, guarded, max_packets)
-    except Exception:
+    except Exception:  # whatever libav made of it: the file's own error says more
         if guarded.error is not None:
             raise guarded.error from None
         raise

@@ -86,18 +86,23 @@ def test_what_the_environment_says_is_left_alone(variables):
     assert faults >= 192
 
 
+@pytest.fixture
+def ask_for():
+    """Sets JAX's platforms for one test, as the variable JAX_PLATFORMS does."""
+    before = jax.config.jax_platforms
+    yield lambda platforms: jax.config.update("jax_platforms", platforms)
+    jax.config.update("jax_platforms", before)
+
+
 @pytest.mark.parametrize("asked", ["tpu", "cuda,cpu"])
-def test_other_platforms_and_libraries_are_left_alone(monkeypatch, asked):
+def test_other_platforms_and_libraries_are_left_alone(monkeypatch, ask_for, asked):
     def never(*_):
         raise AssertionError("mallopt was asked for")
 
     monkeypatch.setattr(kept_pages.ctypes, "CDLL", never)
-    before = jax.config.jax_platforms
-    jax.config.update("jax_platforms", asked)
-    try:
-        assert kept_pages.keep_pages() == []
-    finally:
-        jax.config.update("jax_platforms", before)
+    ask_for(asked)
+    assert kept_pages.keep_pages() == []
+    ask_for("cpu")
     monkeypatch.setattr(kept_pages, "_is_glibc", lambda: False)
     assert kept_pages.keep_pages() == []
 
@@ -106,12 +111,8 @@ def test_other_platforms_and_libraries_are_left_alone(monkeypatch, asked):
     ("installed", "advertised", "expected"),
     [((), (), True), (("libtpu",), (), False), (("jax_plugins",), (), False), ((), ("rocm",), False)],
 )
-def test_what_is_installed_may_find_an_accelerator(monkeypatch, installed, advertised, expected):
-    before = jax.config.jax_platforms
+def test_what_is_installed_may_find_an_accelerator(monkeypatch, ask_for, installed, advertised, expected):
     monkeypatch.setattr(kept_pages.importlib.util, "find_spec", lambda name: name in installed or None)
     monkeypatch.setattr(kept_pages.importlib.metadata, "entry_points", lambda group: advertised)
-    jax.config.update("jax_platforms", None)
-    try:
-        assert kept_pages._only_cpu() == expected
-    finally:
-        jax.config.update("jax_platforms", before)
+    ask_for(None)
+    assert kept_pages._only_cpu() == expected
