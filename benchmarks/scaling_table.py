@@ -2,9 +2,11 @@
 
     python benchmarks/scaling_table.py                        # base, large, xl: many minutes each
     python benchmarks/scaling_table.py --weak-scaling base    # the same work a chip on 16, 64 and 256 chips
+    python benchmarks/scaling_table.py --only xl --keep docs/estimated/scaling.json
 
-Needs libtpu (pip install 'libtpu==0.0.42.*') and no TPU. docs/scaling.md says how to read the figures. The
-last line is the table as JSON.
+Needs libtpu (pip install 'libtpu==0.0.42.*') and no TPU. docs/scaling.md says how to read the figures; a test
+compares it with `docs/estimated/scaling.json`, which holds a report for each row. The last line is the table
+as JSON.
 """
 
 import argparse
@@ -14,8 +16,9 @@ import os
 import pathlib
 import sys
 
-os.environ.setdefault("JAX_PLATFORMS", "cpu")
-os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
+if __name__ == "__main__":  # JAX reads them when it is imported
+    os.environ.setdefault("JAX_PLATFORMS", "cpu")
+    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
 
 from dualdub_jax.config import Config, MeshConfig, load_config
 from dualdub_jax.tools.aot import estimate
@@ -41,6 +44,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--only", metavar="NAME", help="one size of the ladder")
     parser.add_argument("--weak-scaling", metavar="NAME", help="one size on more and more chips of v5e")
+    parser.add_argument("--keep", type=pathlib.Path, metavar="FILE", help="reports are put here, or replaced")
     args = parser.parse_args()
     if args.weak_scaling:
         config = load_config(str(_CONFIGS / f"{args.weak_scaling}.py"))
@@ -56,6 +60,8 @@ def main() -> int:
     reports = []
     for config, name in cases:
         reports.append(estimate(config, parse_topology(name)))
+        if args.keep:
+            keep(reports[-1], args.keep)
         print(as_row(reports[-1]), flush=True)
     figures = {f"{r['config']}_{r['topology']}_step_s": round(r["predicted_step_s"], 4) for r in reports}
     if args.weak_scaling:
@@ -63,6 +69,16 @@ def main() -> int:
         figures["ratio_weak_scaling"] = round(first["predicted_step_s"] / last["predicted_step_s"], 3)
     print(json.dumps(figures))
     return 0
+
+
+def keep(report: dict, path: pathlib.Path) -> None:
+    """Puts a report into the file, in the place of one of the same config and slice."""
+    others = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    where = ("config", "topology")
+    others = [each for each in others if [each[k] for k in where] != [report[k] for k in where]]
+    reports = sorted([*others, report], key=lambda each: (each["parameters"], each["global_batch_size"]))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(reports, indent=1) + "\n", encoding="utf-8")
 
 
 def grown(config: Config, topology: Topology) -> Config:

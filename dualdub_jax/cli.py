@@ -210,9 +210,16 @@ def _train(args: argparse.Namespace) -> int:
 
 def _run_training(args: argparse.Namespace, config: Config) -> int:
     from dualdub_jax.parallel.distributed import PeerLostError
+    from dualdub_jax.training.kept_pages import missed_on_cpu
     from dualdub_jax.training.loop import TrainingDivergedError, TrainingStoppedError
     from dualdub_jax.training.train import train
 
+    if config.keep_pages and missed_on_cpu():
+        print(
+            "dualdub: an accelerator's plugin is installed and found none, so this trains on the CPU without "
+            "keeping freed memory, which is slower; set JAX_PLATFORMS=cpu",
+            file=sys.stderr,
+        )
     try:
         bundle = train(config, args.workdir, phases=args.phases.split(",") if args.phases else None)
     except TrainingStoppedError as stopped:

@@ -454,7 +454,7 @@ def test_help_is_quick_and_has_an_example():
 # ------------------------------------------------------------------------------------------- other commands
 
 
-def test_train_passes_config_and_phases(monkeypatch, tmp_path):
+def test_train_passes_config_and_phases(monkeypatch, tmp_path, capsys):
     seen, kept = {}, []
     import dualdub_jax.training.train as module
     from dualdub_jax.training import kept_pages
@@ -466,6 +466,10 @@ def test_train_passes_config_and_phases(monkeypatch, tmp_path):
     assert seen["config"].seed == 7 and seen["phases"] == ["a", "b"] and seen["workdir"] == tmp_path
     assert main(argv) == 0 and seen["phases"] is None
     assert main([*argv, "--config.keep_pages=false"]) == 0 and len(kept) == 2
+    assert not capsys.readouterr().err
+    monkeypatch.setattr(kept_pages, "missed_on_cpu", lambda: True)
+    assert main([*argv, "--config.keep_pages=false"]) == 0 and not capsys.readouterr().err
+    assert main(argv) == 0 and "JAX_PLATFORMS=cpu" in capsys.readouterr().err
 
 
 def test_data_commands(monkeypatch, tmp_path, capsys):

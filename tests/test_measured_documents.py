@@ -1,17 +1,22 @@
-"""README and model card show what `docs/measured/` holds, and that was measured with what is bundled."""
+"""Documents show the figures kept beside them, and these are of the present checkpoint and configs."""
 
 import io
 import json
+import math
 import pathlib
 
 import pytest
 import rich.console
 
 from benchmarks.figures_table import side_by_side, with_ceilings
+from benchmarks.scaling_table import as_row
 from dualdub_jax.bundle import default_bundle_path, read_bundle_header
+from dualdub_jax.config import load_config
 from dualdub_jax.evaluation.results import read_results
 from dualdub_jax.evaluation.systems import Checkpoint
 from dualdub_jax.evaluation.terminal import print_results
+from dualdub_jax.models.analytic_flops import model_flops
+from dualdub_jax.tools.aot import num_parameters
 
 ROOT = pathlib.Path(__file__).parent.parent
 MEASURED = ROOT / "docs" / "measured"
@@ -95,3 +100,24 @@ def test_no_file_of_them_holds_clips_or_paths_of_a_machine():
         results = read_results(path)
         assert results["clips"] == [] and not results["workdir"], path
         assert "path" not in results["protocol"]["checkpoint"], path
+
+
+@pytest.fixture(scope="module")
+def estimates():
+    return json.loads((ROOT / "docs" / "estimated" / "scaling.json").read_text(encoding="utf-8"))
+
+
+def test_scaling_page_shows_the_estimates(estimates):
+    page = (ROOT / "docs" / "scaling.md").read_text(encoding="utf-8")
+    rows = [line for line in page.splitlines() if " ms |" in line]
+    assert set(rows) == set(map(as_row, estimates)), "run benchmarks/scaling_table.py --keep"
+
+
+def test_the_estimates_are_of_the_present_configs(estimates):
+    configs = {name: load_config(str(ROOT / "configs" / f"{name}.py")) for name in ("base", "large", "xl")}
+    for report in estimates:
+        config, num_devices = configs[report["config"]], math.prod(report["mesh"].values())
+        assert report["parameters"] == num_parameters(config)
+        expected = model_flops(config, report["global_batch_size"]) / num_devices
+        assert report["flops_per_device"]["model"] == pytest.approx(expected)
+        assert report["fits"], report["topology"]

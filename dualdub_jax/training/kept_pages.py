@@ -46,6 +46,14 @@ def keep_pages() -> list[str]:
     ]
 
 
+def missed_on_cpu() -> bool:
+    """True if JAX computes on the CPU after all, where `keep_pages` had to leave room for an accelerator.
+
+    It asks JAX for its devices: for after `keep_pages`, and after `jax.distributed.initialize`.
+    """
+    return _is_glibc() and not _only_cpu() and jax.default_backend() == "cpu"
+
+
 def _only_cpu() -> bool:
     """True if JAX was told to take the CPU, or nothing is installed that would find it anything else.
 

@@ -116,3 +116,6 @@ def test_what_is_installed_may_find_an_accelerator(monkeypatch, ask_for, install
     monkeypatch.setattr(kept_pages.importlib.metadata, "entry_points", lambda group: advertised)
     ask_for(None)
     assert kept_pages._only_cpu() == expected
+    assert kept_pages.missed_on_cpu() == (not expected)  # tests compute on the CPU
+    ask_for("cpu")
+    assert not kept_pages.missed_on_cpu()
