@@ -111,6 +111,8 @@ def test_scaling_page_shows_the_estimates(estimates):
     page = (ROOT / "docs" / "scaling.md").read_text(encoding="utf-8")
     rows = [line for line in page.splitlines() if " ms |" in line]
     assert set(rows) == set(map(as_row, estimates)), "run benchmarks/scaling_table.py --keep"
+    least, *_, most = (report["predicted_step_s"] for report in estimates if report["config"] == "base")
+    assert f"From 16 to 256 chips a step grows by {most / least - 1:.1%}." in page
 
 
 def test_the_estimates_are_of_the_present_configs(estimates):

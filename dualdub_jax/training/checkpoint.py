@@ -169,7 +169,7 @@ class PhaseCheckpoints:
             self._manager = ocp.CheckpointManager(
                 self._directory,
                 item_handlers={
-                    # Trained floats hardly compress (by 8%): not worth the time (docs/scaling.md).
+                    # Trained floats hardly compress: zstd would take the processor from the step.
                     _STATE: ocp.PyTreeCheckpointHandler(use_compression=False),
                     _META: ocp.JsonCheckpointHandler(),
                 },
