@@ -95,5 +95,5 @@ setuptools.setup(
         "web": [],
         "dev": _DEV,
     },
-    entry_points={"console_scripts": ["dualdub=dualdub_jax.cli:main"]},
+    entry_points={"console_scripts": ["dualdub=dualdub_jax.apps.cli:main"]},
 )

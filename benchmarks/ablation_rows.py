@@ -4,8 +4,8 @@ import dataclasses
 from collections.abc import Mapping
 
 from dualdub_jax.config import Config, SourceConfig
-from dualdub_jax.inference.engine import Condition
-from dualdub_jax.training.video_encoder import PHASE_NAME as VIDEO_ENCODER
+from dualdub_jax.curriculum.video_encoder import PHASE_NAME as VIDEO_ENCODER
+from dualdub_jax.dubbing.engine import Condition
 
 # Of a run from nothing; about the shares that the default's phases have.
 _CURRICULUM = {"video_encoder": 0.18, "text_speech": 0.32, "video_audio": 0.06, "soundtrack": 0.44}

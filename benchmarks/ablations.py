@@ -28,26 +28,26 @@ import numpy as np
 from ablation_rows import ROWS, Row, row_config
 
 from data_pipeline.loader import make_batches
-from dualdub_jax.bundle import default_bundle_path, load_bundle, read_bundle_header, save_bundle
-from dualdub_jax.codecs.mel_rvq import MelRVQCodec
+from dualdub_jax.bundles.bundle import default_bundle_path, load_bundle, read_bundle_header, save_bundle
+from dualdub_jax.codecs.mel_rvq.codec import MelRVQCodec
 from dualdub_jax.config import Config, SourceConfig, StageConfig, load_config
+from dualdub_jax.curriculum import start
+from dualdub_jax.curriculum.losses import batch_losses
+from dualdub_jax.curriculum.stage import stage_phase
+from dualdub_jax.curriculum.video_encoder import PHASE_NAME as VIDEO_ENCODER
+from dualdub_jax.curriculum.video_encoder import video_encoder_phase
+from dualdub_jax.dubbing.dub import DualDub
+from dualdub_jax.dubbing.engine import Engine
+from dualdub_jax.dubbing.progress import make_progress
 from dualdub_jax.errors import UserError
-from dualdub_jax.evaluation import registry
-from dualdub_jax.evaluation.runner import evaluate
+from dualdub_jax.evaluation.contracts import registry
+from dualdub_jax.evaluation.run.runner import evaluate
+from dualdub_jax.evaluation.run.systems import Checkpoint
 from dualdub_jax.evaluation.suites.puppet import PuppetSuite
-from dualdub_jax.evaluation.systems import Checkpoint
-from dualdub_jax.inference.dub import DualDub
-from dualdub_jax.inference.engine import Engine
-from dualdub_jax.inference.progress import make_progress
 from dualdub_jax.models.dualdub import make_model
 from dualdub_jax.parallel.mesh import make_mesh
-from dualdub_jax.training import start
 from dualdub_jax.training.loop import run_phase
-from dualdub_jax.training.losses import batch_losses
 from dualdub_jax.training.metrics import MetricWriter
-from dualdub_jax.training.step import stage_phase
-from dualdub_jax.training.video_encoder import PHASE_NAME as VIDEO_ENCODER
-from dualdub_jax.training.video_encoder import video_encoder_phase
 from dualdub_jax.types import STREAMS, Batch, Stream
 
 _METRICS = ("grammar_asr", "lip_sync", "impacts", "room")

@@ -12,11 +12,11 @@ import argparse
 import json
 import pathlib
 
-from data_pipeline.curriculum import open_dataset
 from data_pipeline.decoding import decode_audio
-from dualdub_jax.evaluation.bootstrap import estimate
-from dualdub_jax.evaluation.clips import SAMPLE_RATE_HZ, Clip
+from data_pipeline.mixture import open_dataset
+from dualdub_jax.evaluation.contracts.clips import SAMPLE_RATE_HZ, Clip
 from dualdub_jax.evaluation.metrics.casp import CaspMetric
+from dualdub_jax.evaluation.statistics.bootstrap import estimate
 
 SPLITS = ("test_seen", "test_unseen")
 

@@ -22,21 +22,21 @@ import numpy as np
 from codec_quality import pad_stems
 
 from data_pipeline.builders.puppet_stage import sentences
-from data_pipeline.curriculum import open_dataset
 from data_pipeline.decoding import decode_audio
+from data_pipeline.mixture import open_dataset
 from data_pipeline.transforms import decode_voice
-from dualdub_jax.bundle import default_bundle_path, load_bundle
-from dualdub_jax.codecs.griffin_lim import griffin_lim
-from dualdub_jax.codecs.mel import log_mel
-from dualdub_jax.codecs.mel_rvq import MelRVQCodec
-from dualdub_jax.codecs.vocoder import synthesize
+from dualdub_jax.bundles.bundle import default_bundle_path, load_bundle
+from dualdub_jax.codecs.mel_rvq.codec import MelRVQCodec
+from dualdub_jax.codecs.mel_rvq.vocoder import synthesize
 from dualdub_jax.config import GridConfig
+from dualdub_jax.dsp.griffin_lim import griffin_lim
+from dualdub_jax.dsp.mel import log_mel
 from dualdub_jax.errors import UserError
-from dualdub_jax.evaluation.d_vector import d_vector
+from dualdub_jax.evaluation.analysis.text_normaliser import normalise
+from dualdub_jax.evaluation.analysis.word_errors import word_errors
+from dualdub_jax.evaluation.listeners.d_vector import d_vector
 from dualdub_jax.evaluation.metrics.open_asr import OpenASR, heard_words
 from dualdub_jax.evaluation.metrics.speaker import Speaker
-from dualdub_jax.evaluation.text_normaliser import normalise
-from dualdub_jax.evaluation.word_errors import word_errors
 
 _MELS = ((1024, 320, 80), (640, 160, 80), (512, 160, 64))  # (n_fft, hop_length, n_mels)
 

@@ -20,18 +20,18 @@ from collections.abc import Mapping
 import jax
 import numpy as np
 
-from data_pipeline.curriculum import open_dataset
 from data_pipeline.decoding import decode_audio
+from data_pipeline.mixture import open_dataset
 from data_pipeline.transforms import decode_voice, no_voice
-from dualdub_jax.bundle import default_bundle_path, load_bundle
-from dualdub_jax.codecs.griffin_lim import griffin_lim
-from dualdub_jax.codecs.mel import log_mel
-from dualdub_jax.codecs.mel_rvq import MelRVQCodec
+from dualdub_jax.bundles.bundle import default_bundle_path, load_bundle
+from dualdub_jax.codecs.mel_rvq.codec import MelRVQCodec
+from dualdub_jax.codecs.mel_rvq.training.spectral_losses import multi_resolution_stft_distance
 from dualdub_jax.config import CodecConfig, GridConfig
+from dualdub_jax.dsp.griffin_lim import griffin_lim
+from dualdub_jax.dsp.mel import log_mel
 from dualdub_jax.errors import UserError
-from dualdub_jax.evaluation import yamnet
-from dualdub_jax.evaluation.frechet import frechet_distance
-from dualdub_jax.training.spectral_losses import multi_resolution_stft_distance
+from dualdub_jax.evaluation.listeners import yamnet
+from dualdub_jax.evaluation.statistics.frechet import frechet_distance
 from dualdub_jax.types import STREAMS, Stream
 
 _AUDIBLE = 0.01  # peak of a stem below which there is nothing to compare

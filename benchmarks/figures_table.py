@@ -16,8 +16,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dualdub_jax.errors import UserError
-from dualdub_jax.evaluation.results import ROW_KEYS, read_results, to_json
-from dualdub_jax.evaluation.terminal import number
+from dualdub_jax.evaluation.contracts.results import ROW_KEYS, read_results, to_json
+from dualdub_jax.evaluation.report.terminal import number
 
 _NONE = "-"
 _TITLES = {

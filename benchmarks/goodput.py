@@ -24,12 +24,12 @@ import jax
 import numpy as np
 
 from dualdub_jax.config import CheckpointConfig, Config, StageConfig, load_config
+from dualdub_jax.curriculum.stage import stage_phase
 from dualdub_jax.models.dualdub import example_batch
 from dualdub_jax.parallel.mesh import make_mesh
 from dualdub_jax.training.kept_pages import keep_pages
 from dualdub_jax.training.loop import run_phase
 from dualdub_jax.training.metrics import MetricWriter
-from dualdub_jax.training.step import stage_phase
 
 WAYS = ("none", "async", "blocking")
 

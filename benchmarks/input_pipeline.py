@@ -22,12 +22,13 @@ import jax.numpy as jnp
 import numpy as np
 import tensorflow_datasets as tfds
 
-from data_pipeline import curriculum, decoding, loader, transforms
+from data_pipeline import decoding, loader, transforms
+from data_pipeline import mixture as curriculum
 from data_pipeline.builders.puppet_stage.builder import PuppetStage
 from data_pipeline.stem_tokens import StemTokenizer
-from dualdub_jax.codecs.mel_rvq import MelRVQCodec, init_codec_variables
+from dualdub_jax.codecs.mel_rvq.codec import MelRVQCodec, init_codec_variables
 from dualdub_jax.config import Config, SourceConfig, StageConfig
-from dualdub_jax.tokenizer import make_tokenizer
+from dualdub_jax.text.tokenizer import make_tokenizer
 
 
 def main() -> None:

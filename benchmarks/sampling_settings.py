@@ -19,17 +19,19 @@ import zlib
 from collections.abc import Sequence
 
 import dualdub_jax
-from dualdub_jax.bundle import default_bundle_path
+from dualdub_jax.bundles.bundle import default_bundle_path
 from dualdub_jax.config import SamplingConfig
+from dualdub_jax.dubbing.dub import DualDub
 from dualdub_jax.errors import UserError
-from dualdub_jax.evaluation import bootstrap, number_text, registry
-from dualdub_jax.evaluation.clips import Clip
-from dualdub_jax.evaluation.metric import Metric
-from dualdub_jax.evaluation.scoring import missing_requirement
-from dualdub_jax.evaluation.suites import Footage
+from dualdub_jax.evaluation.contracts import registry
+from dualdub_jax.evaluation.contracts.clips import Clip
+from dualdub_jax.evaluation.contracts.metric import Metric
+from dualdub_jax.evaluation.report import number_text
+from dualdub_jax.evaluation.run.scoring import missing_requirement
+from dualdub_jax.evaluation.run.systems import Tracks, with_tracks
+from dualdub_jax.evaluation.statistics import bootstrap
 from dualdub_jax.evaluation.suites.puppet import PuppetSuite
-from dualdub_jax.evaluation.systems import Tracks, with_tracks
-from dualdub_jax.inference.dub import DualDub
+from dualdub_jax.evaluation.suites.suite import Footage
 
 _METRICS = ("grammar_asr", "open_asr", "impacts", "lip_sync")
 _FIGURES = ("wer_no_letters", "wer", "wer_open", "onset_f1", "impact_class_accuracy", "lip_correlation")

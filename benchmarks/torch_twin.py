@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dualdub_jax.codecs.mel import LOG_FLOOR, mel_filterbank
-from dualdub_jax.codecs.stft import hann_window
 from dualdub_jax.config import CodecConfig, Config, LossConfig, OptimizerConfig
-from dualdub_jax.models.voice_encoder import HOP_LENGTH, N_FFT, N_MELS
+from dualdub_jax.dsp.mel import LOG_FLOOR, mel_filterbank
+from dualdub_jax.dsp.stft import hann_window
+from dualdub_jax.encoders.speaker import HOP_LENGTH, N_FFT, N_MELS
 from dualdub_jax.types import STREAMS
 
 _EPSILON = 1e-6  # of RMSNorm, as in flax

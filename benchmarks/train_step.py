@@ -41,12 +41,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from dualdub_jax.checkpoints.tree_paths import path_name
 from dualdub_jax.config import Config, LossConfig, StageConfig, load_config
+from dualdub_jax.curriculum.stage import stage_phase
 from dualdub_jax.models.analytic_flops import model_flops
 from dualdub_jax.models.dualdub import example_batch
 from dualdub_jax.training.kept_pages import keep_pages
-from dualdub_jax.training.step import stage_phase
-from dualdub_jax.tree_paths import path_name
 from dualdub_jax.types import Batch
 
 _ROOT = pathlib.Path(__file__).parent.parent

@@ -20,8 +20,8 @@ import numpy as np
 import optax
 
 from data_pipeline.loader import make_batches
-from dualdub_jax.bundle import default_bundle_path, load_bundle
-from dualdub_jax.codecs.mel_rvq import MelRVQCodec
+from dualdub_jax.bundles.bundle import default_bundle_path, load_bundle
+from dualdub_jax.codecs.mel_rvq.codec import MelRVQCodec
 from dualdub_jax.config import Config, SourceConfig, StageConfig
 from dualdub_jax.errors import UserError
 from dualdub_jax.models.dualdub import make_model

@@ -1,6 +1,6 @@
 """CASP as in the public DualBench repository: two BEATs of 90M parameters, trained on 1 s crops.
 
-    python -m dualdub_jax.convert.casp --beats BEATs_iter3_plus_AS2M.pt --out weights/beats
+    python -m dualdub_jax.casp.convert --beats BEATs_iter3_plus_AS2M.pt --out weights/beats
     dualdub train --config configs/casp.py --workdir runs/casp --config.data_dir=DATA
 
 The background encoder starts from the public BEATs weights, the speech encoder from random ones. The authors

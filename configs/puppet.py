@@ -24,7 +24,7 @@ from ml_collections import ConfigDict
 
 from configs import common
 from configs.stages import soundtrack, text_speech, video_audio
-from dualdub_jax.bundle import default_bundle_path
+from dualdub_jax.bundles.bundle import default_bundle_path
 
 
 def get_config(arg: str = "") -> ConfigDict:

@@ -15,12 +15,13 @@ import grain
 import numpy as np
 from absl import flags
 
-from data_pipeline import curriculum, transforms
+from data_pipeline import mixture as curriculum
+from data_pipeline import transforms
 from data_pipeline.schema import batch_fields, validate_batch
 from data_pipeline.stem_tokens import StemTokenizer, TokenCache
 from dualdub_jax.config import Config, StageConfig
 from dualdub_jax.errors import UserError
-from dualdub_jax.tokenizer import make_tokenizer
+from dualdub_jax.text.tokenizer import make_tokenizer
 from dualdub_jax.types import Stream
 
 if TYPE_CHECKING:

@@ -6,7 +6,8 @@ from typing import Any
 import grain
 import numpy as np
 
-from data_pipeline import curriculum, loader
+from data_pipeline import loader
+from data_pipeline import mixture as curriculum
 from data_pipeline.transforms import Record, clip_id, decode_stem
 from dualdub_jax.config import Config, GridConfig
 from dualdub_jax.errors import UserError

@@ -16,8 +16,8 @@ import numpy as np
 from data_pipeline import decoding
 from dualdub_jax.config import GridConfig
 from dualdub_jax.errors import UserError
-from dualdub_jax.phonemes import LABELS_PER_FRAME, PAUSE, SYMBOLS, plain
-from dualdub_jax.tokenizer import Tokenizer
+from dualdub_jax.text.phonemes import LABELS_PER_FRAME, PAUSE, SYMBOLS, plain
+from dualdub_jax.text.tokenizer import Tokenizer
 from dualdub_jax.types import STREAMS, Stream
 
 Record = Mapping[str, Any]

@@ -18,7 +18,7 @@ from dualdub_jax.errors import UserError
 if TYPE_CHECKING:
     from jax.sharding import Mesh
 
-    from dualdub_jax.inference.dub import DualDub
+    from dualdub_jax.dubbing.dub import DualDub
 
 __all__ = ["UserError", "__version__", "load"]
 
@@ -39,9 +39,9 @@ def load(
     Raises:
         UserError: the folder is missing, is not a checkpoint, is damaged, or names foreign code.
     """
-    from dualdub_jax.bundle import default_bundle_path
-    from dualdub_jax.inference.dub import DualDub
-    from dualdub_jax.inference.engine import Engine
+    from dualdub_jax.bundles.bundle import default_bundle_path
+    from dualdub_jax.dubbing.dub import DualDub
+    from dualdub_jax.dubbing.engine import Engine
 
     directory = default_bundle_path() if path is None else pathlib.Path(path)
     return DualDub(Engine.from_bundle(directory, mesh=mesh, allow_code=allow_code), directory)

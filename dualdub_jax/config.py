@@ -90,8 +90,8 @@ class AlignerConfig:
     num_heads: int = 4
     head_dim: int = 48
     max_relative_frames: int = 32
-    mutual: str = "dualdub_jax.models.aligner:MutualAligner"  # import path; sizes in brackets behind it
-    noncausal: str = "dualdub_jax.models.aligner:NonCausalAligner"
+    mutual: str = "dualdub_jax.models.aligners.grid:MutualAligner"  # import path; sizes in brackets behind it
+    noncausal: str = "dualdub_jax.models.aligners.grid:NonCausalAligner"
 
 
 @dataclasses.dataclass(frozen=True)

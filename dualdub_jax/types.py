@@ -36,7 +36,7 @@ class Batch:
             read it.
         voice: float32[B, R * samples_per_frame], reference recording in [-1, 1].
         voice_mask: bool[B, R], True for grid frames that the reference recording covers.
-        room: float32[B, 2], reverberation time in seconds, noise level in dBFS: `dualdub_jax.room.Room`.
+        room: float32[B, 2], reverberation time in seconds, noise level in dBFS: `dsp.acoustics.Room`.
         speech_tokens: int32[B, T, Q_speech], codec tokens of the speech stem.
         background_tokens: int32[B, T, Q_background], codec tokens of the background stem.
         has_video: bool[B].

@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 
 from dualdub_jax.config import Config, SamplingConfig
-from dualdub_jax.room import Room
-from dualdub_jax.tokenizer import ByteTokenizer
+from dualdub_jax.dsp.acoustics import Room
+from dualdub_jax.text.tokenizer import ByteTokenizer
 
 _NUM_CODEBOOKS = {"speech": 6, "background": 3}
 
 
 class FakeEngine:
-    """Implements `dualdub_jax.inference.dub.Engine`; `calls` records the arguments of `generate`."""
+    """Implements `dualdub_jax.dubbing.dub.Engine`; `calls` records the arguments of `generate`."""
 
     def __init__(self, loudness: float = 0.3, has_rooms: bool = True) -> None:
         self.has_rooms = has_rooms

@@ -10,11 +10,11 @@ import rich.console
 
 from benchmarks.figures_table import side_by_side, with_ceilings
 from benchmarks.scaling_table import as_row
-from dualdub_jax.bundle import default_bundle_path, read_bundle_header
+from dualdub_jax.bundles.bundle import default_bundle_path, read_bundle_header
 from dualdub_jax.config import load_config
-from dualdub_jax.evaluation.results import read_results
-from dualdub_jax.evaluation.systems import Checkpoint
-from dualdub_jax.evaluation.terminal import print_results
+from dualdub_jax.evaluation.contracts.results import read_results
+from dualdub_jax.evaluation.report.terminal import print_results
+from dualdub_jax.evaluation.run.systems import Checkpoint
 from dualdub_jax.models.analytic_flops import model_flops
 from dualdub_jax.tools.aot import num_parameters
 

@@ -1,7 +1,7 @@
 """BEATs, the audio encoder under CASP: patches of a log-mel spectrogram through a deep-norm transformer.
 
 Source: Chen et al., "BEATs: Audio Pre-Training with Acoustic Tokenizers" (arXiv 2212.09058), the encoder of
-its third iteration, written anew; `dualdub_jax/convert/beats_from_torch.py` reads the public weights. Two
+its third iteration, written anew; `casp/convert/beats_from_torch.py` reads the public weights. Two
 liberties that change no value: the weight norm of the positional convolution is folded into its kernel, and
 the layers are scanned, so that twelve of them compile as fast as one. There is no dropout and no layer drop.
 """

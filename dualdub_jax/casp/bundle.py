@@ -3,7 +3,7 @@
     DIR/config.json    format version, kind ("casp" or "beats"), sizes, where the weights come from
     DIR/params/        orbax: the parameters of `Casp`, or of `Beats`
 
-`dualdub train --config configs/casp.py` ends with one, `python -m dualdub_jax.convert.casp` writes one from
+`dualdub train --config configs/casp.py` ends with one, `python -m dualdub_jax.casp.convert` writes one from
 the authors' checkpoint, and `dualdub evaluate --casp-weights DIR` reads one.
 """
 
@@ -22,10 +22,10 @@ import orbax.checkpoint as ocp
 from dualdub_jax import config as config_lib
 from dualdub_jax.casp import model
 from dualdub_jax.casp.beats import Beats
+from dualdub_jax.checkpoints.tree_paths import check_shapes, path_name
 from dualdub_jax.config import BeatsConfig, CaspConfig
 from dualdub_jax.errors import UserError
 from dualdub_jax.parallel import distributed
-from dualdub_jax.tree_paths import check_shapes, path_name
 
 PyTree = Any
 Kind = Literal["casp", "beats"]
@@ -91,7 +91,7 @@ def read_header(directory: pathlib.Path, kind: Kind) -> tuple[Any, dict[str, Any
     except (OSError, ValueError, KeyError, TypeError):
         raise UserError(
             f"{directory}: no {kind.upper()} weights there: expected a folder with config.json and params/; "
-            "make one with: python -m dualdub_jax.convert.casp --help"
+            "make one with: python -m dualdub_jax.casp.convert --help"
         ) from None
     if version != FORMAT_VERSION:
         raise UserError(

@@ -10,7 +10,8 @@ Source: the counting of PaLM's model FLOPs utilisation (Chowdhery et al., 2022).
 import dataclasses
 
 from dualdub_jax.config import CodecConfig, Config
-from dualdub_jax.models import script_aligner, voice_encoder
+from dualdub_jax.encoders import speaker as voice_encoder
+from dualdub_jax.models.aligners import script as script_aligner
 
 _VOICE_HEADS = 4
 

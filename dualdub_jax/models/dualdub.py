@@ -19,18 +19,18 @@ import jax
 import jax.numpy as jnp
 
 from dualdub_jax.config import CodecConfig, Config, GridConfig, ModelConfig
-from dualdub_jax.import_path import resolve
-from dualdub_jax.models.aligner import MutualAligner, MutualCache, NonCausalAligner
-from dualdub_jax.models.attention import KVCache
+from dualdub_jax.encoders.pixels import VideoEncoder
+from dualdub_jax.encoders.script import ScriptEncoder
+from dualdub_jax.encoders.speaker import VoiceEncoder
+from dualdub_jax.layers.attention import KVCache
+from dualdub_jax.layers.basic import learned
+from dualdub_jax.layers.transformer import Transformer
+from dualdub_jax.models.acoustics import RoomEncoder, RoomHead
+from dualdub_jax.models.aligners.grid import MutualAligner, MutualCache, NonCausalAligner
+from dualdub_jax.models.aligners.script import ScriptAligner, ScriptMemory
 from dualdub_jax.models.heads import DepthHead
-from dualdub_jax.models.layers import learned
-from dualdub_jax.models.room import RoomEncoder, RoomHead
-from dualdub_jax.models.script_aligner import ScriptAligner, ScriptMemory
-from dualdub_jax.models.script_encoder import ScriptEncoder
-from dualdub_jax.models.transformer import Transformer
-from dualdub_jax.models.video_encoder import VideoEncoder
-from dualdub_jax.models.voice_encoder import VoiceEncoder
 from dualdub_jax.parallel.sharding import constrain
+from dualdub_jax.parts.import_path import resolve
 from dualdub_jax.types import STREAMS, Batch
 
 

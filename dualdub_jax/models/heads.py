@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from einops import rearrange
 
-from dualdub_jax.models.layers import dense, learned, matrix_product, rms_norm
+from dualdub_jax.layers.basic import dense, learned, matrix_product, rms_norm
 from dualdub_jax.parallel.sharding import constrain
 
 

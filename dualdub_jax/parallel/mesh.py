@@ -9,10 +9,10 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from dualdub_jax.checkpoints.tree_paths import path_name
 from dualdub_jax.config import MeshConfig
 from dualdub_jax.errors import UserError
 from dualdub_jax.parallel.sharding import RULES
-from dualdub_jax.tree_paths import path_name
 
 PyTree = Any
 

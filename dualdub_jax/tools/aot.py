@@ -12,9 +12,10 @@ import numpy as np
 from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 
 from dualdub_jax.config import Config, StageConfig, load_config
+from dualdub_jax.curriculum.stage import stage_phase
+from dualdub_jax.dubbing.generation import generate_tokens
+from dualdub_jax.dubbing.sampling import stream_sampling
 from dualdub_jax.errors import UserError
-from dualdub_jax.inference.decode import generate_tokens
-from dualdub_jax.inference.sampling import stream_sampling
 from dualdub_jax.models.analytic_flops import forward_macs, model_flops
 from dualdub_jax.models.dualdub import example_batch, make_model
 from dualdub_jax.parallel.chips import RESERVED_FRACTION_OF_HBM
@@ -24,7 +25,6 @@ from dualdub_jax.tools.hlo_costs import CostCounter
 from dualdub_jax.tools.hlo_program import parse_program
 from dualdub_jax.tools.roofline import Roofline
 from dualdub_jax.tools.topology import Topology, absent_devices, parse_mesh, parse_topology
-from dualdub_jax.training.step import stage_phase
 
 PyTree = Any
 

@@ -12,24 +12,24 @@ from typing import Any, NamedTuple
 
 import jax
 
-from dualdub_jax.bundle import (
+from dualdub_jax.bundles.bundle import (
     FileFormat,
     load_bundle,
     read_bundle_header,
     save_bundle,
     sharded_params,
 )
+from dualdub_jax.codecs.mel_rvq.training.acoustics import room_phase
+from dualdub_jax.codecs.mel_rvq.training.vocoder import vocoder_phase
 from dualdub_jax.config import Config, MeshConfig, StageConfig, load_config
+from dualdub_jax.curriculum.run_config import FILE_NAME, read_run_config
+from dualdub_jax.curriculum.stage import stage_phase
 from dualdub_jax.errors import UserError
-from dualdub_jax.import_path import check_trusted
 from dualdub_jax.parallel.mesh import make_mesh
+from dualdub_jax.parts.import_path import check_trusted
 from dualdub_jax.training.checkpoint import Restored, is_full_disk, newest_step, read_part
-from dualdub_jax.training.codec_room import room_phase
-from dualdub_jax.training.codec_vocoder import vocoder_phase
 from dualdub_jax.training.phase import Phase
-from dualdub_jax.training.run_config import FILE_NAME, read_run_config
 from dualdub_jax.training.settings import check_settings
-from dualdub_jax.training.step import stage_phase
 from dualdub_jax.types import STREAMS, Stream
 
 PyTree = Any

@@ -11,11 +11,11 @@ import flax.linen as nn
 import jax
 from jax.sharding import AbstractMesh, AxisType
 
+from dualdub_jax.checkpoints.tree_paths import path_name
 from dualdub_jax.config import Config, MeshConfig
 from dualdub_jax.models.dualdub import example_batch, make_model
 from dualdub_jax.parallel.mesh import AXES, state_sharding
 from dualdub_jax.parallel.sharding import RULES
-from dualdub_jax.tree_paths import path_name
 
 
 def abstract_mesh(config: MeshConfig) -> AbstractMesh:

@@ -18,12 +18,12 @@ from typing import Any, NamedTuple
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
+from dualdub_jax.checkpoints.damage import damage_named
+from dualdub_jax.checkpoints.tree_paths import check_shapes
 from dualdub_jax.config import CheckpointConfig
-from dualdub_jax.damage import damage_named
 from dualdub_jax.errors import UserError
 from dualdub_jax.parallel import distributed
 from dualdub_jax.training.fingerprint import differing, fingerprint
-from dualdub_jax.tree_paths import check_shapes
 
 PyTree = Any
 

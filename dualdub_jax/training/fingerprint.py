@@ -10,8 +10,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from dualdub_jax.checkpoints.tree_paths import path_name
 from dualdub_jax.parallel import distributed
-from dualdub_jax.tree_paths import path_name
 
 PyTree = Any
 

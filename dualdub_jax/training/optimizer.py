@@ -6,9 +6,9 @@ from typing import Any
 import jax
 import optax
 
+from dualdub_jax.checkpoints.tree_paths import path_name
 from dualdub_jax.config import OptimizerConfig
 from dualdub_jax.errors import UserError
-from dualdub_jax.tree_paths import path_name
 
 PyTree = Any
 

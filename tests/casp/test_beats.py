@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from dualdub_jax.casp.beats import relative_buckets, scale_gradient
+from dualdub_jax.casp.convert.casp_from_torch import casp_from_torch
 from dualdub_jax.casp.model import Casp, StemEncoder, abstract_params
+from dualdub_jax.checkpoints.tree_paths import path_name
 from dualdub_jax.config import BeatsConfig, CaspConfig
-from dualdub_jax.convert.casp_from_torch import casp_from_torch
 from dualdub_jax.parallel.sharding import RULES
-from dualdub_jax.tree_paths import path_name
 
 GOLDEN = pathlib.Path(__file__).parents[1] / "golden" / "beats.npz"
 

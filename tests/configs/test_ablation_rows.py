@@ -6,9 +6,9 @@ import typing
 import pytest
 
 from data_pipeline.transforms import PARTS
-from dualdub_jax.bundle import abstract_params
+from dualdub_jax.bundles.bundle import abstract_params
 from dualdub_jax.config import load_config
-from dualdub_jax.inference.engine import Condition
+from dualdub_jax.dubbing.engine import Condition
 
 ROOT = pathlib.Path(__file__).parents[2]
 

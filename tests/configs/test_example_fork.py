@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from configs.proj.example.windowed_aligner import WindowedMutualAligner
-from dualdub_jax.bundle import abstract_params, load_bundle, save_bundle
+from dualdub_jax.bundles.bundle import abstract_params, load_bundle, save_bundle
 from dualdub_jax.config import load_config
-from dualdub_jax.models.aligner import MutualAligner
+from dualdub_jax.models.aligners.grid import MutualAligner
 from dualdub_jax.models.dualdub import make_model
 from tests.tiny import random_batch, random_params, tiny_config
 

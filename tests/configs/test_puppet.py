@@ -4,11 +4,11 @@ import pathlib
 
 import jax
 
-from dualdub_jax.bundle import abstract_params, default_bundle_path, read_bundle_header
+from dualdub_jax.bundles.bundle import abstract_params, default_bundle_path, read_bundle_header
 from dualdub_jax.config import MeshConfig, load_config
+from dualdub_jax.curriculum import start
+from dualdub_jax.curriculum.program import phase_names
 from dualdub_jax.parallel.mesh import make_mesh
-from dualdub_jax.training import start
-from dualdub_jax.training.train import phase_names
 
 CONFIG = pathlib.Path(__file__).parents[2] / "configs" / "puppet.py"
 

@@ -9,7 +9,7 @@ import pytest
 
 from data_pipeline.decoding import decode_audio, decode_video
 from dualdub_jax.config import GridConfig
-from dualdub_jax.inference.film import read_film
+from dualdub_jax.media.film import read_film
 from tests.films import frame_level, make_film, make_sound_only
 from tests.tiny_dataset import film_bytes, sine_flac
 

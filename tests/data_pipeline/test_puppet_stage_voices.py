@@ -8,7 +8,7 @@ import pytest
 from data_pipeline.builders.puppet_stage import voices
 from data_pipeline.builders.puppet_stage.sentences import draw
 from dualdub_jax.errors import UserError
-from dualdub_jax.phonemes import PhonemeTokenizer
+from dualdub_jax.text.phonemes import PhonemeTokenizer
 
 
 def _median_pitch_hz(samples: np.ndarray) -> float:

@@ -7,7 +7,7 @@ import pytest
 
 from data_pipeline.stem_tokens import StemTokenizer
 from data_pipeline.transforms import Stem
-from dualdub_jax.codecs.mel_rvq import CodecModules, MelRVQCodec
+from dualdub_jax.codecs.mel_rvq.codec import CodecModules, MelRVQCodec
 from dualdub_jax.config import CodecConfig, GridConfig
 from tests.tiny_dataset import flac_bytes
 

@@ -9,8 +9,8 @@ import pytest
 from data_pipeline.transforms import CropStem, MakeExample, collate, empty_example
 from dualdub_jax.config import GridConfig
 from dualdub_jax.errors import UserError
-from dualdub_jax.phonemes import PAUSE, SYMBOLS, PhonemeTokenizer
-from dualdub_jax.tokenizer import ByteTokenizer
+from dualdub_jax.text.phonemes import PAUSE, SYMBOLS, PhonemeTokenizer
+from dualdub_jax.text.tokenizer import ByteTokenizer
 from tests.films import frame_level
 from tests.tiny_dataset import SAMPLES_PER_FRAME, film_bytes, flac_bytes, make_record, sine_flac
 

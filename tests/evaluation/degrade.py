@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from dualdub_jax.evaluation.clips import SAMPLE_RATE_HZ, Clip
+from dualdub_jax.evaluation.contracts.clips import SAMPLE_RATE_HZ, Clip
 
 Track = Literal["speech", "background", "mixture"]
 

@@ -4,7 +4,7 @@ import functools
 
 from data_pipeline.builders.puppet_stage.clip import GRID, make_clip
 from data_pipeline.builders.puppet_stage.voices import bank
-from dualdub_jax.evaluation.clips import Clip
+from dualdub_jax.evaluation.contracts.clips import Clip
 
 
 @functools.lru_cache(maxsize=256)

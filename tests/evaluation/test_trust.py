@@ -10,10 +10,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 
-from dualdub_jax.evaluation.clips import Clip
-from dualdub_jax.evaluation.metric import Figure
-from dualdub_jax.evaluation.registry import all_metrics
-from dualdub_jax.evaluation.scoring import missing_requirement
+from dualdub_jax.evaluation.contracts.clips import Clip
+from dualdub_jax.evaluation.contracts.metric import Figure
+from dualdub_jax.evaluation.contracts.registry import all_metrics
+from dualdub_jax.evaluation.run.scoring import missing_requirement
 from tests.evaluation import degrade
 from tests.evaluation.puppet_clips import spoken_clips
 

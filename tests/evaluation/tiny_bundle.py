@@ -6,7 +6,7 @@ import pathlib
 import jax
 import numpy as np
 
-from dualdub_jax.bundle import abstract_params, save_bundle
+from dualdub_jax.bundles.bundle import abstract_params, save_bundle
 from dualdub_jax.config import GridConfig, SamplingConfig
 from tests.tiny import tiny_config
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from dualdub_jax.evaluation.clips import Clip
-from dualdub_jax.evaluation.metric import Figure, Metric, Requirement, Value, correlation, ratio
-from dualdub_jax.evaluation.suites import Footage, Suite
+from dualdub_jax.evaluation.contracts.clips import Clip
+from dualdub_jax.evaluation.contracts.metric import Figure, Metric, Requirement, Value, correlation, ratio
+from dualdub_jax.evaluation.suites.suite import Footage, Suite
 
 NUM_SAMPLES = 16_000
 

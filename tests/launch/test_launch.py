@@ -7,7 +7,7 @@ import subprocess
 import pytest
 import yaml
 
-from dualdub_jax.arguments import parse
+from dualdub_jax.apps.arguments import parse
 from dualdub_jax.config import load_config
 
 LAUNCH = pathlib.Path(__file__).parents[2] / "launch"

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dualdub_jax.bundle import abstract_params
+from dualdub_jax.bundles.bundle import abstract_params
+from dualdub_jax.curriculum.losses import batch_losses
 from dualdub_jax.models.dualdub import make_model
-from dualdub_jax.training.losses import batch_losses
 from dualdub_jax.types import PartlyKnownBatch
 from tests.tiny import random_batch, random_params, tiny_config
 

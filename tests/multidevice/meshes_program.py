@@ -13,17 +13,17 @@ import numpy as np
 import optax
 
 import dualdub_jax
-from dualdub_jax.bundle import load_bundle, save_bundle
-from dualdub_jax.codecs.mel_rvq import abstract_codec_variables
+from dualdub_jax.bundles.bundle import load_bundle, save_bundle
+from dualdub_jax.checkpoints.tree_paths import path_name
+from dualdub_jax.codecs.mel_rvq.codec import abstract_codec_variables
 from dualdub_jax.config import CheckpointConfig, MeshConfig, OptimizerConfig, SamplingConfig, StageConfig
+from dualdub_jax.curriculum.stage import stage_phase
 from dualdub_jax.parallel.mesh import make_mesh, shard_batch, state_sharding
 from dualdub_jax.parallel.sharding import RULES
 from dualdub_jax.parallel.simulated_devices import give_threads
 from dualdub_jax.tools.export import export
 from dualdub_jax.training.checkpoint import PhaseCheckpoints
 from dualdub_jax.training.loop import compile_step
-from dualdub_jax.training.step import stage_phase
-from dualdub_jax.tree_paths import path_name
 from tests.tiny import random_batch, tiny_config
 
 NUM_STEPS, BATCH_SIZE = 5, 8

@@ -17,14 +17,14 @@ import zlib
 import jax
 import numpy as np
 
-from dualdub_jax.cli import _status_of
+from dualdub_jax.apps.cli import _status_of
 from dualdub_jax.config import MeshConfig, OptimizerConfig, StageConfig, from_dict
+from dualdub_jax.curriculum.stage import stage_phase
 from dualdub_jax.parallel import distributed
 from dualdub_jax.parallel.mesh import batch_share, make_mesh
 from dualdub_jax.parallel.simulated_devices import give_threads
 from dualdub_jax.training.loop import TrainingDivergedError, TrainingStoppedError, run_phase
 from dualdub_jax.training.metrics import MetricWriter
-from dualdub_jax.training.step import stage_phase
 from tests.tiny import random_batch, tiny_config
 
 BATCH_SIZE = 8

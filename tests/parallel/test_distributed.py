@@ -5,7 +5,7 @@ import types
 import numpy as np
 import pytest
 
-from dualdub_jax.cli import main
+from dualdub_jax.apps.cli import main
 from dualdub_jax.errors import UserError
 from dualdub_jax.parallel import distributed
 from dualdub_jax.parallel.mesh import AXES, batch_share

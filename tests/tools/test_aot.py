@@ -10,11 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dualdub_jax import cli
+from dualdub_jax.apps import cli
 from dualdub_jax.config import MeshConfig, StageConfig
 from dualdub_jax.errors import UserError
+from dualdub_jax.layers.transformer import REMAT_POLICIES, Transformer
 from dualdub_jax.models.analytic_flops import hardware_flops, model_flops, repeated_by_a_layer
-from dualdub_jax.models.transformer import REMAT_POLICIES, Transformer
 from dualdub_jax.parallel.mesh import make_mesh
 from dualdub_jax.tools import topology
 from dualdub_jax.tools.aot import as_text, lower_train_step, make_report

@@ -17,15 +17,15 @@ import numpy as np
 import pytest
 
 import dualdub_jax
-from dualdub_jax import safetensors_tree
-from dualdub_jax.bundle import abstract_params, load_bundle, read_bundle_header, save_bundle
-from dualdub_jax.cli import main
-from dualdub_jax.codecs.mel_rvq import abstract_codec_variables
+from dualdub_jax.apps.cli import main
+from dualdub_jax.bundles.bundle import abstract_params, load_bundle, read_bundle_header, save_bundle
+from dualdub_jax.checkpoints import safetensors_tree
+from dualdub_jax.codecs.mel_rvq.codec import abstract_codec_variables
+from dualdub_jax.codecs.mel_rvq.training.vocoder import vocoder_phase
 from dualdub_jax.config import CheckpointConfig, StageConfig
+from dualdub_jax.curriculum.run_config import write_run_config
+from dualdub_jax.curriculum.stage import stage_phase
 from dualdub_jax.training.checkpoint import PhaseCheckpoints
-from dualdub_jax.training.codec_vocoder import vocoder_phase
-from dualdub_jax.training.run_config import write_run_config
-from dualdub_jax.training.step import stage_phase
 from dualdub_jax.types import STREAMS
 from tests.tiny import tiny_config
 

@@ -11,7 +11,7 @@ from jax.sharding import AbstractDevice, AbstractMesh, AxisType
 
 from dualdub_jax.config import MeshConfig, StageConfig
 from dualdub_jax.errors import UserError
-from dualdub_jax.models import fused_attention
+from dualdub_jax.layers import fused_attention
 from dualdub_jax.parallel.mesh import AXES, make_mesh
 from dualdub_jax.tools.aot import find_stage, lower_decode, lower_train_step
 from tests.tiny import tiny_config

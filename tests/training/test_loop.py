@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 from dualdub_jax.config import CheckpointConfig, MeshConfig, OptimizerConfig, StageConfig
+from dualdub_jax.curriculum.stage import stage_phase
 from dualdub_jax.errors import UserError
 from dualdub_jax.parallel.mesh import make_mesh
 from dualdub_jax.training.checkpoint import PhaseCheckpoints
 from dualdub_jax.training.loop import TrainingDivergedError, TrainingStoppedError, run_phase
 from dualdub_jax.training.metrics import MetricWriter
-from dualdub_jax.training.step import stage_phase
 from tests.tiny import random_batch, tiny_config
 
 CONFIG = tiny_config(checkpoint=CheckpointConfig(save_every_steps=3, keep_last=2), log_every_steps=1)

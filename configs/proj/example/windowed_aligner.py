@@ -6,7 +6,7 @@ the room itself does not change. Source: our choice, made up as an example.
 
 import jax
 
-from dualdub_jax.models.aligner import MutualAligner
+from dualdub_jax.models.aligners.grid import MutualAligner
 
 
 class WindowedMutualAligner(MutualAligner):

@@ -9,7 +9,7 @@ pronounces the sentences that are synthesised.
 import json
 
 from data_pipeline.builders.puppet_stage.sentences import vocabulary
-from dualdub_jax.phonemes import AMBIGUOUS, LEXICON_FILE, pronounce
+from dualdub_jax.text.phonemes import AMBIGUOUS, LEXICON_FILE, pronounce
 
 
 def make_lexicon() -> dict[str, str]:

@@ -1,1 +1,1 @@
-"""One module a metric; `dualdub_jax.evaluation.registry` lists them."""
+"""One module a metric; `dualdub_jax.evaluation.contracts.registry` lists them."""

@@ -18,10 +18,10 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from einops import reduce
 
-from dualdub_jax.evaluation import onsets
-from dualdub_jax.evaluation.clips import FRAME_RATE_HZ, Clip
-from dualdub_jax.evaluation.cross_correlation import agreement
-from dualdub_jax.evaluation.metric import ClipMetric, Figure, Value
+from dualdub_jax.evaluation.analysis import onsets
+from dualdub_jax.evaluation.analysis.cross_correlation import agreement
+from dualdub_jax.evaluation.contracts.clips import FRAME_RATE_HZ, Clip
+from dualdub_jax.evaluation.contracts.metric import ClipMetric, Figure, Value
 from dualdub_jax.evaluation.metrics.lip_sync import median_size
 
 _CELLS = 8

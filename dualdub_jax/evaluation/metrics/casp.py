@@ -7,7 +7,7 @@ others; the score is the cosine of their embeddings. Two conventions are in use;
 - `casp_podeval`, PodEval's: chunks of 10 s, a short one repeated, (cosine + 1) / 2. PodEval has weights of
   its own.
 
-Weights: none of the authors' are redistributed here. `python -m dualdub_jax.convert.casp` converts theirs.
+Weights: none of the authors' are redistributed here. `python -m dualdub_jax.casp.convert` converts theirs.
 Without them a small CASP of our own is used, which knows the Puppet Stage world alone: there the stems of a
 film share a room (reverberation, noise floor) and the background gives way to speech. For `casp` it scores
 crops of 2 s, every half second, and takes their mean. Its figures for real films mean little; the report
@@ -29,9 +29,9 @@ import numpy as np
 
 from dualdub_jax.casp import bundle
 from dualdub_jax.casp.scorer import CaspScorer, mean_embedding
-from dualdub_jax.evaluation.clips import Clip
-from dualdub_jax.evaluation.metric import ClipMetric, Figure, Value
-from dualdub_jax.inference.soundtrack import describe_folder
+from dualdub_jax.dubbing.soundtrack import describe_folder
+from dualdub_jax.evaluation.contracts.clips import Clip
+from dualdub_jax.evaluation.contracts.metric import ClipMetric, Figure, Value
 
 BATCH_SIZE = 32  # of the retrieval
 

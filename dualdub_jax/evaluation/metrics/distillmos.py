@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from dualdub_jax.evaluation.audible import as_sound, is_silent
-from dualdub_jax.evaluation.clips import Clip
-from dualdub_jax.evaluation.metric import ClipMetric, Figure, Requirement, Value
-from dualdub_jax.evaluation.packaged_file import packaged_file, sha256_of
+from dualdub_jax.evaluation.analysis.audible import as_sound, is_silent
+from dualdub_jax.evaluation.contracts.clips import Clip
+from dualdub_jax.evaluation.contracts.metric import ClipMetric, Figure, Requirement, Value
+from dualdub_jax.evaluation.listeners.packaged_file import packaged_file, sha256_of
 
 _WORST = 1.0  # of the scale of opinion scores
 

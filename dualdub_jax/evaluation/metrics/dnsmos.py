@@ -4,10 +4,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from dualdub_jax.evaluation.audible import as_sound, is_silent
-from dualdub_jax.evaluation.clips import SAMPLE_RATE_HZ, Clip
-from dualdub_jax.evaluation.metric import ClipMetric, Figure, Requirement, Value
-from dualdub_jax.evaluation.packaged_file import packaged_file, sha256_of
+from dualdub_jax.evaluation.analysis.audible import as_sound, is_silent
+from dualdub_jax.evaluation.contracts.clips import SAMPLE_RATE_HZ, Clip
+from dualdub_jax.evaluation.contracts.metric import ClipMetric, Figure, Requirement, Value
+from dualdub_jax.evaluation.listeners.packaged_file import packaged_file, sha256_of
 
 _KEYS = {
     "dnsmos_ovrl": "ovrl_mos",

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from dualdub_jax.evaluation.clips import Clip
-from dualdub_jax.evaluation.metric import ClipMetric, Figure, Value
+from dualdub_jax.evaluation.contracts.clips import Clip
+from dualdub_jax.evaluation.contracts.metric import ClipMetric, Figure, Value
 
 
 def _worst(values: Sequence[np.ndarray]) -> float:

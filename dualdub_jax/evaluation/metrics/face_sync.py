@@ -16,12 +16,12 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from dualdub_jax.evaluation import face_mesh
-from dualdub_jax.evaluation.clips import FRAME_RATE_HZ, Clip
-from dualdub_jax.evaluation.cross_correlation import Agreement, agreement
-from dualdub_jax.evaluation.metric import ClipMetric, Figure, Requirement, Value
+from dualdub_jax.evaluation.analysis.cross_correlation import Agreement, agreement
+from dualdub_jax.evaluation.analysis.speech_envelope import speech_envelope
+from dualdub_jax.evaluation.contracts.clips import FRAME_RATE_HZ, Clip
+from dualdub_jax.evaluation.contracts.metric import ClipMetric, Figure, Requirement, Value
+from dualdub_jax.evaluation.listeners import face_mesh
 from dualdub_jax.evaluation.metrics.lip_sync import median_size
-from dualdub_jax.evaluation.speech_envelope import speech_envelope
 
 _FEWEST_FACES = 2 / 3
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from dualdub_jax.evaluation import whisper
-from dualdub_jax.evaluation.clips import Clip
-from dualdub_jax.evaluation.metric import ClipMetric, Figure, Value
-from dualdub_jax.evaluation.speech_level import at_speech_level
-from dualdub_jax.evaluation.text_normaliser import normalise
+from dualdub_jax.evaluation.analysis.speech_level import at_speech_level
+from dualdub_jax.evaluation.analysis.text_normaliser import normalise
+from dualdub_jax.evaluation.contracts.clips import Clip
+from dualdub_jax.evaluation.contracts.metric import ClipMetric, Figure, Value
+from dualdub_jax.evaluation.listeners import whisper
 
 _AUDIBLE_DBFS = -60.0
 _MOST_NO_SPEECH = 0.6

@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from dualdub_jax.evaluation import closed_grammar
-from dualdub_jax.evaluation.clips import SAMPLE_RATE_HZ, Clip
-from dualdub_jax.evaluation.metric import ClipMetric, Figure, Requirement, Value, ratio
-from dualdub_jax.evaluation.packaged_file import packaged_file, sha256_of
-from dualdub_jax.evaluation.speech_level import active_part
-from dualdub_jax.evaluation.text_normaliser import normalise
-from dualdub_jax.evaluation.word_errors import error_rate, word_errors
+from dualdub_jax.evaluation.analysis.speech_level import active_part
+from dualdub_jax.evaluation.analysis.text_normaliser import normalise
+from dualdub_jax.evaluation.analysis.word_errors import error_rate, word_errors
+from dualdub_jax.evaluation.contracts.clips import SAMPLE_RATE_HZ, Clip
+from dualdub_jax.evaluation.contracts.metric import ClipMetric, Figure, Requirement, Value, ratio
+from dualdub_jax.evaluation.listeners import closed_grammar
+from dualdub_jax.evaluation.listeners.packaged_file import packaged_file, sha256_of
 
 _MODEL_FILES = ("mdef", "means", "variances", "sendump", "transition_matrices", "feat.params")
 # A spelt letter is a word of its own with one pronunciation, so that "a" is never the article and a letter

@@ -18,9 +18,10 @@ from typing import Any
 
 import numpy as np
 
-from dualdub_jax.evaluation import impact_sounds, onsets
-from dualdub_jax.evaluation.clips import FRAME_RATE_HZ, Clip
-from dualdub_jax.evaluation.metric import ClipMetric, Figure, Value, ratio
+from dualdub_jax.evaluation.analysis import onsets
+from dualdub_jax.evaluation.contracts.clips import FRAME_RATE_HZ, Clip
+from dualdub_jax.evaluation.contracts.metric import ClipMetric, Figure, Value, ratio
+from dualdub_jax.evaluation.listeners import impact_sounds
 
 TOLERANCE_S = 0.06
 # The world lowers its background under speech by up to 3 dB: fully from this opening of the mouth on,

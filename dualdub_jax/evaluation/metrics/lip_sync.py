@@ -17,10 +17,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from dualdub_jax.evaluation.clips import FRAME_RATE_HZ, Clip
-from dualdub_jax.evaluation.cross_correlation import agreement
-from dualdub_jax.evaluation.metric import ClipMetric, Figure, Value
-from dualdub_jax.evaluation.speech_envelope import speech_envelope
+from dualdub_jax.evaluation.analysis.cross_correlation import agreement
+from dualdub_jax.evaluation.analysis.speech_envelope import speech_envelope
+from dualdub_jax.evaluation.contracts.clips import FRAME_RATE_HZ, Clip
+from dualdub_jax.evaluation.contracts.metric import ClipMetric, Figure, Value
 
 _OPEN = 0.2  # a mouth that never opens so far says nothing
 

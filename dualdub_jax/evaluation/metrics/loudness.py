@@ -4,9 +4,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from dualdub_jax.evaluation.audible import as_sound
-from dualdub_jax.evaluation.clips import SAMPLE_RATE_HZ, Clip
-from dualdub_jax.evaluation.metric import ClipMetric, Figure, Requirement, Value
+from dualdub_jax.evaluation.analysis.audible import as_sound
+from dualdub_jax.evaluation.contracts.clips import SAMPLE_RATE_HZ, Clip
+from dualdub_jax.evaluation.contracts.metric import ClipMetric, Figure, Requirement, Value
 
 _BLOCK_S = 0.4
 

@@ -5,11 +5,11 @@ from collections.abc import Mapping
 import numpy as np
 import soxr
 
-from dualdub_jax.evaluation.audible import as_sound, frame_levels_dbfs, is_silent
-from dualdub_jax.evaluation.clips import SAMPLE_RATE_HZ, Clip
-from dualdub_jax.evaluation.dynamic_time_warping import cheapest_path
-from dualdub_jax.evaluation.mel_cepstrum import PLAIN, PYMCD, mel_cepstrum
-from dualdub_jax.evaluation.metric import ClipMetric, Figure, Requirement, Value
+from dualdub_jax.evaluation.analysis.audible import as_sound, frame_levels_dbfs, is_silent
+from dualdub_jax.evaluation.analysis.dynamic_time_warping import cheapest_path
+from dualdub_jax.evaluation.analysis.mel_cepstrum import PLAIN, PYMCD, mel_cepstrum
+from dualdub_jax.evaluation.contracts.clips import SAMPLE_RATE_HZ, Clip
+from dualdub_jax.evaluation.contracts.metric import ClipMetric, Figure, Requirement, Value
 
 _DB = 10 / np.log(10) * np.sqrt(2)  # of a Euclidean distance of cepstra
 _SPOKEN_DB = 25.0  # what is more than this below the loud frames at the ends is no speech

@@ -4,12 +4,12 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from dualdub_jax.evaluation import closed_grammar, whisper
-from dualdub_jax.evaluation.clips import Clip
-from dualdub_jax.evaluation.metric import ClipMetric, Figure, Value, ratio
-from dualdub_jax.evaluation.speech_level import at_speech_level
-from dualdub_jax.evaluation.text_normaliser import normalise
-from dualdub_jax.evaluation.word_errors import character_errors, error_rate, word_errors
+from dualdub_jax.evaluation.analysis.speech_level import at_speech_level
+from dualdub_jax.evaluation.analysis.text_normaliser import normalise
+from dualdub_jax.evaluation.analysis.word_errors import character_errors, error_rate, word_errors
+from dualdub_jax.evaluation.contracts.clips import Clip
+from dualdub_jax.evaluation.contracts.metric import ClipMetric, Figure, Value, ratio
+from dualdub_jax.evaluation.listeners import closed_grammar, whisper
 
 # Whisper's own rule for "nobody speaks": both at once.
 _NO_SPEECH_PROBABILITY, _LOW_LOG_PROBABILITY = 0.6, -1.0

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from dualdub_jax.evaluation.audible import as_sound, frame_levels_dbfs, is_silent
-from dualdub_jax.evaluation.clips import SAMPLE_RATE_HZ, Clip
-from dualdub_jax.evaluation.metric import ClipMetric, Figure, Requirement, Value, ratio
+from dualdub_jax.evaluation.analysis.audible import as_sound, frame_levels_dbfs, is_silent
+from dualdub_jax.evaluation.contracts.clips import SAMPLE_RATE_HZ, Clip
+from dualdub_jax.evaluation.contracts.metric import ClipMetric, Figure, Requirement, Value, ratio
 
 _HOP_MS = 10.0
 _HOP = round(SAMPLE_RATE_HZ * _HOP_MS / 1000)

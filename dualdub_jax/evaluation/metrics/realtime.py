@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from dualdub_jax.evaluation.clips import Clip
-from dualdub_jax.evaluation.metric import ClipMetric, Figure, Value, ratio
+from dualdub_jax.evaluation.contracts.clips import Clip
+from dualdub_jax.evaluation.contracts.metric import ClipMetric, Figure, Value, ratio
 
 
 class RealTime(ClipMetric):

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from dualdub_jax.evaluation.clips import Clip
-from dualdub_jax.evaluation.metric import ClipMetric, Figure, Value, correlation
-from dualdub_jax.evaluation.room_acoustics import TRACKS, asset_sha256, estimate_room
+from dualdub_jax.evaluation.contracts.clips import Clip
+from dualdub_jax.evaluation.contracts.metric import ClipMetric, Figure, Value, correlation
+from dualdub_jax.evaluation.listeners.room_acoustics import TRACKS, asset_sha256, estimate_room
 
 # Puppet Stage's microphone of the speech is closer; its floor lies this much below the world's noise level.
 SPEECH_NOISE_OFFSET_DB = -6.0

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from dualdub_jax.evaluation import d_vector
-from dualdub_jax.evaluation.clips import Clip
-from dualdub_jax.evaluation.metric import ClipMetric, Figure, Requirement, Value
+from dualdub_jax.evaluation.contracts.clips import Clip
+from dualdub_jax.evaluation.contracts.metric import ClipMetric, Figure, Requirement, Value
+from dualdub_jax.evaluation.listeners import d_vector
 
 _GROUPS = ("seen", "unseen")
 

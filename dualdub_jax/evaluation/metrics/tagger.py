@@ -20,10 +20,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from dualdub_jax.evaluation import yamnet
-from dualdub_jax.evaluation.clips import Clip
-from dualdub_jax.evaluation.frechet import frechet_distance, frechet_distance_at_infinity
-from dualdub_jax.evaluation.metric import ClipMetric, Figure, Requirement, Value
+from dualdub_jax.evaluation.contracts.clips import Clip
+from dualdub_jax.evaluation.contracts.metric import ClipMetric, Figure, Requirement, Value
+from dualdub_jax.evaluation.listeners import yamnet
+from dualdub_jax.evaluation.statistics.frechet import frechet_distance, frechet_distance_at_infinity
 
 
 def _no_number(value: np.ndarray) -> float:

@@ -15,14 +15,14 @@ from typing import Any
 
 from dualdub_jax.config import GridConfig
 from dualdub_jax.errors import UserError
-from dualdub_jax.evaluation.clips import Clip
-from dualdub_jax.evaluation.pictures import load_frames
-from dualdub_jax.evaluation.sound import read_track
-from dualdub_jax.evaluation.suites import Footage, Missing, Suite
+from dualdub_jax.evaluation.contracts.clips import Clip
 from dualdub_jax.evaluation.suites.json_lines import read_json_lines
 from dualdub_jax.evaluation.suites.media_folder import MediaFolder
-from dualdub_jax.inference.audio_file import read_voice
-from dualdub_jax.inference.film import read_film
+from dualdub_jax.evaluation.suites.pictures import load_frames
+from dualdub_jax.evaluation.suites.sound import read_track
+from dualdub_jax.evaluation.suites.suite import Footage, Missing, Suite
+from dualdub_jax.media.film import read_film
+from dualdub_jax.media.sound_file import read_voice
 
 _TEXT_KEYS = ("audio", "speech", "video", "text")
 _KINDS = {"video": "video", "speech": "speech", "background": "audio"}  # ours -> the list's key

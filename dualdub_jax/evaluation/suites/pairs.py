@@ -23,12 +23,12 @@ from typing import Any
 
 from dualdub_jax.config import GridConfig
 from dualdub_jax.errors import UserError
-from dualdub_jax.evaluation.clips import Clip
-from dualdub_jax.evaluation.pictures import load_frames
-from dualdub_jax.evaluation.sound import read_track
-from dualdub_jax.evaluation.suites import Footage, Missing, Suite, contact_times_s
+from dualdub_jax.evaluation.contracts.clips import Clip
 from dualdub_jax.evaluation.suites.json_lines import read_json_lines
-from dualdub_jax.inference.film import read_film
+from dualdub_jax.evaluation.suites.pictures import load_frames
+from dualdub_jax.evaluation.suites.sound import read_track
+from dualdub_jax.evaluation.suites.suite import Footage, Missing, Suite, contact_times_s
+from dualdub_jax.media.film import read_film
 
 _PATHS = (
     "video",

@@ -20,9 +20,9 @@ from data_pipeline.builders import puppet_stage
 from data_pipeline.builders.puppet_stage import clip as stage_clip
 from data_pipeline.builders.puppet_stage import voices
 from dualdub_jax.errors import UserError
-from dualdub_jax.evaluation.clips import SAMPLE_RATE_HZ, Clip
-from dualdub_jax.evaluation.pictures import load_frames
-from dualdub_jax.evaluation.suites import Footage, Suite, contact_times_s, samples_of_frames
+from dualdub_jax.evaluation.contracts.clips import SAMPLE_RATE_HZ, Clip
+from dualdub_jax.evaluation.suites.pictures import load_frames
+from dualdub_jax.evaluation.suites.suite import Footage, Suite, contact_times_s, samples_of_frames
 
 DEFAULT_LIMIT = 200
 DEFAULT_WORLD_SEED = 1  # training data has 0

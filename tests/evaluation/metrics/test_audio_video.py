@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from dualdub_jax.evaluation.clips import Clip
+from dualdub_jax.evaluation.contracts.clips import Clip
 from dualdub_jax.evaluation.metrics.audio_video import AudioVideo, visible_change
 from tests.evaluation import degrade
 from tests.evaluation.puppet_clips import puppet_clip

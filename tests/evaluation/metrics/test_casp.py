@@ -12,7 +12,7 @@ from dualdub_jax.casp import bundle
 from dualdub_jax.casp.model import Casp
 from dualdub_jax.config import BeatsConfig, CaspConfig
 from dualdub_jax.errors import UserError
-from dualdub_jax.evaluation.clips import Clip
+from dualdub_jax.evaluation.contracts.clips import Clip
 from dualdub_jax.evaluation.metrics.casp import CaspMetric, margin, retrieval_top1
 from tests.evaluation import degrade
 from tests.evaluation.puppet_clips import spoken_clips

@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-from dualdub_jax.evaluation.clips import Clip
+from dualdub_jax.evaluation.contracts.clips import Clip
 from dualdub_jax.evaluation.metrics import distillmos
 from dualdub_jax.evaluation.metrics.distillmos import DistillMOS
 

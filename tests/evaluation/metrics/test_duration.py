@@ -1,6 +1,6 @@
 import numpy as np
 
-from dualdub_jax.evaluation.clips import Clip
+from dualdub_jax.evaluation.contracts.clips import Clip
 from dualdub_jax.evaluation.metrics.duration import Duration
 from tests.evaluation import degrade
 

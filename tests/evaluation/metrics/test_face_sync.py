@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from data_pipeline.builders.puppet_stage.voices import bank
-from dualdub_jax.evaluation import face_mesh
-from dualdub_jax.evaluation.clips import Clip
+from dualdub_jax.evaluation.analysis.speech_envelope import speech_envelope
+from dualdub_jax.evaluation.contracts.clips import Clip
+from dualdub_jax.evaluation.listeners import face_mesh
 from dualdub_jax.evaluation.metrics.face_sync import FaceSync
-from dualdub_jax.evaluation.speech_envelope import speech_envelope
 from tests.evaluation import degrade
 
 

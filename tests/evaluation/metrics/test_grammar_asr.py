@@ -2,7 +2,7 @@ import dataclasses
 
 import pytest
 
-from dualdub_jax.evaluation import closed_grammar
+from dualdub_jax.evaluation.listeners import closed_grammar
 from dualdub_jax.evaluation.metrics.grammar_asr import GrammarASR, recognise
 from tests.evaluation import degrade
 from tests.evaluation.puppet_clips import spoken_clips

@@ -6,7 +6,7 @@ import itertools
 import numpy as np
 import pytest
 
-from dualdub_jax.evaluation.clips import Clip
+from dualdub_jax.evaluation.contracts.clips import Clip
 from dualdub_jax.evaluation.metrics.impacts import Impacts
 from tests.evaluation import degrade
 from tests.evaluation.puppet_clips import puppet_clip

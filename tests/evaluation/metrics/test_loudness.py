@@ -4,7 +4,7 @@ import numpy as np
 import pyloudnorm
 import pytest
 
-from dualdub_jax.evaluation.clips import SAMPLE_RATE_HZ, Clip
+from dualdub_jax.evaluation.contracts.clips import SAMPLE_RATE_HZ, Clip
 from dualdub_jax.evaluation.metrics.loudness import Loudness, integrated_lufs
 from tests.evaluation import degrade
 

@@ -4,8 +4,8 @@ import pathlib
 import numpy as np
 import pytest
 
-from dualdub_jax.evaluation.clips import Clip
-from dualdub_jax.evaluation.mel_cepstrum import PLAIN, mel_cepstrum
+from dualdub_jax.evaluation.analysis.mel_cepstrum import PLAIN, mel_cepstrum
+from dualdub_jax.evaluation.contracts.clips import Clip
 from dualdub_jax.evaluation.metrics.mel_cepstral import MelCepstral, spoken_part
 from tests.evaluation import degrade
 from tests.golden.buzzing_sentences import made_and_true

@@ -3,7 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from dualdub_jax.evaluation import closed_grammar
+from dualdub_jax.evaluation.listeners import closed_grammar
 from dualdub_jax.evaluation.metrics.open_asr import OpenASR, heard_words
 from tests.evaluation import degrade
 from tests.evaluation.puppet_clips import spoken_clips

@@ -3,7 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from dualdub_jax.evaluation.clips import SAMPLE_RATE_HZ, Clip
+from dualdub_jax.evaluation.contracts.clips import SAMPLE_RATE_HZ, Clip
 from dualdub_jax.evaluation.metrics.prosody import Prosody, pitch_semitones
 from tests.evaluation import degrade
 

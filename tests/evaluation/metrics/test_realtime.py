@@ -1,8 +1,8 @@
 """Seconds of work over seconds of film."""
 
-from dualdub_jax.evaluation.bootstrap import estimate
-from dualdub_jax.evaluation.clips import Clip
+from dualdub_jax.evaluation.contracts.clips import Clip
 from dualdub_jax.evaluation.metrics.realtime import RealTime
+from dualdub_jax.evaluation.statistics.bootstrap import estimate
 
 
 def test_seconds_add_up_over_clips_and_unknown_ones_do_not_count():

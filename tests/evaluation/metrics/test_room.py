@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from data_pipeline.builders.puppet_stage import acoustics
-from dualdub_jax.evaluation.clips import SAMPLE_RATE_HZ, Clip
+from dualdub_jax.evaluation.contracts.clips import SAMPLE_RATE_HZ, Clip
+from dualdub_jax.evaluation.listeners.room_acoustics import TRACKS, estimate_room
 from dualdub_jax.evaluation.metrics.room import Room
-from dualdub_jax.evaluation.room_acoustics import TRACKS, estimate_room
 from tests.evaluation import degrade
 from tests.evaluation.puppet_clips import spoken_clips
 

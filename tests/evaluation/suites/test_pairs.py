@@ -7,8 +7,8 @@ import pytest
 import soundfile
 
 from dualdub_jax.errors import UserError
-from dualdub_jax.evaluation.suites import Missing
 from dualdub_jax.evaluation.suites.pairs import PairsSuite
+from dualdub_jax.evaluation.suites.suite import Missing
 from tests.films import make_film
 
 

@@ -1,0 +1,309 @@
+"""The command line: `dualdub demo | dub | train | data build | data inspect | evaluate | export | aot`.
+
+Exit status 0: the job is done whole; 2: bad usage or bad input, one line on standard error that says what
+to mend; 130: interrupted; 1: a fault of ours, with a traceback (of `evaluate` also: a clip failed). Heavy
+packages are imported inside the commands, so that `--help` answers at once.
+"""
+
+import argparse
+import contextlib
+import dataclasses
+import importlib.resources
+import logging
+import os
+import pathlib
+import signal
+import sys
+import threading
+import traceback
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, NoReturn
+
+from dualdub_jax.apps.arguments import parse
+from dualdub_jax.config import Config, SamplingConfig, load_config
+from dualdub_jax.errors import UserError
+
+if TYPE_CHECKING:
+    from dualdub_jax.dubbing.progress import Progress
+    from dualdub_jax.dubbing.soundtrack import Soundtrack
+
+_STOPPED = 130  # exit status of a run that was asked to stop, and is saved
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command; returns the exit status."""
+
+    def command() -> int:
+        args = parse(sys.argv[1:] if argv is None else argv)
+        return _COMMANDS[args.command](args)
+
+    return _status_of(command)
+
+
+def _status_of(command: Callable[[], int]) -> int:
+    """Runs it, and says on standard error what went wrong."""
+    try:
+        return command()
+    except UserError as error:
+        # One line whatever is in the names: a newline in a file name would make it two.
+        print("dualdub: " + " ".join(str(error).split()), file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("dualdub: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our output has gone: `dualdub … | head`
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - or the interpreter complains at exit
+        return 1
+    except Exception:  # all that users can cause are UserErrors: this is ours, and nothing is hidden
+        traceback.print_exc()
+        print("dualdub: this is a fault of DualDub; please report it with the lines above", file=sys.stderr)
+        return 1
+
+
+def _demo(args: argparse.Namespace) -> int:
+    assets = pathlib.Path(str(importlib.resources.files("dualdub_jax"))) / "assets" / "demo"
+    clip, voice, script = assets / "clip.mp4", assets / "voice.wav", assets / "script.txt"
+    try:
+        args.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{args.out}: cannot be made ({error.strerror}); choose another folder") from None
+    return _make_soundtrack(
+        output=args.out / "soundtrack.mp4",
+        stems=args.out,
+        report=args.out / "report.html",
+        video=clip,
+        script=str(script),
+        voice=voice,
+        seed=args.seed,
+        measure=lambda soundtrack: _measure_demo(soundtrack, assets),
+    )
+
+
+def _measure_demo(soundtrack: "Soundtrack", assets: pathlib.Path) -> list[tuple[str, str]]:
+    from dualdub_jax.evaluation.run.demo_figures import measure_demo
+
+    return measure_demo(soundtrack, assets)
+
+
+def _dub(args: argparse.Namespace) -> int:
+    if args.no_speech and args.no_background:
+        raise UserError(
+            "--no-speech and --no-background: nothing would be left to make; leave one of them out"
+        )
+    sampling = {
+        field.name: getattr(args, field.name)
+        for field in dataclasses.fields(SamplingConfig)
+        if getattr(args, field.name) is not None
+    }
+    return _make_soundtrack(
+        output=args.output or args.video.with_name(f"{args.video.stem}.soundtrack.mp4"),
+        stems=args.stems,
+        receipt=args.receipt,
+        report=args.report,
+        checkpoint=args.checkpoint,
+        allow_code=args.allow_code,
+        sampling=sampling,
+        video=args.video,
+        script=args.script,
+        voice=args.voice,
+        use_speech=not args.no_speech,
+        use_background=not args.no_background,
+        rt60_s=args.rt60,
+        noise_dbfs=args.noise,
+        seed=args.seed,
+        allow_overrun=args.allow_overrun,
+    )
+
+
+@contextlib.contextmanager
+def _sigterm_raises() -> Iterator[None]:
+    """SIGTERM as an exception, so that files under temporary names are removed."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+@_sigterm_raises()
+def _make_soundtrack(
+    *,
+    output: pathlib.Path,
+    stems: pathlib.Path | None = None,
+    receipt: pathlib.Path | None = None,
+    report: pathlib.Path | None = None,
+    checkpoint: pathlib.Path | None = None,
+    allow_code: bool = False,
+    sampling: dict[str, float] | None = None,
+    measure: Callable[["Soundtrack"], list[tuple[str, str]]] | None = None,
+    **request: object,
+) -> int:
+    """What `demo` and `dub` share; `request` goes to `DualDub.dub`."""
+    _quieten_libraries()
+    _keep_compiled_programs()
+    from dualdub_jax.dubbing.progress import make_progress
+    from dualdub_jax.dubbing.soundtrack import Targets
+    from dualdub_jax.media.container import open_media
+
+    # What can be found wrong at once is found before the model is loaded.
+    for kind in ("video", "voice"):
+        if request.get(kind) is not None:
+            open_media(request[kind], "video" if kind == "video" else "sound").close()
+    targets = Targets.make(output, stems, receipt, report)
+    targets.check(request["video"], request.get("voice"), request.get("script"))
+    progress = make_progress()
+    with progress.step("load model"):
+        import dualdub_jax
+
+        model = dualdub_jax.load(checkpoint, allow_code=allow_code)
+    settings = dataclasses.replace(model.engine.config.sampling, **(sampling or {}))
+    soundtrack = model.dub(**request, sampling=settings, out=output, progress=progress)
+    figures = []
+    if measure is not None:
+        with progress.step("measure"):
+            figures = measure(soundtrack)
+    files = soundtrack.write(output, stems, receipt, report, progress, figures)
+    _print_summary(soundtrack, files, progress)
+    for name, value in figures:
+        print(f"{name:<36} {value}")
+    return 0
+
+
+def _print_summary(soundtrack: "Soundtrack", files: list[pathlib.Path], progress: "Progress") -> None:
+    for warning in soundtrack.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    film = soundtrack.film
+    print(f"{'total':<18} {sum(progress.seconds.values()):6.2f} s")
+    print(
+        f"{float(film.duration_s):.2f} s of film, {film.num_samples} samples a track, "
+        f"{len(soundtrack.windows)} window(s), made at {soundtrack.realtime_factor:.2f} x realtime"
+    )
+    for path in files:
+        print(f"wrote {path}")
+
+
+def _train(args: argparse.Namespace) -> int:
+    from dualdub_jax.parallel.simulated_devices import give_threads
+    from dualdub_jax.training import kept_pages
+
+    give_threads()
+    config = load_config(args.config, args.overrides)
+    if config.keep_pages:
+        kept_pages.keep_pages()
+    if not args.distributed:
+        for flag in ("coordinator", "num_processes", "process_id"):
+            if getattr(args, flag) is not None:
+                raise UserError(f"--{flag.replace('_', '-')}: only goes with --distributed; add that")
+        return _run_training(args, config)
+    from dualdub_jax.parallel import distributed
+
+    distributed.initialize(args.coordinator, args.num_processes, args.process_id)
+    status = _status_of(lambda: _run_training(args, config))
+    # Stopped on request: all of them are, after the same step. Any other failure may be this process's alone.
+    distributed.leave(status, together=status in (0, _STOPPED))
+    return status
+
+
+def _run_training(args: argparse.Namespace, config: Config) -> int:
+    from dualdub_jax.curriculum.program import train
+    from dualdub_jax.parallel.distributed import PeerLostError
+    from dualdub_jax.training.kept_pages import missed_on_cpu
+    from dualdub_jax.training.loop import TrainingDivergedError, TrainingStoppedError
+
+    if config.keep_pages and missed_on_cpu():
+        print(
+            "dualdub: an accelerator's plugin is installed and found none, so this trains on the CPU without "
+            "keeping freed memory, which is slower; set JAX_PLATFORMS=cpu",
+            file=sys.stderr,
+        )
+    try:
+        bundle = train(config, args.workdir, phases=args.phases.split(",") if args.phases else None)
+    except TrainingStoppedError as stopped:
+        print(f"dualdub: {stopped}", file=sys.stderr)
+        return _STOPPED
+    except (TrainingDivergedError, PeerLostError) as failed:
+        print(f"dualdub: {failed}", file=sys.stderr)
+        return 1
+    if not args.distributed or args.process_id in (0, None):
+        print(f"wrote {bundle}" if bundle else "these phases are done; the bundle is written when all are")
+    return 0
+
+
+def _data_build(args: argparse.Namespace) -> int:
+    from data_pipeline import prepare
+
+    prepare.build(args.name, args.out, num_clips=args.clips, seed=args.seed, num_processes=args.processes)
+    return 0
+
+
+def _data_inspect(args: argparse.Namespace) -> int:
+    from data_pipeline import prepare
+
+    prepare.inspect(args.folder, sheet=args.sheet)
+    return 0
+
+
+@_sigterm_raises()
+def _evaluate(args: argparse.Namespace) -> int:
+    _quieten_libraries()
+    _keep_compiled_programs()
+    from dualdub_jax.evaluation.run import command
+
+    return command.run(args)
+
+
+def _export(args: argparse.Namespace) -> int:
+    _quieten_libraries()
+    from dualdub_jax.tools import export
+
+    return export.run(args)
+
+
+def _aot(args: argparse.Namespace) -> int:
+    _quieten_libraries()
+    # Compiling for an absent slice runs on the CPU, also where libtpu would look for devices of its own.
+    os.environ.setdefault("JAX_PLATFORMS", "cpu")
+    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # or JAX asks a cloud's metadata server, when imported
+    from dualdub_jax.tools import aot
+
+    return aot.run(args)
+
+
+def _quieten_libraries() -> None:
+    """Bad input is answered with one line: libraries must not add lines of their own."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    warnings.simplefilter("ignore")
+    logging.getLogger().setLevel(logging.ERROR)
+    for name in ("absl", "jax", "orbax"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def _keep_compiled_programs() -> None:
+    """The first film on a machine waits for the compiler; later ones find its work in the user's cache."""
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", os.path.join(home, "dualdub", "jax"))
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+
+
+def _terminate(signum: int, frame: object) -> NoReturn:
+    raise SystemExit(128 + signum)
+
+
+_COMMANDS = {
+    "demo": _demo,
+    "dub": _dub,
+    "train": _train,
+    "data build": _data_build,
+    "data inspect": _data_inspect,
+    "evaluate": _evaluate,
+    "export": _export,
+    "aot": _aot,
+}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

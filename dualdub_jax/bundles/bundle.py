@@ -1,0 +1,201 @@
+"""A bundle: everything that generation needs in one folder, config, model and both codecs.
+
+    DIR/config.json    format version, the whole config, how it was trained
+    DIR/params/        orbax: {"model": …, "speech_codec": …, "background_codec": …}
+
+or, in place of params/, the same tree as safetensors (safetensors_tree.py). Nothing in it is pickled.
+`dualdub train` ends with one, `dualdub export` makes one, `dualdub dub --checkpoint DIR` reads one; plain
+orbax and safetensors read its parameters too (docs/export.md).
+"""
+
+import json
+import pathlib
+from typing import Any, Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import orbax.checkpoint as ocp
+from jax.sharding import Mesh, SingleDeviceSharding
+
+from dualdub_jax import config as config_lib
+from dualdub_jax.bundles.migration import upgrade_config
+from dualdub_jax.checkpoints import safetensors_tree
+from dualdub_jax.checkpoints.damage import damage_named
+from dualdub_jax.checkpoints.tree_paths import check_shapes
+from dualdub_jax.codecs.mel_rvq.codec import abstract_codec_variables
+from dualdub_jax.config import Config
+from dualdub_jax.errors import UserError
+from dualdub_jax.models.dualdub import example_batch, make_model
+from dualdub_jax.parallel import distributed
+from dualdub_jax.parallel.mesh import state_sharding
+from dualdub_jax.parts.import_path import check_trusted
+
+PyTree = Any
+FileFormat = Literal["orbax", "safetensors"]
+
+FORMAT_VERSION = 1
+
+
+def default_bundle_path() -> pathlib.Path:
+    """The checkpoint that comes with the package."""
+    return pathlib.Path(__file__).parents[1] / "assets" / "puppet"
+
+
+def abstract_params(config: Config) -> PyTree:
+    """Shapes of everything in a bundle's `params`, without memory."""
+    return jax.eval_shape(nn.unbox, _boxed_params(config))
+
+
+def _boxed_params(config: Config) -> PyTree:
+    """As `abstract_params`; those of the model in boxes with their logical axis names."""
+    return {
+        "model": jax.eval_shape(
+            lambda: make_model(config).init(jax.random.key(0), example_batch(config))["params"]
+        ),
+        "speech_codec": abstract_codec_variables(config.speech_codec, config.grid),
+        "background_codec": abstract_codec_variables(config.background_codec, config.grid),
+    }
+
+
+def sharded_params(config: Config, mesh: Mesh | None) -> PyTree:
+    """As `abstract_params`, with the sharding of each array on a mesh; None: all on the first device."""
+    boxed = _boxed_params(config)
+    shapes = jax.eval_shape(nn.unbox, boxed)
+    if mesh is None:
+        first = SingleDeviceSharding(jax.local_devices()[0])
+        shardings = jax.tree.map(lambda _: first, shapes)
+    else:
+        shardings = state_sharding(boxed, mesh)
+    return jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), shapes, shardings)
+
+
+def save_bundle(
+    directory: pathlib.Path,
+    config: Config,
+    params: PyTree,
+    training: dict[str, Any],
+    dtype: str | None = "float32",
+    file_format: FileFormat = "orbax",
+) -> None:
+    """Writes a bundle, whole or not at all.
+
+    Args:
+        directory: made; replaced if it is a bundle already.
+        config: of the run.
+        params: as `abstract_params`, arrays.
+        training: JSON: what is to be known of how it was trained.
+        dtype: "float32" or "bfloat16" (half the size; read back as float32); None: as they are.
+        file_format: of the parameters; safetensors are written by one process only.
+    """
+    params = _as_dtype(params, dtype)
+    text = json.dumps(
+        {"format_version": FORMAT_VERSION, "config": config_lib.to_dict(config), "training": training},
+        indent=1,
+    )
+    with distributed.replaced_folder(directory) as temporary:
+        if file_format == "safetensors":
+            safetensors_tree.write(temporary, params)
+        else:
+            with ocp.StandardCheckpointer() as checkpointer:
+                checkpointer.save(temporary / "params", params)
+        if distributed.is_first():
+            (temporary / "config.json").write_text(text + "\n", encoding="utf-8")
+
+
+def read_bundle_header(directory: pathlib.Path) -> tuple[Config, dict[str, Any]]:
+    """Config and training notes of a bundle, without its parameters.
+
+    Raises:
+        UserError: no such folder, or not a bundle, or written by a newer version.
+    """
+    directory = pathlib.Path(directory)
+    if not directory.is_dir():
+        raise UserError(
+            f"{directory}: no such checkpoint folder; give the bundle/ folder that `dualdub train` made"
+        )
+    try:
+        header = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+        version = header["format_version"]
+        values = header["config"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise UserError(
+            f"{directory}: not a checkpoint: it needs config.json and params/, as in the bundle/ folder that "
+            "`dualdub train` leaves in its working directory; `dualdub export` makes one in mid-training"
+        ) from None
+    if version != FORMAT_VERSION:
+        raise UserError(
+            f"{directory}: checkpoint format {version}, but this version reads {FORMAT_VERSION}; "
+            "update dualdub-jax"
+        )
+    return config_lib.from_dict(upgrade_config(values)), header.get("training", {})
+
+
+def load_bundle(
+    directory: pathlib.Path,
+    config: Config | None = None,
+    *,
+    mesh: Mesh | None = None,
+    dtype: str | None = "float32",
+    allow_code: bool = False,
+) -> tuple[Config, PyTree]:
+    """Reads a bundle, of either format.
+
+    Args:
+        directory: of the bundle.
+        config: what it has to fit; default: the bundle's own.
+        mesh: where the parameters go, by the logical axis names of the model: each device reads its own part
+            and no host needs memory for all of them. None: all on the first device.
+        dtype: of floating parameters; None: as they are stored.
+        allow_code: import what the config names, also outside of this package: that runs it.
+
+    Returns:
+        The config and the parameters, as in `abstract_params`.
+
+    Raises:
+        UserError: as `read_bundle_header`; parameters that cannot be read; another model size, naming the
+            first parameter that differs and both shapes; a config that names foreign code.
+    """
+    directory = pathlib.Path(directory)
+    saved_config, _ = read_bundle_header(directory)
+    if config is None:
+        check_trusted(saved_config, str(directory), allow_code)
+        config = saved_config
+    expected = sharded_params(config, mesh)
+    part, read_shapes, read = (
+        ("safetensors", safetensors_tree.read_shapes, safetensors_tree.read)
+        if safetensors_tree.is_here(directory)
+        else ("params/", _read_orbax_shapes, _read_orbax)
+    )
+    what, advice = f"{directory}: its {part}", "the checkpoint is incomplete, copy it again"
+    with damage_named(what, advice):
+        saved = read_shapes(directory)
+    check_shapes(expected, saved, str(directory))
+    target = jax.tree.map(
+        lambda want, have: jax.ShapeDtypeStruct(want.shape, have.dtype, sharding=want.sharding),
+        expected,
+        saved,
+    )
+    with damage_named(what, advice):
+        params = read(directory, target)
+    return config, _as_dtype(params, dtype)
+
+
+def _read_orbax_shapes(directory: pathlib.Path) -> PyTree:
+    with ocp.StandardCheckpointer() as checkpointer:
+        shapes = checkpointer.metadata((directory / "params").absolute()).item_metadata.tree
+    if shapes is None:
+        raise FileNotFoundError("no list of its arrays")
+    return shapes
+
+
+def _read_orbax(directory: pathlib.Path, target: PyTree) -> PyTree:
+    with ocp.StandardCheckpointer() as checkpointer:
+        return checkpointer.restore((directory / "params").absolute(), target)
+
+
+def _as_dtype(params: PyTree, dtype: str | None) -> PyTree:
+    """Floating arrays as `dtype`; None: as they are."""
+    if dtype is None:
+        return params
+    return jax.tree.map(lambda x: x.astype(dtype) if jnp.issubdtype(x.dtype, jnp.floating) else x, params)

@@ -1,0 +1,83 @@
+"""Converts the authors' CASP checkpoint, or public BEATs weights, to folders that this project reads.
+
+    python -m dualdub_jax.casp.convert --checkpoint CASP.ckpt --out weights/casp
+    python -m dualdub_jax.casp.convert --beats BEATs_iter3_plus_AS2M.pt --out weights/beats
+
+The first is for `dualdub evaluate --casp-weights DIR`; the second is what configs/casp.py starts from.
+Files of PyTorch are read with `weights_only`, which needs torch; `.safetensors` copies are read without it.
+"""
+
+import argparse
+import hashlib
+import pathlib
+import sys
+from collections.abc import Sequence
+
+from dualdub_jax.casp import bundle
+from dualdub_jax.casp.convert.beats_from_torch import beats_config, take_beats
+from dualdub_jax.casp.convert.casp_from_torch import casp_from_torch
+from dualdub_jax.checkpoints.tree_paths import check_shapes
+from dualdub_jax.convert.names import StateDict
+from dualdub_jax.convert.torch_file import read_tensors
+from dualdub_jax.errors import UserError
+
+
+def convert_casp(checkpoint: pathlib.Path, out: pathlib.Path) -> None:
+    """The authors' Lightning checkpoint, or a safetensors copy of its state dict, to a folder of ours.
+
+    Raises:
+        UserError: what cannot be read, or names and shapes that are not CASP's.
+    """
+    tensors, _ = read_tensors(checkpoint)
+    config, params = casp_from_torch(tensors, str(checkpoint))
+    _save(checkpoint, out, config, params)
+
+
+def convert_beats(checkpoint: pathlib.Path, out: pathlib.Path) -> None:
+    """Public BEATs weights (not a fine-tuned classifier), or a safetensors copy, to a folder of ours.
+
+    Raises:
+        UserError: what cannot be read, or names and shapes that are not BEATs'.
+    """
+    tensors, settings = read_tensors(checkpoint)
+    config = beats_config(tensors, settings=settings)
+    state = StateDict(tensors, str(checkpoint))
+    params = take_beats(state, config)
+    state.finish()
+    _save(checkpoint, out, config, params)
+
+
+def _save(checkpoint, out, config, params) -> None:
+    check_shapes(bundle.abstract_params(config), params, str(checkpoint))
+    digest = hashlib.sha256(checkpoint.read_bytes()).hexdigest()
+    bundle.save(out, config, params, {"converted_from": checkpoint.name, "sha256": digest})
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit status: 0 done, 2 for input that the user can mend (one line on stderr)."""
+    parser = argparse.ArgumentParser(
+        prog="python -m dualdub_jax.casp.convert",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument(
+        "--checkpoint", type=pathlib.Path, metavar="FILE", help="the authors' CASP checkpoint"
+    )
+    source.add_argument("--beats", type=pathlib.Path, metavar="FILE", help="BEATs weights, one encoder")
+    parser.add_argument("--out", type=pathlib.Path, required=True, metavar="DIR", help="folder to write")
+    args = parser.parse_args(argv)
+    try:
+        if args.checkpoint is not None:
+            convert_casp(args.checkpoint, args.out)
+        else:
+            convert_beats(args.beats, args.out)
+    except UserError as error:
+        print(f"dualdub: {error}", file=sys.stderr)
+        return 2
+    print(f"wrote {args.out}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

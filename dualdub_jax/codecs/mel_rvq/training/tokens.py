@@ -1,0 +1,288 @@
+"""The phase of a codec's tokens (encoder, codebooks, decoder), and what all phases of a codec share.
+
+Source: our choice. The tokens see only log-mels, so that their phase is cheap; what makes sound of them is
+trained after it (codec_vocoder.py, codec_room.py).
+"""
+
+import itertools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from dualdub_jax.codecs.mel_rvq.codec import CodecModules, rvq
+from dualdub_jax.codecs.mel_rvq.training.speaker_perturbation import bend, draw_bend
+from dualdub_jax.config import CodecConfig, CodecTrainingConfig, Config, defaults_of, to_dict
+from dualdub_jax.curriculum.stage import update_ema
+from dualdub_jax.dsp.mel import STD_LOG_MEL
+from dualdub_jax.errors import UserError
+from dualdub_jax.parallel.sharding import constrain
+from dualdub_jax.text.phonemes import LABELS_PER_FRAME, SYMBOLS
+from dualdub_jax.training.optimizer import make_optimizer
+from dualdub_jax.training.phase import Phase
+from dualdub_jax.types import Stream
+
+PyTree = Any
+Metrics = dict[str, jax.Array]
+
+_COMMITMENT_WEIGHT = 0.25
+# An absolute distance alone is content with the median: it forgets narrow tones that are mostly absent.
+_SQUARED_WEIGHT = 1.0
+_KMEANS_BATCHES = 16  # batches of latents that the codebooks start from
+_SILENCE_RATE = 0.03  # of training crops that are made silent: silence must stay silent
+_GAIN_DB = (-12.0, 6.0)  # levels are varied this much
+_HIDING_REACH = 0.2  # of the bend that hides the voice from the encoder, nats of frequency
+_NEW_VOICE_REACH, _NEW_VOICE_RATE = 0.12, 0.5  # of the bend that makes new voices, and how many get one
+_NO_VOICE_RATE = 0.1  # of crops that are decoded without a reference
+
+
+def tokens_phase(config: Config, stream: Stream, make_batches: Callable[[], Any]) -> Phase:
+    """Trains encoder, codebooks and decoder to rebuild log-mels.
+
+    The first `num_unquantised_steps` run without codebooks; these are then placed by k-means. With
+    `phonetic_dim`, what the first codebook says of a frame must tell the phoneme of each of its halves
+    (after SpeechTokenizer, Zhang et al., 2023, whose teacher is a self-supervised model). With `voice_dim`,
+    the encoder's input is bent at random, and target and reference together, see `voice_perturbation`.
+
+    Args:
+        config: of the run.
+        stream: which codec.
+        make_batches: see `Phase`; host batches as `data_pipeline.loader.make_codec_batches` gives them.
+
+    Returns:
+        The phase `codec_tokens_<stream>`; its parameters are the codec's variables without "vocoder".
+
+    Raises:
+        UserError: a `voice_dim` for a stream that has no voice.
+    """
+    codec, training = codec_settings(config, stream)
+    if codec.voice_dim and stream != "speech":
+        raise UserError(
+            f"{stream}_codec.voice_dim={codec.voice_dim}: only speech has a voice that a reference "
+            "could tell; take 0"
+        )
+    modules = CodecModules(codec, config.grid)
+    optimizer = make_optimizer(training.optimizer, training.num_steps)
+    latents_per_batch = training.batch_size * training.crop_frames
+    labels_shape = (LABELS_PER_FRAME, len(SYMBOLS) + 1)
+    rate_hz = config.grid.sample_rate_hz
+    networks = ("encoder", "decoder", "voice_reader") if codec.voice_dim else ("encoder", "decoder")
+    # Where the first codebook is about phonemes, it sees a part of the latents, and no other codebook does
+    # what it could do better: they quantise what it leaves over.
+    dims = np.ones((codec.num_codebooks, codec.latent_dim), np.float32)
+    if codec.phonetic_dim:
+        dims[0, codec.phonetic_dim :] = 0.0
+
+    def init(rng: jax.Array, _: None) -> PyTree:
+        variables = modules.init_tokens(rng)
+        params = {name: variables[name] for name in networks}
+        if codec.phonetic_dim:
+            shape = (codec.latent_dim, math.prod(labels_shape))
+            params["phonetic"] = nn.LogicallyPartitioned(jnp.zeros(shape), ("patch", "norm"))
+        return {
+            "step": jnp.int32(0),
+            "params": params,
+            "optimizer": optimizer.init(params),
+            "rvq": rvq.init_rvq(codec.num_codebooks, codec.codebook_size, codec.latent_dim),
+            "latents": jnp.zeros((_KMEANS_BATCHES * latents_per_batch, codec.latent_dim)),
+        }
+
+    def step(state: PyTree, batch: PyTree, rng: jax.Array) -> tuple[PyTree, Metrics]:
+        level_key, start_key, update_key, *voice_keys = jax.random.split(rng, 7)
+        waveform = constrain(vary_level(batch["waveform"], level_key), "batch", None)
+        mel = modules.log_mel(waveform)
+        mask = full_mask(waveform, config)
+        if codec.voice_dim:
+            hidden_key, new_key, absent_key, part_key = voice_keys
+            shape = (mel.shape[0], codec.n_mels, rate_hz)
+            hidden = bend(mel, draw_bend(hidden_key, *shape, _HIDING_REACH), rate_hz)
+            features = modules.features(hidden, modules.pitch(waveform), mask)
+            new_voice = draw_bend(new_key, *shape, _NEW_VOICE_REACH, _NEW_VOICE_RATE)
+            mel = bend(mel, new_voice, rate_hz)
+            part = part_of_voice(batch["voice"], batch["voice_mask"], mask.shape[1], part_key)
+            voice_mel, voice_pitch, voice_mask = modules.reference_features(*part)
+            voice_mel = bend(voice_mel, new_voice, rate_hz)
+            log_hz = voice_pitch.log_hz + new_voice.log_ratio[:, None]
+            is_given = ~jax.random.bernoulli(absent_key, _NO_VOICE_RATE, mel.shape[:1])
+            reference = (voice_mel, voice_pitch.replace(log_hz=log_hz), voice_mask)
+            has_voice = is_given & jnp.any(voice_mask, axis=1)
+        else:
+            features = modules.features(mel, None, mask)
+        is_quantised = state["step"] >= codec.num_unquantised_steps
+        rvq_state = jax.lax.cond(
+            state["step"] == codec.num_unquantised_steps,
+            lambda: rvq.start(state["rvq"], state["latents"], start_key, dims),
+            lambda: state["rvq"],
+        )
+
+        def loss_fn(params: PyTree) -> tuple[jax.Array, tuple]:
+            latents = modules.encode_features(params, features, mask)
+            flat = jax.lax.stop_gradient(latents.reshape(-1, codec.latent_dim))
+            moved, codes, quantised = rvq.update(rvq_state, flat, update_key, dims, codec.ema_decay)
+            quantised = quantised.reshape(latents.shape)
+            commitment = jnp.mean((latents - quantised) ** 2)
+            # Straight through: the decoder sees the codebooks, the encoder gets the decoder's gradient.
+            seen = jnp.where(is_quantised, latents + jax.lax.stop_gradient(quantised - latents), latents)
+            voice = None
+            if codec.voice_dim:
+                voice = modules.voice_reader.apply({"params": params["voice_reader"]}, *reference, has_voice)
+            decoded, _ = modules.decoder.apply({"params": params["decoder"]}, seen, mask, voice)
+            mel_l1 = jnp.mean(jnp.abs(decoded - mel))
+            loss = mel_l1 / STD_LOG_MEL + _SQUARED_WEIGHT * jnp.mean(((decoded - mel) / STD_LOG_MEL) ** 2)
+            loss = loss + jnp.where(is_quantised, _COMMITMENT_WEIGHT * commitment, 0.0)
+            metrics = {"mel_l1": mel_l1, "commitment": commitment}
+            if codec.phonetic_dim:
+                first = rvq_state.codebooks[0][codes[:, 0]].reshape(latents.shape)
+                part = latents * dims[0]
+                part = jnp.where(is_quantised, part + jax.lax.stop_gradient(first - part), part)
+                logits = (part @ params["phonetic"]).reshape(*part.shape[:2], *labels_shape)
+                cross_entropy, accuracy = _tell_phonemes(logits, batch["phonemes"])
+                loss = loss + training.phonetic_weight * cross_entropy
+                metrics |= {"phonetic_loss": cross_entropy, "phonetic_accuracy": accuracy}
+            return loss, (metrics, moved, flat)
+
+        (loss, aux), grads = jax.value_and_grad(loss_fn, has_aux=True)(state["params"])
+        metrics, moved, flat = aux
+        updates, optimizer_state = optimizer.update(grads, state["optimizer"], state["params"])
+        slot = state["step"] % _KMEANS_BATCHES * latents_per_batch
+        new_state = {
+            "step": state["step"] + 1,
+            "params": optax.apply_updates(state["params"], updates),
+            "optimizer": optimizer_state,
+            "rvq": jax.tree.map(lambda new, old: jnp.where(is_quantised, new, old), moved, rvq_state),
+            "latents": jax.lax.dynamic_update_slice(state["latents"], flat, (slot, 0)),
+        }
+        perplexity = rvq.perplexity(moved.counts)
+        metrics |= {
+            "loss": loss,
+            "perplexity_first": perplexity[0],
+            "perplexity_last": perplexity[-1],
+            "usage": jnp.mean(moved.counts > 0.1 * jnp.mean(moved.counts)),
+        }
+        return new_state, metrics
+
+    def parameters(state: PyTree) -> PyTree:
+        trained = {name: state["params"][name] for name in networks}
+        return trained | {"codebooks": state["rvq"].codebooks}
+
+    return Phase(
+        name=f"codec_tokens_{stream}",
+        num_steps=training.num_steps,
+        settings=phase_settings(config, stream, "tokens"),
+        defaults=phase_settings(defaults_of(config), stream, "tokens"),
+        init=init,
+        initial=None,
+        step=step,
+        make_batches=make_batches,
+        prepare=prepare_batch,
+        parameters=parameters,
+    )
+
+
+def first_output_state(
+    params: PyTree, codec_variables: PyTree, optimizer: optax.GradientTransformation
+) -> PyTree:
+    """The state of a phase that trains what makes sound of tokens, on a codec that stays as it is."""
+    return {
+        "step": jnp.int32(0),
+        "params": params,
+        "ema": jax.tree.map(jnp.copy, params),
+        "optimizer": optimizer.init(params),
+        "codec": codec_variables,
+    }
+
+
+def next_output_state(
+    state: PyTree, grads: PyTree, optimizer: optax.GradientTransformation, ema_decay: float
+) -> PyTree:
+    """One step of the optimizer and of the average."""
+    updates, optimizer_state = optimizer.update(grads, state["optimizer"], state["params"])
+    params = optax.apply_updates(state["params"], updates)
+    return state | {
+        "step": state["step"] + 1,
+        "params": params,
+        "ema": update_ema(state["ema"], params, state["step"], ema_decay),
+        "optimizer": optimizer_state,
+    }
+
+
+def codec_settings(config: Config, stream: Stream) -> tuple[CodecConfig, CodecTrainingConfig]:
+    """A stream's codec, and how it is trained."""
+    if stream == "speech":
+        return config.speech_codec, config.speech_codec_training
+    return config.background_codec, config.background_codec_training
+
+
+def phase_settings(config: Config, stream: Stream, part: str) -> dict[str, Any]:
+    """What the result of a phase depends on: its own settings, and those of the tokens."""
+    grid = {"frame_rate_hz": config.grid.frame_rate_hz, "sample_rate_hz": config.grid.sample_rate_hz}
+    codec, training = (to_dict(settings) for settings in codec_settings(config, stream))
+    own = {"vocoder": ("vocoder_", "tonal_source", "noise_seed"), "room": ("room_",)}
+    of_others = tuple(itertools.chain(*(keys for name, keys in own.items() if name != part)))
+    codec = {key: value for key, value in codec.items() if not key.startswith(of_others)}
+    training = {key: value for key, value in training.items() if not key.startswith(of_others)}
+    return {"seed": config.seed, "grid": grid, "codec": codec, "training": training}
+
+
+_FIELDS = ("waveform", "phonemes", "room", "voice", "voice_mask")
+
+
+def prepare_batch(batch: dict[str, Any]) -> PyTree:
+    """The fields of a host batch that steps read."""
+    return {name: np.asarray(batch[name]) for name in _FIELDS if name in batch}
+
+
+def _tell_phonemes(logits: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Mean cross entropy and accuracy: float32[B, T, 2, C], int32[B, T * 2] with -1 where not known."""
+    labels = labels.reshape(logits.shape[:-1])
+    is_known = labels >= 0
+    cross_entropy = optax.softmax_cross_entropy_with_integer_labels(logits, jnp.maximum(labels, 0))
+    is_right = jnp.argmax(logits, axis=-1) == labels
+    count = jnp.maximum(jnp.sum(is_known), 1)
+    return jnp.sum(cross_entropy * is_known) / count, jnp.sum(is_right & is_known) / count
+
+
+def full_mask(waveform: jax.Array, config: Config) -> jax.Array:
+    """bool[B, T], all True, of float32[B, T * samples_per_frame]."""
+    return jnp.ones((waveform.shape[0], waveform.shape[1] // config.grid.samples_per_frame), bool)
+
+
+def part_of_voice(
+    voice: jax.Array, mask: jax.Array, num_frames: int, rng: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """A random part of each reference: a whole one would cost more than all the rest of the step.
+
+    Args:
+        voice: float32[B, R * samples_per_frame].
+        mask: bool[B, R], a prefix of each row.
+        num_frames: of the part, at most R.
+        rng: a key.
+
+    Returns:
+        float32[B, num_frames * samples_per_frame], bool[B, num_frames].
+    """
+    num_frames = min(num_frames, mask.shape[1])
+    samples_per_frame = voice.shape[1] // mask.shape[1]
+    last_start = jnp.maximum(jnp.sum(mask, axis=1) - num_frames, 0)
+    starts = jax.random.randint(rng, last_start.shape, 0, last_start + 1)
+
+    def part(row: jax.Array, row_mask: jax.Array, start: jax.Array) -> tuple[jax.Array, jax.Array]:
+        samples = jax.lax.dynamic_slice(row, (start * samples_per_frame,), (num_frames * samples_per_frame,))
+        return samples, jax.lax.dynamic_slice(row_mask, (start,), (num_frames,))
+
+    return jax.vmap(part)(voice, mask, starts)
+
+
+def vary_level(waveform: jax.Array, rng: jax.Array) -> jax.Array:
+    """Random gain an example, and now and then silence: float32[B, S] -> float32[B, S]."""
+    gain_key, silence_key = jax.random.split(rng)
+    shape = (waveform.shape[0], 1)
+    low_db, high_db = _GAIN_DB
+    gain = 10.0 ** (jax.random.uniform(gain_key, shape, minval=low_db, maxval=high_db) / 20.0)
+    gain = jnp.minimum(gain, 1.0 / jnp.maximum(jnp.max(jnp.abs(waveform), axis=1, keepdims=True), 1e-6))
+    return waveform * jnp.where(jax.random.bernoulli(silence_key, _SILENCE_RATE, shape), 0.0, gain)

@@ -1,0 +1,275 @@
+"""The whole of training: both codecs, then the curriculum, then a bundle. Read it from top to bottom.
+
+A config whose `task` is "casp" trains the metric CASP instead, on the same loop.
+"""
+
+import contextlib
+import functools
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from data_pipeline import loader, stem_pairs
+from dualdub_jax import config as config_lib
+from dualdub_jax.bundles.bundle import save_bundle
+from dualdub_jax.casp import bundle as casp_bundle
+from dualdub_jax.casp import training as casp
+from dualdub_jax.codecs.base import Codec
+from dualdub_jax.codecs.mel_rvq.codec import MelRVQCodec
+from dualdub_jax.codecs.mel_rvq.training.acoustics import room_phase
+from dualdub_jax.codecs.mel_rvq.training.tokens import tokens_phase
+from dualdub_jax.codecs.mel_rvq.training.vocoder import vocoder_phase
+from dualdub_jax.config import Config, StageConfig
+from dualdub_jax.curriculum import start, video_encoder
+from dualdub_jax.curriculum.run_config import run_config_written
+from dualdub_jax.curriculum.stage import stage_phase
+from dualdub_jax.curriculum.video_encoder import video_encoder_phase
+from dualdub_jax.errors import UserError
+from dualdub_jax.models.dualdub import make_stream_aligner, make_video_aligner
+from dualdub_jax.parallel import distributed
+from dualdub_jax.parallel.mesh import batch_share, make_mesh
+from dualdub_jax.training.checkpoint import newest_step
+from dualdub_jax.training.loop import run_phase
+from dualdub_jax.training.metrics import MetricWriter
+from dualdub_jax.training.phase import Phase
+from dualdub_jax.types import STREAMS, Stream
+
+PyTree = Any
+
+
+def phase_names(config: Config) -> list[str]:
+    """Names of all phases in their order."""
+    if config.task == "casp":
+        return [casp.PHASE_NAME]
+    streams = () if config.codecs_from else STREAMS
+    tokens = [f"codec_tokens_{stream}" for stream in streams]
+    outputs = []  # what makes sound of the tokens
+    for stream in streams:
+        outputs.append(f"codec_vocoder_{stream}")
+        if getattr(config, f"{stream}_codec").room_num_blocks:
+            outputs.append(f"codec_room_{stream}")
+    video = [video_encoder.PHASE_NAME] if config.video_training.num_steps else []
+    return [*tokens, *outputs, *video, *(stage.name for stage in config.stages)]
+
+
+def train(
+    config: Config, workdir: str | pathlib.Path, *, phases: Sequence[str] | None = None
+) -> pathlib.Path | None:
+    """Trains everything that is not trained yet; the same call again goes on where it stopped.
+
+    Args:
+        config: of the run.
+        workdir: checkpoints by phase, `run_config.json`, `metrics.jsonl`, `tensorboard/`, and at the end
+            `bundle/`.
+        phases: only these (names of `phase_names`); what they build on must be there already. The two
+            codecs may be trained by two processes in one workdir this way.
+
+    Returns:
+        The folder of the bundle; None if `phases` left something untrained.
+
+    Raises:
+        UserError: an unknown task or phase, one whose predecessor is not trained, missing data.
+    """
+    workdir = pathlib.Path(workdir)
+    if config.task not in _PROGRAMS:
+        raise UserError(f"config.task: {config.task!r} is none of {', '.join(_PROGRAMS)}")
+    known = phase_names(config)
+    for name in phases or ():
+        if name not in known:
+            raise UserError(f"--phases {name}: no such phase; this config has {', '.join(known)}")
+    run = _Run(config, workdir, set(phases or known))
+    is_recorded = distributed.is_first()
+    with run_config_written(workdir, config) if is_recorded else contextlib.nullcontext():
+        try:
+            return _PROGRAMS[config.task](config, workdir, run)
+        finally:
+            run.close()
+
+
+def _train_soundtrack(config: Config, workdir: pathlib.Path, run: "_Run") -> pathlib.Path | None:
+    # A wrong import path is found now, and not when the codecs have been trained.
+    make_video_aligner(config.model)
+    make_stream_aligner(config.model)
+
+    # ---------------------------------------------------------------- codecs
+    if config.codecs_from:
+        tokens = complete = start.read_codecs(config, run.mesh)
+    else:
+        tokens = {stream: run.codec_tokens(stream) for stream in STREAMS}
+        complete = {
+            stream: run.complete_codec(stream, tokens[stream]) for stream in STREAMS if tokens[stream]
+        }
+    if None in tokens.values():
+        return run.unfinished()
+
+    # ---------------------------------------------------------------- curriculum
+    # Encoding needs neither vocoder nor room: the curriculum and they may be trained side by side. It runs
+    # where batches are prepared, in a thread of each process, so each has the codecs whole: they are small.
+    codecs = {
+        stream: MelRVQCodec(
+            getattr(config, f"{stream}_codec"), config.grid, distributed.local_copy(tokens[stream])
+        )
+        for stream in STREAMS
+    }
+    batches = functools.partial(_stage_batches, config, codecs, {}, run.share)
+    video_parts = None
+    if config.video_training.num_steps:
+        films = StageConfig(
+            name=video_encoder.PHASE_NAME,
+            mixture=config.video_training.mixture,
+            batch_size=config.video_training.batch_size,
+        )
+        video_parts = run.phase(video_encoder_phase(config, functools.partial(batches, films)))
+    params = start.read_model(config, run.mesh) if config.model_from else None
+    for stage in config.stages:
+        if stage.takes_video_encoder:
+            if video_parts is None:
+                return run.unfinished()
+            params = {**(params or {}), **video_parts}
+        params = run.phase(stage_phase(config, stage, functools.partial(batches, stage), params))
+        if params is None:
+            return run.unfinished()
+
+    # ---------------------------------------------------------------- bundle
+    if None in complete.values():
+        return run.unfinished()
+    bundle = workdir / "bundle"
+    all_params = {"model": params, **{f"{stream}_codec": complete[stream] for stream in STREAMS}}
+    training = {"phases": phase_names(config), "seed": config.seed, "data_dir": config.data_dir}
+    save_bundle(bundle, config, all_params, training, config.checkpoint.bundle_dtype)
+    return bundle
+
+
+def _train_casp(config: Config, workdir: pathlib.Path, run: "_Run") -> pathlib.Path:
+    audio_encoder, start = None, config.casp_training.audio_encoder
+    if start:
+        encoder_config, audio_encoder = casp_bundle.load(pathlib.Path(start), "beats")
+        if encoder_config != config.casp.encoder:
+            raise UserError(
+                f"casp_training.audio_encoder={start}: has other sizes than casp.encoder; "
+                "take those in its config.json"
+            )
+
+    def make_batches():
+        process_index, process_count = run.share
+        return stem_pairs.make_pair_batches(
+            config,
+            seed=config.seed,
+            process_index=process_index,
+            process_count=process_count,
+            num_workers=config.num_loader_workers,
+        )
+
+    params = run.phase(casp.casp_phase(config, make_batches, audio_encoder))
+    bundle = workdir / "bundle"
+    origin = {"trained": config_lib.to_dict(config.casp_training), "seed": config.seed, "name": config.name}
+    casp_bundle.save(bundle, config.casp, params, origin, config.checkpoint.bundle_dtype)
+    return bundle
+
+
+_PROGRAMS = {"soundtrack": _train_soundtrack, "casp": _train_casp}
+
+
+def _stage_batches(
+    config: Config,
+    codecs: Mapping[Stream, Codec],
+    token_cache: loader.TokenCache,
+    share: tuple[int, int],
+    stage: StageConfig,
+) -> loader.BatchIterator:
+    process_index, process_count = share
+    return loader.make_batches(
+        config,
+        stage,
+        codecs,
+        seed=config.seed,
+        process_index=process_index,
+        process_count=process_count,
+        num_workers=config.num_loader_workers,
+        token_cache=token_cache,
+    )
+
+
+class _Run:
+    """Runs wanted phases and finds what the others have left behind."""
+
+    def __init__(self, config: Config, workdir: pathlib.Path, wanted: set[str]):
+        self.wanted = wanted
+        self._config, self._workdir = config, workdir
+        self.mesh = make_mesh(config.mesh)
+        # Of every batch; not simply the process's number: where a model is split, processes share rows.
+        self.share = batch_share(self.mesh)
+        self._writer = MetricWriter(workdir)
+        self._done: set[str] = set()
+        self._first_missing = ""
+
+    def phase(self, phase: Phase) -> PyTree | None:
+        """The parameters that a phase hands on; None if it is neither wanted nor complete."""
+        if phase.name not in self.wanted and not self._is_complete(phase):
+            self._first_missing = self._first_missing or phase.name
+            return None
+        self._done.add(phase.name)
+        return run_phase(phase, self._config, self.mesh, self._workdir, self._writer)
+
+    def unfinished(self) -> None:
+        """Ends a run that leaves something untrained, which is right only if nobody asked for it.
+
+        Raises:
+            UserError: a wanted phase was not reached, for what it builds on is not trained.
+        """
+        if unreached := sorted(self.wanted - self._done):
+            raise UserError(
+                f"--phases {unreached[0]}: builds on {self._first_missing}, which is not trained yet; "
+                f"add {self._first_missing} to --phases, or leave --phases out"
+            )
+
+    def close(self) -> None:
+        self._writer.close()
+
+    def codec_tokens(self, stream: Stream) -> PyTree | None:
+        """A codec without its vocoder."""
+        training = getattr(self._config, f"{stream}_codec_training")
+        return self.phase(
+            tokens_phase(self._config, stream, lambda: self._codec_batches(stream, training.batch_size))
+        )
+
+    def complete_codec(self, stream: Stream, tokens: PyTree) -> PyTree | None:
+        """The same codec with its vocoder, and with its room if it has one."""
+        training = getattr(self._config, f"{stream}_codec_training")
+        complete = self.phase(
+            vocoder_phase(
+                self._config,
+                stream,
+                tokens,
+                lambda: self._codec_batches(stream, training.vocoder_batch_size),
+            )
+        )
+        if not getattr(self._config, f"{stream}_codec").room_num_blocks:
+            return complete
+        room = self.phase(
+            room_phase(
+                self._config,
+                stream,
+                tokens,
+                lambda: self._codec_batches(stream, training.room_batch_size, training.room_crop_frames),
+            )
+        )
+        return None if complete is None or room is None else {**complete, "room_renderer": room}
+
+    def _codec_batches(
+        self, stream: Stream, batch_size: int, crop_frames: int | None = None
+    ) -> loader.BatchIterator:
+        process_index, process_count = self.share
+        return loader.make_codec_batches(
+            self._config,
+            stream,
+            seed=self._config.seed,
+            batch_size=batch_size,
+            crop_frames=crop_frames,
+            process_index=process_index,
+            process_count=process_count,
+            num_workers=self._config.num_loader_workers,
+        )
+
+    def _is_complete(self, phase: Phase) -> bool:
+        return newest_step(self._workdir / phase.name) == phase.num_steps

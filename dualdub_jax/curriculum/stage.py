@@ -1,0 +1,252 @@
+"""One curriculum stage of the language model as a phase: its state, its pure step, its batches."""
+
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+from einops import rearrange
+from flax import traverse_util
+
+from dualdub_jax.config import Config, StageConfig, defaults_of, to_dict
+from dualdub_jax.curriculum.losses import batch_losses, reading_loss, room_loss, scored_codes, total_loss
+from dualdub_jax.errors import UserError
+from dualdub_jax.models.analytic_flops import model_flops
+from dualdub_jax.models.dualdub import example_batch, make_model
+from dualdub_jax.parallel.sharding import constrain
+from dualdub_jax.training.optimizer import make_optimizer, make_schedule
+from dualdub_jax.training.phase import Phase
+from dualdub_jax.types import STREAMS, Batch, PartlyKnownBatch
+
+PyTree = Any
+LossFunction = Callable[[PyTree, Batch, PyTree], tuple[jax.Array, dict[str, jax.Array]]]
+
+
+@flax.struct.dataclass
+class TrainState:
+    """All that training changes.
+
+    Attributes:
+        step: int32[], optimizer steps done in this stage.
+        params: float32 tree.
+        ema_params: their exponential moving average; what is evaluated and handed on.
+        opt_state: of optax.
+    """
+
+    step: jax.Array
+    params: PyTree
+    ema_params: PyTree
+    opt_state: PyTree
+
+
+def stage_phase(
+    config: Config,
+    stage: StageConfig,
+    make_batches: Callable[[], Any],
+    initial_params: PyTree | None = None,
+) -> Phase:
+    """The phase of one curriculum stage.
+
+    Args:
+        config: of the run.
+        stage: mixture, length, freezing, learning rate.
+        make_batches: see `Phase`.
+        initial_params: what the phases before handed on, or a part of it; what is not there begins at
+            random.
+    """
+    check_accumulation(f"stage {stage.name!r}", stage.batch_size, config)
+    model = make_model(config)
+    optimizer = make_optimizer(stage.optimizer, stage.num_steps, stage.freeze)
+    schedule = make_schedule(stage.optimizer, stage.num_steps)
+
+    def init(rng: jax.Array, initial_params: PyTree | None) -> TrainState:
+        params = model.init(rng, example_batch(config))["params"]
+        return first_state(_with_values(params, initial_params or {}), optimizer)
+
+    def loss_fn(params: PyTree, batch: Batch, scored: PyTree) -> tuple[jax.Array, dict[str, jax.Array]]:
+        logits, seen = model.apply({"params": params}, batch)
+        losses = batch_losses(logits, batch, config.loss)
+        if "script_log_weights" in seen:
+            losses["reading"] = reading_loss(seen["script_log_weights"], batch)
+        if "room_logits" in seen:
+            losses["room"] = room_loss(seen["room_logits"], batch)
+        return total_loss(losses, config.loss, scored)
+
+    def step(state: TrainState, batch: Batch, rng: jax.Array) -> tuple[TrainState, dict[str, jax.Array]]:
+        batch = drop_conditions(batch, rng, config.loss.condition_dropout_rate)
+        batch = hide_past(batch, rng, config.loss.past_dropout_rate)
+        grads, metrics = batch_gradients(loss_fn, state.params, batch, config.gradient_accumulation_steps)
+        state, norm = next_state(state, grads, optimizer, stage.optimizer.ema_decay)
+        return state, metrics | {"gradient_norm": norm, "learning_rate": schedule(state.step - 1)}
+
+    return Phase(
+        name=stage.name,
+        num_steps=stage.num_steps,
+        settings=_settings(config, stage),
+        defaults=_settings(defaults_of(config), defaults_of(stage)),
+        init=init,
+        initial=initial_params,
+        step=step,
+        make_batches=make_batches,
+        prepare=lambda fields: Batch(**fields),
+        parameters=lambda state: state.ema_params,
+        flops_per_step=model_flops(config, stage.batch_size),
+    )
+
+
+def _with_values(boxed: PyTree, values: PyTree) -> PyTree:
+    """The tree with some of its arrays replaced; boxes keep their logical axis names.
+
+    Args:
+        boxed: nested dictionaries, leaves boxed by `nn.with_logical_partitioning` or not.
+        values: a part of the same tree, arrays.
+    """
+    flat = traverse_util.flatten_dict(boxed)
+    for path, value in traverse_util.flatten_dict(values).items():
+        flat[path] = nn.meta.replace_boxed(flat[path], value)
+    return traverse_util.unflatten_dict(flat)
+
+
+def first_state(params: PyTree, optimizer: optax.GradientTransformation) -> TrainState:
+    """The state before the first step."""
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=params,
+        ema_params=jax.tree.map(jnp.copy, params),
+        opt_state=optimizer.init(params),
+    )
+
+
+def next_state(
+    state: TrainState, grads: PyTree, optimizer: optax.GradientTransformation, ema_decay: float
+) -> tuple[TrainState, jax.Array]:
+    """One step of the optimizer and of the average.
+
+    Args:
+        state: before the step.
+        grads: float32, like its parameters.
+        optimizer: of the phase.
+        ema_decay: see `update_ema`.
+
+    Returns:
+        The state after the step; float32[], the norm of `grads`.
+    """
+    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    ema_params = update_ema(state.ema_params, params, state.step, ema_decay)
+    return TrainState(state.step + 1, params, ema_params, opt_state), optax.tree.norm(grads)
+
+
+def batch_gradients(
+    loss_fn: LossFunction, params: PyTree, batch: Batch, num_parts: int = 1
+) -> tuple[PyTree, dict[str, jax.Array]]:
+    """Gradients and metrics of a batch, computed part by part so that only one part is in memory.
+
+    The parts are divided by what the whole batch scores, so that their sums are those of the whole, also
+    where they score unequal numbers of codes.
+
+    Args:
+        loss_fn: `loss_fn(params, batch, scored) -> (loss, metrics)`, as `total_loss`.
+        params: float32 tree.
+        batch: the whole batch.
+        num_parts: of equal numbers of examples.
+
+    Returns:
+        Gradients like `params`; metrics, with "tokens", the codes that were scored.
+    """
+    scored = scored_codes(batch)
+    gradients = jax.grad(loss_fn, has_aux=True)
+    if num_parts == 1:
+        grads, metrics = gradients(params, batch, scored)
+    else:
+        # Part a takes every num_parts-th example: each device cuts its own rows, and none move.
+        parts = jax.tree.map(
+            lambda x: constrain(
+                rearrange(x, "(B A) ... -> A B ...", A=num_parts), None, "batch", *(x.ndim - 1) * [None]
+            ),
+            batch,
+        )
+
+        def add(total: PyTree, part: Batch) -> tuple[PyTree, None]:
+            return jax.tree.map(jnp.add, total, gradients(params, part, scored)), None
+
+        shapes = jax.eval_shape(gradients, params, jax.tree.map(lambda x: x[0], parts), scored)
+        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+        (grads, metrics), _ = jax.lax.scan(add, zeros, parts)
+    return grads, metrics | {"tokens": sum(scored[stream] for stream in STREAMS)}
+
+
+def check_accumulation(where: str, batch_size: int, config: Config) -> None:
+    """Raises a UserError unless the batch can be cut into the config's number of parts."""
+    num_parts = config.gradient_accumulation_steps
+    if num_parts < 1 or batch_size % num_parts:
+        raise UserError(
+            f"{where}: batch_size {batch_size} is not a multiple of gradient_accumulation_steps {num_parts}"
+        )
+
+
+def update_ema(average: PyTree, params: PyTree, step: jax.Array, decay: float) -> PyTree:
+    """Exponential moving average; a young one forgets faster, so that initial values do not linger.
+
+    Args:
+        average: so far.
+        params: new values.
+        step: int32[], steps done before this one.
+        decay: what is kept of `average` a step, once it is old.
+    """
+    kept = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
+    return jax.tree.map(lambda e, p: kept * e + (1.0 - kept) * p, average, params)
+
+
+def drop_conditions(batch: Batch, rng: jax.Array, rate: float) -> Batch:
+    """Drops each condition of each example with probability `rate`, for classifier-free guidance.
+
+    Source: Ho and Salimans, 2022. Conditions fall independently of one another; targets stay.
+    """
+    if not rate:
+        return batch
+    names = ("has_video", "has_script", "has_voice", "has_room")
+    keys = jax.random.split(rng, len(names))
+    kept = {
+        name: getattr(batch, name) & ~jax.random.bernoulli(key, rate, batch.has_video.shape)
+        for name, key in zip(names, keys, strict=True)
+    }
+    return batch.replace(**kept)
+
+
+def hide_past(batch: Batch, rng: jax.Array, rate: float) -> Batch:
+    """Hides frames of the past, so that a model has to read the script and to look at the film.
+
+    Source: word dropout (Bowman et al., 2016), with another share for each example.
+
+    Args:
+        batch: of B examples with T frames.
+        rng: of the step.
+        rate: probability of each stream of each example to be chosen; of a chosen one a random share of the
+            frames is hidden, uniform in [0, 1). 0: the batch is given back as it is.
+    """
+    if not rate:
+        return batch
+    known = {}
+    for stream, key in zip(STREAMS, jax.random.split(jax.random.fold_in(rng, 1), len(STREAMS)), strict=True):
+        chosen, share, frames = jax.random.split(key, 3)
+        column = (len(batch.has_video), 1)
+        hidden = jax.random.uniform(share, column) * jax.random.bernoulli(chosen, rate, column)
+        known[f"{stream}_is_known"] = jax.random.uniform(frames, batch.frame_mask.shape) >= hidden
+    return PartlyKnownBatch(**vars(batch), **known)
+
+
+def _settings(config: Config, stage: StageConfig) -> dict[str, Any]:
+    # Neither the mesh nor the parts of a batch: a run may go on with others.
+    return {
+        "seed": config.seed,
+        "grid": to_dict(config.grid),
+        "model": to_dict(config.model),
+        "loss": to_dict(config.loss),
+        "codecs_from": config.codecs_from,
+        "model_from": config.model_from,
+        "stage": to_dict(stage),
+    }

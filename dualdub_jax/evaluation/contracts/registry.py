@@ -1,0 +1,77 @@
+"""All metrics by import path, in the order of the report. To add one: a module and a line here."""
+
+import difflib
+import importlib
+import pathlib
+from collections.abc import Sequence
+
+from dualdub_jax.errors import UserError
+from dualdub_jax.evaluation.contracts.metric import Metric
+
+_PACKAGE = "dualdub_jax.evaluation.metrics."
+METRICS: tuple[str, ...] = (
+    # What is said, by whom, how well.
+    "grammar_asr.GrammarASR",
+    "open_asr.OpenASR",
+    "speaker.Speaker",
+    "dnsmos.DNSMOS",
+    "distillmos.DistillMOS",
+    "mel_cepstral.MelCepstral",
+    "prosody.Prosody",
+    # In step with the picture.
+    "lip_sync.LipSync",
+    "face_sync.FaceSync",
+    "impacts.Impacts",
+    "audio_video.AudioVideo",
+    # Both tracks in one room.
+    "casp.CaspMetric",
+    "room.Room",
+    "loudness.Loudness",
+    # The background.
+    "tagger.Tagger",
+    "ghost_speech.GhostSpeech",
+    # The job itself.
+    "duration.Duration",
+    "realtime.RealTime",
+)
+
+
+def all_metrics(casp_weights: pathlib.Path | None = None) -> list[Metric]:
+    """One instance of each metric; cheap, for models are loaded when they first score.
+
+    Args:
+        casp_weights: folder of converted CASP weights; None: the small CASP that comes with the package.
+
+    Raises:
+        UserError: there are no such weights.
+    """
+    given = {"casp.CaspMetric": {"weights": casp_weights}}
+    return [_load(path, **given.get(path, {})) for path in METRICS]
+
+
+def _load(path: str, **arguments: object) -> Metric:
+    module, _, name = path.rpartition(".")
+    return getattr(importlib.import_module(_PACKAGE + module), name)(**arguments)
+
+
+def select(metrics: Sequence[Metric], names: Sequence[str] | None) -> list[Metric]:
+    """The metrics that were asked for, in the order of `metrics`.
+
+    Args:
+        metrics: to choose from.
+        names: of metrics or of figures; a figure brings its whole metric, for they are computed together.
+            None: all.
+
+    Raises:
+        UserError: a name that nothing has; the nearest ones are named.
+    """
+    if names is None:
+        return list(metrics)
+    known = {metric.name for metric in metrics} | {f.name for metric in metrics for f in metric.figures}
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(name, sorted(known), n=3, cutoff=0.5)
+            hint = f"do you mean {' or '.join(near)}?" if near else "see dualdub evaluate --list-metrics"
+            raise UserError(f"--metrics {name}: no metric or figure has this name; {hint}")
+    wanted = set(names)
+    return [m for m in metrics if wanted & {m.name, *(figure.name for figure in m.figures)}]

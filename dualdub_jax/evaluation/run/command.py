@@ -1,0 +1,117 @@
+"""`dualdub evaluate`: from its arguments to table, JSON, page and exit status."""
+
+import argparse
+import pathlib
+
+import rich.console
+
+from dualdub_jax.bundles.bundle import default_bundle_path
+from dualdub_jax.dubbing.progress import make_progress
+from dualdub_jax.errors import UserError
+from dualdub_jax.evaluation.contracts import registry
+from dualdub_jax.evaluation.contracts.results import to_json
+from dualdub_jax.evaluation.report.terminal import print_metrics, print_results
+from dualdub_jax.evaluation.run.runner import LOG_FILE, evaluate
+from dualdub_jax.evaluation.run.scoring import missing_requirement
+from dualdub_jax.evaluation.run.systems import Checkpoint
+from dualdub_jax.evaluation.statistics.against import find_other
+from dualdub_jax.evaluation.suites.suite import Suite
+from dualdub_jax.media.outputs import Outputs, check_outputs
+
+# Options that make sense for some suites only; given to another one they would be ignored in silence.
+_OPTIONS = {
+    "world_seed": ("puppet",),
+    "split": ("puppet",),
+    "list": ("dualbench",),
+    "media": ("dualbench",),
+    "checkpoint": ("puppet", "dualbench"),
+    "seed": ("puppet", "dualbench"),
+}
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs the command; returns the exit status: 1 if any clip failed.
+
+    Raises:
+        UserError: arguments that do not fit together, or inputs that cannot be used.
+    """
+    console = rich.console.Console(highlight=False)
+    metrics = registry.select(registry.all_metrics(args.casp_weights), args.metrics)
+    if args.list_metrics:
+        print_metrics(metrics, {metric.name: missing_requirement(metric) for metric in metrics}, console)
+        return 0
+    name = _suite_name(args)
+    inputs = [path for path in (args.list, args.pairs) if path is not None]
+    check_outputs([path for path in (args.json, args.html) if path is not None], inputs)
+    workdir = args.workdir or pathlib.Path(
+        "out", "evaluate", f"pairs-{args.pairs.stem}" if args.pairs else name
+    )
+    other = None if args.against is None else find_other(args.against)
+    if other is not None and other.kind == "checkpoint" and name == "pairs":
+        raise UserError(
+            f"--against {args.against}: a checkpoint, but --pairs scores given soundtracks; give the JSON of "
+            "another run"
+        )
+    suite = _make_suite(name, args, workdir)
+    checkpoint = None
+    if suite.is_generated:
+        checkpoint = Checkpoint(args.checkpoint or default_bundle_path(), args.seed or 0, args.allow_code)
+    other_checkpoint = None
+    if other is not None and other.kind == "checkpoint":
+        other_checkpoint = Checkpoint(args.against, args.seed or 0, args.allow_code)
+    progress = make_progress()
+    results = evaluate(
+        suite,
+        metrics,
+        workdir,
+        checkpoint=checkpoint,
+        other=other,
+        other_checkpoint=other_checkpoint,
+        progress=progress,
+    )
+    console.print()
+    print_results(results, workdir / LOG_FILE, console)
+    if args.json is not None:
+        with Outputs() as outputs:
+            with outputs.open(args.json) as file:
+                file.write(to_json(results).encode("utf-8"))
+            outputs.commit()
+        console.print(f"wrote {args.json}", markup=False, soft_wrap=True)
+    if args.html is not None:
+        from dualdub_jax.evaluation.report.html_report import write_html
+
+        write_html(results, args.html, files_root=workdir)
+        console.print(f"wrote {args.html}", markup=False, soft_wrap=True)
+    return 1 if results["failures"] else 0
+
+
+def _suite_name(args: argparse.Namespace) -> str:
+    if (args.suite is None) == (args.pairs is None):
+        raise UserError("give either --suite puppet, --suite dualbench or --pairs MANIFEST.jsonl")
+    name = args.suite or "pairs"
+    for option, suites in _OPTIONS.items():
+        if getattr(args, option) is not None and name not in suites:
+            called = "--pairs" if name == "pairs" else f"--suite {name}"
+            raise UserError(f"--{option.replace('_', '-')}: says nothing to {called}; leave it out")
+    if name == "dualbench" and (args.list is None or args.media is None):
+        raise UserError("--suite dualbench: give --list video-to-soundtrack.jsonl and --media DIR")
+    return name
+
+
+def _make_suite(name: str, args: argparse.Namespace, workdir: pathlib.Path) -> Suite:
+    if name == "puppet":
+        from dualdub_jax.evaluation.suites.puppet import DEFAULT_LIMIT, DEFAULT_WORLD_SEED, PuppetSuite
+
+        return PuppetSuite(
+            workdir,
+            limit=args.limit or DEFAULT_LIMIT,
+            world_seed=DEFAULT_WORLD_SEED if args.world_seed is None else args.world_seed,
+            split=args.split or "test",
+        )
+    if name == "dualbench":
+        from dualdub_jax.evaluation.suites.dualbench import DualBenchSuite
+
+        return DualBenchSuite(args.list, args.media, limit=args.limit)
+    from dualdub_jax.evaluation.suites.pairs import PairsSuite
+
+    return PairsSuite(args.pairs, limit=args.limit)

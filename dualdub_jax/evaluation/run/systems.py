@@ -1,0 +1,216 @@
+"""Where soundtracks come from: the checkpoint, its codecs alone, the truth, other films' tracks.
+
+- `true`: the film's own stems; the ceiling.
+- `codec`: the same stems through the checkpoint's codecs, what a perfect language model would reach.
+- `ours`: the checkpoint, as `dualdub dub` runs it.
+- `shuffled`: our speech of one other film with our background of a third; the floor of whatever has to do
+  with this film.
+"""
+
+import dataclasses
+import math
+import pathlib
+import zlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+import dualdub_jax
+from dualdub_jax.bundles.bundle import read_bundle_header
+from dualdub_jax.config import to_dict
+from dualdub_jax.dubbing.dub import DualDub
+from dualdub_jax.dubbing.mixdown import mix_down
+from dualdub_jax.dubbing.progress import Progress
+from dualdub_jax.dubbing.soundtrack import Soundtrack, describe_folder
+from dualdub_jax.errors import UserError
+from dualdub_jax.evaluation.contracts.clips import Clip
+from dualdub_jax.evaluation.contracts.results import CODEC, OURS, SHUFFLED, TRUE
+from dualdub_jax.evaluation.run.stem_store import StemStore, Tracks, writing
+from dualdub_jax.evaluation.suites.suite import Footage
+from dualdub_jax.types import STREAMS
+
+MIN_SHUFFLED = 3  # films: with fewer, speech and background of a shuffled film would belong together
+
+
+class Checkpoint:
+    """A model with what identifies it; the model itself is loaded when it is first asked to work.
+
+    Attributes:
+        path: of its folder.
+        sha256: of the names and contents of its files, as in receipts of `dualdub dub`.
+    """
+
+    def __init__(self, path: pathlib.Path, seed: int = 0, allow_code: bool = False) -> None:
+        """Reads the checkpoint's header.
+
+        Args:
+            path: of its folder.
+            seed: of generation; each clip draws from its own.
+            allow_code: see `dualdub_jax.load`.
+
+        Raises:
+            UserError: not a checkpoint.
+        """
+        self.path, self.seed, self._allow_code = path, seed, allow_code
+        self._config, _ = read_bundle_header(path)
+        self.sha256 = describe_folder(path)["sha256"]
+        self._model: DualDub | None = None
+        self._compiled: set[tuple[int, bool]] = set()
+
+    @property
+    def is_loaded(self) -> bool:
+        return self._model is not None
+
+    def load(self) -> DualDub:
+        """The model; errors as `dualdub_jax.load`."""
+        if self._model is None:
+            self._model = dualdub_jax.load(self.path, allow_code=self._allow_code)
+        return self._model
+
+    def protocol(self) -> dict[str, Any]:
+        """For the report."""
+        return {"path": str(self.path), "name": self.path.resolve().name, "sha256": self.sha256}
+
+    def settings(self) -> dict[str, Any]:
+        """All that generated tracks depend on beside their clip."""
+        return {
+            "checkpoint_sha256": self.sha256,
+            "seed": self.seed,
+            "sampling": to_dict(self._config.sampling),
+            "version": dualdub_jax.__version__,
+        }
+
+    def codec_settings(self) -> dict[str, Any]:
+        """All that coded tracks depend on beside their clip."""
+        settings = self.settings()
+        return {key: settings[key] for key in ("checkpoint_sha256", "version")}
+
+    def generate(self, footage: Footage, store: StemStore) -> Tracks:
+        """Makes the soundtrack of a film, by the way of `dualdub dub`.
+
+        Args:
+            footage: of the film.
+            store: its folder takes the script as a file, for a script that is a word may be a file's name.
+
+        Raises:
+            UserError: the film, its voice or its script cannot be used.
+        """
+        clip_id = footage.clip.id
+        if footage.video is None:
+            raise UserError(f"{clip_id}: has no video, so no soundtrack can be made for it")
+        script = store.path(clip_id, "script.txt")
+        with writing(store.folder):
+            store.folder.mkdir(parents=True, exist_ok=True)
+            script.write_text(footage.clip.text or "", encoding="utf-8")
+        soundtrack, seconds = self._dub(footage, str(script))
+        window = self._config.grid.num_frames
+        program = (math.ceil(len(soundtrack.film.frames) / window), soundtrack.use_speech)
+        if program not in self._compiled:
+            # The first film of a kind waits for the compiler, and the compiler is not to be measured.
+            self._compiled.add(program)
+            soundtrack, seconds = self._dub(footage, str(script))
+        return Tracks(soundtrack.speech, soundtrack.background, generation_s=seconds)
+
+    def _dub(self, footage: Footage, script: str) -> tuple[Soundtrack, float]:
+        progress = Progress()
+        seed = zlib.crc32(f"{self.seed} {footage.clip.id}".encode()) % 2**31
+        soundtrack = self.load().dub(footage.video, script, footage.voice, seed=seed, progress=progress)
+        return soundtrack, progress.seconds["generate"] + progress.seconds["decode"]
+
+    def code(self, clip: Clip) -> Tracks:
+        """Sends a clip's true stems through the codecs and the mixdown that generated tracks go through.
+
+        A stem that is digital silence stays so: `dub` leaves a track of which nothing is asked silent too.
+        """
+        stems = {"speech": clip.true_speech, "background": clip.true_background}
+        coded = {stream: self._code(stream, stems[stream], clip) for stream in STREAMS}
+        mixdown = mix_down(coded["speech"], coded["background"], clip.num_samples)
+        return Tracks(
+            None if clip.true_speech is None else mixdown.speech,
+            None if clip.true_background is None else mixdown.background,
+        )
+
+    def _code(self, stream: str, stem: np.ndarray | None, clip: Clip) -> np.ndarray | None:
+        if stem is None or not stem.any():
+            return None
+        engine, grid = self.load().engine, self._config.grid
+        num_frames = math.ceil(clip.num_samples / grid.samples_per_frame)
+        # Whole windows, so that films of similar length share a compiled encoder.
+        padded = math.ceil(num_frames / grid.num_frames) * grid.num_frames
+        samples = fit(stem, num_frames * grid.samples_per_frame)
+        samples = fit(samples, padded * grid.samples_per_frame)
+        mask = (np.arange(padded) < num_frames)[None]
+        tokens = np.asarray(engine.codecs[stream].encode(samples[None], mask))[0, :num_frames]
+        return engine.decode(stream, tokens, clip.voice)
+
+
+def true_tracks(clip: Clip) -> Tracks:
+    """The film's own stems as a system's."""
+    return Tracks(clip.true_speech, clip.true_background)
+
+
+def with_tracks(clip: Clip, tracks: Tracks) -> Clip:
+    """The clip with a system's soundtrack."""
+    return dataclasses.replace(
+        clip,
+        speech=tracks.speech,
+        background=tracks.background,
+        mixture=tracks.mixture,
+        generation_s=tracks.generation_s,
+    )
+
+
+def shuffle(ids: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """Whose speech and whose background each film gets: two other films, not the same.
+
+    Source: our choice; two rotations of one random circle, so each track is used exactly once.
+
+    Args:
+        ids: of at least `MIN_SHUFFLED` films.
+
+    Returns:
+        id -> (id of the speech, id of the background); the same for the same ids.
+    """
+    circle = [ids[i] for i in np.random.default_rng(0).permutation(len(ids))]
+    return {
+        clip_id: (circle[(i + 1) % len(circle)], circle[(i + 2) % len(circle)])
+        for i, clip_id in enumerate(circle)
+    }
+
+
+def shuffled_tracks(clip: Clip, speech_of: Clip, background_of: Clip) -> Tracks:
+    """One film's speech and another's background, cut or filled with zeros to the length of `clip`.
+
+    Args:
+        clip: the film.
+        speech_of: gives its speech; of a system without stems, its mixture.
+        background_of: gives its background.
+    """
+    # A mixture would contradict the stems beside it: it counts only where there are none.
+    mixture = speech_of.mixture if speech_of.speech is None and speech_of.background is None else None
+    return Tracks(
+        *(
+            None if track is None else fit(track, clip.num_samples)
+            for track in (speech_of.speech, background_of.background, mixture)
+        )
+    )
+
+
+def fit(track: np.ndarray, num_samples: int) -> np.ndarray:
+    """float32[num_samples]: cut at the end, or filled up with zeros there."""
+    track = track[:num_samples]
+    return np.pad(track, (0, num_samples - len(track)))
+
+
+def describe(checkpoint: Mapping[str, Any] | None) -> dict[str, str]:
+    """The systems in words, for the report; `checkpoint` as `Checkpoint.protocol`, None: of a manifest."""
+    words = {
+        OURS: f"DualDub with the checkpoint {checkpoint['name']}" if checkpoint else "the manifest's audio",
+        TRUE: "the film's own sound",
+        CODEC: "the film's own sound through the checkpoint's codecs",
+        SHUFFLED: "speech of one other film of ours and background of a third",
+    }
+    if checkpoint is None:
+        del words[CODEC]
+    return words

@@ -1,0 +1,158 @@
+"""The other side of `--against`: a second checkpoint, or a run that was made before."""
+
+import dataclasses
+import json
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from dualdub_jax.errors import UserError
+from dualdub_jax.evaluation.contracts.metric import Figure, Metric
+from dualdub_jax.evaluation.contracts.results import read_results
+from dualdub_jax.evaluation.run.score_store import ScoreStore, Values
+from dualdub_jax.evaluation.statistics.bootstrap import paired_difference
+
+SCORES_FILE = "scores.sqlite"
+RESULTS_FILE = "results.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Other:
+    """What to compare with.
+
+    Attributes:
+        name: as the user gave it.
+        kind: "checkpoint": to be run on the same clips; "run": its scores are there.
+        results: of the run; None for a checkpoint.
+    """
+
+    name: str
+    kind: Literal["checkpoint", "run"]
+    results: dict[str, Any] | None = None
+
+
+def find_other(path: pathlib.Path) -> Other:
+    """Tells what `--against` was given: a checkpoint folder, a run's JSON, or a run's working directory.
+
+    Raises:
+        UserError: it is none of these, or the run's scores are not there any more.
+    """
+    if path.is_dir() and (path / RESULTS_FILE).is_file():
+        results = read_results(path / RESULTS_FILE)
+        results["workdir"] = str(path)  # it may have been moved
+    elif path.is_file():
+        results = read_results(path)
+    elif _is_checkpoint(path):
+        return Other(str(path), "checkpoint")
+    else:
+        raise UserError(
+            f"--against {path}: neither a checkpoint folder nor the JSON or the working directory of another "
+            "evaluation; give one of them"
+        )
+    if not (pathlib.Path(results["workdir"]) / SCORES_FILE).is_file():
+        raise UserError(
+            f"--against {path}: the scores of its clips were in {results['workdir']}, which is not there any "
+            "more; evaluate that system again, or give the folder where it is now"
+        )
+    return Other(str(path), "run", results)
+
+
+def _is_checkpoint(path: pathlib.Path) -> bool:
+    try:
+        return "format_version" in json.loads((path / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+
+
+class PastRun:
+    """Scores of a run that was made before, for the clips that are the same in both runs."""
+
+    def __init__(self, other: Other, suite_name: str, fingerprints: Mapping[str, str]) -> None:
+        """Finds the shared clips.
+
+        Args:
+            other: of kind "run".
+            suite_name: of this run.
+            fingerprints: id -> `Footage.fingerprint` of this run's clips.
+
+        Raises:
+            UserError: it is a run of another suite, or no clip of it has the same film, text, voice and
+                truth.
+        """
+        results = other.results
+        if results["suite"] != suite_name:
+            raise UserError(
+                f"--against {other.name}: is an evaluation of the suite {results['suite']}, this is one of "
+                f"{suite_name}; compare runs of one suite"
+            )
+        self._figures = results["metrics"]
+        self.protocol = results["protocol"]
+        self._keys = {
+            clip["id"]: clip["scores"]
+            for clip in results["clips"]
+            if fingerprints.get(clip["id"]) == clip["fingerprint"]
+        }
+        if not self._keys:
+            raise UserError(
+                f"--against {other.name}: none of its {len(results['clips'])} clips is the same here (film, "
+                "text, voice and truth); evaluate both systems with the same settings"
+            )
+        self._store = ScoreStore(pathlib.Path(results["workdir"]) / SCORES_FILE)
+
+    @property
+    def ids(self) -> Sequence[str]:
+        return list(self._keys)
+
+    def values(self, metric: Metric) -> dict[str, Values]:
+        """id -> the metric's values there."""
+        keys = {clip_id: keys.get(metric.name) for clip_id, keys in self._keys.items()}
+        found = {clip_id: self._store.get(key) for clip_id, key in keys.items() if key}
+        return {clip_id: values for clip_id, values in found.items() if values is not None}
+
+    def why_not(self, figure: str, metric: Metric) -> str | None:
+        """Why the figure there cannot be compared with the one here; None if it can."""
+        there = self._figures.get(figure)
+        if there is None:
+            return "was not measured there; evaluate that system again with --metrics of both"
+        if there.get("missing"):
+            return f"was not measured there: {there['missing']}"
+        if there["metric_version"] != metric.version:
+            return (
+                f"version {there['metric_version']} there, {metric.version} here; evaluate that system again"
+            )
+        if there["weights_sha256"] != metric.weights_sha256:
+            return "scored with other weights there; evaluate that system again"
+        return None
+
+    def close(self) -> None:
+        self._store.close()
+
+
+def compare(
+    figure: Figure, ours: Mapping[str, Values], other: Mapping[str, Values], ids: Sequence[str]
+) -> dict[str, Any]:
+    """One entry of "against": ours less other, clip by clip."""
+    ours_value, other_value, difference = paired_difference(
+        [ours.get(clip_id, {}).get(figure.name) for clip_id in ids],
+        [other.get(clip_id, {}).get(figure.name) for clip_id in ids],
+        figure,
+    )
+    return {
+        "ours": ours_value,
+        "other": other_value,
+        "difference": difference.value,
+        "low": difference.low,
+        "high": difference.high,
+        "n": difference.n,
+        "unit": figure.unit,
+        "better": figure.better,
+        "verdict": _verdict(figure, difference.low, difference.high),
+    }
+
+
+def _verdict(figure: Figure, low: float, high: float) -> str:
+    if not (low > 0 or high < 0):  # also without an interval
+        return "no clear difference"
+    if figure.better == "neither":
+        return "differs"
+    return "better" if (low > 0) == (figure.better == "higher") else "worse"

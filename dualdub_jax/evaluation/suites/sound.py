@@ -1,0 +1,24 @@
+"""Tracks from files, as metrics want them."""
+
+import math
+import pathlib
+
+import numpy as np
+
+from dualdub_jax.evaluation.contracts.clips import SAMPLE_RATE_HZ
+from dualdub_jax.media.sound_file import read_mono
+
+
+def read_track(path: pathlib.Path | str) -> np.ndarray:
+    """Reads the whole sound of any media file: channels mixed to one, resampled, no level changed.
+
+    Args:
+        path: the file.
+
+    Returns:
+        float32[S] at `SAMPLE_RATE_HZ`.
+
+    Raises:
+        UserError: the file is missing, empty, not media, or its sound is absent or cannot be decoded.
+    """
+    return read_mono(path, SAMPLE_RATE_HZ, max_s=math.inf)

@@ -1,0 +1,168 @@
+"""Multi-head attention with grouped keys, rotary positions, an additive bias and an explicit cache."""
+
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from einops import rearrange
+from jax.ad_checkpoint import checkpoint_name
+
+from dualdub_jax.layers.basic import dense, learned, rms_norm
+from dualdub_jax.layers.fused_attention import fused_attention, use_fused
+from dualdub_jax.parallel.sharding import constrain
+
+
+class KVCache(NamedTuple):
+    """Keys and values of the frames decoded so far, float[B, S, K, H] each; unwritten slots are zero."""
+
+    keys: jax.Array
+    values: jax.Array
+
+
+def rotate(x: jax.Array, positions: jax.Array, theta: float) -> jax.Array:
+    """Rotary position embedding (Su et al., 2021), halves convention of Llama.
+
+    Args:
+        x: float[B, T, N, H], H even.
+        positions: int32[T].
+        theta: base of the wavelengths.
+    """
+    half = x.shape[-1] // 2
+    frequencies = theta ** (-jnp.arange(half, dtype=jnp.float32) / half)
+    angles = positions[:, None].astype(jnp.float32) * frequencies  # [T, H/2]
+    # Without the barrier, XLA computes them again for each example and head.
+    cos, sin = jax.lax.optimization_barrier((jnp.cos(angles)[:, None, :], jnp.sin(angles)[:, None, :]))
+    first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
+    return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1).astype(x.dtype)
+
+
+def dot_product_attention(
+    queries: jax.Array, keys: jax.Array, values: jax.Array, mask: jax.Array, bias: jax.Array | None = None
+) -> jax.Array:
+    """Softmax attention in float32, for any backend.
+
+    Args:
+        queries: float[B, T, N, H].
+        keys, values: float[B, S, K, H], K divides N.
+        mask: bool[B or 1, T, S], True where a query may look.
+        bias: float[N, T, S], added to the scaled logits.
+
+    Returns:
+        float[B, T, N, H]; zeros for a query that may look nowhere.
+    """
+    num_groups = keys.shape[2]
+    q = rearrange(queries, "B T (K G) H -> B K (G T) H", K=num_groups)
+    k = rearrange(keys, "B S K H -> B K S H")
+    v = rearrange(values, "B S K H -> B K S H")
+    logits = jnp.einsum("BKXH,BKSH->BKXS", q, k, preferred_element_type=jnp.float32)
+    logits = rearrange(logits, "B K (G T) S -> B K G T S", T=queries.shape[1]) * queries.shape[-1] ** -0.5
+    if bias is not None:
+        logits += rearrange(bias, "(K G) T S -> K G T S", K=num_groups)
+    logits = jnp.where(mask[:, None, None], logits, jnp.finfo(jnp.float32).min)
+    weights = jax.nn.softmax(logits, axis=-1).astype(values.dtype)
+    weights = rearrange(weights, "B K G T S -> B K (G T) S")
+    out = jnp.einsum("BKXS,BKSH->BKXH", weights, v)
+    out = rearrange(out, "B K (G T) H -> B T (K G) H", T=queries.shape[1])
+    # The result is zeroed and not the weights: they are the largest array of all.
+    return jnp.where(mask.any(-1)[:, :, None, None], out, 0.0)
+
+
+class RelativeTimeBias(nn.Module):
+    """A learned bias by distance in frames: float[N, T, S] for queries 0..T-1 and keys 0..S-1.
+
+    Distances beyond `max_distance` share the outermost entries. Source: our choice.
+    """
+
+    num_heads: int
+    max_distance: int
+
+    @nn.compact
+    def __call__(self, num_queries: int, num_keys: int) -> jax.Array:
+        table = learned(self, "table", (self.num_heads, 2 * self.max_distance + 1), ("heads", "positions"))
+        distance = jnp.arange(num_keys)[None, :] - jnp.arange(num_queries)[:, None]
+        index = jnp.clip(distance, -self.max_distance, self.max_distance) + self.max_distance
+        return table[:, index]
+
+
+class Attention(nn.Module):
+    """Projections around `dot_product_attention`.
+
+    Attributes:
+        num_heads: N.
+        num_kv_heads: K, divides N.
+        head_dim: H.
+        rope_theta: base of the rotary positions; 0: no rotation.
+        use_qkv_bias: biases on queries, keys and values, as in Qwen2.
+        use_qk_norm: RMSNorm on queries and keys per head, as in Qwen3.
+        implementation: "auto", "plain" or "fused"; see `fused_attention.py`.
+        dtype: compute dtype.
+    """
+
+    num_heads: int
+    num_kv_heads: int
+    head_dim: int
+    rope_theta: float = 0.0
+    use_qkv_bias: bool = False
+    use_qk_norm: bool = False
+    implementation: str = "plain"
+    dtype: str = "float32"
+
+    @nn.compact
+    def __call__(
+        self,
+        x: jax.Array,
+        mask: jax.Array,
+        *,
+        context: jax.Array | None = None,
+        positions: jax.Array | None = None,
+        bias: jax.Array | None = None,
+        cache: KVCache | None = None,
+        cache_index: jax.Array | int | None = None,
+    ) -> tuple[jax.Array, KVCache | None]:
+        """Attends from `x` to `context` (default: to `x` itself).
+
+        Args:
+            x: float[B, T, D].
+            mask: bool[B or 1, T, S], True where a query may look; with a cache, S is the cache's length.
+            context: float[B, S, D'].
+            positions: int32[T], for rotary positions (queries and keys alike).
+            bias: float[N, T, S].
+            cache: keys and values so far; those of `x` are written at `cache_index`.
+            cache_index: first slot to write.
+
+        Returns:
+            float[B, T, D] and the cache with the new keys and values (None without one).
+        """
+        context = x if context is None else context
+        q_width, kv_width = self.num_heads * self.head_dim, self.num_kv_heads * self.head_dim
+        bias_flag = self.use_qkv_bias
+        q = dense(q_width, ("embed", "heads"), name="query", dtype=self.dtype, use_bias=bias_flag)(x)
+        k = dense(kv_width, ("embed", "kv_heads"), name="key", dtype=self.dtype, use_bias=bias_flag)(context)
+        v = dense(kv_width, ("embed", "kv_heads"), name="value", dtype=self.dtype, use_bias=bias_flag)(
+            context
+        )
+        q = rearrange(q, "B T (N H) -> B T N H", H=self.head_dim)
+        k = rearrange(k, "B S (K H) -> B S K H", H=self.head_dim)
+        v = rearrange(v, "B S (K H) -> B S K H", H=self.head_dim)
+        if self.use_qk_norm:
+            q, k = rms_norm("query_norm", self.dtype)(q), rms_norm("key_norm", self.dtype)(k)
+        if self.rope_theta:
+            q, k = rotate(q, positions, self.rope_theta), rotate(k, positions, self.rope_theta)
+        if cache is not None:
+            k = jax.lax.dynamic_update_slice_in_dim(
+                cache.keys, k.astype(cache.keys.dtype), cache_index, axis=1
+            )
+            v = jax.lax.dynamic_update_slice_in_dim(
+                cache.values, v.astype(cache.values.dtype), cache_index, axis=1
+            )
+            cache = KVCache(k, v)
+        q = constrain(q, "batch", "length", "act_heads", None)
+        q, k, v = (checkpoint_name(x, "attention") for x in (q, k, v))
+        can_fuse = bias is None and cache is None and not self.is_initializing()
+        if can_fuse and use_fused(self.implementation, q, k):
+            out = fused_attention(q, k, v, mask)
+        else:
+            out = dot_product_attention(q, k, v, mask, bias)
+        out = checkpoint_name(rearrange(out, "B T N H -> B T (N H)"), "attention")
+        return dense(x.shape[-1], ("heads", "embed"), name="out", dtype=self.dtype)(out), cache

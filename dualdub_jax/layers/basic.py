@@ -1,0 +1,139 @@
+"""The few layers that every part of the model is made of, with their logical axis names."""
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from einops import rearrange
+from jax.ad_checkpoint import checkpoint_name
+
+from dualdub_jax.layers.fused_attention import platform
+from dualdub_jax.parallel.sharding import constrain, num_shares
+
+_EMBEDDING_INIT = nn.initializers.normal(0.02)
+_EPSILON = 1e-6  # of RMSNorm
+
+
+@jax.custom_vjp
+def matrix_product(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """`x @ kernel`, float[..., I] and float[I, O] -> float[..., O].
+
+    The gradient of the kernel is taken as `x^T dy`, in the kernel's own layout. Derived automatically it is
+    `(dy^T x)^T`, and XLA's CPU backend copies `dy` into a transposed array for it.
+    """
+    return jnp.matmul(x, kernel)
+
+
+def _matrix_product_forward(x, kernel):
+    return matrix_product(x, kernel), (x, kernel)
+
+
+def _matrix_product_backward(saved, dy):
+    x, kernel = saved
+    dx = jax.lax.dot_general(dy, kernel, (((dy.ndim - 1,), (1,)), ((), ())))
+    if num_shares("length") == 1 and (x.ndim == 3 or platform() == "cpu"):
+        # With several axes of rows, the same backend copies x into a transposed array instead. A length that
+        # is split over devices cannot be folded into the batch without moving it; and on a TPU, films and
+        # codebooks would be laid out anew for it, gigabytes of them.
+        x, dy = rearrange(x, "... I -> (...) I"), rearrange(dy, "... O -> (...) O")
+    rows = tuple(range(x.ndim - 1))
+    return dx, jax.lax.dot_general(x, dy, ((rows, rows), ((), ())))
+
+
+matrix_product.defvjp(_matrix_product_forward, _matrix_product_backward)
+
+
+def _dense_product(x: jax.Array, kernel: jax.Array, *unused: Any, **also_unused: Any) -> jax.Array:
+    """`matrix_product`, called as `nn.Dense` calls its `dot_general`; dimensions and precision are fixed."""
+    return matrix_product(x, kernel)
+
+
+def dense(
+    features: int, axes: Sequence[str], *, name: str, dtype: str, use_bias: bool = False, scale: float = 1.0
+) -> nn.Dense:
+    """A matrix product whose kernel carries the logical axis names `axes` (input, output).
+
+    Kernels stay two-dimensional, also where the output is split into heads afterwards: XLA's CPU
+    backend is slower on head-shaped kernels and the sharding is the same.
+    """
+    init = nn.initializers.variance_scaling(scale, "fan_in", "truncated_normal")
+    return nn.Dense(
+        features,
+        use_bias=use_bias,
+        dtype=dtype,
+        kernel_init=nn.with_logical_partitioning(init, tuple(axes)),
+        bias_init=nn.with_logical_partitioning(nn.initializers.zeros, (axes[-1],)),
+        dot_general=_dense_product,
+        name=name,
+    )
+
+
+@jax.custom_vjp
+def normalize(x: jax.Array, scale: jax.Array) -> jax.Array:
+    """`x / rms(x) * scale` over the last axis, float32[..., D] and float32[D] -> float32[..., D].
+
+    The backward pass keeps `x` and one number a row; derived automatically it keeps three arrays like `x`.
+    """
+    return x * jax.lax.rsqrt(jnp.mean(jnp.square(x), axis=-1, keepdims=True) + _EPSILON) * scale
+
+
+def _normalize_forward(x, scale):
+    inverse = jax.lax.rsqrt(jnp.mean(jnp.square(x), axis=-1, keepdims=True) + _EPSILON)
+    return x * inverse * scale, (x, inverse, scale)
+
+
+def _normalize_backward(saved, dy):
+    x, inverse, scale = saved
+    normed, dy_scaled = x * inverse, dy * scale
+    dx = inverse * (dy_scaled - normed * jnp.mean(dy_scaled * normed, axis=-1, keepdims=True))
+    return dx, jnp.sum(dy * normed, axis=tuple(range(x.ndim - 1)))
+
+
+normalize.defvjp(_normalize_forward, _normalize_backward)
+
+
+class RMSNorm(nn.Module):
+    """RMSNorm over the last axis, computed in float32 (Zhang and Sennrich, 2019)."""
+
+    dtype: str = "float32"
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        init = nn.with_logical_partitioning(nn.initializers.ones, ("norm",))
+        scale = self.param("scale", init, (x.shape[-1],), jnp.float32)
+        return normalize(x.astype(jnp.float32), scale).astype(self.dtype)
+
+
+def rms_norm(name: str, dtype: str) -> RMSNorm:
+    """RMSNorm over the last axis, computed in float32."""
+    return RMSNorm(dtype, name=name)
+
+
+def learned(module: nn.Module, name: str, shape: Sequence[int], axes: Sequence[str]) -> jax.Array:
+    """A learned array of `module`: null vectors, queries, embedding tables."""
+    init = nn.with_logical_partitioning(_EMBEDDING_INIT, tuple(axes))
+    return module.param(name, init, tuple(shape), jnp.float32)
+
+
+class SwiGLU(nn.Module):
+    """The gated feed-forward of Llama: `down(silu(gate(x)) * up(x))`, float[B, T, D] -> float[B, T, D]."""
+
+    width: int
+    dtype: str = "float32"
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        gate = dense(self.width, ("embed", "mlp"), name="gate", dtype=self.dtype)(x)
+        up = dense(self.width, ("embed", "mlp"), name="up", dtype=self.dtype)(x)
+        gate, up = checkpoint_name(gate, "mlp"), checkpoint_name(up, "mlp")
+        hidden = constrain(_gated(gate, up), "batch", "length", "act_mlp")
+        return dense(x.shape[-1], ("mlp", "embed"), name="down", dtype=self.dtype)(hidden)
+
+
+@functools.partial(jax.checkpoint, prevent_cse=False)  # a scan keeps both passes apart by itself
+def _gated(gate: jax.Array, up: jax.Array) -> jax.Array:
+    """The backward pass keeps both arguments, and none of the five arrays between them and the result."""
+    return nn.silu(gate) * up

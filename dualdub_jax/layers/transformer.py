@@ -1,0 +1,157 @@
+"""Pre-norm transformer stacks in the Llama and Qwen family, scanned over layers, with remat by name."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
+
+from dualdub_jax.errors import UserError
+from dualdub_jax.layers.attention import Attention, KVCache
+from dualdub_jax.layers.basic import SwiGLU, rms_norm
+from dualdub_jax.parallel.sharding import constrain
+
+# Name in the config -> what the backward pass may keep of a layer besides its input; "none" keeps everything.
+# "attention" is queries, keys, values, what attention made of them and the residual path behind it; "mlp" is
+# both products that the gated feed-forward starts with, several times as much. What has no name (the pixel
+# encoder, norms) is always computed again.
+_only = jax.checkpoint_policies.save_only_these_names
+REMAT_POLICIES: dict[str, Any] = {
+    "full": jax.checkpoint_policies.nothing_saveable,
+    "attention": _only("attention"),
+    "mlp": _only("mlp"),
+    "dots": _only("attention", "mlp"),
+}
+
+
+def remat(module: type[nn.Module], policy: str, prevent_cse: bool = True) -> type[nn.Module]:
+    """The module, computed again in the backward pass as far as a policy says.
+
+    Args:
+        module: a linen class.
+        policy: "none", or a key of `REMAT_POLICIES`.
+        prevent_cse: keeps the compiler from merging both computations; not needed inside a scan.
+
+    Raises:
+        UserError: there is no policy of that name.
+    """
+    if policy == "none":
+        return module
+    if policy not in REMAT_POLICIES:
+        known = ", ".join(["none", *REMAT_POLICIES])
+        raise UserError(f"model.remat_policy={policy}: no such policy; choose one of {known}")
+    return nn.remat(module, prevent_cse=prevent_cse, policy=REMAT_POLICIES[policy])
+
+
+class Block(nn.Module):
+    """One layer: attention and SwiGLU, each behind an RMSNorm and around a residual path."""
+
+    num_heads: int
+    num_kv_heads: int
+    head_dim: int
+    mlp_width: int
+    rope_theta: float
+    use_qkv_bias: bool
+    use_qk_norm: bool
+    attention_implementation: str
+    dtype: str
+
+    @nn.compact
+    def __call__(
+        self,
+        x: jax.Array,
+        mask: jax.Array,
+        positions: jax.Array,
+        cache: KVCache | None,
+        cache_index: jax.Array | int | None,
+    ) -> tuple[jax.Array, KVCache | None]:
+        attended, cache = Attention(
+            num_heads=self.num_heads,
+            num_kv_heads=self.num_kv_heads,
+            head_dim=self.head_dim,
+            rope_theta=self.rope_theta,
+            use_qkv_bias=self.use_qkv_bias,
+            use_qk_norm=self.use_qk_norm,
+            implementation=self.attention_implementation,
+            dtype=self.dtype,
+            name="attention",
+        )(
+            rms_norm("attention_norm", self.dtype)(x),
+            mask,
+            positions=positions,
+            cache=cache,
+            cache_index=cache_index,
+        )
+        x = checkpoint_name(x + attended, "attention")
+        x = x + SwiGLU(self.mlp_width, self.dtype, name="mlp")(rms_norm("mlp_norm", self.dtype)(x))
+        return constrain(x, "batch", "length", "act_embed"), cache
+
+
+class Transformer(nn.Module):
+    """A stack of `Block`s and a final norm; what it is (causal, prefix, bidirectional) is in the mask.
+
+    Parameters of all layers are stacked on a leading "layers" axis by `nn.scan`, so that compile time
+    does not grow with depth.
+    """
+
+    num_layers: int
+    num_heads: int
+    num_kv_heads: int
+    head_dim: int
+    mlp_width: int
+    rope_theta: float = 10_000.0
+    use_qkv_bias: bool = False
+    use_qk_norm: bool = False
+    remat_policy: str = "none"
+    attention_implementation: str = "plain"
+    dtype: str = "float32"
+
+    @nn.compact
+    def __call__(
+        self,
+        x: jax.Array,
+        mask: jax.Array,
+        positions: jax.Array,
+        cache: KVCache | None = None,
+        cache_index: jax.Array | int | None = None,
+    ) -> tuple[jax.Array, KVCache | None]:
+        """Runs the stack.
+
+        Args:
+            x: float[B, T, D].
+            mask: bool[B or 1, T, S], True where a position may look; S = T without a cache.
+            positions: int32[T].
+            cache: float[layers, B, S, K, H] keys and values, or None.
+            cache_index: first slot of the cache to write.
+
+        Returns:
+            float[B, T, D] and the updated cache.
+        """
+        layers = nn.scan(
+            remat(Block, self.remat_policy, prevent_cse=False),  # a scan keeps its turns apart by itself
+            variable_axes={"params": 0},
+            split_rngs={"params": True},
+            in_axes=(nn.broadcast, nn.broadcast, 0, nn.broadcast),
+            out_axes=0,
+            length=self.num_layers,
+            metadata_params={nn.PARTITION_NAME: "layers"},
+        )
+        x, cache = layers(
+            num_heads=self.num_heads,
+            num_kv_heads=self.num_kv_heads,
+            head_dim=self.head_dim,
+            mlp_width=self.mlp_width,
+            rope_theta=self.rope_theta,
+            use_qkv_bias=self.use_qkv_bias,
+            use_qk_norm=self.use_qk_norm,
+            attention_implementation=self.attention_implementation,
+            dtype=self.dtype,
+            name="layers",
+        )(x, mask, positions, cache, cache_index)
+        return rms_norm("norm", self.dtype)(x), cache
+
+    def empty_cache(self, batch_size: int, length: int) -> KVCache:
+        """A cache of zeros for `batch_size` sequences of `length` positions."""
+        shape = (self.num_layers, batch_size, length, self.num_kv_heads, self.head_dim)
+        return KVCache(jnp.zeros(shape, self.dtype), jnp.zeros(shape, self.dtype))

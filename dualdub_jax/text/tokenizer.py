@@ -1,0 +1,145 @@
+"""Script text to token ids and back, behind one small interface.
+
+The tokens of a script, begin and end markers included, are the prefix of the language model. An empty
+script ("nothing is said") is the two markers alone; an unknown script has no tokens at all.
+"""
+
+import pathlib
+from collections.abc import Sequence
+from typing import Protocol
+
+import tokenizers
+
+from dualdub_jax.config import ModelConfig
+from dualdub_jax.errors import UserError
+from dualdub_jax.text.phonemes import PhonemeTokenizer
+
+
+class Tokenizer(Protocol):
+    """What the pipeline, the model's configuration and generation need of a tokenizer."""
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of ids; every id that `encode` returns is below it."""
+        ...
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of `text` between a begin and an end marker."""
+        ...
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of `ids`; markers and padding are left out."""
+        ...
+
+
+class ByteTokenizer:
+    """UTF-8 bytes: id 0 is padding, 1 to 256 are the bytes, then begin and end.
+
+    Source: our choice for the embedded default, which so needs no vocabulary file and has no unknown
+    characters.
+    """
+
+    pad_id = 0
+    begin_id = 257
+    end_id = 258
+    vocab_size = 259
+
+    def encode(self, text: str) -> list[int]:
+        return [self.begin_id, *(byte + 1 for byte in text.encode("utf-8")), self.end_id]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        # A cut sequence may end inside a character: it decodes to U+FFFD and not to an exception.
+        return bytes(i - 1 for i in ids if self.pad_id < i < self.begin_id).decode("utf-8", errors="replace")
+
+
+# Names of the markers in the vocabularies of public language models, the clearest first: a model that
+# has both `<s>` and `<|endoftext|>` means the first as its marker.
+_BEGIN_NAMES = (
+    "<s>",
+    "<bos>",
+    "[CLS]",
+    "<|begin_of_text|>",
+    "<|startoftext|>",
+    "<|im_start|>",
+    "<|endoftext|>",
+)
+_END_NAMES = ("</s>", "<eos>", "[SEP]", "<|end_of_text|>", "<|im_end|>", "<|endoftext|>")
+
+
+class HuggingFaceTokenizer:
+    """Any Hugging Face `tokenizer.json`, for a backbone that starts from a public language model.
+
+    The markers are put around the text here and not by the file's own template: many public files have no
+    template, or one without an end marker.
+
+    Args:
+        path: the `tokenizer.json`.
+        begin_token: the begin marker's name in the vocabulary; by default the first known name found.
+        end_token: the end marker's name; by default likewise.
+
+    Raises:
+        UserError: no such file, not a tokenizer, or no begin or end marker in its vocabulary.
+    """
+
+    def __init__(
+        self, path: str | pathlib.Path, begin_token: str | None = None, end_token: str | None = None
+    ) -> None:
+        if not pathlib.Path(path).is_file():
+            raise UserError(f"{path}: no such tokenizer file; give the tokenizer.json of a language model")
+        try:
+            self._tokenizer = tokenizers.Tokenizer.from_file(str(path))
+        except Exception as error:  # the package raises bare Exception for any malformed file
+            raise UserError(
+                f"{path}: not a Hugging Face tokenizer.json ({error}); export one with save_pretrained"
+            ) from error
+        # A file may carry truncation or padding of its own; a script must come through whole.
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+        self.begin_id = self._marker(path, "begin", (begin_token,) if begin_token else _BEGIN_NAMES)
+        self.end_id = self._marker(path, "end", (end_token,) if end_token else _END_NAMES)
+
+    def _marker(self, path: str | pathlib.Path, role: str, names: Sequence[str]) -> int:
+        for name in names:
+            token_id = self._tokenizer.token_to_id(name)
+            if token_id is not None:
+                return token_id
+        raise UserError(
+            f"{path}: has no {role} marker (looked for {', '.join(names)}); "
+            f"pass {role}_token with the name that its vocabulary has"
+        )
+
+    @property
+    def vocab_size(self) -> int:
+        # Not the number of entries: ids of added tokens may leave gaps, and embeddings are indexed by id.
+        return max(self._tokenizer.get_vocab(with_added_tokens=True).values()) + 1
+
+    def encode(self, text: str) -> list[int]:
+        return [self.begin_id, *self._tokenizer.encode(text, add_special_tokens=False).ids, self.end_id]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        markers = (self.begin_id, self.end_id)
+        return self._tokenizer.decode([i for i in ids if i not in markers], skip_special_tokens=True)
+
+
+def make_tokenizer(config: ModelConfig) -> Tokenizer:
+    """The tokenizer that `config.script_tokenizer` names.
+
+    "bytes"; "phonemes", of English; or the path of a `tokenizer.json`.
+
+    Raises:
+        UserError: the file is missing or malformed, or its ids do not fit `config.script_vocab_size`.
+    """
+    tokenizer: Tokenizer
+    if config.script_tokenizer == "bytes":
+        tokenizer = ByteTokenizer()
+    elif config.script_tokenizer == "phonemes":
+        tokenizer = PhonemeTokenizer()
+    else:
+        tokenizer = HuggingFaceTokenizer(config.script_tokenizer)
+    # A larger embedding table is fine (public models pad theirs); a smaller one would clamp ids silently.
+    if tokenizer.vocab_size > config.script_vocab_size:
+        raise UserError(
+            f"model.script_vocab_size: {config.script_vocab_size} is too small for script_tokenizer="
+            f"{config.script_tokenizer!r}; set it to {tokenizer.vocab_size} or more"
+        )
+    return tokenizer

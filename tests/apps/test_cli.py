@@ -1,0 +1,483 @@
+"""The command line as a user meets it: exit status, one line for bad input, nothing left behind."""
+
+import json
+import os
+import pathlib
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import wave
+from fractions import Fraction
+
+import jax
+import numpy as np
+import pytest
+import soundfile
+
+import dualdub_jax
+from dualdub_jax.apps.cli import main
+from dualdub_jax.bundles.bundle import abstract_params, save_bundle
+from dualdub_jax.dubbing.dub import DualDub
+from tests.fake_engine import FakeEngine
+from tests.films import damage_last_packets, make_film, make_sound_only, truncate, video_packets
+from tests.media.test_film import real_film
+from tests.tiny import tiny_config
+
+ROOT = pathlib.Path(__file__).parent.parent
+
+
+@pytest.fixture
+def engine(monkeypatch, tmp_path) -> FakeEngine:
+    """The command line with a stand-in for the model, in an empty folder."""
+    fake = FakeEngine()
+    monkeypatch.setattr(dualdub_jax, "load", lambda path=None, **_: DualDub(fake, pathlib.Path("fake")))
+    monkeypatch.chdir(tmp_path)
+    return fake
+
+
+def files_in(folder: pathlib.Path) -> dict[str, bytes | None]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
+        for path in sorted(folder.rglob("*"))
+    }
+
+
+def fails(capsys, *argv: str) -> str:
+    """Runs a command that must end with status 2, one line, and nothing written; returns the line."""
+    before = files_in(pathlib.Path.cwd())
+    assert main([str(arg) for arg in argv]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and error.startswith("dualdub: ") and "Traceback" not in error
+    assert files_in(pathlib.Path.cwd()) == before
+    return error
+
+
+def voice_file(name: str, samples: np.ndarray) -> None:
+    soundfile.write(name, samples, 16_000)
+
+
+# ------------------------------------------------------------------------------------------ good input
+
+
+def test_dub_writes_all_that_is_asked_for(engine, capsys):
+    film = make_film("film.mp4", num_frames=60, has_audio=True)
+    voice_file("voice.wav", 0.2 * np.sin(np.arange(16_000) / 9))
+    what = ["--script", "words", "--voice", "voice.wav", "--seed", "4"]
+    how = ["--speech-temperature", "0.7", "--background-top-k", "5"]
+    where = ["-o", "out.mkv", "--stems", "stems", "--receipt", "r.json", "--report", "r.html"]
+    status = main(["dub", "film.mp4", *what, *how, *where])
+    captured = capsys.readouterr()
+    assert status == 0 and captured.err == ""
+    assert "wrote out.mkv" in captured.out and re.search(r"generate +\d+\.\d\d s", captured.out)
+    assert sorted(p for p in files_in(pathlib.Path.cwd()) if "film" not in p and "voice" not in p) == [
+        "out.mkv", "r.html", "r.json", "stems", "stems/background.wav", "stems/mix.wav", "stems/speech.wav"
+    ]  # fmt: skip
+    assert video_packets("out.mkv") == video_packets(film)
+    receipt = json.loads(pathlib.Path("r.json").read_text())
+    assert receipt["seed"] == 4 and receipt["script"] == "words"
+    assert receipt["sampling"]["speech_temperature"] == 0.7 and receipt["sampling"]["background_top_k"] == 5
+    assert receipt["sampling"]["background_temperature"] == engine.config.sampling.background_temperature
+
+
+def test_default_output_is_beside_the_film(engine, tmp_path):
+    (tmp_path / "films").mkdir()
+    make_film(tmp_path / "films" / "my.film.mkv")
+    assert main(["dub", "films/my.film.mkv"]) == 0
+    assert sorted(os.listdir("films")) == ["my.film.mkv", "my.film.soundtrack.mp4"]
+
+
+def test_real_film(engine, tmp_path, capsys):
+    assert main(["dub", str(real_film()), "--script", "hello rabbit", "-o", "out.mp4", "--stems", "."]) == 0
+    for name in ("speech.wav", "background.wav", "mix.wav"):
+        with wave.open(name) as file:
+            assert file.getnframes() == 84_480
+    assert video_packets("out.mp4") == video_packets(real_film())
+
+
+@pytest.mark.parametrize(
+    ("flag", "silent", "heard"),
+    [("--no-speech", "speech", "background"), ("--no-background", "background", "speech")],
+)
+def test_switches(engine, flag, silent, heard):
+    make_film("film.mp4")
+    assert main(["dub", "film.mp4", "--script", "hello", flag, "--stems", "s"]) == 0
+    tracks = {path.stem: soundfile.read(path, dtype="int16")[0] for path in pathlib.Path("s").iterdir()}
+    assert not tracks[silent].any() and tracks[heard].any()
+    np.testing.assert_array_equal(tracks["mix"], tracks[heard])
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"size": (101, 57)},
+        {"num_frames": 13},
+        {"rate": Fraction(24000, 1001)},
+        {
+            "times": [Fraction(i * i, 300) for i in range(20)],
+            "num_frames": 20,
+            "time_base": Fraction(1, 1000),
+        },
+    ],
+)
+def test_accepted_without_complaint(engine, capsys, options):
+    make_film("film.mp4", **options)
+    pathlib.Path("empty.txt").touch()
+    assert main(["dub", "film.mp4", "--script", "empty.txt"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_damaged_film_is_dubbed_with_a_warning(engine, capsys, tmp_path):
+    whole = make_film(tmp_path / "whole.mp4", noise=True, size=(160, 120))
+    damage_last_packets(whole, tmp_path / "film.mp4", 5)
+    assert main(["dub", "film.mp4", "--stems", "s"]) == 0
+    error = capsys.readouterr().err
+    assert error.startswith("warning: film.mp4: 5 of 50 frames are missing or damaged")
+    assert len(soundfile.read("s/mix.wav")[0]) == 32_000
+
+
+def test_older_results_are_replaced(engine):
+    make_film("film.mp4")
+    pathlib.Path("out.mp4").write_text("old")
+    assert main(["dub", "film.mp4", "-o", "out.mp4"]) == 0
+    assert video_packets("out.mp4") == video_packets("film.mp4")
+
+
+def test_demo(engine, capsys, monkeypatch):
+    monkeypatch.setattr(
+        "dualdub_jax.evaluation.contracts.metric.Requirement.missing",
+        lambda self: "not installed: pip" if self.module == "pocketsphinx" else None,
+    )
+    assert main(["demo"]) == 0
+    assert sorted(os.listdir("out/demo")) == [
+        "background.wav", "mix.wav", "report.html", "soundtrack.mp4", "speech.wav"
+    ]  # fmt: skip
+    assert engine.calls[0]["script"] == "set white with f four again"
+    out = capsys.readouterr().out
+    assert "wrote out/demo/report.html" in out and "load model" in out
+    # What the fake engine's tones are like, and the true audio; a metric that cannot run says why.
+    assert "Impacts within 60 ms, F1" in out and "(true: 1)" in out
+    assert "Length off, samples                  0 (true: 0)" in out
+    assert "Words wrong                          not installed: pip" in out
+
+
+# ------------------------------------------------------------------------------------------- bad input
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "message"),
+    [
+        ("gone.mp4", lambda p: None, "gone.mp4: no such file"),
+        ("empty.mp4", lambda p: p.touch(), "empty.mp4: the file is empty"),
+        ("letter.mp4", lambda p: p.write_text("Dear all,\n" * 300), "letter.mp4: not a media file"),
+        (
+            "cut.mp4",
+            lambda p: truncate(make_film(p.with_name("whole.mp4"), noise=True), p, 4_000),
+            "cut.mp4: the MP4 file has no index",
+        ),
+        ("song.mp4", lambda p: make_sound_only(p), "song.mp4: no video stream"),
+        ("brief.mp4", lambda p: make_film(p, num_frames=12), "brief.mp4: the video is 0.48 s long"),
+        ("folder.mp4", lambda p: p.mkdir(), "folder.mp4: is a folder"),
+        ("two\nlines.mp4", lambda p: None, "two lines.mp4: no such file"),
+    ],
+)
+def test_bad_video(engine, capsys, tmp_path, name, make, message):
+    make(tmp_path / name)
+    assert message in fails(capsys, "dub", name, "-o", "out.mp4")
+    assert engine.calls == []
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        (
+            "s.txt",
+            "caf\u00e9".encode("latin-1"),
+            "s.txt: not UTF-8 (byte 3 is 0xe9); save the script as UTF-8",
+        ),
+        (
+            "s.txt",
+            b"a" * 20_000,
+            "s.txt: the script has 20000 characters but a video of 5.00 s holds at most ",
+        ),
+        (
+            "s.txt",
+            b"tell " * 4_000,
+            "s.txt: the script has 19999 characters but a video of 5.00 s holds at most ",
+        ),
+        (
+            "s.srt",
+            b"1\n00:00:04,000 --> 00:00:06,000\nhi\n",
+            "s.srt: cue 1 ends at 6.00 s but the video is 5.00 s",
+        ),
+        ("s.srt", b"no subtitles", "s.srt: no cue in it"),
+        ("gone.txt", None, "gone.txt: no such script file"),
+    ],
+)
+def test_bad_script(engine, capsys, name, content, message):
+    make_film("film.mp4", num_frames=125)
+    if content is not None:
+        pathlib.Path(name).write_bytes(content)
+    line = fails(capsys, "dub", "film.mp4", "--script", name)
+    assert message in line
+    if "at most" in message:
+        assert 80 <= int(line.split("at most ")[1].split()[0]) <= 100
+
+
+def test_long_script_as_an_argument(engine, capsys):
+    make_film("film.mp4", num_frames=125)
+    assert "--script: the script has 20000 characters" in fails(
+        capsys, "dub", "film.mp4", "--script", "b" * 20_000
+    )
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: None, "v.wav: no such file"),
+        (lambda: pathlib.Path("v.wav").touch(), "v.wav: the file is empty"),
+        (lambda: pathlib.Path("v.wav").write_text("no sound " * 200), "v.wav: not a media file"),
+        (lambda: voice_file("v.wav", np.zeros(16_000)), "v.wav: the voice is silent"),
+        (lambda: voice_file("v.wav", np.ones(6_400) / 2), "v.wav: the voice is 0.40 s long"),
+    ],
+)
+def test_bad_voice(engine, capsys, make, message):
+    make_film("film.mp4")
+    make()
+    assert message in fails(capsys, "dub", "film.mp4", "--voice", "v.wav", "--script", "hi")
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        ("-o no/out.mp4", "no/out.mp4: there is no folder no; make it first"),
+        ("-o film.mp4", "film.mp4: is an input and would be overwritten"),
+        ("-o folder.mp4", "folder.mp4: is a folder"),
+        ("-o film.mp4/out.mp4", "cannot be written (Not a directory)"),
+        ("-o /proc/out.mp4", "/proc/out.mp4: "),
+        ("-o out.wav", "out.wav: unknown kind of file"),
+        ("-o out.webm", "out.webm: WEBM cannot hold h264 video as it is in film.mp4; try -o out.mkv"),
+        ("--stems no/stems", "there is no folder no"),
+        ("--stems film.mp4", "film.mp4: is a file, but the stems need a folder"),
+        ("--receipt no/r.json", "no/r.json: there is no folder no"),
+        ("-o out.mp4 --report out.mp4", "out.mp4: named for two outputs"),
+        ("--no-speech --no-background", "--no-speech and --no-background: nothing would be left to make"),
+        ("--no-background", "film.mp4: nothing to make"),
+        ("--seed -1", "argument --seed: expected a whole number from 0 to"),
+        ("--speech-top-p 1.5", "argument --speech-top-p: expected a number from"),
+        ("--guidance-scale nan", "argument --guidance-scale: expected a number"),
+        ("--sed 1", "unknown argument --sed; see dualdub --help"),
+        ("--config.seed=1", "unknown argument --config.seed=1 (only `dualdub train`, `export`"),
+    ],
+)
+def test_bad_usage_of_dub(engine, capsys, argv, message):
+    make_film("film.mp4")
+    pathlib.Path("folder.mp4").mkdir()
+    assert message in fails(capsys, "dub", "film.mp4", *argv.split())
+    assert engine.calls == []
+
+
+@pytest.mark.parametrize("argv", [[], ["dubb"], ["dub"], ["data"], ["train"], ["data", "build"]])
+def test_bad_usage(capsys, tmp_path, monkeypatch, argv):
+    monkeypatch.chdir(tmp_path)
+    assert "--help" in fails(capsys, *argv)
+
+
+def test_full_disk(engine, capsys, monkeypatch):
+    make_film("film.mp4", noise=True)
+
+    monkeypatch.setattr("dualdub_jax.media.mux._Guarded.__init__", _full_disk_init)
+    line = fails(capsys, "dub", "film.mp4", "-o", "out.mp4", "--stems", "stems", "--receipt", "r.json")
+    assert "out.mp4: the disk is full and nothing was written; free some space" in line
+    assert len(engine.calls) == 1  # it was found while writing
+
+
+def _full_disk_init(self, file):
+    def write(data):
+        if file.tell() > 20_000:
+            raise OSError(28, "No space left on device")
+        return file.write(data)
+
+    self.error, self._write = None, write
+    self.seek, self.tell = file.seek, file.tell
+
+
+# ------------------------------------------------------------------------------------- config, checkpoint
+
+
+def test_unknown_config_key(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = ROOT / "configs" / "puppet.py"
+    argv = ["train", "--config", config, "--workdir", "run"]
+    line = fails(capsys, *argv, "--config.model.widht=5")
+    assert "config.model.widht: no such config key; the nearest one is config.model.width" in line
+    assert "gone.py: no such config file" in fails(capsys, "train", "--config", "gone.py", "--workdir", "run")
+    assert "unknown argument" in fails(capsys, *argv, "--config.seed", "5")
+
+
+def test_checkpoint_folders(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    make_film("film.mp4")
+    (tmp_path / "other").mkdir()
+    assert "gone: no such checkpoint folder" in fails(capsys, "dub", "film.mp4", "--checkpoint", "gone")
+    assert "other: not a checkpoint" in fails(capsys, "dub", "film.mp4", "--checkpoint", "other")
+
+
+@pytest.fixture(scope="module")
+def tiny_checkpoint(tmp_path_factory) -> pathlib.Path:
+    """A real checkpoint of a tiny model that has learned nothing."""
+    rng = np.random.default_rng(0)
+    config = tiny_config()
+    params = jax.tree.map(lambda x: (0.1 * rng.normal(size=x.shape)).astype(x.dtype), abstract_params(config))
+    folder = tmp_path_factory.mktemp("checkpoint") / "tiny"
+    save_bundle(folder, config, params, {})
+    return folder
+
+
+def test_checkpoint_of_another_size(capsys, tmp_path, monkeypatch, tiny_checkpoint):
+    monkeypatch.chdir(tmp_path)
+    make_film("film.mp4")
+    shutil.copytree(tiny_checkpoint, "other")
+    header = json.loads(pathlib.Path("other/config.json").read_text())
+    header["config"]["model"]["width"] = 64
+    pathlib.Path("other/config.json").write_text(json.dumps(header))
+    line = fails(capsys, "dub", "film.mp4", "--checkpoint", "other")
+    assert re.match(r"dualdub: other: .*model/\S+.*\b32\b.*\b64\b|.*model/\S+.*\b64\b.*\b32\b", line)
+
+
+def test_with_a_real_model(capsys, tmp_path, monkeypatch, tiny_checkpoint):
+    """All the way through encoder, language model and codecs, in three windows."""
+    model = dualdub_jax.load(tiny_checkpoint)
+    monkeypatch.setattr(dualdub_jax, "load", lambda path, **_: model)
+    monkeypatch.chdir(tmp_path)
+    make_film("film.mp4", num_frames=18, rate=Fraction(24000, 1001))
+    voice_file("voice.wav", 0.2 * np.sin(np.arange(16_000) / 9))
+    argv = ["dub", "film.mp4", "--script", "go on", "--voice", "voice.wav"]
+    assert main([*argv, "--stems", "one", "--receipt", "r.json"]) == 0
+    assert capsys.readouterr().err == ""
+    tracks = [soundfile.read(f"one/{name}.wav")[0] for name in ("speech", "background", "mix")]
+    assert all(len(track) == round(18 * 1001 / 24000 * 16_000) and track.any() for track in tracks)
+    receipt = json.loads(pathlib.Path("r.json").read_text())
+    assert len(receipt["windows"]) == 3 and len(receipt["checkpoint"]["sha256"]) == 64
+    assert main([*argv, "--stems", "two"]) == 0
+    assert pathlib.Path("one/mix.wav").read_bytes() == pathlib.Path("two/mix.wav").read_bytes()
+    assert main([*argv, "--stems", "three", "--no-speech"]) == 0
+    assert not soundfile.read("three/speech.wav")[0].any() and soundfile.read("three/mix.wav")[0].any()
+
+
+# ------------------------------------------------------------------------------------------- other ways out
+
+
+def test_a_fault_of_ours_is_status_1_with_a_traceback(engine, capsys, monkeypatch):
+    make_film("film.mp4")
+    monkeypatch.setattr(engine, "decode", lambda *_: 1 / 0)
+    assert main(["dub", "film.mp4"]) == 1
+    assert "ZeroDivisionError" in capsys.readouterr().err
+    assert os.listdir() == ["film.mp4"]
+
+
+def test_interrupt_is_one_line(engine, capsys, monkeypatch):
+    make_film("film.mp4")
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("dualdub_jax.dubbing.soundtrack.write_wav", interrupted)
+    assert main(["dub", "film.mp4", "--stems", "s"]) == 130
+    assert capsys.readouterr().err == "dualdub: interrupted\n"
+    assert os.listdir() == ["film.mp4"]
+
+
+_SLOW = """
+import pathlib, sys, time
+import dualdub_jax
+from dualdub_jax import cli
+from dualdub_jax.inference import soundtrack
+from dualdub_jax.dubbing.dub import DualDub
+from tests.fake_engine import FakeEngine
+
+def slow_write(file, track, rate_hz):
+    file.write(b"half")
+    file.flush()
+    print("writing", flush=True)
+    time.sleep(60)
+
+soundtrack.write_wav = slow_write
+dualdub_jax.load = lambda path=None, **_: DualDub(FakeEngine(), pathlib.Path("fake"))
+sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize(("signal_number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signals_leave_nothing_behind(tmp_path, signal_number, status):
+    make_film(tmp_path / "film.mp4")
+    process = subprocess.Popen(
+        [sys.executable, "-c", _SLOW, "dub", "film.mp4", "--stems", "s"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    for line in process.stdout:
+        if line == "writing\n":
+            break
+    assert any(name.endswith(".part") for name in os.listdir(tmp_path))
+    process.send_signal(signal_number)
+    _, error = process.communicate(timeout=30)
+    assert process.returncode == status
+    assert error == ("dualdub: interrupted\n" if signal_number == signal.SIGINT else "")
+    assert os.listdir(tmp_path) == ["film.mp4"]
+
+
+def test_help_is_quick_and_has_an_example():
+    for command in ([], ["demo"], ["dub"], ["train"], ["data"], ["data", "build"], ["data", "inspect"],
+                    ["evaluate"], ["aot"]):  # fmt: skip
+        code = f"from dualdub_jax.apps.cli import main; import sys; main({[*command, '--help']!r})"
+        start = time.perf_counter()
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+        )
+        assert "example" in done.stdout and "dualdub " in done.stdout, command
+        # Seconds on any machine; what matters is that no heavy package is imported.
+        assert time.perf_counter() - start < 10
+    code = (
+        "import sys, dualdub_jax.cli; from dualdub_jax.apps.arguments import make_parser; "
+        "make_parser(); print(*sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert not {"jax", "flax", "av", "numpy", "orbax"} & set(done.stdout.split())
+
+
+# ------------------------------------------------------------------------------------------- other commands
+
+
+def test_train_passes_config_and_phases(monkeypatch, tmp_path, capsys):
+    seen, kept = {}, []
+    import dualdub_jax.curriculum.program as module
+    from dualdub_jax.training import kept_pages
+
+    monkeypatch.setattr(kept_pages, "keep_pages", lambda: kept.append(True))
+    monkeypatch.setattr(module, "train", lambda config, workdir, phases: seen.update(locals()))
+    argv = ["train", "--config", str(ROOT / "configs" / "puppet.py"), "--workdir", str(tmp_path)]
+    assert main([*argv, "--config.seed=7", "--phases", "a,b"]) == 0
+    assert seen["config"].seed == 7 and seen["phases"] == ["a", "b"] and seen["workdir"] == tmp_path
+    assert main(argv) == 0 and seen["phases"] is None
+    assert main([*argv, "--config.keep_pages=false"]) == 0 and len(kept) == 2
+    assert not capsys.readouterr().err
+    monkeypatch.setattr(kept_pages, "missed_on_cpu", lambda: True)
+    assert main([*argv, "--config.keep_pages=false"]) == 0 and not capsys.readouterr().err
+    assert main(argv) == 0 and "JAX_PLATFORMS=cpu" in capsys.readouterr().err
+
+
+def test_data_commands(monkeypatch, tmp_path, capsys):
+    from data_pipeline import prepare
+
+    seen = []
+    monkeypatch.setattr(prepare, "build", lambda *args, **kwargs: seen.append((args, kwargs)))
+    assert main(["data", "build", "puppet_stage", "--out", str(tmp_path), "--clips", "9", "--seed", "2"]) == 0
+    assert seen == [(("puppet_stage", tmp_path), {"num_clips": 9, "seed": 2, "num_processes": None})]
+    monkeypatch.chdir(tmp_path)
+    assert "gone: no dataset there" in fails(capsys, "data", "inspect", "gone")

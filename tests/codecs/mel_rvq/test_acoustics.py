@@ -1,0 +1,59 @@
+"""The physics of the room renderer, before it has learnt anything."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dualdub_jax.codecs.mel_rvq.acoustics import RoomRenderer
+from dualdub_jax.config import CodecConfig, GridConfig
+from dualdub_jax.dsp.mel import LOG_FLOOR, log_mel
+
+GRID = GridConfig()
+CONFIG = CodecConfig(n_mels=20, room_num_blocks=2, room_width=16, room_kernel_size=3)
+HOP_S = CONFIG.hop_length / GRID.sample_rate_hz
+RENDERER = RoomRenderer(CONFIG, GRID)
+MASK = np.ones((1, 60), bool)
+
+
+@pytest.fixture(scope="module")
+def render():
+    click = np.full((1, 120, CONFIG.n_mels), np.log(LOG_FLOOR), np.float32)
+    click[:, 10] = 0.0
+    params = nn.unbox(RENDERER.init(jax.random.key(0), click, MASK, jnp.ones((1, 2))))
+    # Nothing is taken away, so that what is added stands alone.
+    params["params"]["gain_out"] = jax.tree.map(jnp.zeros_like, params["params"]["gain_out"])
+
+    def of(rt60_s: float, noise_dbfs: float, mel: np.ndarray = click) -> np.ndarray:
+        return np.asarray(RENDERER.apply(params, mel, MASK, np.float32([[rt60_s, noise_dbfs]])))
+
+    return of
+
+
+@pytest.mark.parametrize("rt60_s", [0.2, 0.5, 0.9])
+def test_a_tail_falls_by_60_db_in_the_time_that_is_told(render, rt60_s):
+    tail_db = render(rt60_s, -80.0)[0, 11:21].mean(axis=1) * 20 / np.log(10)
+    slopes = np.diff(tail_db)[tail_db[1:] > -60]
+    np.testing.assert_allclose(slopes, -60 * HOP_S / rt60_s, rtol=0.02)
+
+
+def test_a_tail_comes_after_its_sound_and_only_so_long(render):
+    rung = render(0.9, -80.0)[0]
+    quiet = render(0.9, -80.0, np.full((1, 120, CONFIG.n_mels), np.log(LOG_FLOOR), np.float32))[0]
+    np.testing.assert_allclose(rung[:10], quiet[:10], atol=1e-5)
+    np.testing.assert_allclose(rung[62:], quiet[62:], atol=1e-5)
+    assert (rung[11:40] > quiet[11:40] + 0.1).all()
+
+
+def test_silence_in_a_room_is_the_rooms_noise(render):
+    noise = 10 ** (-40 / 20) * np.random.default_rng(0).standard_normal((1, 38_400)).astype(np.float32)
+    true = log_mel(noise, GRID.sample_rate_hz, CONFIG.n_fft, CONFIG.hop_length, CONFIG.n_mels)
+    silence = np.full((1, 120, CONFIG.n_mels), np.log(LOG_FLOOR), np.float32)
+    made = render(0.3, -40.0, silence)
+    np.testing.assert_allclose(made.mean(), np.mean(true), atol=0.3)
+
+
+def test_what_is_not_known_is_not_rendered(render):
+    mel = np.random.default_rng(0).normal(-4, 2, (1, 120, CONFIG.n_mels)).astype(np.float32)
+    np.testing.assert_array_equal(render(np.nan, -40.0, mel), mel)

@@ -1,0 +1,170 @@
+"""The codec as its users see it, with random variables: what must hold whatever it has learnt."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dualdub_jax.codecs.mel_rvq.codec import MelRVQCodec, abstract_codec_variables, init_codec_variables
+from dualdub_jax.config import CodecConfig, Config, GridConfig
+
+GRID = GridConfig()
+SAMPLES = GRID.samples_per_frame
+TINY = CodecConfig(
+    num_codebooks=3,
+    codebook_size=16,
+    width=16,
+    num_blocks=1,
+    kernel_size=3,
+    latent_dim=8,
+    vocoder_width=16,
+    vocoder_num_blocks=1,
+    vocoder_kernel_size=3,
+)
+
+
+def make_codec(**changes) -> MelRVQCodec:
+    """A codec whose every parameter is random, so that no path through it is idle."""
+    config = dataclasses.replace(TINY, **changes)
+    variables = init_codec_variables(config, GRID, jax.random.key(0))
+    leaves, tree = jax.tree.flatten(variables)
+    keys = jax.random.split(jax.random.key(1), len(leaves))
+    leaves = [x + 0.1 * jax.random.normal(key, x.shape) for x, key in zip(leaves, keys, strict=True)]
+    variables = jax.tree.unflatten(tree, leaves)
+    variables["codebooks"] = jax.random.normal(jax.random.key(2), variables["codebooks"].shape)
+    return MelRVQCodec(config, GRID, variables)
+
+
+@pytest.fixture(scope="module", params=["pitch", "grid", "voice", "room"])
+def codec(request) -> MelRVQCodec:
+    if request.param == "voice":
+        return make_codec(voice_dim=6)
+    if request.param == "room":
+        return make_codec(room_num_blocks=2, room_width=12, room_kernel_size=5)
+    return make_codec(tonal_source=request.param)
+
+
+def _tokens(codec: MelRVQCodec, batch_size: int, num_frames: int) -> np.ndarray:
+    shape = (batch_size, num_frames, codec.num_codebooks)
+    return np.random.default_rng(0).integers(0, codec.codebook_size, shape).astype(np.int32)
+
+
+def _assert_same_sound(heard, expected) -> None:
+    """Equal but for rounding.
+
+    Programs of other shapes round otherwise. In a pitch this adds up to a little phase, most of all in high
+    harmonics; random variables make it worse than a voice ever is.
+    """
+    np.testing.assert_allclose(heard, expected, atol=0.02 * np.abs(expected).max())
+    assert np.mean(np.abs(heard - expected)) < 2e-3 * np.std(expected)
+
+
+def _noise(batch_size: int, num_samples: int) -> np.ndarray:
+    return 0.1 * np.random.default_rng(0).standard_normal((batch_size, num_samples)).astype(np.float32)
+
+
+@pytest.mark.parametrize(("num_samples", "num_frames"), [(6400, 10), (6401, 11), (1, 1)])
+def test_tokens_cover_the_waveform_and_waveforms_the_tokens(codec, num_samples, num_frames):
+    tokens = codec.encode(_noise(2, num_samples))
+    assert tokens.dtype == jnp.int32
+    assert tokens.shape == (2, num_frames, codec.num_codebooks)
+    assert int(tokens.min()) >= 0 and int(tokens.max()) < codec.codebook_size
+    waveform = codec.decode(tokens)
+    assert waveform.dtype == jnp.float32
+    assert waveform.shape == (2, num_frames * SAMPLES)
+    assert np.all(np.isfinite(waveform))
+
+
+def test_encode_does_not_see_what_is_outside_the_mask(codec):
+    waveform = _noise(2, 20 * SAMPLES)
+    mask = np.arange(20)[None] < np.array([[20], [13]])
+    garbage = np.where(np.repeat(mask, SAMPLES, axis=1), waveform, np.nan)
+    tokens = np.asarray(codec.encode(garbage, mask))
+    np.testing.assert_array_equal(tokens[0], codec.encode(waveform[:1])[0])
+    np.testing.assert_array_equal(tokens[1, :13], codec.encode(waveform[1:, : 13 * SAMPLES])[0])
+
+
+def test_decode_does_not_see_what_is_outside_the_mask(codec):
+    tokens = _tokens(codec, 2, 40)
+    mask = np.arange(40)[None] < np.array([[40], [23]])
+    other = np.where(mask[..., None], tokens, (tokens + 5) % codec.codebook_size)
+    waveform = np.asarray(codec.decode(tokens, mask))
+    np.testing.assert_array_equal(waveform, codec.decode(other, mask))
+    assert np.all(waveform[1, 23 * SAMPLES :] == 0.0)
+    short = np.asarray(codec.decode(tokens[1:, :23]))[0]
+    _assert_same_sound(waveform[1, : 23 * SAMPLES], short)
+
+
+@pytest.mark.parametrize("chunks", [(70,), (1,) * 70, (0, 3, 31, 0, 2, 20, 14), (69, 1)])
+def test_streaming_equals_one_shot(codec, chunks):
+    tokens = _tokens(codec, 2, sum(chunks))
+    room = np.float32([[0.3, -50.0], [1.2, -30.0]])
+    expected = np.asarray(codec.decode(tokens, room=room))
+    stream = codec.stream(room=room)
+    pieces, begin = [], 0
+    for length in chunks:
+        pieces.append(stream.push(tokens[:, begin : begin + length]))
+        begin += length
+    pieces.append(stream.flush())
+    heard = np.concatenate(pieces, axis=1)
+    _assert_same_sound(heard, expected)
+
+
+def test_a_codec_with_a_room_follows_the_room_and_others_do_not_look_at_it(codec):
+    tokens = _tokens(codec, 2, 30)
+    untold = np.asarray(codec.decode(tokens))
+    one, other = (np.asarray(codec.decode(tokens, room=np.float32([[s, -50.0]] * 2))) for s in (0.2, 1.5))
+    assert (codec.modules.room_renderer is None) == np.array_equal(one, other) == np.array_equal(one, untold)
+    unknown = np.float32([[np.nan, np.nan], [1.5, -50.0]])
+    mixed = np.asarray(codec.decode(tokens, room=unknown))
+    np.testing.assert_allclose(mixed[0], untold[0], atol=1e-5)
+    np.testing.assert_allclose(mixed[1], other[1], atol=1e-5)
+
+
+def test_stream_says_what_it_can_and_begins_anew_after_flush(codec):
+    tokens = _tokens(codec, 1, 60)
+    stream = codec.stream()
+    said = stream.push(tokens[:, :50]).shape[1]
+    chunk = 8
+    assert said >= (50 - codec.latency_frames - chunk) * SAMPLES
+    assert said % SAMPLES == 0
+    rest = stream.flush().shape[1]
+    assert said + rest == 50 * SAMPLES
+    again = np.concatenate([stream.push(tokens), stream.flush()], axis=1)
+    expected = np.asarray(codec.decode(tokens))
+    _assert_same_sound(again, expected)
+
+
+def test_stream_refuses_another_batch_size(codec):
+    stream = codec.stream()
+    stream.push(_tokens(codec, 2, 3))
+    with pytest.raises(ValueError, match=r"expected int32\[2, t, 3\]"):
+        stream.push(_tokens(codec, 1, 3))
+
+
+def test_latency_is_the_whole_receptive_field(codec):
+    tokens = _tokens(codec, 1, 40)
+    changed = tokens.copy()
+    changed[:, 20] = (changed[:, 20] + 3) % codec.codebook_size
+    difference = np.abs(np.asarray(codec.decode(changed)) - np.asarray(codec.decode(tokens)))[0]
+    frames = np.flatnonzero(difference.reshape(40, SAMPLES).max(axis=1) > 0)
+    assert frames.min() >= 20 - codec.latency_frames
+    if codec.config.tonal_source == "grid":  # a pitch's phase runs on for ever
+        assert frames.max() <= 20 + codec.latency_frames
+
+
+def test_embedded_codecs_fit_their_budget():
+    config = Config()
+    sizes = [
+        sum(x.size for x in jax.tree.leaves(abstract_codec_variables(codec, config.grid)))
+        for codec in (config.speech_codec, config.background_codec)
+    ]
+    # In bfloat16 less than 10 of the 25 MB that a bundled checkpoint may have.
+    assert 2 * sum(sizes) < 10e6, sizes
+
+
+def test_hops_that_do_not_divide_are_refused():
+    with pytest.raises(ValueError, match="hop lengths"):
+        make_codec(vocoder_hop_length=150)

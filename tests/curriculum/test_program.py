@@ -1,0 +1,105 @@
+"""`dualdub train` from its command to its bundle, on the tiny dataset; and what it refuses."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from dualdub_jax.apps.cli import main
+from dualdub_jax.bundles.bundle import load_bundle, read_bundle_header
+
+
+@pytest.fixture(scope="module")
+def config_file(tmp_path_factory, tiny_data_dir):
+    """The miniature of the default run, on the tests' own films."""
+    path = tmp_path_factory.mktemp("config") / "tiny.py"
+    path.write_text(
+        "import configs.puppet\n"
+        "def get_config():\n"
+        "    config = configs.puppet.get_config('tiny')\n"
+        f"    config.data_dir = {tiny_data_dir!r}\n"
+        "    for training in (config.speech_codec_training, config.background_codec_training):\n"
+        "        training.mixture = [{'name': 'tiny_films/soundtrack'}]\n"
+        "        training.update({'num_steps': 3, 'vocoder_num_steps': 2, 'crop_frames': 8})\n"
+        "    config.video_training.num_steps = 2\n"
+        "    config.video_training.mixture = [{'name': 'tiny_films/soundtrack'}]\n"
+        "    for stage in config.stages:\n"
+        "        stage['num_steps'] = 2\n"
+        "        for source in stage['mixture']:\n"
+        "            source['name'] = source['name'].replace('puppet_stage', 'tiny_films')\n"
+        "    return config\n"
+    )
+    return str(path)
+
+
+@pytest.mark.slow
+def test_trains_everything_and_leaves_a_bundle(tmp_path, config_file, capsys):
+    workdir = tmp_path / "run"
+    command = ["train", "--config", config_file, "--workdir", str(workdir)]
+    assert main([*command, "--phases", "codec_tokens_speech"]) == 0
+    assert "the bundle is written when all are" in capsys.readouterr().out
+    assert main(command) == 0
+    config, params = load_bundle(workdir / "bundle")
+    assert set(params) == {"model", "speech_codec", "background_codec"}
+    assert config.name == "puppet_tiny"
+    assert read_bundle_header(workdir / "bundle")[1]["phases"][-1] == "soundtrack"
+    # The same again, from the checkpoints.
+    assert main(["export", str(workdir), str(tmp_path / "exported")]) == 0
+    exported_config, exported = load_bundle(tmp_path / "exported")
+    assert exported_config == config
+    jax.tree.map(np.testing.assert_array_equal, exported, params)
+    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    phases = list(dict.fromkeys(line["phase"] for line in lines))
+    assert phases == [
+        "codec_tokens_speech",
+        "codec_tokens_background",
+        "codec_vocoder_speech",
+        "codec_room_speech",
+        "codec_vocoder_background",
+        "codec_room_background",
+        "video_encoder",
+        "text_speech",
+        "video_audio",
+        "soundtrack",
+    ]
+    # Again: everything is done, nothing is trained.
+    assert main(command) == 0
+    assert len((workdir / "metrics.jsonl").read_text().splitlines()) == len(lines)
+    # Refused: the folder is still that of the run that was trained in it.
+    recorded = (workdir / "run_config.json").read_text()
+    assert main([*command, "--config.seed=5"]) == 2
+    assert (workdir / "run_config.json").read_text() == recorded
+
+
+def _refused(capsys, *arguments) -> str:
+    assert main(["train", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    return error
+
+
+def test_an_unknown_config_key_names_the_nearest(tmp_path, config_file, capsys):
+    error = _refused(capsys, "--config", config_file, "--workdir", str(tmp_path), "--config.model.widht=64")
+    assert "config.model.widht: no such config key; the nearest one is config.model.width" in error
+
+
+def test_an_unknown_phase_names_those_there_are(tmp_path, config_file, capsys):
+    error = _refused(capsys, "--config", config_file, "--workdir", str(tmp_path), "--phases", "stage4")
+    assert "stage4: no such phase" in error
+    assert "soundtrack" in error
+
+
+def test_missing_data_names_the_command_that_makes_it(tmp_path, capsys):
+    error = _refused(
+        capsys, "--config", "configs/puppet.py", "--workdir", str(tmp_path),
+        f"--config.data_dir={tmp_path}/nothing",
+    )  # fmt: skip
+    assert "dualdub data build puppet_stage --out" in error
+
+
+def test_a_phase_whose_predecessor_is_not_trained_names_it(tmp_path, config_file, capsys):
+    error = _refused(
+        capsys, "--config", config_file, "--workdir", str(tmp_path), "--phases", "codec_vocoder_speech"
+    )
+    assert "codec_vocoder_speech: builds on codec_tokens_speech, which is not trained yet" in error

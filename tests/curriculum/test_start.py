@@ -1,0 +1,81 @@
+"""What a run takes from a bundle: codecs, and the parameters it starts from."""
+
+import dataclasses
+
+import flax.linen as nn
+import jax
+import numpy as np
+import pytest
+from flax import traverse_util
+
+from dualdub_jax.bundles.bundle import abstract_params, save_bundle
+from dualdub_jax.config import AlignerConfig, MeshConfig, OptimizerConfig, StageConfig
+from dualdub_jax.curriculum import start
+from dualdub_jax.curriculum.program import phase_names
+from dualdub_jax.curriculum.stage import stage_phase
+from dualdub_jax.errors import UserError
+from dualdub_jax.parallel.mesh import make_mesh
+from tests.tiny import tiny_config
+
+
+def _numbered(shapes):
+    """Every array full of a number of its own."""
+    flat = traverse_util.flatten_dict(shapes, sep="/")
+    filled = {name: jax.numpy.full(x.shape, i, x.dtype) for i, (name, x) in enumerate(flat.items())}
+    return traverse_util.unflatten_dict(filled, sep="/")
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+    config = tiny_config()
+    directory = tmp_path_factory.mktemp("bundle") / "bundle"
+    save_bundle(directory, config, _numbered(abstract_params(config)), {})
+    return directory
+
+
+@pytest.fixture(scope="module")
+def mesh():
+    return make_mesh(MeshConfig())
+
+
+def test_codecs_come_from_the_bundle_and_their_phases_are_gone(bundle, mesh):
+    config = tiny_config(codecs_from=str(bundle))
+    codecs = start.read_codecs(config, mesh)
+    want = _numbered(abstract_params(config))["speech_codec"]
+    jax.tree.map(np.testing.assert_array_equal, codecs["speech"], want)
+    assert not any(name.startswith("codec_") for name in phase_names(config))
+    assert any(name.startswith("codec_") for name in phase_names(tiny_config()))
+
+
+def test_codecs_of_another_size_are_named(bundle, mesh):
+    config = tiny_config(codecs_from=str(bundle))
+    wider = dataclasses.replace(config.background_codec, num_codebooks=5)
+    with pytest.raises(UserError, match=r"background_codec\.num_codebooks is 2, and the config's 5"):
+        start.read_codecs(dataclasses.replace(config, background_codec=wider), mesh)
+
+
+def test_a_stage_starts_with_the_parameters_of_the_bundle_and_what_is_new_at_random(bundle, mesh, capsys):
+    config = tiny_config(model_from=str(bundle))
+    without = dataclasses.replace(config.model.aligner, use_causal=False)
+    smaller = dataclasses.replace(config, model=dataclasses.replace(config.model, aligner=without))
+    initial = start.read_model(smaller, mesh)
+    assert "are left there: stream_aligner/" in capsys.readouterr().out
+    assert "stream_aligner" not in initial
+    stage = StageConfig(name="stage", num_steps=1, batch_size=2, optimizer=OptimizerConfig())
+    phase = stage_phase(config, stage, lambda: None, initial)
+    state = jax.jit(phase.init)(jax.random.key(0), phase.initial)
+    flat = traverse_util.flatten_dict(nn.unbox(state.params), sep="/")
+    want = traverse_util.flatten_dict(_numbered(abstract_params(config))["model"], sep="/")
+    for name, value in flat.items():
+        if name.startswith("stream_aligner/") and name.endswith("kernel"):
+            assert np.std(value) > 0, name
+        elif not name.startswith("stream_aligner/"):
+            np.testing.assert_array_equal(value, want[name], err_msg=name)
+
+
+def test_arrays_of_another_shape_are_an_error(bundle, mesh):
+    config = tiny_config(model_from=str(bundle))
+    aligner = AlignerConfig(num_heads=1, head_dim=7)
+    model = dataclasses.replace(config.model, aligner=aligner)
+    with pytest.raises(UserError, match=r"of another model size: \S*aligner/\S+ is \("):
+        start.read_model(dataclasses.replace(config, model=model), mesh)

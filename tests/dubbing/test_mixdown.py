@@ -1,0 +1,53 @@
+"""Stems and mix agree; nothing clips; what is switched off is zero."""
+
+import numpy as np
+import pytest
+
+from dualdub_jax.dubbing.mixdown import PEAK_CEILING, mix_down
+
+RNG = np.random.default_rng(0)
+
+
+def noise(level: float, num_samples: int = 5_000) -> np.ndarray:
+    return (level * RNG.uniform(-1, 1, num_samples)).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("speech_level", "background_level"), [(0.2, 0.3), (0.8, 0.8), (3.0, 0.5), (0.0, 0.9)]
+)
+def test_mix_is_one_gain_times_the_sum(speech_level, background_level):
+    made = mix_down(noise(speech_level), noise(background_level), 4_321)
+    for track in (made.speech, made.background, made.mix):
+        assert track.shape == (4_321,) and track.dtype == np.float32
+        np.testing.assert_array_equal(np.round(track * 32768.0), track * 32768.0)
+        assert np.abs(track).max() <= PEAK_CEILING + 1 / 32768
+    expected = made.mix_gain * (made.speech.astype(float) + made.background)
+    assert np.abs(made.mix - expected).max() <= 0.5 / 32768 + 1e-9
+    assert 0 < made.mix_gain <= 1 and 0 < made.stem_gain <= 1
+
+
+def test_quiet_tracks_are_left_alone():
+    speech, background = noise(0.2), noise(0.2)
+    made = mix_down(speech, background, 5_000)
+    assert made.stem_gain == made.mix_gain == 1.0
+    np.testing.assert_allclose(made.speech, speech, atol=0.5 / 32768)
+
+
+def test_a_loud_stem_keeps_its_balance_with_the_other():
+    speech, background = noise(2.0), noise(0.5)
+    made = mix_down(speech, background, 5_000)
+    np.testing.assert_allclose(made.background, background * made.stem_gain, atol=1 / 32768)
+
+
+def test_switched_off_is_zero_and_not_in_the_mix():
+    made = mix_down(None, noise(0.3), 5_000)
+    assert not made.speech.any()
+    np.testing.assert_array_equal(made.mix, made.background)
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"), [(np.zeros(99), "99 samples"), (np.full(100, np.nan), "not finite")]
+)
+def test_faults_are_not_hidden(bad, message):
+    with pytest.raises(ValueError, match=message):
+        mix_down(np.zeros(100), bad, 100)

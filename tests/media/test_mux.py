@@ -1,0 +1,156 @@
+"""The film with new sound: same packets, sound where it belongs, containers that cannot are refused."""
+
+import io
+import pathlib
+import types
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from dualdub_jax.config import GridConfig
+from dualdub_jax.errors import UserError
+from dualdub_jax.media.film import read_film
+from dualdub_jax.media.mux import _Clock, check_container, mux_soundtrack
+from tests.films import damage_last_packets, decode_audio, make_film, video_packets
+from tests.media.test_film import real_film
+
+GRID = GridConfig()
+CLICK_S = 0.25
+
+
+def write(source: pathlib.Path, out: pathlib.Path):
+    film = read_film(source, GRID)
+    check_container(film, out)
+    mix = np.zeros(film.num_samples, np.float32)
+    click = round(CLICK_S * 16_000)
+    mix[click : click + 160] = 0.5
+    with out.open("wb") as file:
+        mux_soundtrack(film, mix, 16_000, out, file)
+    return film
+
+
+@pytest.mark.parametrize("out", ["out.mp4", "out.mov", "out.mkv"])
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("plain.mp4", {}),
+        ("sound.mp4", {"has_audio": True}),
+        ("b_frames_late.mp4", {"num_b_frames": 2, "start": Fraction(3)}),
+        ("film.mkv", {"num_b_frames": 2, "rate": Fraction(24000, 1001)}),
+        ("mpeg4.avi", {"codec": "mpeg4"}),
+        ("turned.mp4", {"rotation": 90}),
+    ],
+)
+def test_packets_are_copied_and_sound_is_in_time(tmp_path, name, options, out):
+    source, out = make_film(tmp_path / name, **options), tmp_path / out
+    film = write(source, out)
+    assert video_packets(out) == video_packets(source)
+    copy = read_film(out, GRID)
+    assert copy.start_pts == 0
+    assert abs(copy.duration_s - film.duration_s) <= Fraction(1, 1000)
+    assert copy.size == film.size
+    assert np.abs(copy.frames.astype(int) - film.frames).mean() < 4
+    samples, rate_hz, first_s = decode_audio(out)
+    heard_s = first_s + np.argmax(np.abs(samples) > 0.1) / rate_hz
+    assert abs(heard_s - CLICK_S) < 0.002
+    assert 0 <= len(samples) / rate_hz - float(film.duration_s) < 0.1  # AAC comes in blocks
+
+
+def test_webm(tmp_path):
+    source = make_film(tmp_path / "film.webm", codec="libvpx-vp9", num_frames=20)
+    out = tmp_path / "out.webm"
+    write(source, out)
+    assert video_packets(out) == video_packets(source)
+    samples, rate_hz, first_s = decode_audio(out)
+    assert abs(first_s + np.argmax(np.abs(samples) > 0.1) / rate_hz - CLICK_S) < 0.002
+
+
+def test_transport_streams_lose_only_their_start(tmp_path):
+    source = make_film(tmp_path / "film.ts", num_b_frames=2, has_audio=True)
+    film = write(source, tmp_path / "out.mp4")
+    copy = read_film(tmp_path / "out.mp4", GRID)
+    assert film.start_pts > 0 and copy.start_pts == 0
+    np.testing.assert_array_equal(copy.frames, film.frames)
+
+
+def test_hidden_first_pictures_stay_hidden(tmp_path):
+    source = make_film(tmp_path / "e.mp4", start=Fraction(-1, 5), time_base=Fraction(1, 12_800))
+    film = write(source, tmp_path / "out.mp4")
+    copy = read_film(tmp_path / "out.mp4", GRID)
+    assert copy.duration_s == film.duration_s
+    np.testing.assert_array_equal(copy.frames, film.frames)
+
+
+def test_damaged_packets_are_copied_too(tmp_path):
+    whole = make_film(tmp_path / "whole.mp4", noise=True)
+    damaged = damage_last_packets(whole, tmp_path / "damaged.mp4", 4)
+    write(damaged, tmp_path / "out.mp4")
+    assert video_packets(tmp_path / "out.mp4") == video_packets(damaged)
+
+
+def test_millisecond_times_do_not_shorten_the_film(tmp_path):
+    source = make_film(tmp_path / "film.mkv", rate=24, num_frames=13)
+    assert write(source, tmp_path / "out.mp4").duration_s == Fraction(13, 24)
+    assert abs(read_film(tmp_path / "out.mp4", GRID).duration_s - Fraction(13, 24)) < Fraction(1, 16_000)
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "out", "message"),
+    [
+        (
+            "a.mp4",
+            "libx264",
+            "out.webm",
+            r"out.webm: WEBM cannot hold h264 video as it is in .*; try -o out.mkv",
+        ),
+        (
+            "a.avi",
+            "ffvhuff",
+            "out.mp4",
+            r"out.mp4: MP4 cannot hold ffvhuff video as it is in .*; convert the video to H.264 first",
+        ),
+        ("a.mov", "png", "out.webm", r"out.webm: WEBM cannot hold png video as it is in .*; try -o out.mov"),
+        ("a.mp4", "libx264", "out.wav", r"out.wav: unknown kind of file; end the name in one of .mp4, "),
+        ("a.mp4", "libx264", "out", r"out: unknown kind of file"),
+        ("a.h264", "libx264", "out.mp4", r"a.h264: its packets have no times, so they cannot be copied; put"),
+    ],
+)
+def test_what_a_container_cannot_hold(tmp_path, name, codec, out, message):
+    film = read_film(make_film(tmp_path / name, codec=codec), GRID)
+    with pytest.raises(UserError, match=message):
+        check_container(film, tmp_path / out)
+    assert not (tmp_path / out).exists()
+
+
+def test_decoding_times_that_do_not_rise_are_nudged(tmp_path):
+    film = read_film(make_film(tmp_path / "film.mp4"), GRID)
+    clock = _Clock(film)
+    packets = [
+        types.SimpleNamespace(pts=p, dts=d, duration=512) for p, d in [(0, -512), (512, -512), (1024, -600)]
+    ]
+    for packet in packets:
+        clock.move(packet)
+    assert [packet.dts for packet in packets] == [-512, -511, -510]
+    assert [packet.pts for packet in packets] == [0, 512, 1024]
+
+
+class _FullDisk(io.BytesIO):
+    def write(self, data):
+        if self.tell() > 200_000:
+            raise OSError(28, "No space left on device")
+        return super().write(data)
+
+
+def test_full_disk_is_an_error_of_the_disk():
+    film = read_film(real_film(), GRID)
+    with pytest.raises(OSError) as error:
+        mux_soundtrack(
+            film, np.zeros(film.num_samples, np.float32), 16_000, pathlib.Path("out.mp4"), _FullDisk()
+        )
+    assert error.value.errno == 28
+
+
+def test_real_film(tmp_path):
+    write(real_film(), tmp_path / "out.mp4")
+    assert video_packets(tmp_path / "out.mp4") == video_packets(real_film())
