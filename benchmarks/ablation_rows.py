@@ -52,15 +52,15 @@ ROWS = {
     "no_noncausal": Row("aligner without its non-causal branch", aligner=(False, True, True)),
     "no_script": Row("aligner without its script branch", aligner=(True, True, False)),
     "none": Row("aligner: none", aligner=(False, False, False)),
-    "no_room": Row("not told of the room", absent=("room",)),
+    "no_room": Row("not told of the room", absent=("acoustics",)),
     "no_room_no_causal": Row(
         "not told of the room, aligner without its causal branch",
         aligner=(True, False, True),
-        absent=("room",),
+        absent=("acoustics",),
     ),
     "cascade": Row(
         "two models, one a track, deaf to each other and not told of the room",
-        absent=("room",),
+        absent=("acoustics",),
         parts={
             "background": Part({"soundtrack": 0.7, "video_audio": 0.15}, ("script", "voice", "speech")),
             "speech": Part({"soundtrack": 0.7, "text_speech": 0.15}, ("background",)),

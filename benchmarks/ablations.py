@@ -50,7 +50,7 @@ from dualdub_jax.training.loop import run_phase
 from dualdub_jax.training.metrics import MetricWriter
 from dualdub_jax.types import STREAMS, Batch, Stream
 
-_METRICS = ("grammar_asr", "lip_sync", "impacts", "room")
+_METRICS = ("grammar_asr", "lip_sync", "impacts", "acoustics")
 _FIGURES = (
     "wer_no_letters",
     "onset_f1",
@@ -123,7 +123,7 @@ def train_model(args: argparse.Namespace, base: Config, name: str, part: str, se
     bundle = workdir / "bundle"
     config = row_config(base, name, part, seed, args.steps)
     if (bundle / "config.json").is_file():
-        if read_bundle_header(bundle)[0] != config:
+        if read_bundle_header(bundle).config != config:
             raise UserError(f"{workdir}: was trained with other settings; take another --workdir")
         return bundle
     mesh, writer = make_mesh(config.mesh), MetricWriter(workdir)
@@ -189,7 +189,7 @@ class Cascade:
         self._engines = engines
         one = engines["background"]
         self.config, self.tokenizer, self.codecs = one.config, one.tokenizer, one.codecs
-        self.decode, self.draw_room = one.decode, one.draw_room
+        self.decode, self.sample_acoustics = one.decode, one.sample_acoustics
 
     def generate(
         self, *, use_speech: bool, use_background: bool, context: Mapping[str, np.ndarray], **rest: Any

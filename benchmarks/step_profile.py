@@ -128,7 +128,7 @@ _MODULES = {
     "video_encoder",
     "video_aligner",
     "stream_aligner",
-    "voice_encoder",
+    "speaker_encoder",
     "script_encoder",
     "backbone",
     "speech_head",

@@ -117,13 +117,13 @@ class ScriptEncoder(nn.Module):
         return torch.where(mask[:, :, None], x, 0.0), mask
 
 
-class VoiceEncoder(nn.Module):
+class SpeakerEncoder(nn.Module):
     def __init__(self, config: Config):
         super().__init__()
-        grid, width = config.grid, config.model.voice_width
+        grid, width = config.grid, config.model.speaker_width
         self.samples_per_frame = grid.samples_per_frame
-        self.null = vectors(config.model.num_voice_vectors, config.model.width)
-        self.queries = vectors(config.model.num_voice_vectors, width)
+        self.null = vectors(config.model.num_speaker_vectors, config.model.width)
+        self.queries = vectors(config.model.num_speaker_vectors, width)
         self.inward = linear(grid.samples_per_frame // HOP_LENGTH * N_MELS, width, bias=True)
         heads = {"num_heads": 4, "num_kv_heads": 4, "head_dim": width // 4}
         self.layers = Transformer(1, width, 2 * width, **heads)
@@ -304,7 +304,7 @@ class DualDub(nn.Module):
         super().__init__()
         model = config.model
         self.script_encoder = ScriptEncoder(config)
-        self.voice_encoder = VoiceEncoder(config)
+        self.speaker_encoder = SpeakerEncoder(config)
         self.video_encoder = VideoEncoder(config)
         self.video_aligner = VideoAligner(config)
         self.stream_aligner = StreamAligner(config)
@@ -329,7 +329,7 @@ class DualDub(nn.Module):
         script, prefix_mask = self.script_encoder(
             batch["script_tokens"], batch["script_mask"], batch["has_script"]
         )
-        voice = self.voice_encoder(batch["voice"], batch["voice_mask"], batch["has_voice"])
+        voice = self.speaker_encoder(batch["voice"], batch["voice_mask"], batch["has_voice"])
         video = self.video_encoder(batch["video"], batch["frame_mask"], batch["has_video"])
         video = self.video_aligner(video, batch["frame_mask"], batch["has_video"])
         speech, background = self.stream_aligner(
@@ -421,7 +421,7 @@ def state_dict_of(params: dict[str, np.ndarray]) -> dict[str, Tensor]:
     """Our arrays by path as the twin's tensors by name: kernels transposed, stacked layers taken apart."""
     state = {}
     for path, array in params.items():
-        path = path.replace("voice_encoder/in/", "voice_encoder/inward/")  # a keyword of Python
+        path = path.replace("speaker_encoder/in/", "speaker_encoder/inward/")  # a keyword of Python
         name = path.replace("/kernel", "/weight").replace("/scale", "/weight").replace("/", ".")
         transpose = path.endswith("/kernel")
         stack, found, rest = name.rpartition("layers.")

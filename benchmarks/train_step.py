@@ -61,7 +61,7 @@ _CUT = (
     "model.aligner.num_heads=8",
 )
 # The twin has no script aligner and weights all codebooks alike.
-_AS_THE_TWIN = ("model.aligner.use_script=false", "model.num_room_bins=0", "loss.codebook_decay=1.0")
+_AS_THE_TWIN = ("model.aligner.use_script=false", "model.num_acoustics_bins=0", "loss.codebook_decay=1.0")
 # Size -> config, what is changed of it, clips a step.
 SIZES: dict[str, tuple[str, tuple[str, ...], int]] = {
     "tiny": ("configs/puppet.py:tiny", _AS_THE_TWIN, 2),

@@ -27,7 +27,7 @@ from dualdub_jax.errors import UserError
 from dualdub_jax.models.dualdub import make_model
 from dualdub_jax.types import STREAMS, Batch
 
-CONDITIONS = ("script", "video", "voice", "room")
+CONDITIONS = ("script", "video", "voice", "acoustics")
 _BATCH_SIZE = 16
 
 

@@ -20,12 +20,12 @@ def shrink(config: ConfigDict) -> None:
     config.name += "_tiny"
     for codec in (config.speech_codec, config.background_codec):
         codec.update({"width": 32, "num_blocks": 1, "codebook_size": 32, "num_unquantised_steps": 4})
-        codec.update({"vocoder_width": 32, "vocoder_num_blocks": 1, "room_width": 16})
+        codec.update({"vocoder_width": 32, "vocoder_num_blocks": 1, "acoustics_width": 16})
     for training in (config.speech_codec_training, config.background_codec_training):
-        training.update({"num_steps": 8, "vocoder_num_steps": 8, "room_num_steps": 4})
-        training.update({"batch_size": 4, "vocoder_batch_size": 4, "room_batch_size": 4})
+        training.update({"num_steps": 8, "vocoder_num_steps": 8, "acoustics_num_steps": 4})
+        training.update({"batch_size": 4, "vocoder_batch_size": 4, "acoustics_batch_size": 4})
     config.model.update({"width": 32, "num_layers": 2, "num_heads": 2, "num_kv_heads": 1, "head_dim": 16})
-    config.model.update({"mlp_width": 64, "head_width": 32, "voice_width": 32, "num_voice_vectors": 2})
+    config.model.update({"mlp_width": 64, "head_width": 32, "speaker_width": 32, "num_speaker_vectors": 2})
     config.model.video.update({"patch_width": 8, "merge_widths": (16, 16), "num_layers": 1})
     config.model.aligner.update({"num_heads": 2, "head_dim": 16})
     if config.video_training.num_steps:

@@ -31,7 +31,7 @@ def ladder_config(name: str, batch_size: int, learning_rate: float) -> ConfigDic
     for codec in (config.speech_codec, config.background_codec):
         codec.update({"num_codebooks": 8, "codebook_size": 1024, "width": 512, "num_blocks": 8})
         codec.update({"latent_dim": 128, "vocoder_width": 512, "vocoder_num_blocks": 8})
-    config.model.update({"num_voice_vectors": 8, "voice_width": 256, "rope_theta": 1e6})
+    config.model.update({"num_speaker_vectors": 8, "speaker_width": 256, "rope_theta": 1e6})
     config.model.update({"compute_dtype": "bfloat16", "remat_policy": "full"})  # larger ones keep what fits
     config.model.video.update({"patch_size": 16, "patch_width": 256, "merge_widths": (512,)})
     config.model.aligner.max_relative_frames = 64
@@ -44,6 +44,6 @@ def ladder_config(name: str, batch_size: int, learning_rate: float) -> ConfigDic
         soundtrack.get_stage(num_steps=100_000, learning_rate=learning_rate * 2 / 3),
     ]
     for stage in config.stages:
-        stage.update({"batch_size": batch_size, "takes_video_encoder": False})
+        stage.update({"batch_size": batch_size, "use_pretrained_video_encoder": False})
         stage["optimizer"] |= {"warmup_steps": 2000, "b2": 0.95, "weight_decay": 0.1, "ema_decay": 0.9999}
     return config

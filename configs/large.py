@@ -24,7 +24,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.model.update(
         {"width": 2048, "num_layers": 28, "num_heads": 16, "num_kv_heads": 8, "head_dim": 128}
     )
-    config.model.update({"mlp_width": 6144, "use_qk_norm": True, "head_width": 1024, "voice_width": 512})
+    config.model.update({"mlp_width": 6144, "use_qk_norm": True, "head_width": 1024, "speaker_width": 512})
     config.model.remat_policy = "attention"
     config.model.update({"script_tokenizer": "tokenizer.json", "script_vocab_size": 151_936})
     config.model.video.update({"patch_width": 384, "merge_widths": (768,)})

@@ -11,7 +11,7 @@ one workdir; on two cores, less than two hours:
     train="dualdub train --config configs/puppet.py --workdir runs/puppet"
     $train --phases codec_tokens_background & $train --phases codec_tokens_speech; wait
     $train --phases video_encoder & $train --phases text_speech; wait
-    $train --phases codec_vocoder_speech,codec_vocoder_background,codec_room_speech,codec_room_background &
+    $train --phases codec_vocoder_speech,codec_vocoder_background,codec_acoustics_speech,codec_acoustics_background &
     $train --phases video_audio,soundtrack; wait
     $train                                                                       # writes the bundle
 
@@ -34,9 +34,9 @@ def get_config(arg: str = "") -> ConfigDict:
     config.grid.num_script_tokens = 48  # the longest sentence of this world has 42 phonemes
     config.model.update({"script_tokenizer": "phonemes", "script_vocab_size": 96})
     config.model.aligner.use_script = True
-    config.model.num_room_bins = 24
+    config.model.num_acoustics_bins = 24
     # The first codebook is phonetic, and the reference tells the decoder whose voice it is.
-    config.speech_codec.update({"num_codebooks": 8, "phonetic_dim": 16, "voice_dim": 64})
+    config.speech_codec.update({"num_codebooks": 8, "phonetic_dim": 16, "speaker_dim": 64})
     config.speech_codec.update({"width": 256, "num_blocks": 4})
     # Windows of 32 ms: through 64 ms of mel, words and voices are lost whatever comes after them
     # (benchmarks/codec_limits.py).
@@ -52,10 +52,10 @@ def get_config(arg: str = "") -> ConfigDict:
         training.vocoder_batch_size = 8
         training.vocoder_optimizer.ema_decay = 0.995
         training.vocoder_adversarial_weight = 0.7
-        training.vocoder_adversary_optimizer.update({"learning_rate": 1e-3, "b1": 0.5})
-        training.room_optimizer.ema_decay = 0.995
+        training.vocoder_discriminator_optimizer.update({"learning_rate": 1e-3, "b1": 0.5})
+        training.acoustics_optimizer.ema_decay = 0.995
     for codec in (config.speech_codec, config.background_codec):
-        codec.room_num_blocks = 4
+        codec.acoustics_num_blocks = 4
     # On copies of test clips, spread brings backgrounds nearer to the true ones and makes voices worse:
     # fad and dnsmos_ovrl of benchmarks/codec_quality.py.
     config.speech_codec_training.vocoder_spread = 0.0

@@ -23,7 +23,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.model.update(
         {"width": 4096, "num_layers": 36, "num_heads": 32, "num_kv_heads": 8, "head_dim": 128}
     )
-    config.model.update({"mlp_width": 12_288, "use_qk_norm": True, "head_width": 1024, "voice_width": 512})
+    config.model.update({"mlp_width": 12_288, "use_qk_norm": True, "head_width": 1024, "speaker_width": 512})
     config.model.remat_policy = "dots"
     config.model.update({"script_tokenizer": "tokenizer.json", "script_vocab_size": 151_936})
     config.model.video.update({"patch_width": 512, "merge_widths": (1024,)})

@@ -23,7 +23,7 @@ from dualdub_jax.types import STREAMS, Stream
 Record = Mapping[str, Any]
 
 # What a clip may have; each has a flag `has_*` in a batch.
-PARTS = ("video", "script", "voice", "room", *STREAMS)
+PARTS = ("video", "script", "voice", "acoustics", *STREAMS)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,14 +112,14 @@ class MakeExample(grain.transforms.RandomMap):
                 )
             except ValueError as error:
                 raise UserError(f"{clip}: its video {error}; build the dataset again") from error
-        room = read_room(record, clip)
-        if np.isfinite(room).all():
-            example["room"], example["has_room"] = room, np.True_
+        acoustics = read_acoustics(record, clip)
+        if np.isfinite(acoustics).all():
+            example["acoustics"], example["has_acoustics"] = acoustics, np.True_
         if script is not None:
             self._add_script(example, script, clip)
             said = _speech_events(record)
             if said.get("words"):
-                self._add_places(example, said, script, clip)
+                self._add_alignment(example, said, script, clip)
         if record["voice"]:
             example |= decode_voice(record["voice"], clip, grid)
             example["has_voice"] = np.True_
@@ -137,7 +137,9 @@ class MakeExample(grain.transforms.RandomMap):
         example["script_tokens"][: len(ids)] = ids
         example["script_mask"][: len(ids)] = True
 
-    def _add_places(self, example: dict[str, Any], said: Mapping[str, list], script: str, clip: str) -> None:
+    def _add_alignment(
+        self, example: dict[str, Any], said: Mapping[str, list], script: str, clip: str
+    ) -> None:
         """Which token each frame says, from the times of words; a pause goes on with the token before it."""
         words, phonemes = script.split(), said.get("phonemes") or ()
         if [word for word, _, _ in said["words"]] != words:
@@ -155,7 +157,7 @@ class MakeExample(grain.transforms.RandomMap):
                 places = np.where(middles_s >= start_s, token, places)
             first = following
         places = np.where(middles_s > said["words"][-1][2], first, places)  # the end marker
-        example["script_places"] = np.where(example["frame_mask"], places, -1).astype(np.int32)
+        example["script_alignment"] = np.where(example["frame_mask"], places, -1).astype(np.int32)
 
 
 class CropStem(grain.transforms.RandomMap):
@@ -203,7 +205,7 @@ class CropStem(grain.transforms.RandomMap):
             return {
                 "waveform": silence,
                 "phonemes": np.full(self._num_labels, PAUSE, np.int32),
-                "room": np.full(2, np.nan, np.float32),
+                "acoustics": np.full(2, np.nan, np.float32),
                 "example_ids": f"{self._source_name}:silence",
                 **self._voice(record),
             }
@@ -214,7 +216,7 @@ class CropStem(grain.transforms.RandomMap):
                 return {
                     "waveform": self._crop(samples, start),
                     "phonemes": self._phonemes(record, start, len(samples)),
-                    "room": read_room(record, clip_id(self._source_name, record)),
+                    "acoustics": read_acoustics(record, clip_id(self._source_name, record)),
                     "example_ids": clip_id(self._source_name, record),
                     **self._voice(record),
                 }
@@ -306,10 +308,10 @@ def empty_example(grid: GridConfig) -> dict[str, Any]:
         "frame_mask": np.zeros(grid.num_frames, np.bool_),
         "script_tokens": np.zeros(grid.num_script_tokens, np.int32),
         "script_mask": np.zeros(grid.num_script_tokens, np.bool_),
-        "script_places": np.full(grid.num_frames, -1, np.int32),
+        "script_alignment": np.full(grid.num_frames, -1, np.int32),
         "voice": np.zeros(grid.num_voice_frames * grid.samples_per_frame, np.float32),
         "voice_mask": np.zeros(grid.num_voice_frames, np.bool_),
-        "room": np.zeros(2, np.float32),
+        "acoustics": np.zeros(2, np.float32),
         **{f"has_{name}": np.False_ for name in PARTS},
         "stems": dict.fromkeys(STREAMS, nothing),
         "example_ids": "",
@@ -344,22 +346,22 @@ def _speech_events(record: Record) -> Mapping[str, Any]:
     return _events(record).get("speech") or {}
 
 
-def read_room(record: Record, clip: str) -> np.ndarray:
+def read_acoustics(record: Record, clip: str) -> np.ndarray:
     """The room that a record's events tell of, float32[2], (RT60 in seconds, noise in dBFS); NaN: none.
 
     Raises:
         UserError: what is there is no room.
     """
-    room = _events(record).get("room")
-    if not room:
+    acoustics = _events(record).get("room")
+    if not acoustics:
         return np.full(2, np.nan, np.float32)
     try:
-        values = np.array([room["rt60_s"], room["noise_dbfs"]], np.float32)
+        values = np.array([acoustics["rt60_s"], acoustics["noise_dbfs"]], np.float32)
     except (KeyError, TypeError, ValueError):
         values = np.full(2, np.nan)
     if not (np.isfinite(values).all() and values[0] > 0):
         raise UserError(
-            f"{clip}: room of its events is {room}, expected a positive rt60_s and noise_dbfs; "
+            f"{clip}: room of its events is {acoustics}, expected a positive rt60_s and noise_dbfs; "
             "build the dataset again"
         )
     return values

@@ -12,11 +12,25 @@ import pathlib
 import types
 import typing
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from typing import Any
 
 import ml_collections
 
 from dualdub_jax.errors import UserError
+
+
+def whole(number: Fraction, what: str) -> int:
+    """A ratio that has to be a whole number, as one.
+
+    Raises:
+        UserError: it is none; the text begins with `what`.
+    """
+    if number.denominator != 1:
+        raise UserError(
+            f"{what} is {float(number):g}, not a whole number; choose rates that divide each other"
+        )
+    return int(number)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,16 +40,24 @@ class GridConfig:
     Frame t covers [t / frame_rate_hz, (t + 1) / frame_rate_hz) seconds.
     """
 
-    frame_rate_hz: int = 25
-    sample_rate_hz: int = 16_000
+    frame_rate_hz: int | float | str = 25  # also 12.5, or a ratio such as "44100/2048"
+    sample_rate_hz: int = (
+        16_000  # of the reference voice as the model takes it; codecs have rates of their own
+    )
     num_frames: int = 100  # the model's window
     frame_size: int = 64  # height and width of the video frames that the model sees, pixels
     num_script_tokens: int = 72  # longest script of a window, begin and end markers included
     num_voice_frames: int = 75  # longest reference recording, grid frames
 
     @property
+    def frame_rate(self) -> Fraction:
+        """Frames a second, exactly."""
+        return Fraction(self.frame_rate_hz)
+
+    @property
     def samples_per_frame(self) -> int:
-        return self.sample_rate_hz // self.frame_rate_hz
+        """Samples of the reference voice in a grid frame."""
+        return whole(self.sample_rate_hz / self.frame_rate, "grid: sample_rate_hz / frame_rate_hz")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +77,7 @@ class CodecConfig:
     kernel_size: int = 5
     latent_dim: int = 64  # of the quantised vectors
     phonetic_dim: int = 0  # of them, what the first codebook is about: which phoneme it is; 0: about all
-    voice_dim: int = 0  # of the vector that tells the decoder whose voice it is; 0: the tokens tell it
+    speaker_dim: int = 0  # of the vector that tells the decoder whose voice it is; 0: the tokens tell it
     ema_decay: float = 0.98
     num_unquantised_steps: int = 400
     vocoder_width: int = 256
@@ -65,9 +87,11 @@ class CodecConfig:
     vocoder_hop_length: int = 160
     tonal_source: str = "pitch"  # harmonics of one voice; or "grid", a tone at each frame rate multiple
     noise_seed: int = 0  # of the vocoder's noise; streams that are mixed want different ones
-    room_num_blocks: int = 0  # of what brings decoded sound into a room that is told; 0: the tokens tell it
-    room_width: int = 128
-    room_kernel_size: int = 11  # taps, grid frames
+    acoustics_num_blocks: int = (
+        0  # of what brings decoded sound into a room that is told; 0: the tokens tell it
+    )
+    acoustics_width: int = 128
+    acoustics_kernel_size: int = 11  # taps, grid frames
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,9 +134,9 @@ class ModelConfig:
     head_width: int = 256  # hidden width of the depth heads
     script_tokenizer: str = "bytes"  # or "phonemes" (of English), or the path of a tokenizer.json
     script_vocab_size: int = 259  # bytes, padding, begin, end
-    num_voice_vectors: int = 4
-    voice_width: int = 128
-    num_room_bins: int = 0  # of reverberation and of noise; 0: the model is not told of rooms
+    num_speaker_vectors: int = 4
+    speaker_width: int = 128
+    num_acoustics_bins: int = 0  # of reverberation and of noise; 0: the model is not told of rooms
     compute_dtype: str = "float32"
     remat_policy: str = "none"  # "none", "full", "attention", "mlp", "dots": models/transformer.py
     attention_implementation: str = "auto"  # "auto", "plain", "fused": models/fused_attention.py
@@ -160,7 +184,7 @@ class StageConfig:
     batch_size: int = 16
     freeze: tuple[str, ...] = ()  # regular expressions over parameter paths such as "video_encoder/.*"
     drop: tuple[str, ...] = ()  # hidden: some of "video", "script", "voice", "room", "speech", "background"
-    takes_video_encoder: bool = False  # starts with what the phase "video_encoder" made
+    use_pretrained_video_encoder: bool = False  # starts with what the phase "video_encoder" made
     optimizer: OptimizerConfig = OptimizerConfig()
 
 
@@ -187,13 +211,13 @@ class CodecTrainingConfig:
     vocoder_batch_size: int = 16
     vocoder_spread: float = 1.0  # 1: samples differ as much as true sounds do; 0: the likeliest sound
     vocoder_adversarial_weight: float = 0.0  # of an adversary beside the spectral distances; 0: none
-    room_num_steps: int = 2000
-    room_batch_size: int = 16
-    room_crop_frames: int = 50  # a long reverberation has to fit
+    acoustics_num_steps: int = 2000
+    acoustics_batch_size: int = 16
+    acoustics_crop_frames: int = 50  # a long reverberation has to fit
     optimizer: OptimizerConfig = OptimizerConfig()
     vocoder_optimizer: OptimizerConfig = OptimizerConfig()
-    vocoder_adversary_optimizer: OptimizerConfig = OptimizerConfig()
-    room_optimizer: OptimizerConfig = OptimizerConfig()
+    vocoder_discriminator_optimizer: OptimizerConfig = OptimizerConfig()
+    acoustics_optimizer: OptimizerConfig = OptimizerConfig()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -249,8 +273,8 @@ class CaspTrainingConfig:
 class LossConfig:
     speech_weight: float = 1.0
     background_weight: float = 1.0
-    reading_weight: float = 0.3  # of what the script aligner reads, where the times of words are known
-    room_weight: float = 0.1  # of what the video tells of the room, where that is known
+    alignment_weight: float = 0.3  # of what the script aligner reads, where the times of words are known
+    acoustics_weight: float = 0.1  # of what the video tells of the room, where that is known
     z_loss: float = 0.0
     codebook_decay: float = 1.0  # each codebook's weight over the one before it; the mean weight is 1
     condition_dropout_rate: float = 0.1  # each condition, each example; for classifier-free guidance
@@ -361,7 +385,7 @@ def _convert(value: Any, hint: Any, path: str) -> Any:
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
-        raise UserError(f"{path}: expected {hint.__name__}, got {value!r}")
+        raise UserError(f"{path}: expected {getattr(hint, '__name__', hint)}, got {value!r}")
     return value
 
 

@@ -31,18 +31,18 @@ class Batch:
         frame_mask: bool[B, T], True for frames inside the clip.
         script_tokens: int32[B, L], ids of the script tokenizer, begin and end markers included.
         script_mask: bool[B, L], True for tokens of the script.
-        script_places: int32[B, T], index of the token that is being said in each frame: the begin marker
+        script_alignment: int32[B, T], index of the token that is being said in each frame: the begin marker
             before the first word, the end marker after the last; -1 where it is not known. Only losses
             read it.
         voice: float32[B, R * samples_per_frame], reference recording in [-1, 1].
         voice_mask: bool[B, R], True for grid frames that the reference recording covers.
-        room: float32[B, 2], reverberation time in seconds, noise level in dBFS: `dsp.acoustics.Room`.
+        acoustics: float32[B, 2], reverberation time in seconds, noise level in dBFS: `dsp.acoustics.Room`.
         speech_tokens: int32[B, T, Q_speech], codec tokens of the speech stem.
         background_tokens: int32[B, T, Q_background], codec tokens of the background stem.
         has_video: bool[B].
         has_script: bool[B]; an example whose script is known to be empty has True (and no speech).
         has_voice: bool[B].
-        has_room: bool[B], the room is known.
+        has_acoustics: bool[B], the room is known.
         has_speech: bool[B], the speech stem is a target (it may be silence).
         has_background: bool[B], the background stem is a target.
     """
@@ -51,23 +51,23 @@ class Batch:
     frame_mask: Array
     script_tokens: Array
     script_mask: Array
-    script_places: Array
+    script_alignment: Array
     voice: Array
     voice_mask: Array
-    room: Array
+    acoustics: Array
     speech_tokens: Array
     background_tokens: Array
     has_video: Array
     has_script: Array
     has_voice: Array
-    has_room: Array
+    has_acoustics: Array
     has_speech: Array
     has_background: Array
 
 
 @flax.struct.dataclass
 class PartlyKnownBatch(Batch):
-    """A training batch some of whose past is hidden: `training.step.hide_past`.
+    """A training batch some of whose past is hidden: `training.step.mask_past`.
 
     Attributes:
         speech_is_known: bool[B, T], False where frame t is predicted without its predecessor.

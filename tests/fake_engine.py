@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from dualdub_jax.config import Config, SamplingConfig
-from dualdub_jax.dsp.acoustics import Room
+from dualdub_jax.dsp.acoustics import Acoustics
 from dualdub_jax.text.tokenizer import ByteTokenizer
 
 _NUM_CODEBOOKS = {"speech": 6, "background": 3}
@@ -21,15 +21,15 @@ _NUM_CODEBOOKS = {"speech": 6, "background": 3}
 class FakeEngine:
     """Implements `dualdub_jax.dubbing.dub.Engine`; `calls` records the arguments of `generate`."""
 
-    def __init__(self, loudness: float = 0.3, has_rooms: bool = True) -> None:
-        self.has_rooms = has_rooms
+    def __init__(self, loudness: float = 0.3, has_acoustics: bool = True) -> None:
+        self.has_acoustics = has_acoustics
         self.config = Config()
         self.tokenizer = ByteTokenizer()
         self.loudness = loudness
         self.calls: list[dict[str, Any]] = []
 
-    def draw_room(self, video: np.ndarray, seed: int) -> Room | None:
-        return Room(0.4, -50.0 - seed) if self.has_rooms else None
+    def sample_acoustics(self, video: np.ndarray, seed: int) -> Acoustics | None:
+        return Acoustics(0.4, -50.0 - seed) if self.has_acoustics else None
 
     def generate(
         self,
@@ -37,7 +37,7 @@ class FakeEngine:
         video: np.ndarray,
         script: str,
         voice: np.ndarray | None,
-        room: Room | None = None,
+        acoustics: Acoustics | None = None,
         use_speech: bool,
         use_background: bool,
         context: Mapping[str, np.ndarray],
@@ -54,7 +54,7 @@ class FakeEngine:
                 "num_frames": len(video),
                 "script": script,
                 "voice": voice,
-                "room": room,
+                "acoustics": acoustics,
                 "context": {name: tokens.copy() for name, tokens in context.items()},
                 "seed": seed,
                 "sampling": dataclasses.asdict(sampling),
@@ -74,7 +74,11 @@ class FakeEngine:
         return made
 
     def decode(
-        self, stream: str, tokens: np.ndarray, voice: np.ndarray | None = None, room: Room | None = None
+        self,
+        stream: str,
+        tokens: np.ndarray,
+        voice: np.ndarray | None = None,
+        acoustics: Acoustics | None = None,
     ) -> np.ndarray:
         assert tokens.shape[1] == _NUM_CODEBOOKS[stream]
         step = self.config.grid.samples_per_frame

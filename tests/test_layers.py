@@ -11,7 +11,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 # From the ground up. A package imports what stands before it and nothing behind it.
 FLOORS = (
     *("errors", "config", "types"),
-    *("parts", "parallel", "checkpoints", "dsp", "text", "media", "pages", "layers"),
+    *("parts", "checkpoints", "parallel", "dsp", "text", "media", "pages", "layers"),
     *("training", "codecs", "encoders", "models", "bundles", "convert", "casp"),
     *("data_pipeline", "curriculum", "dubbing", "evaluation", "tools", "apps"),
 )

@@ -30,7 +30,7 @@ def bundled():
 def test_the_figures_are_of_the_bundled_checkpoint(bundled):
     checkpoint = Checkpoint(default_bundle_path())
     assert bundled["protocol"]["checkpoint"]["sha256"] == checkpoint.sha256
-    sampling = read_bundle_header(default_bundle_path())[0].sampling
+    sampling = read_bundle_header(default_bundle_path()).config.sampling
     for name, value in bundled["protocol"]["sampling"].items():
         assert getattr(sampling, name) == value, name
 

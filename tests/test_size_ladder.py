@@ -46,7 +46,7 @@ def test_the_backbone_of_base_has_the_sizes_of_qwen2_5_0_5b():
 @pytest.mark.parametrize("name", LADDER)
 def test_sizes_suit_the_hardware(name):
     config = _config(name)
-    positions = config.grid.num_script_tokens + config.model.num_voice_vectors + config.grid.num_frames
+    positions = config.grid.num_script_tokens + config.model.num_speaker_vectors + config.grid.num_frames
     assert positions % 128 == 0
     assert config.model.compute_dtype == "bfloat16"
     assert config.model.remat_policy in REMAT_POLICIES

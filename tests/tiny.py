@@ -43,9 +43,9 @@ def tiny_config(**changes) -> Config:
             head_dim=16,
             mlp_width=48,
             head_width=24,
-            num_voice_vectors=2,
-            voice_width=16,
-            num_room_bins=5,
+            num_speaker_vectors=2,
+            speaker_width=16,
+            num_acoustics_bins=5,
             video=VideoEncoderConfig(patch_size=8, patch_width=8, merge_widths=(16,), num_layers=1),
             aligner=AlignerConfig(use_script=True, num_heads=2, head_dim=8, max_relative_frames=4),
         ),
@@ -60,11 +60,11 @@ def random_batch(config: Config, batch_size: int, seed: int = 0) -> Batch:
     return shapes.replace(
         video=rng.integers(0, 256, shapes.video.shape, np.uint8),
         script_tokens=rng.integers(1, config.model.script_vocab_size, shapes.script_tokens.shape, np.int32),
-        script_places=np.sort(
+        script_alignment=np.sort(
             rng.integers(-1, shapes.script_tokens.shape[1], shapes.frame_mask.shape), axis=1
         ),
         voice=rng.normal(size=shapes.voice.shape).astype(np.float32) * 0.1,
-        room=rng.uniform([0.06, -79.0], [3.0, -21.0], shapes.room.shape).astype(np.float32),
+        acoustics=rng.uniform([0.06, -79.0], [3.0, -21.0], shapes.acoustics.shape).astype(np.float32),
         speech_tokens=rng.integers(
             0, config.speech_codec.codebook_size, shapes.speech_tokens.shape, np.int32
         ),

@@ -8,6 +8,6 @@ def get_stage(num_steps: int, learning_rate: float = 2.5e-3) -> dict:
         "name": "video_audio",
         "mixture": mixture(video_audio=0.75, text_speech=0.25),
         "num_steps": num_steps,
-        "takes_video_encoder": True,
+        "use_pretrained_video_encoder": True,
         "optimizer": {"learning_rate": learning_rate, "final_learning_rate_ratio": 0.3},
     }

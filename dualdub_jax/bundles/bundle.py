@@ -10,16 +10,17 @@ orbax and safetensors read its parameters too (docs/export.md).
 
 import json
 import pathlib
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import orbax.checkpoint as ocp
+from flax import traverse_util
 from jax.sharding import Mesh, SingleDeviceSharding
 
 from dualdub_jax import config as config_lib
-from dualdub_jax.bundles.migration import upgrade_config
+from dualdub_jax.bundles.migration import parameter_renamer, upgrade_config
 from dualdub_jax.checkpoints import safetensors_tree
 from dualdub_jax.checkpoints.damage import damage_named
 from dualdub_jax.checkpoints.tree_paths import check_shapes
@@ -34,7 +35,7 @@ from dualdub_jax.parts.import_path import check_trusted
 PyTree = Any
 FileFormat = Literal["orbax", "safetensors"]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 def default_bundle_path() -> pathlib.Path:
@@ -103,7 +104,15 @@ def save_bundle(
             (temporary / "config.json").write_text(text + "\n", encoding="utf-8")
 
 
-def read_bundle_header(directory: pathlib.Path) -> tuple[Config, dict[str, Any]]:
+class BundleHeader(NamedTuple):
+    """What a bundle's `config.json` holds: the config, JSON about its training, the format's version."""
+
+    config: Config
+    training: dict[str, Any]
+    version: int
+
+
+def read_bundle_header(directory: pathlib.Path) -> BundleHeader:
     """Config and training notes of a bundle, without its parameters.
 
     Raises:
@@ -123,12 +132,14 @@ def read_bundle_header(directory: pathlib.Path) -> tuple[Config, dict[str, Any]]
             f"{directory}: not a checkpoint: it needs config.json and params/, as in the bundle/ folder that "
             "`dualdub train` leaves in its working directory; `dualdub export` makes one in mid-training"
         ) from None
-    if version != FORMAT_VERSION:
+    if not (isinstance(version, int) and 1 <= version <= FORMAT_VERSION):
         raise UserError(
             f"{directory}: checkpoint format {version}, but this version reads {FORMAT_VERSION}; "
             "update dualdub-jax"
         )
-    return config_lib.from_dict(upgrade_config(values)), header.get("training", {})
+    return BundleHeader(
+        config_lib.from_dict(upgrade_config(values, version)), header.get("training", {}), version
+    )
 
 
 def load_bundle(
@@ -157,7 +168,7 @@ def load_bundle(
             first parameter that differs and both shapes; a config that names foreign code.
     """
     directory = pathlib.Path(directory)
-    saved_config, _ = read_bundle_header(directory)
+    saved_config, _, version = read_bundle_header(directory)
     if config is None:
         check_trusted(saved_config, str(directory), allow_code)
         config = saved_config
@@ -170,15 +181,24 @@ def load_bundle(
     what, advice = f"{directory}: its {part}", "the checkpoint is incomplete, copy it again"
     with damage_named(what, advice):
         saved = read_shapes(directory)
-    check_shapes(expected, saved, str(directory))
-    target = jax.tree.map(
-        lambda want, have: jax.ShapeDtypeStruct(want.shape, have.dtype, sharding=want.sharding),
-        expected,
-        saved,
-    )
+    # Read under the names that the files have, checked and returned under those of today.
+    renamed = parameter_renamer(version)
+    saved = traverse_util.flatten_dict(saved, sep="/")
+    names = {name: renamed(name) for name in saved}
+    check_shapes(expected, _unflatten({names[name]: leaf for name, leaf in saved.items()}), str(directory))
+    wanted = traverse_util.flatten_dict(expected, sep="/")
+    target = {
+        name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=wanted[names[name]].sharding)
+        for name, leaf in saved.items()
+    }
     with damage_named(what, advice):
-        params = read(directory, target)
+        params = traverse_util.flatten_dict(read(directory, _unflatten(target)), sep="/")
+    params = _unflatten({names[name]: array for name, array in params.items()})
     return config, _as_dtype(params, dtype)
+
+
+def _unflatten(flat: dict[str, Any]) -> PyTree:
+    return traverse_util.unflatten_dict(flat, sep="/")
 
 
 def _read_orbax_shapes(directory: pathlib.Path) -> PyTree:

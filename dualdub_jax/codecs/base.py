@@ -72,7 +72,7 @@ class Codec(Protocol):
         tokens: jax.Array,
         frame_mask: jax.Array | None = None,
         voice: jax.Array | None = None,
-        room: jax.Array | None = None,
+        acoustics: jax.Array | None = None,
     ) -> jax.Array:
         """The waveform of tokens.
 
@@ -81,7 +81,7 @@ class Codec(Protocol):
             frame_mask: bool[B, T], True for frames inside the clip, a prefix of each row; None: all.
                 Frames outside are decoded as zeros and change nothing inside.
             voice: float32[B, D], from `read_voice`; None: no reference.
-            room: float32[B, 2], reverberation time in seconds and noise level in dBFS of `room.Room`; NaN or
+            acoustics: float32[B, 2], reverberation time in seconds and noise level in dBFS of `room.Room`; NaN or
                 None: what the tokens say. A codec whose tokens say it alone ignores it.
 
         Returns:
@@ -89,6 +89,6 @@ class Codec(Protocol):
         """
         ...
 
-    def stream(self, voice: jax.Array | None = None, room: jax.Array | None = None) -> CodecStream:
-        """A new streaming decoder; `voice` and `room` are as for `decode`."""
+    def stream(self, voice: jax.Array | None = None, acoustics: jax.Array | None = None) -> CodecStream:
+        """A new streaming decoder; `voice` and `acoustics` are as for `decode`."""
         ...

@@ -52,8 +52,8 @@ class DecodeStream:
 
     def _reset(self) -> None:
         self._tokens: np.ndarray | None = None  # int32[B, t, Q], from frame `_said - context` on
-        self._said = 0  # frames already returned
-        self._phase: jax.Array | None = None  # float32[B], at the start of frame `_said`
+        self._num_decoded = 0  # frames already returned
+        self._phase: jax.Array | None = None  # float32[B], at the start of frame `_num_decoded`
 
     def push(self, tokens: jax.Array) -> jax.Array:
         """See `CodecStream.push`.
@@ -71,28 +71,28 @@ class DecodeStream:
             self._tokens = np.zeros((batch_size, self._context, self._num_codebooks), np.int32)
             self._phase = jnp.zeros(batch_size)
         self._tokens = np.concatenate([self._tokens, tokens], axis=1)
-        said = []
+        decoded = []
         while self._tokens.shape[1] >= 2 * self._context + self._chunk:
-            said.append(self._say(self._chunk))
-        return self._joined(said, batch_size)
+            decoded.append(self._decode_chunk(self._chunk))
+        return self._joined(decoded, batch_size)
 
     def flush(self) -> jax.Array:
         """See `CodecStream.flush`."""
         if self._tokens is None:
             return jnp.zeros((0, 0))
-        said = []
+        decoded = []
         batch_size = self._tokens.shape[0]
         while (left := self._tokens.shape[1] - self._context) > 0:
-            said.append(self._say(min(left, self._chunk)))
+            decoded.append(self._decode_chunk(min(left, self._chunk)))
         self._reset()
-        return self._joined(said, batch_size)
+        return self._joined(decoded, batch_size)
 
-    def _say(self, num_frames: int) -> jax.Array:
+    def _decode_chunk(self, num_frames: int) -> jax.Array:
         length = 2 * self._context + self._chunk
         window = self._tokens[:, :length]
         known = window.shape[1]
         window = np.pad(window, ((0, 0), (0, length - known), (0, 0)))
-        first_frame = self._said - self._context
+        first_frame = self._num_decoded - self._context
         position = np.arange(length)
         mask = np.broadcast_to((position + first_frame >= 0) & (position < known), window.shape[:2])
         waveform, phases = self._decode(
@@ -106,8 +106,8 @@ class DecodeStream:
         # Past the window's end nothing is left to say, so the phase there is never asked for.
         self._phase = phases[:, min(self._context + num_frames, length - 1)]
         self._tokens = self._tokens[:, num_frames:]
-        self._said += num_frames
+        self._num_decoded += num_frames
         return waveform[:, begin : begin + num_frames * self._samples_per_frame]
 
-    def _joined(self, said: list[jax.Array], batch_size: int) -> jax.Array:
-        return jnp.concatenate(said, axis=1) if said else jnp.zeros((batch_size, 0))
+    def _joined(self, decoded: list[jax.Array], batch_size: int) -> jax.Array:
+        return jnp.concatenate(decoded, axis=1) if decoded else jnp.zeros((batch_size, 0))

@@ -73,17 +73,17 @@ def batch_losses(logits: dict[str, jax.Array], batch: Batch, config: LossConfig)
     }
 
 
-def reading_loss(log_weights: jax.Array, batch: Batch) -> StreamLoss:
+def alignment_loss(log_weights: jax.Array, batch: Batch) -> StreamLoss:
     """How little a script aligner reads of the token that is being said, in nats a frame.
 
     Source: our choice; guided attention in speech synthesis (Tachibana et al., 2018) knows the diagonal only.
 
     Args:
-        log_weights: float32[B, T, L], as in `Reading`.
-        batch: frames whose `script_places` is -1 are not scored.
+        log_weights: float32[B, T, L], as in `ScriptAlignment`.
+        batch: frames whose `script_alignment` is -1 are not scored.
     """
-    is_scored = _is_read(batch)
-    places = jnp.where(is_scored, batch.script_places, 0)
+    is_scored = _has_alignment(batch)
+    places = jnp.where(is_scored, batch.script_alignment, 0)
     loss = -jnp.take_along_axis(log_weights, places[..., None], axis=-1)[..., 0]
     correct = log_weights.argmax(-1) == places
     return StreamLoss(
@@ -93,28 +93,28 @@ def reading_loss(log_weights: jax.Array, batch: Batch) -> StreamLoss:
     )
 
 
-def room_loss(logits: jax.Array, batch: Batch) -> StreamLoss:
+def acoustics_loss(logits: jax.Array, batch: Batch) -> StreamLoss:
     """How little the video tells of the room, in nats a quantity; clips whose room is unknown are not scored.
 
     Args:
         logits: float32[B, 2, V].
-        batch: of it `room` and `has_room`.
+        batch: of it `acoustics` and `has_acoustics`.
     """
-    is_scored = batch.has_room[:, None]
-    weights = bin_weights(jnp.where(is_scored, batch.room, 1.0), logits.shape[-1])
+    is_scored = batch.has_acoustics[:, None]
+    weights = bin_weights(jnp.where(is_scored, batch.acoustics, 1.0), logits.shape[-1])
     loss = -(weights * jax.nn.log_softmax(logits)).sum(-1)
     correct = logits.argmax(-1) == weights.argmax(-1)
     return StreamLoss(
         loss=jnp.where(is_scored, loss, 0.0).sum(1),
         correct=(is_scored & correct).sum(1).astype(jnp.float32),
-        weight=2.0 * batch.has_room.astype(jnp.float32),
+        weight=2.0 * batch.has_acoustics.astype(jnp.float32),
     )
 
 
-def _is_read(batch: Batch) -> jax.Array:
-    """bool[B, T], frames that `reading_loss` scores."""
+def _has_alignment(batch: Batch) -> jax.Array:
+    """bool[B, T], frames that `alignment_loss` scores."""
     has_both = batch.has_speech & batch.has_script
-    return (batch.script_places >= 0) & batch.frame_mask & has_both[:, None]
+    return (batch.script_alignment >= 0) & batch.frame_mask & has_both[:, None]
 
 
 def scored_codes(batch: Batch) -> dict[str, jax.Array]:
@@ -123,8 +123,8 @@ def scored_codes(batch: Batch) -> dict[str, jax.Array]:
     They are the sums of the losses' weights.
     """
     counts = {
-        "reading": _is_read(batch).sum().astype(jnp.float32),
-        "room": 2.0 * batch.has_room.sum().astype(jnp.float32),
+        "alignment": _has_alignment(batch).sum().astype(jnp.float32),
+        "acoustics": 2.0 * batch.has_acoustics.sum().astype(jnp.float32),
     }
     for stream in STREAMS:
         mask = batch.frame_mask & getattr(batch, f"has_{stream}")[:, None]
@@ -153,8 +153,8 @@ def total_loss(
     weights = {
         "speech": config.speech_weight,
         "background": config.background_weight,
-        "reading": config.reading_weight,
-        "room": config.room_weight,
+        "alignment": config.alignment_weight,
+        "acoustics": config.acoustics_weight,
     }
     total, metrics = jnp.float32(0.0), {}
     for stream, parts in losses.items():

@@ -16,7 +16,7 @@ from dualdub_jax.casp import bundle as casp_bundle
 from dualdub_jax.casp import training as casp
 from dualdub_jax.codecs.base import Codec
 from dualdub_jax.codecs.mel_rvq.codec import MelRVQCodec
-from dualdub_jax.codecs.mel_rvq.training.acoustics import room_phase
+from dualdub_jax.codecs.mel_rvq.training.acoustics import acoustics_phase
 from dualdub_jax.codecs.mel_rvq.training.tokens import tokens_phase
 from dualdub_jax.codecs.mel_rvq.training.vocoder import vocoder_phase
 from dualdub_jax.config import Config, StageConfig
@@ -46,8 +46,8 @@ def phase_names(config: Config) -> list[str]:
     outputs = []  # what makes sound of the tokens
     for stream in streams:
         outputs.append(f"codec_vocoder_{stream}")
-        if getattr(config, f"{stream}_codec").room_num_blocks:
-            outputs.append(f"codec_room_{stream}")
+        if getattr(config, f"{stream}_codec").acoustics_num_blocks:
+            outputs.append(f"codec_acoustics_{stream}")
     video = [video_encoder.PHASE_NAME] if config.video_training.num_steps else []
     return [*tokens, *outputs, *video, *(stage.name for stage in config.stages)]
 
@@ -122,7 +122,7 @@ def _train_soundtrack(config: Config, workdir: pathlib.Path, run: "_Run") -> pat
         video_parts = run.phase(video_encoder_phase(config, functools.partial(batches, films)))
     params = start.read_model(config, run.mesh) if config.model_from else None
     for stage in config.stages:
-        if stage.takes_video_encoder:
+        if stage.use_pretrained_video_encoder:
             if video_parts is None:
                 return run.unfinished()
             params = {**(params or {}), **video_parts}
@@ -244,17 +244,21 @@ class _Run:
                 lambda: self._codec_batches(stream, training.vocoder_batch_size),
             )
         )
-        if not getattr(self._config, f"{stream}_codec").room_num_blocks:
+        if not getattr(self._config, f"{stream}_codec").acoustics_num_blocks:
             return complete
-        room = self.phase(
-            room_phase(
+        acoustics = self.phase(
+            acoustics_phase(
                 self._config,
                 stream,
                 tokens,
-                lambda: self._codec_batches(stream, training.room_batch_size, training.room_crop_frames),
+                lambda: self._codec_batches(
+                    stream, training.acoustics_batch_size, training.acoustics_crop_frames
+                ),
             )
         )
-        return None if complete is None or room is None else {**complete, "room_renderer": room}
+        return (
+            None if complete is None or acoustics is None else {**complete, "acoustics_renderer": acoustics}
+        )
 
     def _codec_batches(
         self, stream: Stream, batch_size: int, crop_frames: int | None = None

@@ -4,42 +4,30 @@ from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
-import flax.struct
 import jax
 import jax.numpy as jnp
-import optax
 from einops import rearrange
 from flax import traverse_util
 
 from dualdub_jax.config import Config, StageConfig, defaults_of, to_dict
-from dualdub_jax.curriculum.losses import batch_losses, reading_loss, room_loss, scored_codes, total_loss
+from dualdub_jax.curriculum.losses import (
+    acoustics_loss,
+    alignment_loss,
+    batch_losses,
+    scored_codes,
+    total_loss,
+)
 from dualdub_jax.errors import UserError
 from dualdub_jax.models.analytic_flops import model_flops
 from dualdub_jax.models.dualdub import example_batch, make_model
 from dualdub_jax.parallel.sharding import constrain
 from dualdub_jax.training.optimizer import make_optimizer, make_schedule
 from dualdub_jax.training.phase import Phase
+from dualdub_jax.training.state import TrainState, first_state, next_state
 from dualdub_jax.types import STREAMS, Batch, PartlyKnownBatch
 
 PyTree = Any
 LossFunction = Callable[[PyTree, Batch, PyTree], tuple[jax.Array, dict[str, jax.Array]]]
-
-
-@flax.struct.dataclass
-class TrainState:
-    """All that training changes.
-
-    Attributes:
-        step: int32[], optimizer steps done in this stage.
-        params: float32 tree.
-        ema_params: their exponential moving average; what is evaluated and handed on.
-        opt_state: of optax.
-    """
-
-    step: jax.Array
-    params: PyTree
-    ema_params: PyTree
-    opt_state: PyTree
 
 
 def stage_phase(
@@ -70,14 +58,14 @@ def stage_phase(
         logits, seen = model.apply({"params": params}, batch)
         losses = batch_losses(logits, batch, config.loss)
         if "script_log_weights" in seen:
-            losses["reading"] = reading_loss(seen["script_log_weights"], batch)
-        if "room_logits" in seen:
-            losses["room"] = room_loss(seen["room_logits"], batch)
+            losses["alignment"] = alignment_loss(seen["script_log_weights"], batch)
+        if "acoustics_logits" in seen:
+            losses["acoustics"] = acoustics_loss(seen["acoustics_logits"], batch)
         return total_loss(losses, config.loss, scored)
 
     def step(state: TrainState, batch: Batch, rng: jax.Array) -> tuple[TrainState, dict[str, jax.Array]]:
         batch = drop_conditions(batch, rng, config.loss.condition_dropout_rate)
-        batch = hide_past(batch, rng, config.loss.past_dropout_rate)
+        batch = mask_past(batch, rng, config.loss.past_dropout_rate)
         grads, metrics = batch_gradients(loss_fn, state.params, batch, config.gradient_accumulation_steps)
         state, norm = next_state(state, grads, optimizer, stage.optimizer.ema_decay)
         return state, metrics | {"gradient_norm": norm, "learning_rate": schedule(state.step - 1)}
@@ -108,36 +96,6 @@ def _with_values(boxed: PyTree, values: PyTree) -> PyTree:
     for path, value in traverse_util.flatten_dict(values).items():
         flat[path] = nn.meta.replace_boxed(flat[path], value)
     return traverse_util.unflatten_dict(flat)
-
-
-def first_state(params: PyTree, optimizer: optax.GradientTransformation) -> TrainState:
-    """The state before the first step."""
-    return TrainState(
-        step=jnp.zeros((), jnp.int32),
-        params=params,
-        ema_params=jax.tree.map(jnp.copy, params),
-        opt_state=optimizer.init(params),
-    )
-
-
-def next_state(
-    state: TrainState, grads: PyTree, optimizer: optax.GradientTransformation, ema_decay: float
-) -> tuple[TrainState, jax.Array]:
-    """One step of the optimizer and of the average.
-
-    Args:
-        state: before the step.
-        grads: float32, like its parameters.
-        optimizer: of the phase.
-        ema_decay: see `update_ema`.
-
-    Returns:
-        The state after the step; float32[], the norm of `grads`.
-    """
-    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-    params = optax.apply_updates(state.params, updates)
-    ema_params = update_ema(state.ema_params, params, state.step, ema_decay)
-    return TrainState(state.step + 1, params, ema_params, opt_state), optax.tree.norm(grads)
 
 
 def batch_gradients(
@@ -188,19 +146,6 @@ def check_accumulation(where: str, batch_size: int, config: Config) -> None:
         )
 
 
-def update_ema(average: PyTree, params: PyTree, step: jax.Array, decay: float) -> PyTree:
-    """Exponential moving average; a young one forgets faster, so that initial values do not linger.
-
-    Args:
-        average: so far.
-        params: new values.
-        step: int32[], steps done before this one.
-        decay: what is kept of `average` a step, once it is old.
-    """
-    kept = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
-    return jax.tree.map(lambda e, p: kept * e + (1.0 - kept) * p, average, params)
-
-
 def drop_conditions(batch: Batch, rng: jax.Array, rate: float) -> Batch:
     """Drops each condition of each example with probability `rate`, for classifier-free guidance.
 
@@ -208,7 +153,7 @@ def drop_conditions(batch: Batch, rng: jax.Array, rate: float) -> Batch:
     """
     if not rate:
         return batch
-    names = ("has_video", "has_script", "has_voice", "has_room")
+    names = ("has_video", "has_script", "has_voice", "has_acoustics")
     keys = jax.random.split(rng, len(names))
     kept = {
         name: getattr(batch, name) & ~jax.random.bernoulli(key, rate, batch.has_video.shape)
@@ -217,7 +162,7 @@ def drop_conditions(batch: Batch, rng: jax.Array, rate: float) -> Batch:
     return batch.replace(**kept)
 
 
-def hide_past(batch: Batch, rng: jax.Array, rate: float) -> Batch:
+def mask_past(batch: Batch, rng: jax.Array, rate: float) -> Batch:
     """Hides frames of the past, so that a model has to read the script and to look at the film.
 
     Source: word dropout (Bowman et al., 2016), with another share for each example.

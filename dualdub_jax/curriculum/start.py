@@ -35,7 +35,7 @@ def read_codecs(config: Config, mesh: Mesh) -> dict[Stream, PyTree]:
         UserError: no bundle, or codecs of other sizes than the config's.
     """
     directory = pathlib.Path(config.codecs_from)
-    saved, _ = read_bundle_header(directory)
+    saved = read_bundle_header(directory).config
     pairs = [
         ("grid.frame_rate_hz", saved.grid.frame_rate_hz, config.grid.frame_rate_hz),
         ("grid.sample_rate_hz", saved.grid.sample_rate_hz, config.grid.sample_rate_hz),

@@ -17,17 +17,12 @@ from einops import rearrange
 
 from dualdub_jax.config import Config, defaults_of, to_dict
 from dualdub_jax.curriculum.losses import batch_losses, total_loss
-from dualdub_jax.curriculum.stage import (
-    TrainState,
-    batch_gradients,
-    check_accumulation,
-    first_state,
-    next_state,
-)
+from dualdub_jax.curriculum.stage import batch_gradients, check_accumulation
 from dualdub_jax.layers.basic import dense
 from dualdub_jax.models.dualdub import example_batch, make_video_aligner, make_video_encoder
 from dualdub_jax.training.optimizer import make_optimizer, make_schedule
 from dualdub_jax.training.phase import Phase
+from dualdub_jax.training.state import TrainState, first_state, next_state
 from dualdub_jax.types import STREAMS, Batch
 
 PyTree = Any

@@ -1,4 +1,4 @@
-"""What is told of a room: how long it rings and how loud its noise is, and both as mixtures of bins."""
+"""Room acoustics (reverberation time, noise floor) and their encoding as mixtures of bins."""
 
 from typing import NamedTuple
 
@@ -7,37 +7,37 @@ import jax.numpy as jnp
 import numpy as np
 
 # The ends of both quantities' bins; what lies beyond is cut.
-ROOM_RANGES = {"rt60_s": (0.05, 3.2), "noise_dbfs": (-80.0, -20.0)}
+ACOUSTICS_RANGES = {"rt60_s": (0.05, 3.2), "noise_dbfs": (-80.0, -20.0)}
 
 
-class Room(NamedTuple):
-    """The acoustics of a place, as both streams share them.
+class Acoustics(NamedTuple):
+    """Room acoustics, shared by both streams; None where a quantity is unknown.
 
     Attributes:
-        rt60_s: time in which reverberation falls by 60 dB, seconds.
-        noise_dbfs: root mean square of the background's steady noise.
+        rt60_s: reverberation time, in which sound decays by 60 dB, seconds.
+        noise_dbfs: level (root mean square) of the background's stationary noise, dB full scale.
     """
 
-    rt60_s: float
-    noise_dbfs: float
+    rt60_s: float | None
+    noise_dbfs: float | None
 
 
 def _ends() -> tuple[np.ndarray, np.ndarray]:
     """Of the bins, lowest and highest: (log2 of seconds, dBFS), float32[2] each."""
-    (shortest, longest), (softest, loudest) = ROOM_RANGES.values()
+    (shortest, longest), (softest, loudest) = ACOUSTICS_RANGES.values()
     return np.float32([np.log2(shortest), softest]), np.float32([np.log2(longest), loudest])
 
 
-def bin_weights(room: jax.Array, num_bins: int) -> jax.Array:
+def bin_weights(acoustics: jax.Array, num_bins: int) -> jax.Array:
     """Each quantity as a mixture of its two nearest bins, float32[..., 2] -> float32[..., 2, V].
 
     Args:
-        room: (RT60 in seconds, noise in dBFS); anything, if only finite weights are asked for.
+        acoustics: (RT60 in seconds, noise in dBFS); anything, if only finite weights are asked for.
         num_bins: V, at least 2.
     """
     lowest, highest = _ends()
-    log_rt60 = jnp.log2(jnp.maximum(room[..., 0], 1e-3))
-    place = (jnp.stack([log_rt60, room[..., 1]], axis=-1) - lowest) / (highest - lowest)
+    log_rt60 = jnp.log2(jnp.maximum(acoustics[..., 0], 1e-3))
+    place = (jnp.stack([log_rt60, acoustics[..., 1]], axis=-1) - lowest) / (highest - lowest)
     place = jnp.clip(place, 0.0, 1.0) * (num_bins - 1)
     return jnp.maximum(1.0 - jnp.abs(place[..., None] - jnp.arange(num_bins)), 0.0)
 

@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 
 from dualdub_jax.config import Config, SamplingConfig
-from dualdub_jax.dsp.acoustics import ROOM_RANGES, Room
+from dualdub_jax.dsp.acoustics import ACOUSTICS_RANGES, Acoustics
 from dualdub_jax.dubbing.mixdown import mix_down
 from dualdub_jax.dubbing.progress import Advance, Progress
 from dualdub_jax.dubbing.soundtrack import Soundtrack
@@ -27,7 +27,7 @@ class Engine(Protocol):
     config: Config
     tokenizer: Tokenizer
 
-    def draw_room(self, video: np.ndarray, seed: int) -> Room | None:
+    def sample_acoustics(self, video: np.ndarray, seed: int) -> Acoustics | None:
         """A room that goes with uint8[T, size, size, 3]; None: the model is not told of rooms."""
         ...
 
@@ -37,7 +37,7 @@ class Engine(Protocol):
         video: np.ndarray,
         script: str,
         voice: np.ndarray | None,
-        room: Room | None = None,
+        acoustics: Acoustics | None = None,
         use_speech: bool,
         use_background: bool,
         context: Mapping[str, np.ndarray],
@@ -52,7 +52,7 @@ class Engine(Protocol):
         stream: Stream,
         tokens: np.ndarray,
         voice: np.ndarray | None = None,
-        room: Room | None = None,
+        acoustics: Acoustics | None = None,
     ) -> np.ndarray:
         """int32[T, Q] -> float32[T * samples_per_frame], speech in the voice of the reference."""
         ...
@@ -102,7 +102,7 @@ class DualDub:
             UserError: for every input that cannot be used, naming it.
         """
         progress = progress or Progress()
-        asked_room = _asked_room(rt60_s, noise_dbfs)
+        requested_acoustics = _requested_acoustics(rt60_s, noise_dbfs)
         config = self.engine.config
         grid = config.grid
         with progress.step("read video") as advance:
@@ -125,10 +125,10 @@ class DualDub:
         used = {"speech": has_speech, "background": use_background}
         sampling = sampling or config.sampling
         with progress.step("generate") as advance:
-            room = self._room(film, plan[0], seed, asked_room)
-            tokens = self._generate(film, plan, reference, room, used, seed, sampling, advance)
+            acoustics = self._room(film, plan[0], seed, requested_acoustics)
+            tokens = self._generate(film, plan, reference, acoustics, used, seed, sampling, advance)
         with progress.step("decode"):
-            decoded = {name: self.engine.decode(name, tokens[name], reference, room) for name in tokens}
+            decoded = {name: self.engine.decode(name, tokens[name], reference, acoustics) for name in tokens}
         return Soundtrack(
             film=film,
             script=text,
@@ -136,7 +136,7 @@ class DualDub:
             tracks=mix_down(decoded.get("speech"), decoded.get("background"), film.num_samples),
             sample_rate_hz=grid.sample_rate_hz,
             voice=None if voice is None else pathlib.Path(voice),
-            room=room,
+            acoustics=acoustics,
             checkpoint=self.checkpoint,
             seed=seed,
             sampling=sampling,
@@ -146,22 +146,22 @@ class DualDub:
             warnings=(*film.warnings, *text.warnings),
         )
 
-    def _room(self, film: Film, window: Window, seed: int, asked: Mapping[str, float]) -> Room | None:
+    def _room(self, film: Film, window: Window, seed: int, asked: Mapping[str, float]) -> Acoustics | None:
         """What is asked for, and for the rest the model's choice, the same in all of the film."""
-        room = self.engine.draw_room(film.frames[: window.end_frame], seed)
-        if room is None and asked:
+        acoustics = self.engine.sample_acoustics(film.frames[: window.end_frame], seed)
+        if acoustics is None and asked:
             raise UserError(
                 f"{', '.join(asked)}: the model of {self.checkpoint} is not told of rooms "
-                "(model.num_room_bins is 0); leave it out, or take a checkpoint that is"
+                "(model.num_acoustics_bins is 0); leave it out, or take a checkpoint that is"
             )
-        return room and room._replace(**asked)
+        return acoustics and acoustics._replace(**asked)
 
     def _generate(
         self,
         film: Film,
         plan: list[Window],
         voice: np.ndarray | None,
-        room: Room | None,
+        acoustics: Acoustics | None,
         used: Mapping[Stream, bool],
         seed: int,
         sampling: SamplingConfig,
@@ -180,7 +180,7 @@ class DualDub:
                 video=film.frames[window.first_frame : window.end_frame],
                 script=window.text if used["speech"] else "",
                 voice=voice if used["speech"] else None,
-                room=room,
+                acoustics=acoustics,
                 use_speech=used["speech"],
                 use_background=used["background"],
                 context=context,
@@ -193,12 +193,12 @@ class DualDub:
         return {name: np.concatenate(made[name]) for name in names}
 
 
-def _asked_room(rt60_s: float | None, noise_dbfs: float | None) -> dict[str, float]:
-    """What the user says of the room, by the name of `Room`'s field."""
+def _requested_acoustics(rt60_s: float | None, noise_dbfs: float | None) -> dict[str, float]:
+    """What the user says of the room, by the name of `Acoustics`'s field."""
     asked = {}
     for option, name, value in (("--rt60", "rt60_s", rt60_s), ("--noise", "noise_dbfs", noise_dbfs)):
         if value is not None:
-            lowest, highest = ROOM_RANGES[name]
+            lowest, highest = ACOUSTICS_RANGES[name]
             if not lowest <= value <= highest:
                 raise UserError(f"{name} ({option}) is {value:g}: choose from {lowest:g} to {highest:g}")
             asked[name] = float(value)

@@ -14,15 +14,15 @@ from jax.sharding import Mesh
 from dualdub_jax.bundles.bundle import load_bundle
 from dualdub_jax.codecs.mel_rvq.codec import MelRVQCodec
 from dualdub_jax.config import Config, SamplingConfig
-from dualdub_jax.dsp.acoustics import Room
-from dualdub_jax.dubbing.generation import draw_room, generate_tokens
+from dualdub_jax.dsp.acoustics import Acoustics
+from dualdub_jax.dubbing.generation import generate_tokens, sample_acoustics
 from dualdub_jax.dubbing.sampling import stream_sampling
 from dualdub_jax.models.dualdub import make_model
 from dualdub_jax.text.tokenizer import make_tokenizer
 from dualdub_jax.types import STREAMS, Batch, Stream
 
 PyTree = dict
-Condition = Literal["video", "script", "voice", "room"]
+Condition = Literal["video", "script", "voice", "acoustics"]
 
 
 class Engine:
@@ -51,7 +51,7 @@ class Engine:
         }
         self._params = params["model"]
         self._generate = jax.jit(functools.partial(generate_tokens, make_model(config)))
-        self._draw_room = jax.jit(functools.partial(draw_room, make_model(config)))
+        self._sample_acoustics = jax.jit(functools.partial(sample_acoustics, make_model(config)))
 
     @classmethod
     def from_bundle(
@@ -61,11 +61,11 @@ class Engine:
         return cls(*load_bundle(directory, mesh=mesh, allow_code=allow_code))
 
     @property
-    def has_rooms(self) -> bool:
+    def has_acoustics(self) -> bool:
         """Whether the model is told of the room."""
-        return bool(self.config.model.num_room_bins) and "room" not in self._absent
+        return bool(self.config.model.num_acoustics_bins) and "acoustics" not in self._absent
 
-    def draw_room(self, video: np.ndarray, seed: int) -> Room | None:
+    def sample_acoustics(self, video: np.ndarray, seed: int) -> Acoustics | None:
         """A room that goes with a film.
 
         Args:
@@ -75,11 +75,11 @@ class Engine:
         Returns:
             None for a model that is not told of rooms.
         """
-        if not self.has_rooms:
+        if not self.has_acoustics:
             return None
         batch = self._batch(video, "", None, None, False, False, {})
-        rt60_s, noise_dbfs = np.asarray(self._draw_room(self._params, batch, jax.random.key(seed)))[0]
-        return Room(float(rt60_s), float(noise_dbfs))
+        rt60_s, noise_dbfs = np.asarray(self._sample_acoustics(self._params, batch, jax.random.key(seed)))[0]
+        return Acoustics(float(rt60_s), float(noise_dbfs))
 
     def generate(
         self,
@@ -87,7 +87,7 @@ class Engine:
         video: np.ndarray,
         script: str,
         voice: np.ndarray | None,
-        room: Room | None = None,
+        acoustics: Acoustics | None = None,
         use_speech: bool,
         use_background: bool,
         context: Mapping[str, np.ndarray],
@@ -102,7 +102,7 @@ class Engine:
             script: what is said in this window, "" for nothing.
             voice: float32[S] reference recording at the grid's sample rate; what is longer than
                 `config.grid.num_voice_frames` is cut. None: no reference.
-            room: that both streams are in; a model that is not told of rooms ignores it. None: unknown.
+            acoustics: that both streams are in; a model that is not told of rooms ignores it. None: unknown.
             use_speech: generate the speech stream.
             use_background: generate the background stream.
             context: by used stream, int32[K, Q] tokens of the window's first K frames; empty: none.
@@ -122,7 +122,7 @@ class Engine:
         num_context = {len(tokens) for tokens in context.values()} or {0}
         if len(num_context) > 1 or max(num_context) > num_frames:
             raise ValueError(f"context of {sorted(num_context)} frames does not fit {num_frames}")
-        batch = self._batch(video, script, voice, room, use_speech, use_background, context)
+        batch = self._batch(video, script, voice, acoustics, use_speech, use_background, context)
         guidance = sampling.guidance_scale
         tokens = self._generate(
             self._params,
@@ -141,7 +141,7 @@ class Engine:
         stream: Stream,
         tokens: np.ndarray,
         voice: np.ndarray | None = None,
-        room: Room | None = None,
+        acoustics: Acoustics | None = None,
     ) -> np.ndarray:
         """The waveform of a whole track.
 
@@ -150,7 +150,7 @@ class Engine:
             tokens: int32[T, Q].
             voice: of speech, as for `generate`: a codec that leaves the voice out of its tokens takes it
                 from here.
-            room: that the track is brought into, by a codec that can; None: what the tokens say.
+            acoustics: that the track is brought into, by a codec that can; None: what the tokens say.
 
         Returns:
             float32[T * samples_per_frame].
@@ -164,7 +164,7 @@ class Engine:
         if stream == "speech":
             samples, voice_mask = self._reference(None if "voice" in self._absent else voice)
             reference = codec.read_voice(samples[None], voice_mask[None])
-        waveform = codec.decode(rows, mask, reference, None if room is None else np.float32([room]))
+        waveform = codec.decode(rows, mask, reference, None if acoustics is None else np.float32([acoustics]))
         return np.asarray(waveform)[0, : num_frames * self.config.grid.samples_per_frame]
 
     def _reference(self, voice: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
@@ -184,7 +184,7 @@ class Engine:
         video: np.ndarray,
         script: str,
         voice: np.ndarray | None,
-        room: Room | None,
+        acoustics: Acoustics | None,
         use_speech: bool,
         use_background: bool,
         context: Mapping[str, np.ndarray],
@@ -208,17 +208,17 @@ class Engine:
             "frame_mask": np.arange(grid.num_frames) < len(video),
             "script_tokens": script_tokens,
             "script_mask": np.arange(grid.num_script_tokens) < len(ids),
-            "script_places": np.full(grid.num_frames, -1, np.int32),
+            "script_alignment": np.full(grid.num_frames, -1, np.int32),
             "voice": samples,
             "voice_mask": voice_mask,
-            "room": np.zeros(2, np.float32) if room is None else np.array(room, np.float32),
+            "acoustics": np.zeros(2, np.float32) if acoustics is None else np.array(acoustics, np.float32),
             "speech_tokens": tokens["speech"],
             "background_tokens": tokens["background"],
             "has_video": np.True_,
             # Without a speech stream the script says nothing; the model has learned that as "unknown".
             "has_script": np.bool_(use_speech),
             "has_voice": np.bool_(voice is not None and use_speech),
-            "has_room": np.bool_(room is not None),
+            "has_acoustics": np.bool_(acoustics is not None),
             "has_speech": np.bool_(use_speech),
             "has_background": np.bool_(use_background),
         }

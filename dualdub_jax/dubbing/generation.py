@@ -78,7 +78,7 @@ def generate_tokens(
     }
 
 
-def draw_room(model: DualDub, params: PyTree, batch: Batch, rng: jax.Array) -> jax.Array:
+def sample_acoustics(model: DualDub, params: PyTree, batch: Batch, rng: jax.Array) -> jax.Array:
     """A room that goes with the video, drawn from what the model takes to be likely.
 
     Args:
@@ -90,7 +90,7 @@ def draw_room(model: DualDub, params: PyTree, batch: Batch, rng: jax.Array) -> j
     Returns:
         float32[B, 2] as `Batch.room`.
     """
-    logits = model.apply({"params": params}, batch, method="room_logits")
+    logits = model.apply({"params": params}, batch, method="acoustics_logits")
     return bin_values(jax.random.categorical(rng, logits), logits.shape[-1])
 
 
@@ -148,5 +148,5 @@ def _sample_codebooks(
 
 def _with_unconditional_rows(batch: Batch) -> Batch:
     absent = jnp.zeros_like(batch.has_video)
-    without = batch.replace(has_video=absent, has_script=absent, has_voice=absent, has_room=absent)
+    without = batch.replace(has_video=absent, has_script=absent, has_voice=absent, has_acoustics=absent)
     return jax.tree.map(lambda a, b: jnp.concatenate([a, b]), batch, without)

@@ -17,7 +17,7 @@ from dualdub_jax.pages.page import fill_page, two_column_rows
 from dualdub_jax.pages.track_pictures import mel_levels_db, paint_spectrogram, waveform_svg
 
 if TYPE_CHECKING:
-    from dualdub_jax.dsp.acoustics import Room
+    from dualdub_jax.dsp.acoustics import Acoustics
     from dualdub_jax.dubbing.soundtrack import Soundtrack
 
 MAX_EMBEDDED_BYTES = 24_000_000  # a file; larger ones are only named
@@ -83,7 +83,7 @@ def _facts(soundtrack: "Soundtrack") -> list[tuple[str, str]]:
         ("Video", f"{film.size[0]} x {film.size[1]}, {film.rate_hz:.3f} frames/s, {film.codec}"),
         ("Samples", f"{film.num_samples} at {soundtrack.sample_rate_hz} Hz"),
         ("Voice", soundtrack.voice.name if soundtrack.voice else "the model's choice"),
-        ("Room", _room(soundtrack.room)),
+        ("Acoustics", _room(soundtrack.acoustics)),
         ("Checkpoint", soundtrack.checkpoint.name),
         ("Seed", str(soundtrack.seed)),
         ("Windows", str(len(soundtrack.windows))),
@@ -91,10 +91,10 @@ def _facts(soundtrack: "Soundtrack") -> list[tuple[str, str]]:
     ]
 
 
-def _room(room: "Room | None") -> str:
-    if room is None:
+def _room(acoustics: "Acoustics | None") -> str:
+    if acoustics is None:
         return "the model is not told of it"
-    return f"RT60 {room.rt60_s:.2f} s, noise {room.noise_dbfs:.0f} dBFS"
+    return f"RT60 {acoustics.rt60_s:.2f} s, noise {acoustics.noise_dbfs:.0f} dBFS"
 
 
 def _figures(figures: Sequence[tuple[str, str]]) -> str:

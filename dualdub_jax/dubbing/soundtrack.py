@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from dualdub_jax.config import SamplingConfig, to_dict
-from dualdub_jax.dsp.acoustics import Room
+from dualdub_jax.dsp.acoustics import Acoustics
 from dualdub_jax.dubbing.mixdown import Mixdown
 from dualdub_jax.dubbing.progress import Advance, Progress
 from dualdub_jax.dubbing.report import render_report
@@ -73,7 +73,7 @@ class Soundtrack:
         tracks: stems and mix, float32[S] each, exactly as long as the film.
         sample_rate_hz: of the tracks.
         voice: the reference recording's file, or None.
-        room: that both tracks are in; None: the model is not told of rooms.
+        acoustics: that both tracks are in; None: the model is not told of rooms.
         checkpoint: folder of the checkpoint.
         seed: of the sampling.
         sampling: its settings.
@@ -89,7 +89,7 @@ class Soundtrack:
     tracks: Mixdown
     sample_rate_hz: int
     voice: pathlib.Path | None
-    room: Room | None
+    acoustics: Acoustics | None
     checkpoint: pathlib.Path
     seed: int
     sampling: SamplingConfig
@@ -142,7 +142,7 @@ class Soundtrack:
             "script": self.script.text,
             "use_speech": self.use_speech,
             "use_background": self.use_background,
-            "room": self.room and self.room._asdict(),
+            "acoustics": self.acoustics and self.acoustics._asdict(),
             "checkpoint": describe_folder(self.checkpoint),
             "seed": self.seed,
             "sampling": to_dict(self.sampling),

@@ -16,12 +16,12 @@ N_FFT = 1024
 HOP_LENGTH = 320
 
 
-class VoiceEncoder(nn.Module):
+class SpeakerEncoder(nn.Module):
     """Log-mels, one bidirectional layer, attention pooling by learned queries. Source: our choice."""
 
     grid: GridConfig
     num_vectors: int
-    voice_width: int
+    speaker_width: int
     width: int
     dtype: str = "float32"
 
@@ -38,7 +38,7 @@ class VoiceEncoder(nn.Module):
             float[B, num_vectors, D]; learned nulls for an absent voice.
         """
         null = learned(self, "null", (self.num_vectors, self.width), ("positions", "embed"))
-        queries = learned(self, "queries", (self.num_vectors, self.voice_width), ("positions", "embed"))
+        queries = learned(self, "queries", (self.num_vectors, self.speaker_width), ("positions", "embed"))
         voice_mask = voice_mask & has_voice[:, None]
         sample_mask = jnp.repeat(voice_mask, self.grid.samples_per_frame, axis=1)
         mels = log_mel(
@@ -51,7 +51,7 @@ class VoiceEncoder(nn.Module):
         mels = rearrange(
             mels, "B (R k) m -> B R (k m)", k=self.grid.samples_per_frame // HOP_LENGTH
         )  # [B, R, 160]
-        x = dense(self.voice_width, ("patch", "embed"), name="in", dtype=self.dtype, use_bias=True)(
+        x = dense(self.speaker_width, ("patch", "embed"), name="in", dtype=self.dtype, use_bias=True)(
             mels.astype(self.dtype) * 0.25
         )
         x = jnp.where(voice_mask[:, :, None], x, 0.0)
@@ -61,17 +61,17 @@ class VoiceEncoder(nn.Module):
             num_layers=1,
             num_heads=4,
             num_kv_heads=4,
-            head_dim=self.voice_width // 4,
-            mlp_width=2 * self.voice_width,
+            head_dim=self.speaker_width // 4,
+            mlp_width=2 * self.speaker_width,
             dtype=self.dtype,
             name="layers",
         )(x, mask, jnp.arange(num_frames))
         queries = jnp.broadcast_to(queries, (voice.shape[0], *queries.shape)).astype(self.dtype)
         pooling_mask = jnp.broadcast_to(voice_mask[:, None, :], (*queries.shape[:2], num_frames))
         pooled, _ = Attention(
-            num_heads=4, num_kv_heads=4, head_dim=self.voice_width // 4, dtype=self.dtype, name="pooling"
+            num_heads=4, num_kv_heads=4, head_dim=self.speaker_width // 4, dtype=self.dtype, name="pooling"
         )(queries, pooling_mask, context=x)
-        pooled = pooled + SwiGLU(2 * self.voice_width, self.dtype, name="mlp")(
+        pooled = pooled + SwiGLU(2 * self.speaker_width, self.dtype, name="mlp")(
             rms_norm("mlp_norm", self.dtype)(pooled)
         )
         vectors = dense(self.width, ("embed", "mlp"), name="out", dtype=self.dtype)(

@@ -17,7 +17,7 @@ from dualdub_jax.layers.basic import learned
 _OUT_SCALE = 0.02
 
 
-class RoomEncoder(nn.Module):
+class AcousticsEncoder(nn.Module):
     """A room to a vector that is added to every frame of both streams."""
 
     num_bins: int
@@ -30,22 +30,22 @@ class RoomEncoder(nn.Module):
         )
         self.null = learned(self, "null", (self.width,), ("embed",))
 
-    def __call__(self, room: jax.Array, has_room: jax.Array) -> jax.Array:
+    def __call__(self, acoustics: jax.Array, has_acoustics: jax.Array) -> jax.Array:
         """Encodes.
 
         Args:
-            room: float32[B, 2], RT60 in seconds and noise in dBFS.
-            has_room: bool[B].
+            acoustics: float32[B, 2], RT60 in seconds and noise in dBFS.
+            has_acoustics: bool[B].
 
         Returns:
             float[B, D].
         """
-        weights = bin_weights(jnp.where(has_room[:, None], room, 1.0), self.num_bins)
+        weights = bin_weights(jnp.where(has_acoustics[:, None], acoustics, 1.0), self.num_bins)
         vector = jnp.einsum("bkv,kvd->bd", weights, self.embedding)
-        return jnp.where(has_room[:, None], vector, self.null).astype(self.dtype)
+        return jnp.where(has_acoustics[:, None], vector, self.null).astype(self.dtype)
 
 
-class RoomHead(nn.Module):
+class AcousticsHead(nn.Module):
     """What the video tells of the room: logits of each quantity's bins.
 
     Nothing flows back from it: a room that cannot be seen shall not shape what is seen.

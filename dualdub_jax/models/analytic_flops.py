@@ -10,7 +10,7 @@ Source: the counting of PaLM's model FLOPs utilisation (Chowdhery et al., 2022).
 import dataclasses
 
 from dualdub_jax.config import CodecConfig, Config
-from dualdub_jax.encoders import speaker as voice_encoder
+from dualdub_jax.encoders import speaker as speaker_encoder
 from dualdub_jax.models.aligners import script as script_aligner
 
 _VOICE_HEADS = 4
@@ -53,7 +53,7 @@ def forward_macs(config: Config) -> Macs:
     """Of one clip, all parts."""
     grid, model = config.grid, config.model
     frames = grid.num_frames
-    positions = grid.num_script_tokens + model.num_voice_vectors + frames
+    positions = grid.num_script_tokens + model.num_speaker_vectors + frames
     heads = model.num_heads * model.head_dim
     kv_heads = model.num_kv_heads * model.head_dim
     backbone = _layers(model.num_layers, positions, model.width, heads, kv_heads, model.mlp_width)
@@ -126,10 +126,10 @@ def _video(config: Config) -> Macs:
 
 def _voice(config: Config) -> Macs:
     grid, model = config.grid, config.model
-    frames, width, vectors = grid.num_voice_frames, model.voice_width, model.num_voice_vectors
-    hops = grid.samples_per_frame // voice_encoder.HOP_LENGTH
-    mels = frames * hops * (voice_encoder.N_FFT // 2 + 1) * voice_encoder.N_MELS
-    into = frames * hops * voice_encoder.N_MELS * width
+    frames, width, vectors = grid.num_voice_frames, model.speaker_width, model.num_speaker_vectors
+    hops = grid.samples_per_frame // speaker_encoder.HOP_LENGTH
+    mels = frames * hops * (speaker_encoder.N_FFT // 2 + 1) * speaker_encoder.N_MELS
+    into = frames * hops * speaker_encoder.N_MELS * width
     heads = _VOICE_HEADS * (width // _VOICE_HEADS)
     layer = _layers(1, frames, width, heads, heads, 2 * width)
     pooling = _attention(vectors, frames, width, width, heads, heads, frames)
@@ -152,10 +152,10 @@ def _script_aligner(config: Config) -> Macs:
     frames, tokens, width = config.grid.num_frames, config.grid.num_script_tokens, config.model.width
     key, seen = script_aligner.KEY_WIDTH, 2 * script_aligner.NUM_NEIGHBOURS + 1
     script = tokens * width * (2 * seen * width + key + width)
-    reading = frames * (
+    alignment = frames * (
         width * (key + 2) + tokens * (key + 1 + width)
     )  # queries, motions; scores, places, values
-    return Macs(full=script + reading)
+    return Macs(full=script + alignment)
 
 
 def _head(codec: CodecConfig, config: Config) -> Macs:

@@ -21,13 +21,13 @@ import jax.numpy as jnp
 from dualdub_jax.config import CodecConfig, Config, GridConfig, ModelConfig
 from dualdub_jax.encoders.pixels import VideoEncoder
 from dualdub_jax.encoders.script import ScriptEncoder
-from dualdub_jax.encoders.speaker import VoiceEncoder
+from dualdub_jax.encoders.speaker import SpeakerEncoder
 from dualdub_jax.layers.attention import KVCache
 from dualdub_jax.layers.basic import learned
 from dualdub_jax.layers.transformer import Transformer
-from dualdub_jax.models.acoustics import RoomEncoder, RoomHead
+from dualdub_jax.models.acoustics import AcousticsEncoder, AcousticsHead
 from dualdub_jax.models.aligners.grid import MutualAligner, MutualCache, NonCausalAligner
-from dualdub_jax.models.aligners.script import ScriptAligner, ScriptMemory
+from dualdub_jax.models.aligners.script import EncodedScript, ScriptAligner
 from dualdub_jax.models.heads import DepthHead
 from dualdub_jax.parallel.sharding import constrain
 from dualdub_jax.parts.import_path import resolve
@@ -52,7 +52,7 @@ class Conditions:
     video: jax.Array
     has_speech: jax.Array
     has_background: jax.Array
-    script: ScriptMemory | None
+    script: EncodedScript | None
 
 
 class DecodeCache(NamedTuple):
@@ -109,12 +109,19 @@ class DualDub(nn.Module):
         self.script_encoder = ScriptEncoder(
             config.script_vocab_size, config.width, dtype, name="script_encoder"
         )
-        self.voice_encoder = VoiceEncoder(
-            grid, config.num_voice_vectors, config.voice_width, config.width, dtype, name="voice_encoder"
+        self.speaker_encoder = SpeakerEncoder(
+            grid,
+            config.num_speaker_vectors,
+            config.speaker_width,
+            config.width,
+            dtype,
+            name="speaker_encoder",
         )
-        if config.num_room_bins:
-            self.room_encoder = RoomEncoder(config.num_room_bins, config.width, dtype, name="room_encoder")
-            self.room_head = RoomHead(config.num_room_bins, name="room_head")
+        if config.num_acoustics_bins:
+            self.acoustics_encoder = AcousticsEncoder(
+                config.num_acoustics_bins, config.width, dtype, name="acoustics_encoder"
+            )
+            self.acoustics_head = AcousticsHead(config.num_acoustics_bins, name="acoustics_head")
         self.video_encoder = make_video_encoder(config)
         self.video_aligner = make_video_aligner(config)
         self.stream_aligner = make_stream_aligner(config)
@@ -159,10 +166,10 @@ class DualDub(nn.Module):
         Returns:
             Logits by stream, float32[B, T, Q, V], and named intermediates: "prefix" float[B, P, D],
             "video_context" float[B, T, D], "state" float[B, T, D]; with a script aligner also
-            "script_position" float32[B, T] and "script_log_weights" float32[B, T, L], as in `Reading`; with
-            rooms "room_logits" float32[B, 2, V], as `room_logits`.
+            "script_position" float32[B, T] and "script_log_weights" float32[B, T, L], as in `ScriptAlignment`; with
+            rooms "acoustics_logits" float32[B, 2, V], as `acoustics_logits`.
         """
-        video_context = self.look(batch)
+        video_context = self.encode_video(batch)
         conditions = self._conditions(batch, video_context)
         num_frames = batch.frame_mask.shape[1]
         is_first = jnp.arange(num_frames) == 0
@@ -178,10 +185,10 @@ class DualDub(nn.Module):
             speech, background, batch.has_speech, batch.has_background
         )
         x = constrain(conditions.video + speech + background, "batch", "length", "act_embed")
-        reading = None
+        alignment = None
         if conditions.script is not None:
-            reading = self.script_aligner(x, conditions.script, jnp.zeros(x.shape[0]))
-            x = x + reading.values
+            alignment = self.script_aligner(x, conditions.script, jnp.zeros(x.shape[0]))
+            x = x + alignment.values
         x = jnp.concatenate([conditions.prefix, x], axis=1)  # [B, P + T, D]
         num_prefix = conditions.prefix.shape[1]
         state, _ = self.backbone(
@@ -193,32 +200,34 @@ class DualDub(nn.Module):
             "background": self.background_head(state, background_tokens),
         }
         seen = {"prefix": conditions.prefix, "video_context": video_context, "state": state}
-        if self.config.num_room_bins:
-            seen["room_logits"] = self.room_head(video_context, batch.frame_mask)
-        if reading is not None:
-            seen |= {"script_position": reading.positions, "script_log_weights": reading.log_weights}
+        if self.config.num_acoustics_bins:
+            seen["acoustics_logits"] = self.acoustics_head(video_context, batch.frame_mask)
+        if alignment is not None:
+            seen |= {"script_position": alignment.positions, "script_log_weights": alignment.log_weights}
         return logits, seen
 
     def encode(self, batch: Batch) -> Conditions:
         """Everything that does not depend on generated tokens."""
-        return self._conditions(batch, self.look(batch))
+        return self._conditions(batch, self.encode_video(batch))
 
-    def look(self, batch: Batch) -> jax.Array:
+    def encode_video(self, batch: Batch) -> jax.Array:
         """The video context of each frame, float[B, T, D]."""
         video = self.video_encoder(batch.video, batch.frame_mask, batch.has_video)
         return self.video_aligner(video, batch.frame_mask, batch.has_video)
 
-    def room_logits(self, batch: Batch) -> jax.Array:
+    def acoustics_logits(self, batch: Batch) -> jax.Array:
         """What the video tells of the room, float32[B, 2, V]: of reverberation and of noise, by bin."""
-        return self.room_head(self.look(batch), batch.frame_mask)
+        return self.acoustics_head(self.encode_video(batch), batch.frame_mask)
 
     def _conditions(self, batch: Batch, video_context: jax.Array) -> Conditions:
         script, script_mask = self.script_encoder(batch.script_tokens, batch.script_mask, batch.has_script)
-        voice = self.voice_encoder(batch.voice, batch.voice_mask, batch.has_voice)
+        voice = self.speaker_encoder(batch.voice, batch.voice_mask, batch.has_voice)
         prefix = jnp.concatenate([script, voice], axis=1)
         prefix_mask = jnp.concatenate([script_mask, jnp.ones(voice.shape[:2], bool)], axis=1)
-        if self.config.num_room_bins:
-            video_context = video_context + self.room_encoder(batch.room, batch.has_room)[:, None]
+        if self.config.num_acoustics_bins:
+            video_context = (
+                video_context + self.acoustics_encoder(batch.acoustics, batch.has_acoustics)[:, None]
+            )
         return Conditions(
             prefix=prefix,
             prefix_mask=prefix_mask,
@@ -274,8 +283,8 @@ class DualDub(nn.Module):
         position = num_prefix + frame
         x, script_position = video + speech + background, cache.script_position
         if conditions.script is not None:
-            reading = self.script_aligner(x, conditions.script, script_position)
-            x, script_position = x + reading.values, reading.positions[:, -1]
+            alignment = self.script_aligner(x, conditions.script, script_position)
+            x, script_position = x + alignment.values, alignment.positions[:, -1]
         state, backbone_cache = self.backbone(x, mask, position[None], cache.backbone, position)
         return state[:, 0], DecodeCache(backbone_cache, aligner_cache, script_position)
 
@@ -341,14 +350,21 @@ def example_batch(config: Config, batch_size: int = 1) -> Batch:
         frame_mask=jnp.ones(frames, bool),
         script_tokens=jnp.zeros((batch_size, grid.num_script_tokens), jnp.int32),
         script_mask=jnp.ones((batch_size, grid.num_script_tokens), bool),
-        script_places=jnp.full(frames, -1, jnp.int32),
+        script_alignment=jnp.full(frames, -1, jnp.int32),
         voice=jnp.zeros((batch_size, grid.num_voice_frames * grid.samples_per_frame), jnp.float32),
         voice_mask=jnp.ones((batch_size, grid.num_voice_frames), bool),
-        room=jnp.ones((batch_size, 2), jnp.float32),
+        acoustics=jnp.ones((batch_size, 2), jnp.float32),
         speech_tokens=jnp.zeros((*frames, config.speech_codec.num_codebooks), jnp.int32),
         background_tokens=jnp.zeros((*frames, config.background_codec.num_codebooks), jnp.int32),
         **{
             name: jnp.ones((batch_size,), bool)
-            for name in ("has_video", "has_script", "has_voice", "has_room", "has_speech", "has_background")
+            for name in (
+                "has_video",
+                "has_script",
+                "has_voice",
+                "has_acoustics",
+                "has_speech",
+                "has_background",
+            )
         },
     )

@@ -19,7 +19,7 @@ from dualdub_jax.bundles.bundle import (
     save_bundle,
     sharded_params,
 )
-from dualdub_jax.codecs.mel_rvq.training.acoustics import room_phase
+from dualdub_jax.codecs.mel_rvq.training.acoustics import acoustics_phase
 from dualdub_jax.codecs.mel_rvq.training.vocoder import vocoder_phase
 from dualdub_jax.config import Config, MeshConfig, StageConfig, load_config
 from dualdub_jax.curriculum.run_config import FILE_NAME, read_run_config
@@ -100,7 +100,7 @@ def export(
                 flag = "--raw-params" if use_raw_params else "--config"
                 raise UserError(f"{flag}: only goes with a training checkpoint, and {source} is a bundle")
             read_config, params = load_bundle(source, mesh=mesh, dtype=None, allow_code=allow_code)
-            exported = Exported(read_config, params, read_bundle_header(source)[1])
+            exported = Exported(read_config, params, read_bundle_header(source).training)
         else:
             exported = _read_run(source, config, mesh, use_raw_params, allow_code)
             dtype = dtype or exported.config.checkpoint.bundle_dtype
@@ -198,14 +198,14 @@ def _read_codec(
     workdir: pathlib.Path, config: Config, stream: Stream, shapes: PyTree, use_raw_params: bool
 ) -> Restored:
     part = "params" if use_raw_params else "ema"
-    tokens = {name: shape for name, shape in shapes.items() if name not in ("vocoder", "room_renderer")}
+    tokens = {name: shape for name, shape in shapes.items() if name not in ("vocoder", "acoustics_renderer")}
     phase = vocoder_phase(config, stream, tokens, lambda: None)
     restored = _read_phase(workdir, phase, None, {"codec": tokens, part: shapes["vocoder"]})
     variables = restored.state["codec"] | {"vocoder": restored.state[part]}
-    if "room_renderer" in shapes:
-        phase = room_phase(config, stream, tokens, lambda: None)
-        room = _read_phase(workdir, phase, None, {part: shapes["room_renderer"]})
-        variables["room_renderer"] = room.state[part]
+    if "acoustics_renderer" in shapes:
+        phase = acoustics_phase(config, stream, tokens, lambda: None)
+        acoustics = _read_phase(workdir, phase, None, {part: shapes["acoustics_renderer"]})
+        variables["acoustics_renderer"] = acoustics.state[part]
     return restored._replace(state=variables)
 
 

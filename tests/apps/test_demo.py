@@ -50,7 +50,7 @@ def test_report_is_one_page_with_nothing_outside_it(demo):
 
 
 def test_the_bundled_checkpoint_says_how_it_was_trained_and_fits_its_limit():
-    _, training = read_bundle_header(default_bundle_path())
+    training = read_bundle_header(default_bundle_path()).training
     assert "soundtrack" in training["phases"] and "seed" in training
     size = sum(path.stat().st_size for path in default_bundle_path().rglob("*") if path.is_file())
     assert size <= 25e6

@@ -14,7 +14,7 @@ CONFIG = pathlib.Path(__file__).parents[2] / "configs" / "puppet.py"
 
 
 def test_the_bundled_checkpoint_is_of_this_config():
-    saved, _ = read_bundle_header(default_bundle_path())
+    saved = read_bundle_header(default_bundle_path()).config
     config = load_config(str(CONFIG))
     assert (saved.model, saved.grid, saved.sampling) == (config.model, config.grid, config.sampling)
     assert (saved.speech_codec, saved.background_codec) == (config.speech_codec, config.background_codec)

@@ -8,8 +8,8 @@ import numpy as np
 import optax
 
 from dualdub_jax.config import LossConfig
-from dualdub_jax.curriculum.losses import StreamLoss, reading_loss, scored_codes, stream_loss, total_loss
-from dualdub_jax.curriculum.stage import drop_conditions, hide_past
+from dualdub_jax.curriculum.losses import StreamLoss, alignment_loss, scored_codes, stream_loss, total_loss
+from dualdub_jax.curriculum.stage import drop_conditions, mask_past
 from dualdub_jax.types import STREAMS
 from tests.tiny import random_batch, tiny_config
 
@@ -61,7 +61,7 @@ def test_conditions_are_dropped_independently_and_targets_never():
     config = tiny_config()
     batch = random_batch(config, 256)
     dropped = drop_conditions(batch, jax.random.key(0), 0.25)
-    names = ("has_video", "has_script", "has_voice", "has_room")
+    names = ("has_video", "has_script", "has_voice", "has_acoustics")
     kept = {name: np.asarray(getattr(dropped, name)) for name in names}
     for flags in kept.values():
         assert 0.65 < flags.mean() < 0.85
@@ -83,14 +83,14 @@ def test_codebooks_can_be_weighted_and_the_mean_weight_is_one():
 
 def test_the_past_is_hidden_in_some_examples_in_part():
     batch = random_batch(tiny_config(), 64)
-    assert hide_past(batch, jax.random.key(0), 0.0) is batch
-    hidden = hide_past(batch, jax.random.key(0), 0.5)
+    assert mask_past(batch, jax.random.key(0), 0.0) is batch
+    hidden = mask_past(batch, jax.random.key(0), 0.5)
     shares = {stream: 1.0 - np.asarray(getattr(hidden, f"{stream}_is_known")).mean(1) for stream in STREAMS}
     for share in shares.values():
         assert 0.3 < (share == 0).mean() < 0.75
         assert share.max() > 0.7
     assert not np.array_equal(shares["speech"], shares["background"])
-    again = hide_past(batch, jax.random.key(0), 0.5)
+    again = mask_past(batch, jax.random.key(0), 0.5)
     np.testing.assert_array_equal(again.speech_is_known, hidden.speech_is_known)
 
 
@@ -99,16 +99,16 @@ def test_reading_is_scored_where_it_is_known():
     log_weights = jax.nn.log_softmax(jnp.asarray(np.random.default_rng(0).normal(size=(2, 12, 8))))
     batch = random_batch(config, 2)
     places = np.full((2, 12), -1, np.int32)
-    unknown = reading_loss(log_weights, batch.replace(script_places=places))
+    unknown = alignment_loss(log_weights, batch.replace(script_alignment=places))
     np.testing.assert_array_equal(unknown.weight, 0)
     places[0, :5] = [0, 0, 1, 2, 7]
     places[1, :2] = [3, 4]
-    batch = batch.replace(script_places=places, frame_mask=np.arange(12) < np.array([[4], [12]]))
-    parts = reading_loss(log_weights, batch)
+    batch = batch.replace(script_alignment=places, frame_mask=np.arange(12) < np.array([[4], [12]]))
+    parts = alignment_loss(log_weights, batch)
     np.testing.assert_array_equal(parts.weight, [4, 2])
     expected = -log_weights[0, [0, 1, 2, 3], [0, 0, 1, 2]].sum()
     np.testing.assert_allclose(parts.loss[0], expected, rtol=1e-6)
-    np.testing.assert_array_equal(scored_codes(batch)["reading"], 6)
+    np.testing.assert_array_equal(scored_codes(batch)["alignment"], 6)
     for absent in ("has_speech", "has_script"):
         silent = batch.replace(**{absent: np.array([True, False])})
-        np.testing.assert_array_equal(reading_loss(log_weights, silent).weight, [4, 0])
+        np.testing.assert_array_equal(alignment_loss(log_weights, silent).weight, [4, 0])

@@ -43,7 +43,7 @@ def test_trains_everything_and_leaves_a_bundle(tmp_path, config_file, capsys):
     config, params = load_bundle(workdir / "bundle")
     assert set(params) == {"model", "speech_codec", "background_codec"}
     assert config.name == "puppet_tiny"
-    assert read_bundle_header(workdir / "bundle")[1]["phases"][-1] == "soundtrack"
+    assert read_bundle_header(workdir / "bundle").training["phases"][-1] == "soundtrack"
     # The same again, from the checkpoints.
     assert main(["export", str(workdir), str(tmp_path / "exported")]) == 0
     exported_config, exported = load_bundle(tmp_path / "exported")

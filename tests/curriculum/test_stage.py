@@ -58,9 +58,9 @@ def test_tokens_are_the_codes_that_were_scored(steps):
     expected = {"speech": 24 * 3, "background": 36 * 2}
     scored = {name: float(count) for name, count in scored_codes(batch).items()}
     has_both = batch.has_speech & batch.has_script
-    is_read = (batch.script_places >= 0) & batch.frame_mask & has_both[:, None]
-    assert scored.pop("reading") == is_read.sum() > 0
-    assert scored.pop("room") == 2 * len(batch.has_room)
+    is_read = (batch.script_alignment >= 0) & batch.frame_mask & has_both[:, None]
+    assert scored.pop("alignment") == is_read.sum() > 0
+    assert scored.pop("acoustics") == 2 * len(batch.has_acoustics)
     assert scored == expected
     for _, metrics in steps:
         assert metrics["tokens"] == sum(expected.values())

@@ -44,7 +44,7 @@ def test_it_learns_codes_from_films_alone(trained):
 def test_a_later_stage_takes_what_it_made_and_keeps_the_rest(config, trained):
     _, parts = trained
     assert set(parts) == {"video_encoder", "video_aligner"}
-    stage = StageConfig(name="stage", num_steps=1, takes_video_encoder=True)
+    stage = StageConfig(name="stage", num_steps=1, use_pretrained_video_encoder=True)
     phase = stage_phase(config, stage, None, parts)
     params = nn.unbox(phase.init(jax.random.key(3), phase.initial)).params
     fresh = nn.unbox(stage_phase(config, stage, None).init(jax.random.key(3), None)).params
@@ -73,6 +73,6 @@ def test_mirrored_films_are_the_same_films_from_right_to_left(config):
 
 
 def test_a_stage_that_takes_it_cannot_run_before_it(tmp_path, config):
-    stage = StageConfig(name="only", takes_video_encoder=True)
+    stage = StageConfig(name="only", use_pretrained_video_encoder=True)
     with pytest.raises(UserError, match="builds on"):
         train(dataclasses.replace(config, stages=(stage,)), tmp_path, phases=["only"])

@@ -146,8 +146,8 @@ def test_one_pass_has_every_clip_once_and_is_filled_with_empty_examples(tiny_dat
     assert sorted(named) == [f"tiny_films/soundtrack:test_{i}" for i in range(NUM_TEST_CLIPS)]
     assert batch["example_ids"].count("") == ALONE.batch_size - NUM_TEST_CLIPS
     empty = batch["example_ids"].index("")
-    assert (batch["script_places"][empty] == -1).all()
-    zero = set(batch) - {"example_ids", "script_places"}
+    assert (batch["script_alignment"][empty] == -1).all()
+    zero = set(batch) - {"example_ids", "script_alignment"}
     assert not any(batch[name][empty].any() for name in zero)
 
 

@@ -68,7 +68,7 @@ def test_word_times_become_places_of_bytes() -> None:
     words = [["set", 0.08, 0.2], ["red", 0.26, 0.36]]
     example = example_of(_record_with_words(words, num_frames=14))
     expected = [0, 0, 1, 2, 3, 3, 4, 5, 7, 8, 8, 8, 8, 8]
-    assert example["script_places"].tolist() == [*expected, -1, -1]
+    assert example["script_alignment"].tolist() == [*expected, -1, -1]
 
 
 def test_word_times_become_places_of_phonemes() -> None:
@@ -76,25 +76,25 @@ def test_word_times_become_places_of_phonemes() -> None:
     words = [["set", 0.08, 0.2], ["red", 0.28, 0.4]]
     record = _record_with_words(words, num_frames=14)
     example = MakeExample("films/a", GRID, PhonemeTokenizer()).random_map(record, np.random.default_rng(0))
-    assert example["script_places"][:14].tolist() == [0, 0, 1, 2, 3, 3, 3, 4, 5, 6, 7, 7, 7, 7]
+    assert example["script_alignment"][:14].tolist() == [0, 0, 1, 2, 3, 3, 3, 4, 5, 6, 7, 7, 7, 7]
 
 
 @pytest.mark.parametrize("events", ["{}", "", '{"speech": null}', '{"speech": {"words": null}}'])
 def test_without_word_times_no_place_is_known(events: str) -> None:
-    assert (example_of(make_record("x", events=events))["script_places"] == -1).all()
+    assert (example_of(make_record("x", events=events))["script_alignment"] == -1).all()
 
 
 def test_the_room_comes_from_the_events() -> None:
     example = example_of(make_record("x", events='{"room": {"rt60_s": 0.5, "noise_dbfs": -50}}'))
-    assert example["has_room"] and example["room"].tolist() == [0.5, -50.0]
+    assert example["has_acoustics"] and example["acoustics"].tolist() == [0.5, -50.0]
     without = example_of(make_record("x", events="{}"))
-    assert not without["has_room"] and not without["room"].any()
+    assert not without["has_acoustics"] and not without["acoustics"].any()
 
 
-@pytest.mark.parametrize("room", ['{"rt60_s": 0.5}', '{"rt60_s": 0, "noise_dbfs": -50}', '"hall"'])
-def test_a_room_that_is_none_names_the_clip(room: str) -> None:
+@pytest.mark.parametrize("acoustics", ['{"rt60_s": 0.5}', '{"rt60_s": 0, "noise_dbfs": -50}', '"hall"'])
+def test_a_room_that_is_none_names_the_clip(acoustics: str) -> None:
     with pytest.raises(UserError, match=r"films/a:x: room of its events is .*, expected a positive rt60_s"):
-        example_of(make_record("x", events=f'{{"room": {room}}}'))
+        example_of(make_record("x", events=f'{{"room": {acoustics}}}'))
 
 
 def test_words_that_are_not_the_script_name_the_clip() -> None:

@@ -10,7 +10,7 @@ import pytest
 import soundfile
 
 from dualdub_jax.config import SamplingConfig
-from dualdub_jax.dsp.acoustics import Room
+from dualdub_jax.dsp.acoustics import Acoustics
 from dualdub_jax.dubbing.dub import DualDub
 from dualdub_jax.dubbing.progress import Progress
 from dualdub_jax.errors import UserError
@@ -109,34 +109,34 @@ def test_a_track_that_is_off_is_zero_and_not_in_the_mix(tmp_path, engine, model,
 
 def test_a_film_is_in_one_room(tmp_path, engine, model):
     made = model.dub(make_film(tmp_path / "film.mp4", num_frames=240), script="one", seed=3)
-    assert [call["room"] for call in engine.calls] == [Room(0.4, -53.0)] * 3
-    assert made.receipt()["room"] == {"rt60_s": 0.4, "noise_dbfs": -53.0}
+    assert [call["acoustics"] for call in engine.calls] == [Acoustics(0.4, -53.0)] * 3
+    assert made.receipt()["acoustics"] == {"rt60_s": 0.4, "noise_dbfs": -53.0}
 
 
 def test_what_is_asked_of_the_room_replaces_the_models_choice(tmp_path, engine, model):
     model.dub(make_film(tmp_path / "film.mp4"), script="one", rt60_s=0.9)
     model.dub(make_film(tmp_path / "film.mp4"), script="one", noise_dbfs=-30)
-    assert [call["room"] for call in engine.calls] == [Room(0.9, -50.0), Room(0.4, -30.0)]
+    assert [call["acoustics"] for call in engine.calls] == [Acoustics(0.9, -50.0), Acoustics(0.4, -30.0)]
 
 
 @pytest.mark.parametrize(
-    ("asked", "has_rooms", "message"),
+    ("asked", "has_acoustics", "message"),
     [
         ({"rt60_s": 9.0}, True, r"rt60_s \(--rt60\) is 9: choose from 0\.05 to 3\.2"),
         ({"noise_dbfs": float("nan")}, True, r"noise_dbfs \(--noise\) is nan: choose from -80 to -20"),
         ({"noise_dbfs": -40.0}, False, r"noise_dbfs: the model of .*checkpoint is not told of rooms"),
     ],
 )
-def test_a_room_that_cannot_be_had_is_refused(tmp_path, asked, has_rooms, message):
-    model = DualDub(FakeEngine(has_rooms=has_rooms), tmp_path / "checkpoint")
+def test_a_room_that_cannot_be_had_is_refused(tmp_path, asked, has_acoustics, message):
+    model = DualDub(FakeEngine(has_acoustics=has_acoustics), tmp_path / "checkpoint")
     with pytest.raises(UserError, match=message):
         model.dub(make_film(tmp_path / "film.mp4"), script="one", **asked)
 
 
 def test_a_model_that_is_not_told_of_rooms_needs_none(tmp_path):
-    engine = FakeEngine(has_rooms=False)
+    engine = FakeEngine(has_acoustics=False)
     made = DualDub(engine, tmp_path / "checkpoint").dub(make_film(tmp_path / "film.mp4"), script="one")
-    assert engine.calls[0]["room"] is None and made.receipt()["room"] is None
+    assert engine.calls[0]["acoustics"] is None and made.receipt()["acoustics"] is None
 
 
 def test_nothing_to_make_is_bad_usage(tmp_path, model):

@@ -9,7 +9,7 @@ import pytest
 
 from dualdub_jax.config import SamplingConfig
 from dualdub_jax.dsp.acoustics import bin_values
-from dualdub_jax.dubbing.generation import draw_room, generate_tokens
+from dualdub_jax.dubbing.generation import generate_tokens, sample_acoustics
 from dualdub_jax.dubbing.sampling import stream_sampling
 from dualdub_jax.models.dualdub import make_model
 from tests.tiny import random_batch, random_params, tiny_config
@@ -95,30 +95,30 @@ def test_guidance_of_the_first_codebooks_leaves_the_others_alone(generate):
 def test_guidance_does_nothing_without_conditions(generate):
     absent = np.zeros(1, bool)
     batch = random_batch(CONFIG, 1).replace(
-        has_video=absent, has_script=absent, has_voice=absent, has_room=absent
+        has_video=absent, has_script=absent, has_voice=absent, has_acoustics=absent
     )
     np.testing.assert_array_equal(generate(batch)["speech"], generate(batch, guidance=3.0)["speech"])
 
 
 def test_a_room_is_drawn_from_what_the_video_tells(params):
-    bins = CONFIG.model.num_room_bins
-    sure = params | {"room_head": jax.tree.map(jnp.zeros_like, params["room_head"])}
-    sure["room_head"]["bias"] = jnp.full((2, bins), -50.0).at[0, 1].set(50.0).at[1, bins - 1].set(50.0)
-    draw = jax.jit(functools.partial(draw_room, make_model(CONFIG)))
+    bins = CONFIG.model.num_acoustics_bins
+    sure = params | {"acoustics_head": jax.tree.map(jnp.zeros_like, params["acoustics_head"])}
+    sure["acoustics_head"]["bias"] = jnp.full((2, bins), -50.0).at[0, 1].set(50.0).at[1, bins - 1].set(50.0)
+    draw = jax.jit(functools.partial(sample_acoustics, make_model(CONFIG)))
     batch = random_batch(CONFIG, 3)
     drawn = draw(sure, batch, jax.random.key(0))
     np.testing.assert_allclose(drawn, bin_values(jnp.array([[1, bins - 1]] * 3), bins))
     several = np.asarray([draw(params, batch, jax.random.key(seed)) for seed in range(8)])
     assert len(np.unique(several[..., 0])) > 1 and len(np.unique(several[..., 1])) > 1
-    blind = batch.replace(has_room=np.zeros(3, bool), room=np.full((3, 2), np.nan, np.float32))
+    blind = batch.replace(has_acoustics=np.zeros(3, bool), acoustics=np.full((3, 2), np.nan, np.float32))
     np.testing.assert_array_equal(draw(params, blind, jax.random.key(1)), several[1])
 
 
 @pytest.mark.parametrize("quantity", [0, 1])
 def test_both_streams_are_made_for_the_room(generate, quantity):
     batch = random_batch(CONFIG, 2)
-    room = batch.room.copy()
-    room[:, quantity] = [0.06, 3.0] if quantity == 0 else [-79.0, -21.0]
-    one, other = generate(batch), generate(batch.replace(room=room))
+    acoustics = batch.acoustics.copy()
+    acoustics[:, quantity] = [0.06, 3.0] if quantity == 0 else [-79.0, -21.0]
+    one, other = generate(batch), generate(batch.replace(acoustics=acoustics))
     for stream in ("speech", "background"):
         assert (one[stream] != other[stream]).any()

@@ -142,7 +142,7 @@ def test_a_mixed_batch_gives_each_example_the_loss_it_has_alone(params):
         ("has_video", "video"),
         ("has_script", "script_tokens"),
         ("has_voice", "voice"),
-        ("has_room", "room"),
+        ("has_acoustics", "acoustics"),
     ],
 )
 def test_an_absent_condition_is_not_looked_at(forward, flag, field):
@@ -157,9 +157,9 @@ def test_an_absent_condition_is_not_looked_at(forward, flag, field):
 
 def test_a_model_without_rooms_has_no_part_for_them():
     config = tiny_config()
-    without = dataclasses.replace(config, model=dataclasses.replace(config.model, num_room_bins=0))
+    without = dataclasses.replace(config, model=dataclasses.replace(config.model, num_acoustics_bins=0))
     names = [set(abstract_params(each)["model"]) for each in (config, without)]
-    assert names[0] - names[1] == {"room_encoder", "room_head"}
+    assert names[0] - names[1] == {"acoustics_encoder", "acoustics_head"}
 
 
 def test_an_absent_stream_is_not_heard_by_the_other(forward):

@@ -52,7 +52,7 @@ def batch(step: int):
     rng = np.random.default_rng(step)
     flags = {
         name: rng.random(BATCH_SIZE) < 0.7
-        for name in ("has_video", "has_script", "has_voice", "has_room", "has_speech")
+        for name in ("has_video", "has_script", "has_voice", "has_acoustics", "has_speech")
     }
     lengths = rng.integers(4, CONFIG.grid.num_frames + 1, BATCH_SIZE)
     return made.replace(frame_mask=np.arange(CONFIG.grid.num_frames) < lengths[:, None], **flags)

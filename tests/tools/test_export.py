@@ -93,7 +93,7 @@ def test_a_bundle_comes_through_to_the_bit(tmp_path, bundle, ways, capsys):
     assert "bfloat16, float32" in capsys.readouterr().out
     config, params = load_bundle(source, dtype=None)
     assert config == CONFIG
-    assert read_bundle_header(source)[1] == {"seed": 7}
+    assert read_bundle_header(source).training == {"seed": 7}
     _equal(params, load_bundle(bundle, dtype=None)[1])
     _equal(load_bundle(source)[1], load_bundle(bundle)[1])
 
@@ -109,7 +109,7 @@ def test_a_run_gives_its_average_and_its_codecs(tmp_path, trained, file_format):
     for stream in STREAMS:
         state = states[stream]
         _equal(params[f"{stream}_codec"], dict(state["codec"]) | {"vocoder": state["ema"]})
-    origin = read_bundle_header(tmp_path / "out")[1]["exported"]
+    origin = read_bundle_header(tmp_path / "out").training["exported"]
     assert (origin["phase"], origin["step"], origin["parameters"]) == ("soundtrack", 2, "averaged")
 
 

@@ -19,10 +19,12 @@ def _check(saved, stage=STAGE):
 
 def test_a_key_younger_than_the_checkpoint_must_have_its_default():
     saved = {"stage": to_dict(STAGE)}
-    del saved["stage"]["takes_video_encoder"], saved["stage"]["mixture"][1]["weight"]
+    del saved["stage"]["use_pretrained_video_encoder"], saved["stage"]["mixture"][1]["weight"]
     _check(saved)
-    with pytest.raises(UserError, match=r"begun with stage.takes_video_encoder=False, now it is True"):
-        _check(saved, dataclasses.replace(STAGE, takes_video_encoder=True))
+    with pytest.raises(
+        UserError, match=r"begun with stage.use_pretrained_video_encoder=False, now it is True"
+    ):
+        _check(saved, dataclasses.replace(STAGE, use_pretrained_video_encoder=True))
 
 
 def test_a_changed_a_removed_and_a_missing_setting_are_named():

@@ -4,11 +4,10 @@ This is the world's hidden coupling: only the other stream can tell a stream how
 and how loud its noise must be. Source: our choice.
 """
 
-import dataclasses
-
 import numpy as np
 
 from data_pipeline.builders.puppet_stage.sounds import band_noise
+from dualdub_jax.dsp.acoustics import Acoustics
 
 SAMPLE_RATE_HZ = 16_000
 # The microphone of the speech track is closer, so its noise and its reverberation are lower by a fixed
@@ -17,22 +16,12 @@ SPEECH_NOISE_OFFSET_DB = -6.0
 SPEECH_TAIL_OFFSET_DB = -6.0
 
 
-@dataclasses.dataclass(frozen=True)
-class Room:
-    """What cannot be seen of a clip's place.
+def draw_acoustics(rng: np.random.Generator) -> Acoustics:
+    """Acoustics of a clip: RT60 from 0.1 to 0.8 s, noise floor of the background from -62 to -42 dBFS.
 
-    Attributes:
-        rt60_s: time in which reverberation falls by 60 dB, 0.1 to 0.8.
-        noise_dbfs: root mean square of the background's noise floor, -62 to -42; that of a speech stem
-            with speech is `SPEECH_NOISE_OFFSET_DB` lower.
+    The noise floor of a speech stem with speech is `SPEECH_NOISE_OFFSET_DB` lower.
     """
-
-    rt60_s: float
-    noise_dbfs: float
-
-    @classmethod
-    def draw(cls, rng: np.random.Generator) -> "Room":
-        return cls(rt60_s=float(rng.uniform(0.1, 0.8)), noise_dbfs=float(rng.uniform(-62.0, -42.0)))
+    return Acoustics(rt60_s=float(rng.uniform(0.1, 0.8)), noise_dbfs=float(rng.uniform(-62.0, -42.0)))
 
 
 def closer(response: np.ndarray) -> np.ndarray:

@@ -14,6 +14,7 @@ from data_pipeline.builders.puppet_stage import acoustics, sentences, sounds
 from data_pipeline.builders.puppet_stage.stage import Stage, draw_stage, plan_stage
 from data_pipeline.builders.puppet_stage.voices import Spans, SpeechTimes, VoiceBank, bank
 from dualdub_jax.config import GridConfig
+from dualdub_jax.dsp.acoustics import Acoustics
 
 Task = Literal["text_speech", "video_audio", "soundtrack"]
 TASKS: tuple[Task, ...] = ("text_speech", "video_audio", "soundtrack")
@@ -92,9 +93,9 @@ def make_clip(bank_name: str, task: Task, seed: int, split: str, index: int) -> 
     dry_speech[line.start_sample : line.start_sample + len(line.samples)] = line.samples
     mouth = acoustics.speech_envelope(dry_speech, GRID.samples_per_frame, line.num_frames)
 
-    room = acoustics.Room.draw(room_rng)
+    room = acoustics.draw_acoustics(room_rng)
     response = acoustics.impulse_response(room_rng, room.rt60_s)
-    events: dict[str, Any] = {"task": task, "seed": seed, "room": dataclasses.asdict(room)}
+    events: dict[str, Any] = {"task": task, "seed": seed, "room": room._asdict()}
     frames = speech = background = None
     if task != "video_audio":
         speech = _speech_stem(room_rng, dry_speech, room, response)
@@ -149,7 +150,7 @@ def _draw_line(rng: np.random.Generator, voices: VoiceBank, task: Task, split: s
 
 
 def _speech_stem(
-    rng: np.random.Generator, dry: np.ndarray, room: acoustics.Room, response: np.ndarray
+    rng: np.random.Generator, dry: np.ndarray, room: Acoustics, response: np.ndarray
 ) -> np.ndarray:
     """Speech in the room, over a light noise floor; digital silence where nothing is said.
 
@@ -165,7 +166,7 @@ def _speech_stem(
 
 
 def _background_stem(
-    rng: np.random.Generator, plan: Stage, mouth: np.ndarray, room: acoustics.Room, response: np.ndarray
+    rng: np.random.Generator, plan: Stage, mouth: np.ndarray, room: Acoustics, response: np.ndarray
 ) -> np.ndarray:
     """Impacts, continuous sounds and ambience in the room, 3 dB lower under speech, over a noise floor."""
     num_samples = len(mouth) * GRID.samples_per_frame

@@ -26,7 +26,7 @@ _FIRST_TAIL = 0.1  # of the power a hop earlier, before training
 _PER_BAND_SCALE = 5.0  # so that the room's constants are learned as fast as its networks
 
 
-class RoomRenderer(nn.Module):
+class AcousticsRenderer(nn.Module):
     """Log-mels to log-mels.
 
     Attributes:
@@ -38,13 +38,13 @@ class RoomRenderer(nn.Module):
     grid: GridConfig
 
     @nn.compact
-    def __call__(self, log_mel: jax.Array, mask: jax.Array, room: jax.Array) -> jax.Array:
+    def __call__(self, log_mel: jax.Array, mask: jax.Array, acoustics: jax.Array) -> jax.Array:
         """Renders.
 
         Args:
             log_mel: float32[B, M, n_mels], decoded.
             mask: bool[B, T], True for grid frames that exist.
-            room: float32[B, 2], seconds and dBFS; NaN: not known, that log-mel stays as it is.
+            acoustics: float32[B, 2], seconds and dBFS; NaN: not known, that log-mel stays as it is.
 
         Returns:
             float32[B, M, n_mels].
@@ -52,8 +52,8 @@ class RoomRenderer(nn.Module):
         per_frame = log_mel.shape[1] // mask.shape[1]
         # Masked positions may hold anything; what is made of them must still be finite, and silent.
         log_mel = jnp.where(jnp.repeat(mask, per_frame, axis=1)[..., None], log_mel, np.log(LOG_FLOOR))
-        is_known = jnp.all(jnp.isfinite(room), axis=1)
-        told = jnp.where(is_known[:, None], room, 1.0)
+        is_known = jnp.all(jnp.isfinite(acoustics), axis=1)
+        told = jnp.where(is_known[:, None], acoustics, 1.0)
         log_gain = self._log_gain(log_mel, mask, rearrange(bin_weights(told, _NUM_BINS), "b k v -> b (k v)"))
         power = jnp.maximum(jnp.exp(2.0 * (log_mel + log_gain)) - LOG_FLOOR**2, 0.0)
         tail = self._per_band("log_tail", np.log(_FIRST_TAIL)) * self._ring(power, told[:, 0])
@@ -66,9 +66,9 @@ class RoomRenderer(nn.Module):
         """How much of each band is the sound itself, float32[B, M, n_mels], nats."""
         config, per_frame = self.config, log_mel.shape[1] // mask.shape[1]
         x = rearrange((log_mel - MEAN_LOG_MEL) / STD_LOG_MEL, "b (t r) n -> b t (r n)", r=per_frame)
-        x = dense(config.room_width, "mel_in", ("patch", "embed"))(x)
-        for i in range(config.room_num_blocks):
-            x = ConvNeXtBlock(config.room_kernel_size, name=f"block_{i}")(x, mask, condition)
+        x = dense(config.acoustics_width, "mel_in", ("patch", "embed"))(x)
+        for i in range(config.acoustics_num_blocks):
+            x = ConvNeXtBlock(config.acoustics_kernel_size, name=f"block_{i}")(x, mask, condition)
         x = dense(per_frame * config.n_mels, "gain_out", ("embed", "patch"), scale=0.01)(
             layer_norm("norm_out")(x)
         )

@@ -4,12 +4,12 @@
     RVQ codes -> decoder -> log-mel and hidden features [-> room] -> vocoder -> waveform
 
 With `phonetic_dim`, the first codebook is zero outside the first so many dimensions of the latents, and so
-looks at no others; training makes it tell phonemes (training/codec.py). With `voice_dim`, the tokens leave
+looks at no others; training makes it tell phonemes (training/codec.py). With `speaker_dim`, the tokens leave
 out whose voice it is, and the decoder is told by a reference recording (codecs/voice.py). With
-`room_num_blocks`, what is decoded is brought into a room that is told (codecs/room.py).
+`acoustics_num_blocks`, what is decoded is brought into a room that is told (codecs/room.py).
 
 `variables` is a plain pytree, `{"encoder", "decoder", "vocoder": parameters, "codebooks": float32[Q, K, D]}`,
-with `voice_dim` also "voice_reader", with `room_num_blocks` "room_renderer", so that any checkpoint library
+with `speaker_dim` also "speaker_encoder", with `acoustics_num_blocks` "acoustics_renderer", so that any checkpoint library
 stores it. Source: our choice; the parts name theirs.
 """
 
@@ -23,9 +23,14 @@ import numpy as np
 from einops import rearrange
 
 from dualdub_jax.codecs.mel_rvq import rvq
-from dualdub_jax.codecs.mel_rvq.acoustics import RoomRenderer, tail_hops
+from dualdub_jax.codecs.mel_rvq.acoustics import AcousticsRenderer, tail_hops
 from dualdub_jax.codecs.mel_rvq.convnext import ConvNeXtBlock, dense, layer_norm, receptive_frames
-from dualdub_jax.codecs.mel_rvq.speaker import NUM_FEATURES, VoiceReader, content_features, level_reference
+from dualdub_jax.codecs.mel_rvq.speaker import (
+    NUM_FEATURES,
+    VoiceStyleEncoder,
+    content_features,
+    level_reference,
+)
 from dualdub_jax.codecs.mel_rvq.vocoder import Vocoder, synthesize, vocoder_receptive_frames
 from dualdub_jax.codecs.streaming import DecodeStream
 from dualdub_jax.config import CodecConfig, GridConfig
@@ -84,7 +89,7 @@ class MelDecoder(nn.Module):
         Args:
             latents: float32[B, T, latent_dim].
             mask: bool[B, T], True for frames that exist.
-            voice: float32[B, voice_dim], with `voice_dim`.
+            voice: float32[B, speaker_dim], with `speaker_dim`.
 
         Returns:
             Log-mels float32[B, M, n_mels], and hidden features float32[B, T, width] for the vocoder.
@@ -104,8 +109,8 @@ class CodecModules:
 
     Attributes:
         encoder, decoder, vocoder: the linen modules.
-        voice_reader: likewise, with `voice_dim`; else None.
-        room_renderer: likewise, with `room_num_blocks`; else None.
+        speaker_encoder: likewise, with `speaker_dim`; else None.
+        acoustics_renderer: likewise, with `acoustics_num_blocks`; else None.
         mel_per_frame: mel frames of a grid frame.
     """
 
@@ -125,8 +130,8 @@ class CodecModules:
         self.encoder = MelEncoder(config)
         self.decoder = MelDecoder(config, self.mel_per_frame)
         self.vocoder = Vocoder(config)
-        self.voice_reader = VoiceReader(config) if config.voice_dim else None
-        self.room_renderer = RoomRenderer(config, grid) if config.room_num_blocks else None
+        self.speaker_encoder = VoiceStyleEncoder(config) if config.speaker_dim else None
+        self.acoustics_renderer = AcousticsRenderer(config, grid) if config.acoustics_num_blocks else None
 
     def init_tokens(self, rng: jax.Array) -> PyTree:
         """Variables without the vocoder; leaves are boxed with their logical axis names."""
@@ -134,21 +139,21 @@ class CodecModules:
         encoder_key, decoder_key = jax.random.split(rng)
         mask = jnp.ones((1, 1), bool)
         mel = jnp.zeros((1, self.mel_per_frame, config.n_mels))
-        features = jnp.zeros((1, self.mel_per_frame, NUM_FEATURES)) if config.voice_dim else mel
+        features = jnp.zeros((1, self.mel_per_frame, NUM_FEATURES)) if config.speaker_dim else mel
         latents = jnp.zeros((1, 1, config.latent_dim))
-        voice = jnp.zeros((1, config.voice_dim)) if config.voice_dim else None
+        voice = jnp.zeros((1, config.speaker_dim)) if config.speaker_dim else None
         shape = (config.num_codebooks, config.codebook_size, config.latent_dim)
         variables = {
             "encoder": self.encoder.init(encoder_key, features, mask)["params"],
             "decoder": self.decoder.init(decoder_key, latents, mask, voice)["params"],
             "codebooks": nn.LogicallyPartitioned(jnp.zeros(shape), ("codebooks", "vocab", "patch")),
         }
-        if self.voice_reader is not None:
+        if self.speaker_encoder is not None:
             mel_mask = jnp.ones(mel.shape[:2], bool)
             pitch = Pitch(jnp.zeros(mel.shape[:2]), mel_mask)
             reader_key, has_voice = jax.random.fold_in(rng, 2), jnp.ones(1, bool)
-            reader = self.voice_reader.init(reader_key, mel, pitch, mel_mask, has_voice)
-            variables["voice_reader"] = reader["params"]
+            reader = self.speaker_encoder.init(reader_key, mel, pitch, mel_mask, has_voice)
+            variables["speaker_encoder"] = reader["params"]
         return variables
 
     def init_vocoder(self, rng: jax.Array) -> PyTree:
@@ -157,10 +162,10 @@ class CodecModules:
         hidden = jnp.zeros((1, 1, self.config.width))
         return self.vocoder.init(rng, mel, hidden, jnp.ones((1, self.mel_per_frame), bool))["params"]
 
-    def init_room(self, rng: jax.Array) -> PyTree:
+    def init_acoustics(self, rng: jax.Array) -> PyTree:
         """Parameters of the room renderer; leaves are boxed with their logical axis names."""
         mel = jnp.zeros((1, self.mel_per_frame, self.config.n_mels))
-        return self.room_renderer.init(rng, mel, jnp.ones((1, 1), bool), jnp.ones((1, 2)))["params"]
+        return self.acoustics_renderer.init(rng, mel, jnp.ones((1, 1), bool), jnp.ones((1, 2)))["params"]
 
     def log_mel(self, waveform: jax.Array) -> jax.Array:
         """float32[B, S] -> float32[B, S // hop_length, n_mels]."""
@@ -176,14 +181,14 @@ class CodecModules:
 
         Args:
             mel: float32[B, M, n_mels], log-mels.
-            pitch: of the same frames; only with `voice_dim`.
+            pitch: of the same frames; only with `speaker_dim`.
             mask: bool[B, T], True for grid frames that exist.
 
         Returns:
-            float32[B, M, F]: the log-mels, brought to the networks' range, or with `voice_dim` speech
+            float32[B, M, F]: the log-mels, brought to the networks' range, or with `speaker_dim` speech
             without its voice.
         """
-        if self.voice_reader is None:
+        if self.speaker_encoder is None:
             return (mel - MEAN_LOG_MEL) / STD_LOG_MEL
         return content_features(mel, pitch, jnp.repeat(mask, self.mel_per_frame, axis=1))
 
@@ -203,12 +208,14 @@ class CodecModules:
             has_voice: bool[B], False where there is none.
 
         Returns:
-            float32[B, voice_dim].
+            float32[B, speaker_dim].
         """
-        if self.voice_reader is None:
+        if self.speaker_encoder is None:
             return jnp.zeros((waveform.shape[0], 0))
         mel, pitch, mel_mask = self.reference_features(waveform, mask)
-        return self.voice_reader.apply({"params": variables["voice_reader"]}, mel, pitch, mel_mask, has_voice)
+        return self.speaker_encoder.apply(
+            {"params": variables["speaker_encoder"]}, mel, pitch, mel_mask, has_voice
+        )
 
     def reference_features(self, waveform: jax.Array, mask: jax.Array) -> tuple[jax.Array, Pitch, jax.Array]:
         """What the voice reader sees of float32[B, R * samples_per_frame] and bool[B, R]."""
@@ -220,7 +227,7 @@ class CodecModules:
         """float32[B, T * samples_per_frame], bool[B, T] -> int32[B, T, Q]."""
         sample_mask = jnp.repeat(mask, self.grid.samples_per_frame, axis=1)
         waveform = jnp.where(sample_mask, waveform, 0.0)
-        pitch = None if self.voice_reader is None else self.pitch(waveform)
+        pitch = None if self.speaker_encoder is None else self.pitch(waveform)
         features = self.features(self.log_mel(waveform), pitch, mask)
         codes, _ = rvq.quantize(self.encode_features(variables, features, mask), variables["codebooks"])
         return codes
@@ -229,10 +236,10 @@ class CodecModules:
         self, variables: PyTree, latents: jax.Array, mask: jax.Array, voice: jax.Array | None = None
     ) -> tuple[jax.Array, jax.Array]:
         """See `MelDecoder`; the log-mel is not below its floor. `voice` is as for `decode`."""
-        if self.voice_reader is None:
+        if self.speaker_encoder is None:
             voice = None
         elif voice is None:
-            null = variables["voice_reader"]["null"]
+            null = variables["speaker_encoder"]["null"]
             voice = jnp.broadcast_to(null, (latents.shape[0], *null.shape))
         mel, hidden = self.decoder.apply({"params": variables["decoder"]}, latents, mask, voice)
         return jnp.maximum(mel, np.log(LOG_FLOOR)), hidden
@@ -252,7 +259,7 @@ class CodecModules:
         phase: jax.Array,
         anchor_frame: int = 0,
         voice: jax.Array | None = None,
-        room: jax.Array | None = None,
+        acoustics: jax.Array | None = None,
     ) -> tuple[jax.Array, jax.Array]:
         """Tokens to a waveform.
 
@@ -263,15 +270,15 @@ class CodecModules:
             first_frame: int32[], absolute number of the first frame.
             phase: float32[B], phase of the pitch at the start of frame `anchor_frame`, in periods.
             anchor_frame: see `phase`.
-            voice: float32[B, voice_dim], from `read_voice`; None: no reference.
-            room: float32[B, 2], see `Codec.decode`; None: what the tokens say.
+            voice: float32[B, speaker_dim], from `read_voice`; None: no reference.
+            acoustics: float32[B, 2], see `Codec.decode`; None: what the tokens say.
 
         Returns:
             float32[B, T * samples_per_frame], and float32[B, T], the phase at the start of each frame.
         """
         mel, hidden = self.decode_tokens(variables, tokens, mask, voice)
-        if room is not None and self.room_renderer is not None:
-            mel = self.render_room(variables, mel, mask, room)
+        if acoustics is not None and self.acoustics_renderer is not None:
+            mel = self.render_acoustics(variables, mel, mask, acoustics)
         mel_mask = jnp.repeat(mask, self.mel_per_frame, axis=1)
         frames = self.vocoder.apply({"params": variables["vocoder"]}, mel, hidden, mel_mask)
         waveform, phases = synthesize(
@@ -279,9 +286,13 @@ class CodecModules:
         )
         return waveform, phases[:, :: self.mel_per_frame]
 
-    def render_room(self, variables: PyTree, mel: jax.Array, mask: jax.Array, room: jax.Array) -> jax.Array:
-        """See `RoomRenderer`; the log-mel is not below its floor."""
-        rendered = self.room_renderer.apply({"params": variables["room_renderer"]}, mel, mask, room)
+    def render_acoustics(
+        self, variables: PyTree, mel: jax.Array, mask: jax.Array, acoustics: jax.Array
+    ) -> jax.Array:
+        """See `AcousticsRenderer`; the log-mel is not below its floor."""
+        rendered = self.acoustics_renderer.apply(
+            {"params": variables["acoustics_renderer"]}, mel, mask, acoustics
+        )
         return jnp.maximum(rendered, np.log(LOG_FLOOR))
 
     @property
@@ -290,8 +301,8 @@ class CodecModules:
         config = self.config
         in_vocoder = -(-vocoder_receptive_frames(config) // self.mel_per_frame)
         in_room = 0
-        if self.room_renderer is not None:
-            in_room = receptive_frames(config.room_num_blocks, config.room_kernel_size)
+        if self.acoustics_renderer is not None:
+            in_room = receptive_frames(config.acoustics_num_blocks, config.acoustics_kernel_size)
             in_room += -(-tail_hops(config, self.grid) // self.mel_per_frame)
         return receptive_frames(config.num_blocks, config.kernel_size) + in_room + in_vocoder
 
@@ -301,8 +312,8 @@ def init_codec_variables(config: CodecConfig, grid: GridConfig, rng: jax.Array) 
     modules = CodecModules(config, grid)
     tokens_key, vocoder_key = jax.random.split(rng)
     variables = modules.init_tokens(tokens_key) | {"vocoder": modules.init_vocoder(vocoder_key)}
-    if modules.room_renderer is not None:
-        variables["room_renderer"] = modules.init_room(jax.random.fold_in(rng, 2))
+    if modules.acoustics_renderer is not None:
+        variables["acoustics_renderer"] = modules.init_acoustics(jax.random.fold_in(rng, 2))
     return nn.unbox(variables)
 
 
@@ -353,20 +364,20 @@ class MelRVQCodec:
         tokens: jax.Array,
         frame_mask: jax.Array | None = None,
         voice: jax.Array | None = None,
-        room: jax.Array | None = None,
+        acoustics: jax.Array | None = None,
     ) -> jax.Array:
         """See `Codec.decode`."""
         if frame_mask is None:
             frame_mask = jnp.ones(tokens.shape[:2], bool)
         phase = jnp.zeros(tokens.shape[0])
         tokens = jnp.asarray(tokens)
-        told = {"voice": voice, "room": room}
-        return self._decode(self.variables, tokens, frame_mask, jnp.int32(0), phase, **told)[0]
+        conditions = {"voice": voice, "acoustics": acoustics}
+        return self._decode(self.variables, tokens, frame_mask, jnp.int32(0), phase, **conditions)[0]
 
-    def stream(self, voice: jax.Array | None = None, room: jax.Array | None = None) -> DecodeStream:
+    def stream(self, voice: jax.Array | None = None, acoustics: jax.Array | None = None) -> DecodeStream:
         """See `Codec.stream`."""
         return DecodeStream(
-            decode=functools.partial(self._decode, self.variables, voice=voice, room=room),
+            decode=functools.partial(self._decode, self.variables, voice=voice, acoustics=acoustics),
             num_codebooks=self.num_codebooks,
             samples_per_frame=self.grid.samples_per_frame,
             context_frames=self.modules.context_frames,

@@ -1,8 +1,8 @@
 """Who speaks and what is said, taken apart: for codecs whose tokens leave the voice out.
 
-With `CodecConfig.voice_dim`, a codec's encoder sees speech without its harmonics and with its pitch relative
+With `CodecConfig.speaker_dim`, a codec's encoder sees speech without its harmonics and with its pitch relative
 to the clip's own middle (`content_features`), training bends the spectrum it sees at random
-(training/voice_perturbation.py), and the decoder is told by `VoiceReader`, from a reference recording, whose
+(training/voice_perturbation.py), and the decoder is told by `VoiceStyleEncoder`, from a reference recording, whose
 voice to speak with. So the voice need not be guessed token by token: it is the reference's by construction.
 Source: information perturbation after Choi et al. (NANSY, 2021) and speaker-conditioned decoding of tokens
 as in Ju et al. (NaturalSpeech 3, 2024); features, sizes and code are ours.
@@ -58,7 +58,7 @@ def level_reference(waveform: jax.Array, sample_mask: jax.Array) -> jax.Array:
     return waveform * (_REFERENCE_RMS / jnp.sqrt(power + LOG_FLOOR**2))
 
 
-class VoiceReader(nn.Module):
+class VoiceStyleEncoder(nn.Module):
     """A reference recording to one vector, by attentive pooling of means and spreads.
 
     Attributes:
@@ -78,13 +78,13 @@ class VoiceReader(nn.Module):
             has_voice: bool[B], False where there is no reference.
 
         Returns:
-            float32[B, voice_dim]; a learned vector where there is no reference.
+            float32[B, speaker_dim]; a learned vector where there is no reference.
         """
         config = self.config
         null = self.param(
             "null",
             nn.with_logical_partitioning(nn.initializers.zeros_init(), ("patch",)),
-            (config.voice_dim,),
+            (config.speaker_dim,),
         )
         is_voiced = pitch.is_voiced & mel_mask
         register = jnp.where(is_voiced, (pitch.log_hz - _MID_LOG_PITCH) * _PITCH_SCALE, 0.0)
@@ -95,13 +95,13 @@ class VoiceReader(nn.Module):
             x = ConvNeXtBlock(_KERNEL_SIZE, name=f"block_{i}")(x, mel_mask)
         x = layer_norm("norm_out")(x)
         # One weighting for every few features: what tells the pitch is not where the breath is heard.
-        logits = dense(config.voice_dim, "attention", ("embed", "patch"))(x)
+        logits = dense(config.speaker_dim, "attention", ("embed", "patch"))(x)
         weights = jax.nn.softmax(logits, axis=1, where=mel_mask[..., None])
-        values = dense(config.voice_dim, "values", ("embed", "patch"))(x)
+        values = dense(config.speaker_dim, "values", ("embed", "patch"))(x)
         mean = jnp.sum(weights * values, axis=1)
         spread = jnp.sqrt(jnp.sum(weights * (values - mean[:, None]) ** 2, axis=1) + 1e-4)
         pooled = jnp.concatenate([mean, spread], axis=-1)
-        vector = dense(config.voice_dim, "out", ("mlp", "patch"))(pooled)
+        vector = dense(config.speaker_dim, "out", ("mlp", "patch"))(pooled)
         return jnp.where(has_voice[:, None], vector, null)
 
 

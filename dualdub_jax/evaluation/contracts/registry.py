@@ -25,7 +25,7 @@ METRICS: tuple[str, ...] = (
     "audio_video.AudioVideo",
     # Both tracks in one room.
     "casp.CaspMetric",
-    "room.Room",
+    "acoustics.RoomAcoustics",
     "loudness.Loudness",
     # The background.
     "tagger.Tagger",

@@ -25,7 +25,7 @@ from dualdub_jax.dubbing.engine import Engine
 from dualdub_jax.evaluation.contracts.clips import Clip
 from dualdub_jax.evaluation.listeners import room_acoustics
 from dualdub_jax.evaluation.listeners.room_acoustics import LOG_RT60_MEAN, LOG_RT60_SPREAD, Track
-from dualdub_jax.evaluation.metrics.room import SPEECH_NOISE_OFFSET_DB, Room
+from dualdub_jax.evaluation.metrics.acoustics import SPEECH_NOISE_OFFSET_DB, RoomAcoustics
 
 _HIDDEN, _STEPS, _LEARNING_RATE, _WEIGHT_DECAY = 24, 250, 5e-3, 0.02
 _JITTER = 0.3  # of the features, in their spreads, while fitting
@@ -158,7 +158,7 @@ def main() -> None:
         coefficients |= fit([sound for sound, _ in pairs], [room for _, room in pairs], track)
     np.savez(args.out, **coefficients)
     room_acoustics._weights.cache_clear()
-    metric = Room()
+    metric = RoomAcoustics()
     values = metric.score(read_split(args.data, "test_seen", args.test_clips))
     ceilings = {}
     for figure in metric.figures:

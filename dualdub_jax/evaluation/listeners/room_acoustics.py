@@ -20,7 +20,6 @@ Source: our choice; that decay rates of band envelopes tell RT60 is Wen, Habets 
 floor is minimum statistics (Martin 2001).
 """
 
-import dataclasses
 import functools
 import hashlib
 import itertools
@@ -30,6 +29,7 @@ from typing import Literal
 import numpy as np
 from einops import rearrange
 
+from dualdub_jax.dsp.acoustics import Acoustics
 from dualdub_jax.evaluation.analysis.audible import as_sound, is_silent
 from dualdub_jax.evaluation.contracts.clips import SAMPLE_RATE_HZ
 
@@ -57,20 +57,7 @@ _QUIETEST_BELOW_FLOOR_DB = 10.0
 _MAX_DEVIATIONS = 4.0  # of a feature from its mean: beyond what was fitted nothing is extrapolated
 
 
-@dataclasses.dataclass(frozen=True)
-class Room:
-    """What a track tells of its room; None: it does not tell.
-
-    Attributes:
-        rt60_s: time in which reverberation falls by 60 dB.
-        noise_dbfs: root mean square of the steady noise floor.
-    """
-
-    rt60_s: float | None
-    noise_dbfs: float | None
-
-
-def estimate_room(samples: np.ndarray | None, track: Track) -> Room:
+def estimate_acoustics(samples: np.ndarray | None, track: Track) -> Acoustics:
     """Listens to a track.
 
     Args:
@@ -82,10 +69,10 @@ def estimate_room(samples: np.ndarray | None, track: Track) -> Room:
     """
     sound = np.zeros(0) if samples is None else as_sound(samples)
     if len(sound) < MIN_SAMPLES or is_silent(sound):
-        return Room(None, None)
+        return Acoustics(None, None)
     levels = band_levels_db(sound)
     weights = _weights()
-    return Room(_rt60_s(decays(levels), weights, track), _noise_dbfs(levels, weights, track))
+    return Acoustics(_rt60_s(decays(levels), weights, track), _noise_dbfs(levels, weights, track))
 
 
 def asset_sha256() -> str:

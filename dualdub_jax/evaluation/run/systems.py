@@ -53,7 +53,7 @@ class Checkpoint:
             UserError: not a checkpoint.
         """
         self.path, self.seed, self._allow_code = path, seed, allow_code
-        self._config, _ = read_bundle_header(path)
+        self._config = read_bundle_header(path).config
         self.sha256 = describe_folder(path)["sha256"]
         self._model: DualDub | None = None
         self._compiled: set[tuple[int, bool]] = set()

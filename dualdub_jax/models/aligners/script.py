@@ -4,7 +4,7 @@ A backbone of a few million parameters does not find its place in the script wit
 cores can do: it learns what speech sounds like and which words are likely, and says another digit than the
 one that is written. This branch of the aligner keeps the place instead: one number a clip, the position in
 the script, which each frame moves on and then corrects by looking at the tokens around it. Where the times
-of the words are known, it is also trained directly (`reading_loss` of training/losses.py).
+of the words are known, it is also trained directly (`alignment_loss` of training/losses.py).
 
 Source: our choice, after attention whose place only moves forward (Graves, "Generating Sequences With
 Recurrent Neural Networks", 2013) and location-relative attention in speech synthesis (Battenberg et al.,
@@ -30,7 +30,7 @@ _VALUE_SCALE = 0.0025  # variance of what is read before training: 0.05 each
 
 
 @flax.struct.dataclass
-class ScriptMemory:
+class EncodedScript:
     """A script as the aligner looks at it, made once a clip.
 
     Attributes:
@@ -44,7 +44,7 @@ class ScriptMemory:
     mask: jax.Array
 
 
-class Reading(NamedTuple):
+class ScriptAlignment(NamedTuple):
     """What frames read.
 
     Attributes:
@@ -85,7 +85,7 @@ class ScriptAligner(nn.Module):
         self.query = dense(KEY_WIDTH, ("embed", "mlp"), name="query", dtype=self.dtype)
         self.motion = dense(2, ("embed", "norm"), name="motion", dtype="float32", use_bias=True, scale=0.1)
 
-    def read(self, script: jax.Array, mask: jax.Array) -> ScriptMemory:
+    def read(self, script: jax.Array, mask: jax.Array) -> EncodedScript:
         """Encodes a script: each token with its neighbours.
 
         Args:
@@ -98,9 +98,9 @@ class ScriptAligner(nn.Module):
         # Without this, the gradient that keys and values give back is wrong on meshes with a tensor axis: one
         # of the two partial sums is left out (jax 0.10.2; tests/multidevice sees it).
         x = constrain(self.memory_norm(x), "batch", None, "act_embed")
-        return ScriptMemory(self.key(x), self.value(x), mask)
+        return EncodedScript(self.key(x), self.value(x), mask)
 
-    def __call__(self, frames: jax.Array, memory: ScriptMemory, position: jax.Array) -> Reading:
+    def __call__(self, frames: jax.Array, memory: EncodedScript, position: jax.Array) -> ScriptAlignment:
         """Reads on from a position.
 
         Args:
@@ -131,7 +131,7 @@ class ScriptAligner(nn.Module):
         _, (positions, log_weights) = jax.lax.scan(frame, position, over_time)
         positions, log_weights = jnp.moveaxis(positions, 0, 1), jnp.moveaxis(log_weights, 0, 1)
         values = jnp.einsum("btl,bld->btd", jnp.exp(log_weights).astype(self.dtype), memory.values)
-        return Reading(constrain(values, "batch", "length", "act_embed"), positions, log_weights)
+        return ScriptAlignment(constrain(values, "batch", "length", "act_embed"), positions, log_weights)
 
 
 def _with_neighbours(x: jax.Array) -> jax.Array:

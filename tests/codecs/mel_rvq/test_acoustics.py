@@ -6,14 +6,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dualdub_jax.codecs.mel_rvq.acoustics import RoomRenderer
+from dualdub_jax.codecs.mel_rvq.acoustics import AcousticsRenderer
 from dualdub_jax.config import CodecConfig, GridConfig
 from dualdub_jax.dsp.mel import LOG_FLOOR, log_mel
 
 GRID = GridConfig()
-CONFIG = CodecConfig(n_mels=20, room_num_blocks=2, room_width=16, room_kernel_size=3)
+CONFIG = CodecConfig(n_mels=20, acoustics_num_blocks=2, acoustics_width=16, acoustics_kernel_size=3)
 HOP_S = CONFIG.hop_length / GRID.sample_rate_hz
-RENDERER = RoomRenderer(CONFIG, GRID)
+RENDERER = AcousticsRenderer(CONFIG, GRID)
 MASK = np.ones((1, 60), bool)
 
 

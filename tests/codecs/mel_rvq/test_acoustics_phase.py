@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dualdub_jax.codecs.mel_rvq.training.acoustics import other_rooms, room_phase
+from dualdub_jax.codecs.mel_rvq.training.acoustics import acoustics_phase, other_acoustics
 from dualdub_jax.config import CodecTrainingConfig, Config, OptimizerConfig
 from tests.codecs.mel_rvq.test_codec import TINY, make_codec
 from tests.phases import run_steps
@@ -35,9 +35,9 @@ def _rt60_s(sound: np.ndarray) -> float:
 @pytest.mark.parametrize("stream", ["speech", "background"])
 def test_the_target_is_in_the_room_that_is_told(stream):
     clicks = _clicks(64, num_frames=40)
-    rooms = np.full((64, 2), [0.05, -50.0], np.float32)
-    given, target, told = map(np.asarray, other_rooms(clicks, rooms, jax.random.key(0), stream, RATE))
-    is_longer = told[:, 0] != rooms[:, 0]
+    acoustics = np.full((64, 2), [0.05, -50.0], np.float32)
+    given, target, told = map(np.asarray, other_acoustics(clicks, acoustics, jax.random.key(0), stream, RATE))
+    is_longer = told[:, 0] != acoustics[:, 0]
     assert 0.3 < is_longer.mean() < 0.7 and (told[:, 1] == -50.0).all()
     np.testing.assert_array_equal(target[~is_longer], clicks[~is_longer])
     heard = np.array([_rt60_s(sound) for sound in target[is_longer]])
@@ -51,28 +51,28 @@ def test_the_target_is_in_the_room_that_is_told(stream):
 
 
 def test_a_room_that_is_not_known_stays_unknown_and_its_target_as_it_is():
-    clicks, rooms = _clicks(8), np.full((8, 2), np.nan, np.float32)
-    _, target, told = other_rooms(clicks, rooms, jax.random.key(0), "speech", RATE)
+    clicks, acoustics = _clicks(8), np.full((8, 2), np.nan, np.float32)
+    _, target, told = other_acoustics(clicks, acoustics, jax.random.key(0), "speech", RATE)
     np.testing.assert_array_equal(target, clicks)
     assert np.isnan(told).all()
 
 
 def test_the_phase_trains_the_renderer_and_nothing_else():
-    codec = dataclasses.replace(TINY, room_num_blocks=1, room_width=16, n_mels=16, n_fft=512)
+    codec = dataclasses.replace(TINY, acoustics_num_blocks=1, acoustics_width=16, n_mels=16, n_fft=512)
     optimizer = OptimizerConfig(learning_rate=5e-3, warmup_steps=1, ema_decay=0.9)
-    training = CodecTrainingConfig(room_num_steps=40, room_optimizer=optimizer)
+    training = CodecTrainingConfig(acoustics_num_steps=40, acoustics_optimizer=optimizer)
     config = Config(background_codec=codec, background_codec_training=training)
     variables = make_codec(**dataclasses.asdict(codec)).variables
-    renderer = variables.pop("room_renderer")
+    renderer = variables.pop("acoustics_renderer")
     del variables["vocoder"]
-    rooms = np.full((8, 2), [0.05, -50.0], np.float32)
-    rooms[0] = np.nan
+    acoustics = np.full((8, 2), [0.05, -50.0], np.float32)
+    acoustics[0] = np.nan
 
     def batches():
         while True:
-            yield {"waveform": _clicks(8), "room": rooms}
+            yield {"waveform": _clicks(8), "acoustics": acoustics}
 
-    phase = room_phase(config, "background", variables, batches)
+    phase = acoustics_phase(config, "background", variables, batches)
     state, history = run_steps(phase, 40)
     assert all(np.isfinite(list(metrics.values())).all() for metrics in history)
     first, last = (np.mean([metrics["loss"] for metrics in part]) for part in (history[:8], history[-8:]))

@@ -37,12 +37,12 @@ def make_codec(**changes) -> MelRVQCodec:
     return MelRVQCodec(config, GRID, variables)
 
 
-@pytest.fixture(scope="module", params=["pitch", "grid", "voice", "room"])
+@pytest.fixture(scope="module", params=["pitch", "grid", "voice", "acoustics"])
 def codec(request) -> MelRVQCodec:
     if request.param == "voice":
-        return make_codec(voice_dim=6)
-    if request.param == "room":
-        return make_codec(room_num_blocks=2, room_width=12, room_kernel_size=5)
+        return make_codec(speaker_dim=6)
+    if request.param == "acoustics":
+        return make_codec(acoustics_num_blocks=2, acoustics_width=12, acoustics_kernel_size=5)
     return make_codec(tonal_source=request.param)
 
 
@@ -100,9 +100,9 @@ def test_decode_does_not_see_what_is_outside_the_mask(codec):
 @pytest.mark.parametrize("chunks", [(70,), (1,) * 70, (0, 3, 31, 0, 2, 20, 14), (69, 1)])
 def test_streaming_equals_one_shot(codec, chunks):
     tokens = _tokens(codec, 2, sum(chunks))
-    room = np.float32([[0.3, -50.0], [1.2, -30.0]])
-    expected = np.asarray(codec.decode(tokens, room=room))
-    stream = codec.stream(room=room)
+    acoustics = np.float32([[0.3, -50.0], [1.2, -30.0]])
+    expected = np.asarray(codec.decode(tokens, acoustics=acoustics))
+    stream = codec.stream(acoustics=acoustics)
     pieces, begin = [], 0
     for length in chunks:
         pieces.append(stream.push(tokens[:, begin : begin + length]))
@@ -115,10 +115,16 @@ def test_streaming_equals_one_shot(codec, chunks):
 def test_a_codec_with_a_room_follows_the_room_and_others_do_not_look_at_it(codec):
     tokens = _tokens(codec, 2, 30)
     untold = np.asarray(codec.decode(tokens))
-    one, other = (np.asarray(codec.decode(tokens, room=np.float32([[s, -50.0]] * 2))) for s in (0.2, 1.5))
-    assert (codec.modules.room_renderer is None) == np.array_equal(one, other) == np.array_equal(one, untold)
+    one, other = (
+        np.asarray(codec.decode(tokens, acoustics=np.float32([[s, -50.0]] * 2))) for s in (0.2, 1.5)
+    )
+    assert (
+        (codec.modules.acoustics_renderer is None)
+        == np.array_equal(one, other)
+        == np.array_equal(one, untold)
+    )
     unknown = np.float32([[np.nan, np.nan], [1.5, -50.0]])
-    mixed = np.asarray(codec.decode(tokens, room=unknown))
+    mixed = np.asarray(codec.decode(tokens, acoustics=unknown))
     np.testing.assert_allclose(mixed[0], untold[0], atol=1e-5)
     np.testing.assert_allclose(mixed[1], other[1], atol=1e-5)
 
@@ -126,12 +132,12 @@ def test_a_codec_with_a_room_follows_the_room_and_others_do_not_look_at_it(codec
 def test_stream_says_what_it_can_and_begins_anew_after_flush(codec):
     tokens = _tokens(codec, 1, 60)
     stream = codec.stream()
-    said = stream.push(tokens[:, :50]).shape[1]
+    decoded = stream.push(tokens[:, :50]).shape[1]
     chunk = 8
-    assert said >= (50 - codec.latency_frames - chunk) * SAMPLES
-    assert said % SAMPLES == 0
+    assert decoded >= (50 - codec.latency_frames - chunk) * SAMPLES
+    assert decoded % SAMPLES == 0
     rest = stream.flush().shape[1]
-    assert said + rest == 50 * SAMPLES
+    assert decoded + rest == 50 * SAMPLES
     again = np.concatenate([stream.push(tokens), stream.flush()], axis=1)
     expected = np.asarray(codec.decode(tokens))
     _assert_same_sound(again, expected)

@@ -54,11 +54,11 @@ def test_it_learns_to_hear_a_blur():
 
 def test_scores_and_features_for_the_maker():
     params, true = _init(), _tones(0, 1.0)
-    judgement = ADVERSARY.apply(params, true)
-    fooling, matching = generator_losses(judgement, judgement)
-    assert float(matching) == 0.0
-    assert float(fooling) == np.mean([float(jnp.mean((layers[-1] - 1.0) ** 2)) for layers in judgement])
-    near, far = (generator_losses(judgement, ADVERSARY.apply(params, _tones(0, d)))[1] for d in (0.9, 0.2))
+    features = ADVERSARY.apply(params, true)
+    generator_loss, feature_matching = generator_losses(features, features)
+    assert float(feature_matching) == 0.0
+    assert float(generator_loss) == np.mean([float(jnp.mean((layers[-1] - 1.0) ** 2)) for layers in features])
+    near, far = (generator_losses(features, ADVERSARY.apply(params, _tones(0, d)))[1] for d in (0.9, 0.2))
     assert 0.0 < float(near) < float(far)
 
 

@@ -176,8 +176,8 @@ def test_the_first_codebook_learns_phonemes_where_they_are_known():
     modules = CodecModules(codec, config.grid)
     mask = np.ones((len(heard), TRAINING.crop_frames), bool)
     loud, quiet = (np.asarray(modules.encode(variables, gain * heard, mask))[:, 3:-3, 0] for gain in (1, 0.4))
-    said = [{*a, *b} for a, b in zip(loud, quiet, strict=True)]
-    assert all(not a & b for i, a in enumerate(said) for b in said[:i])
+    decoded = [{*a, *b} for a, b in zip(loud, quiet, strict=True)]
+    assert all(not a & b for i, a in enumerate(decoded) for b in decoded[:i])
 
 
 def _voices(batch_size: int, seed: int = 0):
@@ -201,7 +201,7 @@ def _voices(batch_size: int, seed: int = 0):
 
 def test_with_a_voice_the_reference_says_whose_it_is():
     """A decoder that is told the other voice is further off, for the tokens do not know the pitch."""
-    speech = dataclasses.replace(CODEC, voice_dim=8, num_unquantised_steps=40)
+    speech = dataclasses.replace(CODEC, speaker_dim=8, num_unquantised_steps=40)
     config = dataclasses.replace(CONFIG, speech_codec=speech, speech_codec_training=TRAINING)
     phase = tokens_phase(config, "speech", lambda: _voices(TRAINING.batch_size))
     variables = phase.parameters(run_steps(phase, 120)[0])
@@ -224,8 +224,8 @@ def test_with_a_voice_the_reference_says_whose_it_is():
 
 
 def test_a_background_has_no_voice():
-    config = dataclasses.replace(CONFIG, background_codec=dataclasses.replace(CODEC, voice_dim=8))
-    with pytest.raises(UserError, match=r"background_codec\.voice_dim=8: only speech has a voice"):
+    config = dataclasses.replace(CONFIG, background_codec=dataclasses.replace(CODEC, speaker_dim=8))
+    with pytest.raises(UserError, match=r"background_codec\.speaker_dim=8: only speech has a voice"):
         tokens_phase(config, "background", lambda: _batches(4))
 
 
@@ -241,13 +241,15 @@ def test_a_vocoder_with_an_adversary(trained):
     assert all(np.isfinite(list(metrics.values())).all() for metrics in history)
     mel_l1 = [metrics["mel_l1"] for metrics in history]
     assert np.mean(mel_l1[-10:]) < 0.8 * np.mean(mel_l1[:10])
-    before = nn.unbox(phase.init(jax.random.key(0), phase.initial))["adversary"]["params"]
-    moved = jax.tree.map(lambda a, b: float(jnp.max(jnp.abs(a - b))), state["adversary"]["params"], before)
+    before = nn.unbox(phase.init(jax.random.key(0), phase.initial))["discriminator"]["params"]
+    moved = jax.tree.map(
+        lambda a, b: float(jnp.max(jnp.abs(a - b))), state["discriminator"]["params"], before
+    )
     assert min(jax.tree.leaves(moved)) > 0.0
     training = dataclasses.replace(training, vocoder_adversarial_weight=0.0)
     config = dataclasses.replace(CONFIG, background_codec_training=training)
     plain = vocoder_phase(config, "background", tokens, lambda: _batches(4))
-    assert "adversary" not in jax.eval_shape(plain.init, jax.random.key(0), plain.initial)
+    assert "discriminator" not in jax.eval_shape(plain.init, jax.random.key(0), plain.initial)
     alone, pushed = (p.parameters(run_steps(p, 40)[0])["vocoder"] for p in (plain, phase))
     apart = jax.tree.map(lambda a, b: float(jnp.max(jnp.abs(a - b))), alone, pushed)
     assert max(jax.tree.leaves(apart)) > 1e-2

@@ -5,16 +5,16 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from dualdub_jax.curriculum.losses import reading_loss
-from dualdub_jax.models.aligners.script import Reading, ScriptAligner
+from dualdub_jax.curriculum.losses import alignment_loss
+from dualdub_jax.models.aligners.script import ScriptAligner, ScriptAlignment
 from tests.tiny import random_batch, tiny_config
 
 ALIGNER = ScriptAligner(width=16)
 NUM_FRAMES, NUM_TOKENS = 24, 6
 
 
-def _read(params, frames, script, mask, position=None) -> Reading:
-    def run(aligner: ScriptAligner) -> Reading:
+def _read(params, frames, script, mask, position=None) -> ScriptAlignment:
+    def run(aligner: ScriptAligner) -> ScriptAlignment:
         start = jnp.zeros(len(frames)) if position is None else position
         return aligner(frames, aligner.read(script, mask), start)
 
@@ -22,7 +22,7 @@ def _read(params, frames, script, mask, position=None) -> Reading:
 
 
 def _init(frames, script, mask):
-    def run(aligner: ScriptAligner) -> Reading:
+    def run(aligner: ScriptAligner) -> ScriptAlignment:
         return aligner(frames, aligner.read(script, mask), jnp.zeros(len(frames)))
 
     return ALIGNER.init(jax.random.key(0), method=run)["params"]
@@ -98,7 +98,7 @@ def test_it_learns_where_it_is() -> None:
 
         def loss(params):
             log_weights = _read(params, frames, script, mask).log_weights
-            parts = reading_loss(log_weights, base.replace(script_places=place))
+            parts = alignment_loss(log_weights, base.replace(script_alignment=place))
             return parts.loss.sum() / parts.weight.sum()
 
         value, grads = jax.value_and_grad(loss)(params)

@@ -43,35 +43,37 @@ _LONGER_TARGET_RATE, _LONGER_INPUT_RATE = 0.5, 0.5  # of examples
 _NOISE_RATE, _NOISE_DBFS = 0.3, (-70.0, -40.0)  # of what is added to the encoder's input
 
 
-def room_phase(
+def acoustics_phase(
     config: Config, stream: Stream, codec_variables: PyTree, make_batches: Callable[[], Any]
 ) -> Phase:
     """Trains the renderer of rooms.
 
     Args:
         config: of the run.
-        stream: which codec; with `room_num_blocks`.
+        stream: which codec; with `acoustics_num_blocks`.
         codec_variables: what `tokens_phase` handed on; they stay as they are.
         make_batches: as for `tokens_phase`; examples whose room is not known teach nothing.
 
     Returns:
-        The phase `codec_room_<stream>`; its parameters are those of the renderer, averaged over steps.
+        The phase `codec_acoustics_<stream>`; its parameters are those of the renderer, averaged over steps.
     """
     codec, training = codec_settings(config, stream)
     modules = CodecModules(codec, config.grid)
-    optimizer = make_optimizer(training.room_optimizer, training.room_num_steps)
-    ema_decay = training.room_optimizer.ema_decay
+    optimizer = make_optimizer(training.acoustics_optimizer, training.acoustics_num_steps)
+    ema_decay = training.acoustics_optimizer.ema_decay
 
     def init(rng: jax.Array, codec_variables: PyTree) -> PyTree:
-        return first_output_state(modules.init_room(rng), codec_variables, optimizer)
+        return first_output_state(modules.init_acoustics(rng), codec_variables, optimizer)
 
     def step(state: PyTree, batch: PyTree, rng: jax.Array) -> tuple[PyTree, Metrics]:
         waveform = constrain(batch["waveform"], "batch", None)
         mask = full_mask(waveform, config)
-        given, target, room = other_rooms(waveform, batch["room"], rng, stream, config.grid.sample_rate_hz)
+        given, target, acoustics = other_acoustics(
+            waveform, batch["acoustics"], rng, stream, config.grid.sample_rate_hz
+        )
         tokens = modules.encode(state["codec"], given, mask)
         voice = None
-        if codec.voice_dim:
+        if codec.speaker_dim:
             part_key = jax.random.fold_in(rng, 1)
             recording, voice_mask = part_of_voice(
                 batch["voice"], batch["voice_mask"], training.crop_frames, part_key
@@ -79,7 +81,7 @@ def room_phase(
             has_voice = jnp.any(voice_mask, axis=1)
             voice = modules.read_voice(state["codec"], recording, voice_mask, has_voice)
         decoded, _ = modules.decode_tokens(state["codec"], tokens, mask, voice)
-        is_known = jnp.isfinite(room).all(1)[:, None, None]
+        is_known = jnp.isfinite(acoustics).all(1)[:, None, None]
         num_known = jnp.maximum(is_known.sum() * decoded[0].size, 1)
         target_mel = modules.log_mel(target)
 
@@ -87,7 +89,7 @@ def room_phase(
             return jnp.sum(jnp.where(is_known, jnp.abs(mel - target_mel), 0.0)) / num_known
 
         def loss_fn(params: PyTree) -> tuple[jax.Array, Metrics]:
-            mel = modules.render_room({"room_renderer": params}, decoded, mask, room)
+            mel = modules.render_acoustics({"acoustics_renderer": params}, decoded, mask, acoustics)
             mel_l1 = distance(mel)
             return mel_l1 / STD_LOG_MEL, {"mel_l1": mel_l1, "mel_l1_untold": distance(decoded)}
 
@@ -95,10 +97,10 @@ def room_phase(
         return next_output_state(state, grads, optimizer, ema_decay), metrics | {"loss": loss}
 
     return Phase(
-        name=f"codec_room_{stream}",
-        num_steps=training.room_num_steps,
-        settings=phase_settings(config, stream, "room"),
-        defaults=phase_settings(defaults_of(config), stream, "room"),
+        name=f"codec_acoustics_{stream}",
+        num_steps=training.acoustics_num_steps,
+        settings=phase_settings(config, stream, "acoustics"),
+        defaults=phase_settings(defaults_of(config), stream, "acoustics"),
         init=init,
         initial=codec_variables,
         step=step,
@@ -108,14 +110,14 @@ def room_phase(
     )
 
 
-def other_rooms(
-    waveform: jax.Array, room: jax.Array, rng: jax.Array, stream: Stream, sample_rate_hz: int
+def other_acoustics(
+    waveform: jax.Array, acoustics: jax.Array, rng: jax.Array, stream: Stream, sample_rate_hz: int
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """What the encoder is given, what is to come out, and the room that is told of it.
 
     Args:
         waveform: float32[B, S].
-        room: float32[B, 2], as `Codec.decode` takes it; NaN: not known.
+        acoustics: float32[B, 2], as `Codec.decode` takes it; NaN: not known.
         rng: a key.
         stream: how near the microphone is.
         sample_rate_hz: of the waveform.
@@ -126,12 +128,12 @@ def other_rooms(
     target_key, input_key, target_rate_key, input_rate_key, *noise_keys = jax.random.split(rng, 7)
     num_clips = waveform.shape[0]
     rt60_s = jax.random.uniform(target_rate_key, (num_clips,), minval=_RT60_S[0], maxval=_RT60_S[1])
-    is_longer = (rt60_s > _LEAST_LONGER * room[:, 0]) & jax.random.bernoulli(
+    is_longer = (rt60_s > _LEAST_LONGER * acoustics[:, 0]) & jax.random.bernoulli(
         jax.random.fold_in(target_rate_key, 1), _LONGER_TARGET_RATE, (num_clips,)
     )
     longer = _reverberate(waveform, rt60_s, target_key, stream, sample_rate_hz)
     target = jnp.where(is_longer[:, None], longer, waveform)
-    room = jnp.stack([jnp.where(is_longer, rt60_s, room[:, 0]), room[:, 1]], axis=1)
+    acoustics = jnp.stack([jnp.where(is_longer, rt60_s, acoustics[:, 0]), acoustics[:, 1]], axis=1)
 
     input_rt60_s = jax.random.uniform(input_rate_key, (num_clips,), minval=_RT60_S[0], maxval=_RT60_S[1])
     is_other = jax.random.bernoulli(jax.random.fold_in(input_rate_key, 1), _LONGER_INPUT_RATE, (num_clips,))
@@ -143,7 +145,7 @@ def other_rooms(
     dbfs = jax.random.uniform(level_key, (num_clips, 1), minval=_NOISE_DBFS[0], maxval=_NOISE_DBFS[1])
     hiss = jax.random.normal(hiss_key, waveform.shape) * 10.0 ** (dbfs / 20.0)
     is_noisy = jax.random.bernoulli(rate_key, _NOISE_RATE, (num_clips, 1))
-    return given + jnp.where(is_noisy, hiss, 0.0), target, room
+    return given + jnp.where(is_noisy, hiss, 0.0), target, acoustics
 
 
 def _reverberate(

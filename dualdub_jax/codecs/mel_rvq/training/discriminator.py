@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from dualdub_jax.dsp.mel import MEAN_LOG_MEL, STD_LOG_MEL, log_mel
 
 PyTree = Any
-Judgement = list[list[jax.Array]]  # by resolution: features of each layer, at last the scores
+Features = list[list[jax.Array]]  # by resolution: features of each layer, at last the scores
 
 _LEAK = 0.1
 # (kernel, strides), time and bands.
@@ -55,22 +55,22 @@ class SpectrogramDiscriminator(nn.Module):
     width: int = 32
 
     @nn.compact
-    def __call__(self, waveform: jax.Array) -> Judgement:
+    def __call__(self, waveform: jax.Array) -> Features:
         """float32[B, S] -> by resolution, features of each layer and, last, scores: 1 true, 0 made."""
-        judgement = []
+        features = []
         for i, (n_fft, hop_length, n_mels) in enumerate(self.resolutions):
             mel = log_mel(waveform, self.sample_rate_hz, n_fft, hop_length, n_mels)
-            judgement.append(_Window(self.width, name=f"window_{i}")((mel - MEAN_LOG_MEL) / STD_LOG_MEL))
-        return judgement
+            features.append(_Window(self.width, name=f"window_{i}")((mel - MEAN_LOG_MEL) / STD_LOG_MEL))
+        return features
 
 
-def discriminator_loss(true: Judgement, made: Judgement) -> jax.Array:
+def discriminator_loss(true: Features, made: Features) -> jax.Array:
     """Least squares: mean over resolutions of the scores' distance to 1 for the true, to 0 for the made."""
     losses = [jnp.mean((t[-1] - 1.0) ** 2) + jnp.mean(m[-1] ** 2) for t, m in zip(true, made, strict=True)]
     return sum(losses) / len(losses)
 
 
-def generator_losses(true: Judgement, made: Judgement) -> tuple[jax.Array, jax.Array]:
+def generator_losses(true: Features, made: Features) -> tuple[jax.Array, jax.Array]:
     """What the made waveforms are to lower.
 
     Returns:
@@ -78,12 +78,12 @@ def generator_losses(true: Judgement, made: Judgement) -> tuple[jax.Array, jax.A
         the true ones, each layer's relative to the mean size of the true ones' features.
     """
     adversarial = [jnp.mean((m[-1] - 1.0) ** 2) for m in made]
-    matching = [
+    feature_matching = [
         jnp.mean(jnp.abs(m - t)) / jnp.maximum(jnp.mean(jnp.abs(t)), 1e-3)
         for true_layers, made_layers in zip(true, made, strict=True)
         for t, m in zip(jax.lax.stop_gradient(true_layers[:-1]), made_layers[:-1], strict=True)
     ]
-    return sum(adversarial) / len(adversarial), sum(matching) / len(matching)
+    return sum(adversarial) / len(adversarial), sum(feature_matching) / len(feature_matching)
 
 
 def _conv(features: int, kernel_size: tuple[int, int], strides: tuple[int, int], name: str) -> nn.Conv:

@@ -31,7 +31,7 @@ class Bend:
     log_gain: jax.Array
 
 
-def draw_bend(
+def sample_warp(
     rng: jax.Array, batch_size: int, n_mels: int, sample_rate_hz: int, reach: float, rate: float = 1.0
 ) -> Bend:
     """Random bends.
@@ -62,7 +62,7 @@ def draw_bend(
     return Bend(jnp.where(is_bent, log_ratio, 0.0), jnp.where(is_bent[:, None], log_gain, 0.0))
 
 
-def bend(log_mel: jax.Array, by: Bend, sample_rate_hz: int) -> jax.Array:
+def warp(log_mel: jax.Array, by: Bend, sample_rate_hz: int) -> jax.Array:
     """Bends log-mels; silence stays silence.
 
     Args:

@@ -16,15 +16,15 @@ import numpy as np
 import optax
 
 from dualdub_jax.codecs.mel_rvq.codec import CodecModules, rvq
-from dualdub_jax.codecs.mel_rvq.training.speaker_perturbation import bend, draw_bend
+from dualdub_jax.codecs.mel_rvq.training.speaker_perturbation import sample_warp, warp
 from dualdub_jax.config import CodecConfig, CodecTrainingConfig, Config, defaults_of, to_dict
-from dualdub_jax.curriculum.stage import update_ema
 from dualdub_jax.dsp.mel import STD_LOG_MEL
 from dualdub_jax.errors import UserError
 from dualdub_jax.parallel.sharding import constrain
 from dualdub_jax.text.phonemes import LABELS_PER_FRAME, SYMBOLS
 from dualdub_jax.training.optimizer import make_optimizer
 from dualdub_jax.training.phase import Phase
+from dualdub_jax.training.state import update_ema
 from dualdub_jax.types import Stream
 
 PyTree = Any
@@ -46,7 +46,7 @@ def tokens_phase(config: Config, stream: Stream, make_batches: Callable[[], Any]
 
     The first `num_unquantised_steps` run without codebooks; these are then placed by k-means. With
     `phonetic_dim`, what the first codebook says of a frame must tell the phoneme of each of its halves
-    (after SpeechTokenizer, Zhang et al., 2023, whose teacher is a self-supervised model). With `voice_dim`,
+    (after SpeechTokenizer, Zhang et al., 2023, whose teacher is a self-supervised model). With `speaker_dim`,
     the encoder's input is bent at random, and target and reference together, see `voice_perturbation`.
 
     Args:
@@ -58,12 +58,12 @@ def tokens_phase(config: Config, stream: Stream, make_batches: Callable[[], Any]
         The phase `codec_tokens_<stream>`; its parameters are the codec's variables without "vocoder".
 
     Raises:
-        UserError: a `voice_dim` for a stream that has no voice.
+        UserError: a `speaker_dim` for a stream that has no voice.
     """
     codec, training = codec_settings(config, stream)
-    if codec.voice_dim and stream != "speech":
+    if codec.speaker_dim and stream != "speech":
         raise UserError(
-            f"{stream}_codec.voice_dim={codec.voice_dim}: only speech has a voice that a reference "
+            f"{stream}_codec.speaker_dim={codec.speaker_dim}: only speech has a voice that a reference "
             "could tell; take 0"
         )
     modules = CodecModules(codec, config.grid)
@@ -71,7 +71,7 @@ def tokens_phase(config: Config, stream: Stream, make_batches: Callable[[], Any]
     latents_per_batch = training.batch_size * training.crop_frames
     labels_shape = (LABELS_PER_FRAME, len(SYMBOLS) + 1)
     rate_hz = config.grid.sample_rate_hz
-    networks = ("encoder", "decoder", "voice_reader") if codec.voice_dim else ("encoder", "decoder")
+    networks = ("encoder", "decoder", "speaker_encoder") if codec.speaker_dim else ("encoder", "decoder")
     # Where the first codebook is about phonemes, it sees a part of the latents, and no other codebook does
     # what it could do better: they quantise what it leaves over.
     dims = np.ones((codec.num_codebooks, codec.latent_dim), np.float32)
@@ -97,16 +97,16 @@ def tokens_phase(config: Config, stream: Stream, make_batches: Callable[[], Any]
         waveform = constrain(vary_level(batch["waveform"], level_key), "batch", None)
         mel = modules.log_mel(waveform)
         mask = full_mask(waveform, config)
-        if codec.voice_dim:
+        if codec.speaker_dim:
             hidden_key, new_key, absent_key, part_key = voice_keys
             shape = (mel.shape[0], codec.n_mels, rate_hz)
-            hidden = bend(mel, draw_bend(hidden_key, *shape, _HIDING_REACH), rate_hz)
+            hidden = warp(mel, sample_warp(hidden_key, *shape, _HIDING_REACH), rate_hz)
             features = modules.features(hidden, modules.pitch(waveform), mask)
-            new_voice = draw_bend(new_key, *shape, _NEW_VOICE_REACH, _NEW_VOICE_RATE)
-            mel = bend(mel, new_voice, rate_hz)
+            new_voice = sample_warp(new_key, *shape, _NEW_VOICE_REACH, _NEW_VOICE_RATE)
+            mel = warp(mel, new_voice, rate_hz)
             part = part_of_voice(batch["voice"], batch["voice_mask"], mask.shape[1], part_key)
             voice_mel, voice_pitch, voice_mask = modules.reference_features(*part)
-            voice_mel = bend(voice_mel, new_voice, rate_hz)
+            voice_mel = warp(voice_mel, new_voice, rate_hz)
             log_hz = voice_pitch.log_hz + new_voice.log_ratio[:, None]
             is_given = ~jax.random.bernoulli(absent_key, _NO_VOICE_RATE, mel.shape[:1])
             reference = (voice_mel, voice_pitch.replace(log_hz=log_hz), voice_mask)
@@ -129,8 +129,10 @@ def tokens_phase(config: Config, stream: Stream, make_batches: Callable[[], Any]
             # Straight through: the decoder sees the codebooks, the encoder gets the decoder's gradient.
             seen = jnp.where(is_quantised, latents + jax.lax.stop_gradient(quantised - latents), latents)
             voice = None
-            if codec.voice_dim:
-                voice = modules.voice_reader.apply({"params": params["voice_reader"]}, *reference, has_voice)
+            if codec.speaker_dim:
+                voice = modules.speaker_encoder.apply(
+                    {"params": params["speaker_encoder"]}, *reference, has_voice
+                )
             decoded, _ = modules.decoder.apply({"params": params["decoder"]}, seen, mask, voice)
             mel_l1 = jnp.mean(jnp.abs(decoded - mel))
             loss = mel_l1 / STD_LOG_MEL + _SQUARED_WEIGHT * jnp.mean(((decoded - mel) / STD_LOG_MEL) ** 2)
@@ -222,14 +224,14 @@ def phase_settings(config: Config, stream: Stream, part: str) -> dict[str, Any]:
     """What the result of a phase depends on: its own settings, and those of the tokens."""
     grid = {"frame_rate_hz": config.grid.frame_rate_hz, "sample_rate_hz": config.grid.sample_rate_hz}
     codec, training = (to_dict(settings) for settings in codec_settings(config, stream))
-    own = {"vocoder": ("vocoder_", "tonal_source", "noise_seed"), "room": ("room_",)}
+    own = {"vocoder": ("vocoder_", "tonal_source", "noise_seed"), "acoustics": ("room_",)}
     of_others = tuple(itertools.chain(*(keys for name, keys in own.items() if name != part)))
     codec = {key: value for key, value in codec.items() if not key.startswith(of_others)}
     training = {key: value for key, value in training.items() if not key.startswith(of_others)}
     return {"seed": config.seed, "grid": grid, "codec": codec, "training": training}
 
 
-_FIELDS = ("waveform", "phonemes", "room", "voice", "voice_mask")
+_FIELDS = ("waveform", "phonemes", "acoustics", "voice", "voice_mask")
 
 
 def prepare_batch(batch: dict[str, Any]) -> PyTree:

@@ -15,7 +15,7 @@ import optax
 
 from dualdub_jax.codecs.mel_rvq.codec import CodecModules
 from dualdub_jax.codecs.mel_rvq.training.discriminator import (
-    Judgement,
+    Features,
     SpectrogramDiscriminator,
     discriminator_loss,
     generator_losses,
@@ -49,7 +49,7 @@ _SPECTRAL_WEIGHTS = np.array([3.0, 0.5, 0.5], np.float32)  # log-mels, spectral 
 # (n_fft, hop_length, n_mels): linear spectra alone spend half of their attention above 4 kHz.
 _MEL_RESOLUTIONS = ((256, 64, 32), (512, 128, 64), (1024, 256, 80))
 _PITCH_WEIGHT, _VOICING_WEIGHT = 0.2, 0.1
-_MATCHING_WEIGHT = 2.0  # of features, relative to the adversary's scores
+_FEATURE_MATCHING_WEIGHT = 2.0  # of features, relative to the adversary's scores
 
 
 def vocoder_phase(
@@ -72,22 +72,24 @@ def vocoder_phase(
     codec, training = codec_settings(config, stream)
     modules = CodecModules(codec, config.grid)
     optimizer = make_optimizer(training.vocoder_optimizer, training.vocoder_num_steps)
-    adversary = SpectrogramDiscriminator(config.grid.sample_rate_hz, _MEL_RESOLUTIONS)
-    adversary_optimizer = make_optimizer(training.vocoder_adversary_optimizer, training.vocoder_num_steps)
-    has_adversary = training.vocoder_adversarial_weight > 0.0
+    discriminator = SpectrogramDiscriminator(config.grid.sample_rate_hz, _MEL_RESOLUTIONS)
+    discriminator_optimizer = make_optimizer(
+        training.vocoder_discriminator_optimizer, training.vocoder_num_steps
+    )
+    has_discriminator = training.vocoder_adversarial_weight > 0.0
     ema_decay = training.vocoder_optimizer.ema_decay
     has_pitch = codec.tonal_source == "pitch"
 
     def init(rng: jax.Array, codec_variables: PyTree) -> PyTree:
         state = first_output_state(modules.init_vocoder(rng), codec_variables, optimizer)
-        if has_adversary:
+        if has_discriminator:
             heard = jnp.zeros((1, config.grid.samples_per_frame))
-            params = adversary.init(jax.random.fold_in(rng, 1), heard)["params"]
-            state["adversary"] = {"params": params, "optimizer": adversary_optimizer.init(params)}
+            params = discriminator.init(jax.random.fold_in(rng, 1), heard)["params"]
+            state["discriminator"] = {"params": params, "optimizer": discriminator_optimizer.init(params)}
         return state
 
-    def judge(params: PyTree, waveform: jax.Array) -> Judgement:
-        return adversary.apply({"params": params}, waveform)
+    def discriminate(params: PyTree, waveform: jax.Array) -> Features:
+        return discriminator.apply({"params": params}, waveform)
 
     def step(state: PyTree, batch: PyTree, rng: jax.Array) -> tuple[PyTree, Metrics]:
         level_key, *chance_keys = jax.random.split(rng, 3)
@@ -96,7 +98,7 @@ def vocoder_phase(
         mel_mask = jnp.repeat(mask, modules.mel_per_frame, axis=1)
         tokens = modules.encode(state["codec"], waveform, mask)
         voice = None
-        if codec.voice_dim:
+        if codec.speaker_dim:
             recording, voice_mask = batch["voice"], batch["voice_mask"]
             has_voice = jnp.any(voice_mask, axis=1)
             voice = modules.read_voice(state["codec"], recording, voice_mask, has_voice)
@@ -134,29 +136,39 @@ def vocoder_phase(
                 metrics |= {"pitch_error": pitch_error, "voicing_loss": voicing_loss}
             return loss, (metrics | {"loss": loss}, samples[0])
 
-        if not has_adversary:
+        if not has_discriminator:
             grads, (metrics, _) = jax.grad(loss_fn, has_aux=True)(state["params"])
             return next_output_state(state, grads, optimizer, ema_decay), metrics
         # From the first step on: under `lax.cond` XLA's CPU backend runs convolutions many times slower.
-        judged_by = state["adversary"]["params"]
+        discriminator_params = state["discriminator"]["params"]
 
-        def adversarial_loss_fn(params: PyTree) -> tuple[jax.Array, tuple[Metrics, jax.Array]]:
+        def generator_loss_fn(params: PyTree) -> tuple[jax.Array, tuple[Metrics, jax.Array]]:
             loss, (metrics, made) = loss_fn(params)
-            fooling, matching = generator_losses(judge(judged_by, waveform), judge(judged_by, made))
-            loss += training.vocoder_adversarial_weight * (fooling + _MATCHING_WEIGHT * matching)
-            return loss, (metrics | {"loss": loss, "fooling": fooling, "matching": matching}, made)
+            generator_loss, feature_matching = generator_losses(
+                discriminate(discriminator_params, waveform), discriminate(discriminator_params, made)
+            )
+            loss += training.vocoder_adversarial_weight * (
+                generator_loss + _FEATURE_MATCHING_WEIGHT * feature_matching
+            )
+            return loss, (
+                metrics
+                | {"loss": loss, "generator_loss": generator_loss, "feature_matching": feature_matching},
+                made,
+            )
 
-        def adversary_loss_fn(params: PyTree, made: jax.Array) -> jax.Array:
-            return discriminator_loss(judge(params, waveform), judge(params, made))
+        def discriminator_loss_fn(params: PyTree, made: jax.Array) -> jax.Array:
+            return discriminator_loss(discriminate(params, waveform), discriminate(params, made))
 
-        grads, (metrics, made) = jax.grad(adversarial_loss_fn, has_aux=True)(state["params"])
+        grads, (metrics, made) = jax.grad(generator_loss_fn, has_aux=True)(state["params"])
         new_state = next_output_state(state, grads, optimizer, ema_decay)
-        metrics["adversary_loss"], grads = jax.value_and_grad(adversary_loss_fn)(judged_by, made)
-        updates, optimizer_state = adversary_optimizer.update(
-            grads, state["adversary"]["optimizer"], judged_by
+        metrics["discriminator_loss"], grads = jax.value_and_grad(discriminator_loss_fn)(
+            discriminator_params, made
         )
-        new_state["adversary"] = {
-            "params": optax.apply_updates(judged_by, updates),
+        updates, optimizer_state = discriminator_optimizer.update(
+            grads, state["discriminator"]["optimizer"], discriminator_params
+        )
+        new_state["discriminator"] = {
+            "params": optax.apply_updates(discriminator_params, updates),
             "optimizer": optimizer_state,
         }
         return new_state, metrics

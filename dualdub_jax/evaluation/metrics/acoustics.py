@@ -6,7 +6,7 @@ import numpy as np
 
 from dualdub_jax.evaluation.contracts.clips import Clip
 from dualdub_jax.evaluation.contracts.metric import ClipMetric, Figure, Value, correlation
-from dualdub_jax.evaluation.listeners.room_acoustics import TRACKS, asset_sha256, estimate_room
+from dualdub_jax.evaluation.listeners.room_acoustics import TRACKS, asset_sha256, estimate_acoustics
 
 # Puppet Stage's microphone of the speech is closer; its floor lies this much below the world's noise level.
 SPEECH_NOISE_OFFSET_DB = -6.0
@@ -42,7 +42,7 @@ def _figures() -> tuple[Figure, ...]:
     return tuple(figures)
 
 
-class Room(ClipMetric):
+class RoomAcoustics(ClipMetric):
     """Blind estimates of RT60 and noise level: do the tracks agree with each other, and with the truth?
 
     In Puppet Stage a clip's room is not visible: a system can only make both tracks agree by listening to one
@@ -59,7 +59,7 @@ class Room(ClipMetric):
     Source: our choice; the issue's "RT60 and noise-level agreement".
     """
 
-    name = "room"
+    name = "acoustics"
     figures = _figures()
 
     def score_clip(self, clip: Clip) -> Mapping[str, Value]:
@@ -71,7 +71,7 @@ class Room(ClipMetric):
 
 def _compare(clip: Clip) -> dict[str, np.ndarray]:
     """What can be said of a clip; what cannot is left out."""
-    heard = {track: estimate_room(getattr(clip, track), track) for track in TRACKS}
+    heard = {track: estimate_acoustics(getattr(clip, track), track) for track in TRACKS}
     true = (clip.world or {}).get("room")
     row = {}
     for name, attribute, unit in (("rt60", "rt60_s", "s"), ("noise_level", "noise_dbfs", "db")):

@@ -5,8 +5,8 @@ import pytest
 
 from data_pipeline.builders.puppet_stage import acoustics
 from dualdub_jax.evaluation.contracts.clips import SAMPLE_RATE_HZ, Clip
-from dualdub_jax.evaluation.listeners.room_acoustics import TRACKS, estimate_room
-from dualdub_jax.evaluation.metrics.room import Room
+from dualdub_jax.evaluation.listeners.room_acoustics import TRACKS, estimate_acoustics
+from dualdub_jax.evaluation.metrics.acoustics import RoomAcoustics
 from tests.evaluation import degrade
 from tests.evaluation.puppet_clips import spoken_clips
 
@@ -23,9 +23,9 @@ def true_figures(clips):
 
 def _figures(clips):
     """Name -> (figure, n); NaN where no clip counts."""
-    values = Room().score(clips)
+    values = RoomAcoustics().score(clips)
     out = {}
-    for figure in Room.figures:
+    for figure in RoomAcoustics.figures:
         known = [value for value in values[figure.name] if value is not None]
         out[figure.name] = (figure.summarise(known) if known else float("nan"), len(known))
     return out
@@ -64,14 +64,14 @@ def test_one_track_of_another_clip_ends_the_agreement_and_only_that_tracks_truth
 
 @pytest.mark.parametrize("shorter_s, longer_s", [(0.15, 0.3), (0.3, 0.6), (0.15, 0.7)])
 def test_longer_reverberation_is_heard_as_longer(shorter_s, longer_s):
-    shorter, longer = (estimate_room(_knocks(s), "background").rt60_s for s in (shorter_s, longer_s))
+    shorter, longer = (estimate_acoustics(_knocks(s), "background").rt60_s for s in (shorter_s, longer_s))
     assert longer > 1.3 * shorter
 
 
 def test_added_reverberation_is_heard_in_speech(clips):
     dry = [clip for clip in clips if clip.world["room"]["rt60_s"] < 0.3]
     wet = [degrade.reverberated(clip, "speech", 0.9) for clip in dry]
-    before, after = ([estimate_room(c.speech, "speech").rt60_s for c in group] for group in (dry, wet))
+    before, after = ([estimate_acoustics(c.speech, "speech").rt60_s for c in group] for group in (dry, wet))
     pairs = [(a, b) for a, b in zip(before, after, strict=True) if a is not None and b is not None]
     assert len(pairs) >= 3
     assert np.median([b / a for a, b in pairs]) > 1.5
@@ -80,7 +80,7 @@ def test_added_reverberation_is_heard_in_speech(clips):
 def test_reverberation_time_ignores_gain_and_the_noise_level_follows_it(clips):
     for track in TRACKS:
         samples = getattr(clips[0], track)
-        loud, soft = estimate_room(samples, track), estimate_room(0.25 * samples, track)
+        loud, soft = estimate_acoustics(samples, track), estimate_acoustics(0.25 * samples, track)
         assert soft.noise_dbfs == pytest.approx(loud.noise_dbfs - 12.04, abs=0.1)
         if loud.rt60_s is not None:
             assert soft.rt60_s == pytest.approx(loud.rt60_s, rel=0.02)
@@ -91,16 +91,18 @@ def test_added_noise_is_measured(clips, track):
     for clip in [clip for clip in clips if not clip.world["continuous"]][:6]:
         noisy = degrade.with_noise_at(clip, track, -32.0)
         # Flat noise is none of the world's, whose floors fall by 1 dB an octave: hence the slack.
-        assert estimate_room(getattr(noisy, track), track).noise_dbfs == pytest.approx(-32, abs=5)
-        assert estimate_room(getattr(clip, track), track).noise_dbfs < -38
+        assert estimate_acoustics(getattr(noisy, track), track).noise_dbfs == pytest.approx(-32, abs=5)
+        assert estimate_acoustics(getattr(clip, track), track).noise_dbfs < -38
 
 
 def test_a_shift_leaves_the_noise_level_and_a_gap_is_no_quiet_room(clips):
     for track in TRACKS:
         for clip in clips[:6]:
-            expected = estimate_room(getattr(clip, track), track).noise_dbfs
+            expected = estimate_acoustics(getattr(clip, track), track).noise_dbfs
             shifted = degrade.shifted(clip, track, 400)
-            assert estimate_room(getattr(shifted, track), track).noise_dbfs == pytest.approx(expected, abs=1)
+            assert estimate_acoustics(getattr(shifted, track), track).noise_dbfs == pytest.approx(
+                expected, abs=1
+            )
 
 
 def test_sound_that_begins_out_of_digital_silence_is_no_decay():
@@ -108,12 +110,12 @@ def test_sound_that_begins_out_of_digital_silence_is_no_decay():
     hiss[:8_000] = 0
     hiss[40_000:] = 0
     for track in TRACKS:
-        assert estimate_room(hiss, track).rt60_s is None
+        assert estimate_acoustics(hiss, track).rt60_s is None
 
 
 def test_a_shift_hardly_moves_the_reverberation_time(clips):
     pairs = [
-        [estimate_room(c.speech, "speech").rt60_s for c in (clip, degrade.shifted(clip, "speech", 200))]
+        [estimate_acoustics(c.speech, "speech").rt60_s for c in (clip, degrade.shifted(clip, "speech", 200))]
         for clip in clips
     ]
     ratios = [b / a for a, b in pairs if a is not None and b is not None]
@@ -124,17 +126,17 @@ def test_a_shift_hardly_moves_the_reverberation_time(clips):
 def test_noise_of_a_narrow_band_is_still_heard(clips):
     for clip in [clip for clip in clips if not clip.world["continuous"]][:6]:
         narrow = degrade.low_passed(clip, "speech", 3000)
-        expected = estimate_room(clip.speech, "speech").noise_dbfs
-        assert estimate_room(narrow.speech, "speech").noise_dbfs == pytest.approx(expected, abs=9)
+        expected = estimate_acoustics(clip.speech, "speech").noise_dbfs
+        assert estimate_acoustics(narrow.speech, "speech").noise_dbfs == pytest.approx(expected, abs=9)
 
 
 def test_a_track_without_free_decays_has_no_reverberation_time():
     hiss = acoustics.noise_floor(np.random.default_rng(0), 48_000, -30.0)
     tone = (0.1 * np.sin(np.arange(48_000) * 0.2)).astype(np.float32)
     for track in TRACKS:
-        assert estimate_room(hiss, track).rt60_s is None
-        assert estimate_room(tone, track).rt60_s is None
-        assert estimate_room(hiss, track).noise_dbfs == pytest.approx(-30, abs=3)
+        assert estimate_acoustics(hiss, track).rt60_s is None
+        assert estimate_acoustics(tone, track).rt60_s is None
+        assert estimate_acoustics(hiss, track).noise_dbfs == pytest.approx(-30, abs=3)
 
 
 @pytest.mark.parametrize(
@@ -142,7 +144,7 @@ def test_a_track_without_free_decays_has_no_reverberation_time():
 )
 def test_nothing_to_hear_is_none(samples):
     for track in TRACKS:
-        room = estimate_room(samples, track)
+        room = estimate_acoustics(samples, track)
         assert room.rt60_s is None and room.noise_dbfs is None
 
 
@@ -156,7 +158,7 @@ def test_spoiled_tracks_give_numbers_or_none(clips):
         lambda c: degrade.with_length(c, "background", 9_000),
     )
     for spoil in spoils:
-        room = estimate_room(spoil(clips[1]).background, "background")
+        room = estimate_acoustics(spoil(clips[1]).background, "background")
         assert room.rt60_s is None or 0.01 < room.rt60_s < 10
         assert room.noise_dbfs is None or -140 < room.noise_dbfs < 10
 
