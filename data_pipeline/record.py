@@ -1,0 +1,224 @@
+"""A record: what a dataset holds of one clip on disk, and how its fields are read.
+
+Every builder writes `RECORD` (one ArrayRecord entry a clip, through TFDS) and every reader goes through the
+functions below. A record has no time grid: lengths are in seconds, and each stem's own header has its sample
+rate. A reader asks for the rate that it needs. A field that breaks the schema is a `UserError` that names
+the dataset and the clip. Source: our choice.
+"""
+
+import io
+import json
+from collections.abc import Mapping
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import soundfile
+import soxr
+import tensorflow_datasets as tfds
+
+from dualdub_jax.errors import UserError
+
+Record = Mapping[str, Any]
+
+MAX_SAMPLE_RATE_HZ = 48_000
+
+# Field -> meaning. Every builder writes all fields; absent media are empty bytes.
+RECORD: dict[str, str] = {
+    "id": "str, unique in the dataset",
+    "duration_s": "float64, length of the clip, seconds",
+    "video": "bytes, encoded video file (H.264 in MP4); empty: none",
+    "speech": "bytes, FLAC, mono, any rate up to 48 kHz, as long as the clip; empty: not a target",
+    "background": "bytes, FLAC, mono, any rate up to 48 kHz, as long as the clip; empty: not a target",
+    "voice": "bytes, FLAC, mono, any rate up to 48 kHz, the same speaker in another utterance; empty: none",
+    "script": "str, the words spoken in the clip; empty with has_script: no speech",
+    "has_script": "bool, False: the script is unknown",
+    "video_features": "bytes, .npy, float16 or float32 [F, D], precomputed video features; empty: none",
+    "video_features_rate_hz": "float64, frame rate of video_features; 0 without them",
+    "licence": "str, the clip's licence, such as CC-BY-4.0; empty: unknown",
+    "events": "str, JSON object of annotations; training reads speech.words and speech.phonemes, "
+    "[[text, start_s, end_s], …] over all words of the script, and acoustics, {rt60_s, noise_dbfs}, "
+    "which both stems share",
+}
+
+
+def record_features() -> tfds.features.FeaturesDict:
+    """The TFDS features of `RECORD`, for a builder's `_info`.
+
+    Media are opaque bytes: the decoding features of TFDS would import TensorFlow, and decoding is ours.
+    """
+    encoded = tfds.features.Tensor(shape=(), dtype=np.object_)
+    return tfds.features.FeaturesDict(
+        {
+            "id": tfds.features.Text(),
+            "duration_s": np.float64,
+            "video": encoded,
+            "speech": encoded,
+            "background": encoded,
+            "voice": encoded,
+            "script": tfds.features.Text(),
+            "has_script": np.bool_,
+            "video_features": encoded,
+            "video_features_rate_hz": np.float64,
+            "licence": tfds.features.Text(),
+            "events": tfds.features.Text(),
+        }
+    )
+
+
+def clip_id(source_name: str, record: Record) -> str:
+    """The clip's name in ids and errors, "dataset:id", unique in a mixture."""
+    return f"{source_name}:{text(record['id'])}"
+
+
+def text(value: str | bytes) -> str:
+    """A text field as `str`; TFDS yields UTF-8 bytes."""
+    return value.decode("utf-8") if isinstance(value, bytes) else value
+
+
+def script(record: Record) -> str | None:
+    """The script; "" is a clip without speech, None an unknown script."""
+    return text(record["script"]) if record["has_script"] else None
+
+
+def duration_s(record: Record, clip: str) -> float:
+    """The clip's length, seconds.
+
+    Raises:
+        UserError: not a positive number.
+    """
+    value = float(record["duration_s"])
+    if not (np.isfinite(value) and value > 0):
+        raise UserError(f"{clip}: duration_s is {value}, expected a positive number; build the dataset again")
+    return value
+
+
+def events(record: Record) -> Mapping[str, Any]:
+    """The clip's annotations, from JSON."""
+    return json.loads(text(record["events"]) or "{}")
+
+
+def read_acoustics(record: Record, clip: str) -> np.ndarray:
+    """The acoustics that both stems share, float32[2]: RT60 in seconds, noise level in dBFS; NaN: unknown.
+
+    Raises:
+        UserError: annotated, but not as a positive RT60 and a finite level.
+    """
+    annotations = events(record)
+    acoustics = annotations.get("acoustics") or annotations.get("room")  # `room` in older datasets
+    if not acoustics:
+        return np.full(2, np.nan, np.float32)
+    try:
+        values = np.array([acoustics["rt60_s"], acoustics["noise_dbfs"]], np.float32)
+    except (KeyError, TypeError, ValueError):
+        values = np.full(2, np.nan, np.float32)
+    if not (np.isfinite(values).all() and values[0] > 0):
+        raise UserError(
+            f"{clip}: acoustics of its events are {acoustics}, expected a positive rt60_s and a finite "
+            "noise_dbfs; build the dataset again"
+        )
+    return values
+
+
+def decode_stem(flac: bytes, clip: str, duration_s: float, sample_rate_hz: int) -> np.ndarray:
+    """Decodes a stem and resamples it when it is stored at another rate.
+
+    Args:
+        flac: the encoded stem.
+        clip: the clip's name, for errors.
+        duration_s: length of the clip, seconds.
+        sample_rate_hz: of the result.
+
+    Returns:
+        float32[round(duration_s * sample_rate_hz)], in [-1, 1].
+
+    Raises:
+        UserError: not mono audio, or more than one sample longer or shorter than the clip.
+    """
+    samples, stored_hz = _decode_flac(flac, f"{clip}: its stem")
+    expected = round(duration_s * stored_hz)
+    if abs(len(samples) - expected) > 1:
+        raise UserError(
+            f"{clip}: its stem has {len(samples)} samples, expected {expected} for {duration_s:.3f} s at "
+            f"{stored_hz} Hz; build the dataset again"
+        )
+    samples = _resample(samples, stored_hz, sample_rate_hz)
+    num_samples = round(duration_s * sample_rate_hz)
+    return np.pad(samples[:num_samples], (0, max(num_samples - len(samples), 0)))
+
+
+def decode_voice(flac: bytes, clip: str, sample_rate_hz: int) -> np.ndarray:
+    """Decodes a reference recording: float32[S] at `sample_rate_hz`, in [-1, 1].
+
+    Raises:
+        UserError: not mono audio.
+    """
+    return _resample(*_decode_flac(flac, f"{clip}: its voice"), sample_rate_hz)
+
+
+def decode_features(record: Record, clip: str) -> tuple[np.ndarray, Fraction]:
+    """Reads precomputed video features.
+
+    Returns:
+        float32[F, D], and their frame rate, Hz: row f describes [f, f + 1) / rate seconds. NTSC rates are
+        exact (30000/1001 and not 29.97).
+
+    Raises:
+        UserError: no .npy of finite float16 or float32 [F, D] with F and D at least 1, no positive rate, or
+            more than one row longer or shorter than the clip.
+    """
+    where = f"{clip}: its video_features"
+    try:
+        features = np.load(io.BytesIO(record["video_features"]), allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+        raise UserError(f"{where} are not a .npy array ({error}); build the dataset again") from error
+    if features.ndim != 2 or not features.size or features.dtype not in (np.float16, np.float32):
+        raise UserError(
+            f"{where} are {features.dtype.name}{list(features.shape)}, expected float16 or float32 [F, D]; "
+            "build the dataset again"
+        )
+    if not np.isfinite(features).all():
+        raise UserError(f"{where} hold numbers that are not finite; build the dataset again")
+    rate_hz = float(record["video_features_rate_hz"])
+    if not (np.isfinite(rate_hz) and rate_hz > 0):
+        raise UserError(f"{where} have the rate {rate_hz} Hz, expected above 0; build the dataset again")
+    expected = duration_s(record, clip) * rate_hz
+    if abs(len(features) - expected) > 1:
+        raise UserError(
+            f"{where} have {len(features)} rows, expected {expected:.1f} at {rate_hz:.3f} Hz; "
+            "build the dataset again"
+        )
+    return features.astype(np.float32), Fraction(rate_hz).limit_denominator(10_000)
+
+
+def encode_flac(samples: np.ndarray, sample_rate_hz: int) -> bytes:
+    """Encodes float[S] in [-1, 1] as mono 16-bit FLAC; what lies outside is clipped."""
+    pcm = np.round(np.clip(samples, -1, 1) * 32767).astype(np.int16)
+    file = io.BytesIO()
+    soundfile.write(file, pcm, sample_rate_hz, format="FLAC", subtype="PCM_16")
+    return file.getvalue()
+
+
+def encode_features(features: np.ndarray) -> bytes:
+    """Encodes float16 or float32 [F, D] as the .npy of `video_features`."""
+    file = io.BytesIO()
+    np.save(file, features, allow_pickle=False)
+    return file.getvalue()
+
+
+def _decode_flac(flac: bytes, where: str) -> tuple[np.ndarray, int]:
+    """float32[S] and its sample rate, Hz."""
+    try:
+        samples, rate_hz = soundfile.read(io.BytesIO(flac), dtype="float32", always_2d=True)
+    except soundfile.SoundFileError as error:
+        raise UserError(f"{where} cannot be decoded: {error}; build the dataset again") from error
+    if samples.shape[1] != 1 or rate_hz > MAX_SAMPLE_RATE_HZ:
+        raise UserError(
+            f"{where} has {samples.shape[1]} channels at {rate_hz} Hz, expected 1 channel at up to "
+            f"{MAX_SAMPLE_RATE_HZ} Hz; build the dataset again"
+        )
+    return samples[:, 0], rate_hz
+
+
+def _resample(samples: np.ndarray, from_hz: int, to_hz: int) -> np.ndarray:
+    return samples if from_hz == to_hz else soxr.resample(samples, from_hz, to_hz)
