@@ -6,6 +6,7 @@ overrides) into one `Config`. A key that does not exist is a `UserError` that na
 
 import dataclasses
 import difflib
+import importlib
 import importlib.util
 import json
 import pathlib
@@ -13,11 +14,64 @@ import types
 import typing
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
-from typing import Any
+from typing import Annotated, Any
 
 import ml_collections
 
 from dualdub_jax.errors import UserError
+
+
+def machine(default: Any) -> Any:
+    """A key that says how a step is computed on the machine at hand; its result is the same but for rounding."""
+    return dataclasses.field(default=default, metadata={"is_machine": True})
+
+
+@dataclasses.dataclass(frozen=True)
+class Plugin:
+    """A group of keys whose kind is an import path: its keys are checked when the class is imported.
+
+    Attributes:
+        kind: "package.module:Class".
+        settings: JSON of its other keys.
+    """
+
+    kind: str
+    settings: str = "{}"
+
+
+class Kinds:
+    """A group of keys that depends on its key `kind`.
+
+    Args:
+        known: kind -> import path of the dataclass that holds its keys; the first kind is the default.
+    """
+
+    def __init__(self, **known: str) -> None:
+        self.known = known
+
+    def default(self, **values: Any) -> Any:
+        """The default kind's group."""
+        return self.group(next(iter(self.known)))(**values)
+
+    def group(self, kind: str) -> type:
+        """The dataclass of a known kind. Imported when it is first needed: it belongs to its kind."""
+        module, _, name = self.known[kind].partition(":")
+        return getattr(importlib.import_module(module), name)
+
+    def convert(self, values: Mapping[str, Any], path: str) -> Any:
+        """The group that `values` describe; an unknown kind is a `UserError`."""
+        values = dict(values)
+        kind = values.get("kind", next(iter(self.known)))
+        if kind in self.known:
+            return from_dict(values, self.group(kind), path)
+        if isinstance(kind, str) and ":" in kind:
+            return Plugin(kind, json.dumps({k: _plain(v) for k, v in values.items() if k != "kind"}))
+        raise UserError(
+            f"{path}.kind: {kind!r} is none of {', '.join(self.known)}, nor an import path 'package.module:Class'"
+        )
+
+
+_CODECS = Kinds(mel_rvq="dualdub_jax.codecs.mel_rvq.config:MelRVQConfig")
 
 
 def whole(number: Fraction, what: str) -> int:
@@ -61,43 +115,16 @@ class GridConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class CodecConfig:
-    """One stream's mel-RVQ codec and its vocoder.
+class VideoEncoderConfig:
+    """The video encoder: its kind, and the sizes of "pixels" and of "features".
 
-    `hop_length` divides the samples of a grid frame, and `vocoder_hop_length` divides `hop_length`.
+    "pixels" is a trainable encoder of RGB frames (our choice: patches, then merges of 2 x 2, all of it matrix
+    products); "features" projects precomputed features of dimension `feature_dim` (`VideoFeaturesConfig`).
+    Both end in a bidirectional stack over time.
     """
 
-    num_codebooks: int = 6
-    codebook_size: int = 256
-    n_fft: int = 1024
-    hop_length: int = 320
-    n_mels: int = 80
-    width: int = 192
-    num_blocks: int = 3  # in the encoder, and again in the decoder
-    kernel_size: int = 5
-    latent_dim: int = 64  # of the quantised vectors
-    phonetic_dim: int = 0  # of them, what the first codebook is about: which phoneme it is; 0: about all
-    speaker_dim: int = 0  # of the vector that tells the decoder whose voice it is; 0: the tokens tell it
-    ema_decay: float = 0.98
-    num_unquantised_steps: int = 400
-    vocoder_width: int = 256
-    vocoder_num_blocks: int = 4
-    vocoder_kernel_size: int = 5
-    vocoder_n_fft: int = 640
-    vocoder_hop_length: int = 160
-    tonal_source: str = "pitch"  # harmonics of one voice; or "grid", a tone at each frame rate multiple
-    noise_seed: int = 0  # of the vocoder's noise; streams that are mixed want different ones
-    acoustics_num_blocks: int = (
-        0  # of what brings decoded sound into a room that is told; 0: the tokens tell it
-    )
-    acoustics_width: int = 128
-    acoustics_kernel_size: int = 11  # taps, grid frames
-
-
-@dataclasses.dataclass(frozen=True)
-class VideoEncoderConfig:
-    """Pixels to one vector a frame. Our choice: patches, then merges of 2 x 2; all of it matrix products."""
-
+    kind: str = "pixels"  # "pixels", "features", or an import path (docs/forking.md)
+    feature_dim: int = 0
     patch_size: int = 4
     patch_width: int = 24
     merge_widths: tuple[int, ...] = (64, 128)  # of the levels; each halves both sides
@@ -106,21 +133,24 @@ class VideoEncoderConfig:
 
 @dataclasses.dataclass(frozen=True)
 class AlignerConfig:
-    """All three branches; `mutual` and `noncausal` may name classes of a fork (docs/forking.md)."""
+    """The cross-modal aligner: its kind, the sizes of "grid", and the script aligner, which goes with any."""
 
-    use_noncausal: bool = True  # video to audio frames, may look ahead
+    kind: str = "grid"  # or an import path, sizes in brackets behind it (docs/forking.md)
+    use_noncausal: bool = True  # attention of each frame over the whole video
     use_causal: bool = True  # mutual attention between the streams' pasts
-    use_script: bool = False  # keeps the place in the script, for models too small to find it
+    use_script: bool = False  # a monotonic aligner of the script, for models too small to learn one
     num_heads: int = 4
     head_dim: int = 48
     max_relative_frames: int = 32
-    mutual: str = "dualdub_jax.models.aligners.grid:MutualAligner"  # import path; sizes in brackets behind it
-    noncausal: str = "dualdub_jax.models.aligners.grid:NonCausalAligner"
 
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
-    """Sizes of the language model and of its encoders. Backbone names follow Llama and Qwen."""
+    """Sizes of the language model and of its encoders. Backbone names follow Llama and Qwen.
+
+    Each `kind`, and `backbone`, `script_encoder` and `speaker_encoder`, names a part of the project, or a
+    class outside of it by its import path (docs/forking.md).
+    """
 
     width: int = 192
     num_layers: int = 4
@@ -132,16 +162,30 @@ class ModelConfig:
     use_qkv_bias: bool = False
     use_qk_norm: bool = True
     head_width: int = 256  # hidden width of the depth heads
-    script_tokenizer: str = "bytes"  # or "phonemes" (of English), or the path of a tokenizer.json
+    backbone: str = "transformer"
+    script_tokenizer: str = "bytes"  # "bytes", "phonemes" (English), a tokenizer.json's path, an import path
     script_vocab_size: int = 259  # bytes, padding, begin, end
+    script_encoder: str = "embedding"
+    speaker_encoder: str = "attention_pooling"
     num_speaker_vectors: int = 4
     speaker_width: int = 128
-    num_acoustics_bins: int = 0  # of reverberation and of noise; 0: the model is not told of rooms
+    num_acoustics_bins: int = 0  # of reverberation time and of noise level; 0: acoustics are no condition
     compute_dtype: str = "float32"
-    remat_policy: str = "none"  # "none", "full", "attention", "mlp", "dots": models/transformer.py
-    attention_implementation: str = "auto"  # "auto", "plain", "fused": models/fused_attention.py
+    remat_policy: str = machine("none")  # "none", "full", "attention", "mlp", "dots": layers/transformer.py
+    attention_implementation: str = machine("auto")  # "auto", "plain", "fused": layers/fused_attention.py
     video: VideoEncoderConfig = VideoEncoderConfig()
     aligner: AlignerConfig = AlignerConfig()
+
+
+@dataclasses.dataclass(frozen=True)
+class VideoFeaturesConfig:
+    """Precomputed video features, for a video encoder that reads them.
+
+    The extractor is frozen and no part of the trained model: `dualdub data prepare` stores what it computes,
+    and `dualdub dub` runs it on the film.
+    """
+
+    extractor: str = ""  # import path of an `encoders.base.FeatureExtractor`; empty: records hold features
 
 
 @dataclasses.dataclass(frozen=True)
@@ -175,6 +219,34 @@ class SourceConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class StreamConfig:
+    """One stream: codec, language model head, waveform decoder.
+
+    The keys of `codec` are those of its `kind`: a kind of the project, or the import path of a class
+    (`codecs.base.Codec`), whose `Config` names the keys.
+    """
+
+    codec: Annotated[Any, _CODECS] = dataclasses.field(default_factory=_CODECS.default)
+    head: str = "depth"  # or an import path
+    decoder: str = "codec"  # the codec's own decoder, or the import path of a `decoders.base.WaveformDecoder`
+
+
+@dataclasses.dataclass(frozen=True)
+class StreamsConfig:
+    """Both streams; also `streams[stream]`."""
+
+    speech: StreamConfig = dataclasses.field(default_factory=StreamConfig)
+    background: StreamConfig = dataclasses.field(
+        default_factory=lambda: StreamConfig(
+            codec=_CODECS.default(num_codebooks=3, tonal_source="grid", noise_seed=1)
+        )
+    )
+
+    def __getitem__(self, stream: str) -> StreamConfig:
+        return getattr(self, stream)
+
+
+@dataclasses.dataclass(frozen=True)
 class StageConfig:
     """One curriculum stage of the language model: its mixture, its length, what it leaves alone."""
 
@@ -196,28 +268,6 @@ class VideoTrainingConfig:
     batch_size: int = 16
     num_steps: int = 0
     optimizer: OptimizerConfig = OptimizerConfig()
-
-
-@dataclasses.dataclass(frozen=True)
-class CodecTrainingConfig:
-    """How one codec is trained: tokens to mels and back, then the vocoder and the room on their output."""
-
-    mixture: tuple[SourceConfig, ...] = ()
-    crop_frames: int = 25
-    batch_size: int = 16
-    num_steps: int = 3000
-    phonetic_weight: float = 0.3  # of telling phonemes by the first codebook, where `phonetic_dim` is not 0
-    vocoder_num_steps: int = 3000
-    vocoder_batch_size: int = 16
-    vocoder_spread: float = 1.0  # 1: samples differ as much as true sounds do; 0: the likeliest sound
-    vocoder_adversarial_weight: float = 0.0  # of an adversary beside the spectral distances; 0: none
-    acoustics_num_steps: int = 2000
-    acoustics_batch_size: int = 16
-    acoustics_crop_frames: int = 50  # a long reverberation has to fit
-    optimizer: OptimizerConfig = OptimizerConfig()
-    vocoder_optimizer: OptimizerConfig = OptimizerConfig()
-    vocoder_discriminator_optimizer: OptimizerConfig = OptimizerConfig()
-    acoustics_optimizer: OptimizerConfig = OptimizerConfig()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -327,9 +377,9 @@ class Config:
     data_dir: str = "data"
     num_loader_workers: int = 0
     grid: GridConfig = GridConfig()
-    speech_codec: CodecConfig = CodecConfig()
-    background_codec: CodecConfig = CodecConfig(num_codebooks=3, tonal_source="grid", noise_seed=1)
+    streams: StreamsConfig = dataclasses.field(default_factory=StreamsConfig)
     model: ModelConfig = ModelConfig()
+    video_features: VideoFeaturesConfig = VideoFeaturesConfig()
     codecs_from: str = ""  # a bundle whose codecs are taken; empty: they are trained
     model_from: str = ""  # a bundle whose model the first stage starts with; empty: at random
     mesh: MeshConfig = MeshConfig()
@@ -338,8 +388,6 @@ class Config:
     # an accelerator's plugin installed, where JAX_PLATFORMS=cpu says so.
     keep_pages: bool = True
     device_peak_tflops: float = 0.0  # of one device, for the MFU; 0: what the chip's name tells
-    speech_codec_training: CodecTrainingConfig = CodecTrainingConfig()
-    background_codec_training: CodecTrainingConfig = CodecTrainingConfig()
     video_training: VideoTrainingConfig = VideoTrainingConfig()
     stages: tuple[StageConfig, ...] = ()
     loss: LossConfig = LossConfig()
@@ -362,7 +410,7 @@ def from_dict(values: Mapping[str, Any], cls: type = Config, path: str = "config
     Raises:
         UserError: an unknown key (the nearest known one is named) or a value of the wrong type.
     """
-    hints = typing.get_type_hints(cls)
+    hints = typing.get_type_hints(cls, include_extras=True)
     for key in values:
         if key not in hints:
             near = difflib.get_close_matches(key, list(hints), n=1, cutoff=0.0)
@@ -371,6 +419,12 @@ def from_dict(values: Mapping[str, Any], cls: type = Config, path: str = "config
 
 
 def _convert(value: Any, hint: Any, path: str) -> Any:
+    if typing.get_origin(hint) is Annotated:
+        if dataclasses.is_dataclass(value):
+            return value
+        if not isinstance(value, Mapping | ml_collections.ConfigDict):
+            raise UserError(f"{path}: expected a group of keys, got {value!r}")
+        return hint.__metadata__[0].convert(value, path)
     if dataclasses.is_dataclass(hint):
         if isinstance(value, hint):
             return value
@@ -391,19 +445,34 @@ def _convert(value: Any, hint: Any, path: str) -> Any:
 
 def to_dict(config: Any) -> dict[str, Any]:
     """Nested plain dictionaries and lists of a config dataclass, ready for JSON."""
-    return json.loads(json.dumps(dataclasses.asdict(config)))
+    return _plain(config)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Plugin):
+        return {"kind": value.kind, **json.loads(value.settings)}
+    if dataclasses.is_dataclass(value):
+        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping | ml_collections.ConfigDict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value
 
 
 def defaults_of(config: Any) -> Any:
     """The config dataclass `config` with every key at its default; sequences of groups keep their length.
 
-    It is what a checkpoint that is older than a key was made with: new keys default to what was done before.
+    A checkpoint that is older than a key was made with the key's default: new keys default to the behaviour
+    before them.
     """
-    return _defaults_of(config, type(config)())
+    return config if isinstance(config, Plugin) else _defaults_of(config, type(config)())
 
 
 def _defaults_of(value: Any, default: Any) -> Any:
     if dataclasses.is_dataclass(value):
+        if type(value) is not type(default):  # a group of another kind
+            return defaults_of(value)
         names = [field.name for field in dataclasses.fields(value)]
         return type(value)(
             **{name: _defaults_of(getattr(value, name), getattr(default, name)) for name in names}

@@ -1,11 +1,12 @@
-"""Types shared by every layer: the time grid, the batch, the two streams.
+"""Types shared by every layer: the two streams, and the batch as one table of fields.
 
-Axis letters, everywhere in this project: B batch, T audio frames (the 25 Hz grid), F video frames,
-L script tokens, R reference-voice frames, N heads, H head dimension, D model width, V vocabulary,
-Q codebooks, S samples.
+Axis letters, everywhere in this project: B batch, T frames of the time grid, F video frames, L script tokens,
+R grid frames of the reference voice, N heads, H head dimension, D model width, V vocabulary, Q codebooks,
+S samples.
 """
 
-from typing import Literal
+import dataclasses
+from typing import Any, Literal
 
 import flax.struct
 import jax
@@ -18,61 +19,111 @@ Stream = Literal["speech", "background"]
 STREAMS: tuple[Stream, Stream] = ("speech", "background")
 
 
-@flax.struct.dataclass
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One field of a batch.
+
+    Attributes:
+        name: of the field.
+        axes: letters of its axes behind B, whose sizes a config gives (`models.batch.axis_sizes`), or numbers.
+        dtype: name of the NumPy dtype.
+        doc: content and units.
+        part: the condition or target that it belongs to; the flag `has_<part>` marks examples that have it.
+        fill: value where the example has none.
+        is_optional: present only where the config's model reads it; None elsewhere.
+        is_derived: made by the training step, never by the loader.
+    """
+
+    name: str
+    axes: tuple[str, ...]
+    dtype: str
+    doc: str
+    part: str = ""
+    fill: float = 0
+    is_optional: bool = False
+    is_derived: bool = False
+
+
+def _row(
+    axes: str,
+    dtype: str,
+    doc: str,
+    *,
+    part: str = "",
+    fill: float = 0,
+    optional: bool = False,
+    derived: bool = False,
+) -> Any:
+    """A field of `Batch`; see `Row`."""
+    values = {"axes": tuple(axes.split()), "dtype": dtype, "doc": doc, "part": part, "fill": fill}
+    values |= {"is_optional": optional or derived, "is_derived": derived}
+    default = {"default": None} if optional or derived else {}
+    return flax.struct.field(metadata={"row": values}, **default)
+
+
+def _with_flags(table: type) -> type:
+    """Adds the flag `has_<part>`, bool[B], of every part that the table's rows name."""
+    parts = dict.fromkeys(
+        f.metadata["row"]["part"] for f in vars(table).values() if isinstance(f, dataclasses.Field)
+    )
+    for part in filter(None, parts):
+        table.__annotations__[f"has_{part}"] = Array
+        setattr(table, f"has_{part}", _row("", "bool", f"True where the example has its {part}"))
+    return flax.struct.dataclass(table, kw_only=True)
+
+
+@_with_flags
 class Batch:
-    """One training batch, with all tasks of the curriculum in one format.
+    """A batch, with all tasks of the curriculum in one format: the one table of its fields.
 
-    What an example does not have is said by its `has_*` flags: an absent condition is replaced by a
-    learned null inside the model, an absent target has zero loss weight. The content of an absent
-    field is ignored, whatever it is (tests fill it with garbage). Masks are True where valid.
-
-    Attributes:
-        video: uint8[B, T, height, width, 3], RGB frames on the audio grid.
-        frame_mask: bool[B, T], True for frames inside the clip.
-        script_tokens: int32[B, L], ids of the script tokenizer, begin and end markers included.
-        script_mask: bool[B, L], True for tokens of the script.
-        script_alignment: int32[B, T], index of the token that is being said in each frame: the begin marker
-            before the first word, the end marker after the last; -1 where it is not known. Only losses
-            read it.
-        voice: float32[B, R * samples_per_frame], reference recording in [-1, 1].
-        voice_mask: bool[B, R], True for grid frames that the reference recording covers.
-        acoustics: float32[B, 2], reverberation time in seconds, noise level in dBFS: `dsp.acoustics.Room`.
-        speech_tokens: int32[B, T, Q_speech], codec tokens of the speech stem.
-        background_tokens: int32[B, T, Q_background], codec tokens of the background stem.
-        has_video: bool[B].
-        has_script: bool[B]; an example whose script is known to be empty has True (and no speech).
-        has_voice: bool[B].
-        has_acoustics: bool[B], the room is known.
-        has_speech: bool[B], the speech stem is a target (it may be silence).
-        has_background: bool[B], the background stem is a target.
+    The flags `has_video`, `has_script`, … (bool[B]; one for each `part` below) mark what an example has. An
+    absent condition is replaced by a learned null inside the model, an absent target has zero loss weight.
+    The content of an absent field is ignored, whatever it is (tests fill it with garbage). Masks are True
+    where valid. A script known to be empty has `has_script` True and no speech; a stem that is a target may be
+    silent. A new condition is one row here: the loader's example, the shapes that are checked, the example
+    batch for initialisation and the batch of generation are made from this table (`models/batch.py`).
     """
 
-    video: Array
-    frame_mask: Array
-    script_tokens: Array
-    script_mask: Array
-    script_alignment: Array
-    voice: Array
-    voice_mask: Array
-    acoustics: Array
-    speech_tokens: Array
-    background_tokens: Array
-    has_video: Array
-    has_script: Array
-    has_voice: Array
-    has_acoustics: Array
-    has_speech: Array
-    has_background: Array
+    video: Array = _row(
+        "T height width 3",
+        "uint8",
+        "RGB frames on the grid; zeros outside the clip",
+        part="video",
+        optional=True,
+    )
+    video_features: Array = _row(
+        "T D_video", "float32", "precomputed video features, nearest in time to each frame", part="video",
+        optional=True,
+    )  # fmt: skip
+    frame_mask: Array = _row("T", "bool", "True inside the clip")
+    script_tokens: Array = _row(
+        "L", "int32", "ids of the script tokenizer, begin and end markers included", part="script"
+    )
+    script_mask: Array = _row("L", "bool", "True for tokens of the script", part="script")
+    script_alignment: Array = _row(
+        "T",
+        "int32",
+        "index of the token spoken in each frame: the begin marker before the first word, the end marker after "
+        "the last; -1 where unknown. Only losses read it",
+        fill=-1,
+    )
+    voice: Array = _row("S_voice", "float32", "reference recording in [-1, 1]", part="voice")
+    voice_mask: Array = _row("R", "bool", "True for grid frames that the recording covers", part="voice")
+    acoustics: Array = _row(
+        "2", "float32", "reverberation time in seconds and noise level in dBFS", part="acoustics"
+    )
+    speech_tokens: Array = _row("T Q_speech", "int32", "codec tokens of the speech stem", part="speech")
+    background_tokens: Array = _row(
+        "T Q_background", "int32", "codec tokens of the background stem", part="background"
+    )
+    speech_is_known: Array = _row(
+        "T", "bool", "False where frame t is predicted without its predecessor; None: nowhere", derived=True
+    )
+    background_is_known: Array = _row("T", "bool", "as `speech_is_known`", derived=True)
 
 
-@flax.struct.dataclass
-class PartlyKnownBatch(Batch):
-    """A training batch some of whose past is hidden: `training.step.mask_past`.
-
-    Attributes:
-        speech_is_known: bool[B, T], False where frame t is predicted without its predecessor.
-        background_is_known: bool[B, T], likewise.
-    """
-
-    speech_is_known: Array
-    background_is_known: Array
+ROWS: tuple[Row, ...] = tuple(Row(f.name, **f.metadata["row"]) for f in dataclasses.fields(Batch))
+# Conditions and targets; each has a flag `has_<part>`.
+PARTS: tuple[str, ...] = tuple(dict.fromkeys(row.part for row in ROWS if row.part))
+# Those of them that condition the model, and may be dropped in training.
+CONDITIONS: tuple[str, ...] = tuple(part for part in PARTS if part not in STREAMS)

@@ -16,11 +16,13 @@ import optax
 
 from dualdub_jax.casp.model import MAX_LOG_SCALE, Casp, contrastive_loss
 from dualdub_jax.casp.waveform import normalise
-from dualdub_jax.config import Config, OptimizerConfig, defaults_of, to_dict
+from dualdub_jax.config import Config, OptimizerConfig
 from dualdub_jax.errors import UserError
 from dualdub_jax.parallel.sharding import constrain
 from dualdub_jax.training.optimizer import make_schedule
 from dualdub_jax.training.phase import Phase
+from dualdub_jax.training.settings import settings_of
+from dualdub_jax.training.state import TrainState, first_state, next_state
 
 PyTree = Any
 Metrics = dict[str, jax.Array]
@@ -47,7 +49,7 @@ def casp_phase(config: Config, make_batches: Callable[[], Any], audio_encoder: P
     optimizer = make_casp_optimizer(training.optimizer, training.num_steps)
     pad = config.casp.train_window_samples - config.casp.train_crop_samples
 
-    def init(rng: jax.Array, audio_encoder: PyTree | None) -> PyTree:
+    def init(rng: jax.Array, audio_encoder: PyTree | None) -> TrainState:
         stem = jnp.zeros((1, config.casp.train_window_samples))
         params = model.init(rng, stem, stem)["params"]
         if audio_encoder is not None:
@@ -55,12 +57,14 @@ def casp_phase(config: Config, make_batches: Callable[[], Any], audio_encoder: P
             # Into the boxes, so that the logical names stay.
             boxed = nn.meta.replace_boxed(random, audio_encoder)
             params = params | {"background": params["background"] | {"encoder": boxed}}
-        return {"params": params, "optimizer": optimizer.init(params)}
+        return first_state(params, optimizer, has_average=False)
 
     def prepared(waveform: jax.Array) -> jax.Array:
         return jnp.pad(normalise(constrain(waveform, "batch", None)), ((0, 0), (0, pad)))
 
-    def step(state: PyTree, batch: PyTree, rng: jax.Array) -> tuple[PyTree, Metrics]:
+    def step(
+        state: TrainState, batch: PyTree, rng: jax.Array, frozen: None = None
+    ) -> tuple[TrainState, Metrics]:
         speech, background = prepared(batch["speech"]), prepared(batch["background"])
 
         def loss_fn(params: PyTree) -> tuple[jax.Array, Metrics]:
@@ -68,23 +72,27 @@ def casp_phase(config: Config, make_batches: Callable[[], Any], audio_encoder: P
             loss, accuracy = contrastive_loss(logits, batch["has_both"])
             return loss, {"loss": loss, "top1": accuracy, "scale": out["scale"]}
 
-        grads, metrics = jax.grad(loss_fn, has_aux=True)(state["params"])
-        updates, optimizer_state = optimizer.update(grads, state["optimizer"], state["params"])
-        params = optax.apply_updates(state["params"], updates)
-        log_scale = jnp.clip(params["logit_scale"], -MAX_LOG_SCALE, MAX_LOG_SCALE)
-        return {"params": params | {"logit_scale": log_scale}, "optimizer": optimizer_state}, metrics
+        grads, metrics = jax.grad(loss_fn, has_aux=True)(state.params)
+        state, _ = next_state(state, grads, optimizer)
+        log_scale = jnp.clip(state.params["logit_scale"], -MAX_LOG_SCALE, MAX_LOG_SCALE)
+        return state.replace(params=state.params | {"logit_scale": log_scale}), metrics
 
     return Phase(
         name=PHASE_NAME,
         num_steps=training.num_steps,
-        settings=_settings(config),
-        defaults=_settings(defaults_of(config)),
+        settings=settings_of(
+            without=("score_",),
+            seed=config.seed,
+            grid=config.grid,
+            model=config.casp,
+            training=config.casp_training,
+        ),
         init=init,
         initial=audio_encoder,
         step=step,
         make_batches=make_batches,
         prepare=lambda batch: {name: np.asarray(value) for name, value in batch.items()},
-        parameters=lambda state: state["params"],
+        parameters=lambda state: state.params,
     )
 
 
@@ -105,16 +113,3 @@ def _check_windows(config: Config) -> None:
                 f"casp.{part}_crop_samples={crop} does not fit casp.{part}_window_samples={window}; "
                 "a window holds a crop and the zeros behind it"
             )
-
-
-def _settings(config: Config) -> dict[str, Any]:
-    return {
-        "seed": config.seed,
-        "grid": to_dict(config.grid),
-        "model": _without_scoring(to_dict(config.casp)),
-        "training": to_dict(config.casp_training),
-    }
-
-
-def _without_scoring(settings: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in settings.items() if not name.startswith("score_")}

@@ -1,13 +1,47 @@
-"""What a codec is to the rest of the project: waveforms to tokens on the grid, and back.
+"""The contract of a codec: waveform to tokens to waveform, at its own sample rate and frame rate.
 
-Every codec puts its codes on the one time grid: frame t of `int32[B, T, Q]` covers the samples
-`[t * samples_per_frame, (t + 1) * samples_per_frame)`. A codec with another rate is folded onto it (two
-50 Hz codes of one codebook become two codebook slots). Source: our choice.
+A codec is a class named in `config.streams.<stream>.codec.kind`, by the name of a kind of the project or by
+import path. Codecs whose frame rate is a multiple of the grid's are folded onto the grid (codecs/folded.py).
 """
 
-from typing import Protocol
+import dataclasses
+from collections.abc import Callable, Mapping
+from fractions import Fraction
+from typing import Any, ClassVar, Protocol
 
 import jax
+
+from dualdub_jax.config import Config, whole
+from dualdub_jax.training.phase import Phase
+
+PyTree = Any  # of arrays: the variables of a codec, in the layout of its kind
+# Runs a phase (or reads what it has left on disk) and returns what it hands on; None: not trained yet.
+RunPhase = Callable[[Phase], PyTree | None]
+
+
+@dataclasses.dataclass(frozen=True)
+class CodecSpec:
+    """What the rest of the project needs to know of a codec.
+
+    Attributes:
+        sample_rate_hz: of waveforms, both ways.
+        frame_rate: frames of tokens a second, exactly.
+        num_codebooks: Q.
+        codebook_size: V; tokens are in [0, V).
+        decode_conditions: names of the conditions that `decode` takes beside tokens, of "speaker" (the
+            embedding that `encode_speaker` makes of a reference recording) and "acoustics".
+    """
+
+    sample_rate_hz: int
+    frame_rate: Fraction
+    num_codebooks: int
+    codebook_size: int
+    decode_conditions: frozenset[str] = frozenset()
+
+    @property
+    def samples_per_frame(self) -> int:
+        """Samples of a frame of tokens."""
+        return whole(self.sample_rate_hz / self.frame_rate, "codec: sample rate / frame rate")
 
 
 class CodecStream(Protocol):
@@ -17,7 +51,7 @@ class CodecStream(Protocol):
     """
 
     def push(self, tokens: jax.Array) -> jax.Array:
-        """Takes int32[B, t, Q], t may be 0; returns what can be said now, float32[B, s], s may be 0."""
+        """Takes int32[B, t, Q], t may be 0; returns the samples that are complete, float32[B, s], s may be 0."""
         ...
 
     def flush(self) -> jax.Array:
@@ -25,45 +59,68 @@ class CodecStream(Protocol):
         ...
 
 
-class Codec(Protocol):
-    """Waveform to tokens to waveform.
+class CodecTraining(Protocol):
+    """How a codec is trained: what `Codec.training` returns.
 
     Attributes:
-        sample_rate_hz: of waveforms, both ways.
-        frame_rate_hz: of tokens.
-        num_codebooks: Q.
-        codebook_size: tokens are in [0, codebook_size).
-        latency_frames: frames that `stream` waits for beyond a frame before it can say it.
+        encoder_phases: names of the phases that `encode` depends on, in order.
+        decoder_phases: names of those that only `decode` depends on.
     """
 
-    sample_rate_hz: int
-    frame_rate_hz: int
-    num_codebooks: int
-    codebook_size: int
+    encoder_phases: tuple[str, ...]
+    decoder_phases: tuple[str, ...]
+
+    def train_encoder(self, run: RunPhase) -> PyTree | None:
+        """Variables that `encode` needs; None if a phase of them is not trained."""
+        ...
+
+    def train_decoder(self, run: RunPhase, variables: PyTree) -> PyTree | None:
+        """All variables, given those of `train_encoder`; None if a phase is not trained."""
+        ...
+
+
+class Codec(Protocol):
+    """Waveform to tokens to waveform, bound to its variables.
+
+    The class methods describe a kind; an instance is constructed as `Kind(config, variables)`. A kind may
+    also have
+
+    - `training(config: Config, stream: str, make_batches) -> CodecTraining` (class method), for a codec that
+      `dualdub train` trains; `make_batches(batch_size, crop_frames)` yields random crops of the stream's stems
+      as `data_pipeline.loader.make_codec_batches`;
+    - `pretrained(config) -> variables` (class method), for one that is frozen and comes from public weights;
+    - `encode_speaker(waveform, frame_mask=None) -> float32[B, D]`, with "speaker" among its conditions.
+
+    Attributes:
+        Config: frozen dataclass of the keys of its config group, each with a default.
+        spec: of this instance.
+        latency_frames: frames that `stream` waits for beyond a frame before it can decode it.
+    """
+
+    Config: ClassVar[type]
+    spec: CodecSpec
     latency_frames: int
+
+    @classmethod
+    def spec_of(cls, config: Any) -> CodecSpec:
+        """The spec of a codec with this `Config`; computes nothing."""
+        ...
+
+    @classmethod
+    def init(cls, config: Any, rng: jax.Array) -> PyTree:
+        """Untrained variables; pure, so that `jax.eval_shape` gives their shapes."""
+        ...
 
     def encode(self, waveform: jax.Array, frame_mask: jax.Array | None = None) -> jax.Array:
         """Tokens of a waveform.
 
         Args:
-            waveform: float32[B, S] in [-1, 1]; zeros complete the last frame.
-            frame_mask: bool[B, T], True for frames inside the clip, a prefix of each row; None: all.
-                Samples outside are not used (they may hold NaN), and the tokens there are arbitrary.
+            waveform: float32[B, S] in [-1, 1] at `spec.sample_rate_hz`; zeros complete the last frame.
+            frame_mask: bool[B, T], True for frames inside the clip, a prefix of each row; None: all. Samples
+                outside are not used (they may hold NaN), and the tokens there are arbitrary.
 
         Returns:
             int32[B, T, Q] with T = ceil(S / samples per frame).
-        """
-        ...
-
-    def read_voice(self, waveform: jax.Array, frame_mask: jax.Array | None = None) -> jax.Array:
-        """Whose voice a reference recording is in, for `decode`.
-
-        Args:
-            waveform: float32[B, R * samples per frame] in [-1, 1].
-            frame_mask: bool[B, R], True for frames that the recording covers; None: all.
-
-        Returns:
-            float32[B, D]; D is 0 for a codec whose tokens say whose voice it is.
         """
         ...
 
@@ -71,24 +128,40 @@ class Codec(Protocol):
         self,
         tokens: jax.Array,
         frame_mask: jax.Array | None = None,
-        voice: jax.Array | None = None,
-        acoustics: jax.Array | None = None,
+        conditions: Mapping[str, jax.Array] | None = None,
     ) -> jax.Array:
         """The waveform of tokens.
 
         Args:
             tokens: int32[B, T, Q].
-            frame_mask: bool[B, T], True for frames inside the clip, a prefix of each row; None: all.
-                Frames outside are decoded as zeros and change nothing inside.
-            voice: float32[B, D], from `read_voice`; None: no reference.
-            acoustics: float32[B, 2], reverberation time in seconds and noise level in dBFS of `room.Room`; NaN or
-                None: what the tokens say. A codec whose tokens say it alone ignores it.
+            frame_mask: bool[B, T], True for frames inside the clip, a prefix of each row; None: all. Frames
+                outside are decoded as zeros and change nothing inside.
+            conditions: by name, those of `spec.decode_conditions` that are known: "speaker" float32[B, D], from
+                `encode_speaker`; "acoustics" float32[B, 2], reverberation time in seconds and noise level in
+                dBFS, NaN where unknown.
 
         Returns:
             float32[B, T * samples per frame].
         """
         ...
 
-    def stream(self, voice: jax.Array | None = None, acoustics: jax.Array | None = None) -> CodecStream:
-        """A new streaming decoder; `voice` and `acoustics` are as for `decode`."""
+    def stream(self, conditions: Mapping[str, jax.Array] | None = None, chunk_frames: int = 8) -> CodecStream:
+        """A new streaming decoder.
+
+        Args:
+            conditions: as for `decode`.
+            chunk_frames: frames decoded at once; more is faster and later.
+        """
         ...
+
+
+MakeCrops = Callable[[int, int | None], Any]  # (batch_size, crop_frames) -> iterator of host batches
+__all__ = [
+    "Codec",
+    "CodecSpec",
+    "CodecStream",
+    "CodecTraining",
+    "Config",
+    "MakeCrops",
+    "RunPhase",
+]

@@ -1,8 +1,8 @@
 """Silent video to one vector a grid frame: pixels, then time in both directions.
 
-Source: the DualDub abstract asks for a multimodal encoder; this one is our choice. Work on pixels is
-all matrix products (patches, and merging neighbours), because convolutions are what
-a CPU does worst, and matrix products are no loss on a TPU.
+Source: our choice, a small trainable encoder in place of the paper's frozen CLIP ("features" takes those). All work
+on pixels is matrix products (patches, and merging of neighbours): a CPU is slow at convolutions, and a TPU
+loses nothing.
 """
 
 import flax.linen as nn
@@ -11,10 +11,12 @@ import jax.numpy as jnp
 from einops import rearrange
 from jax.ad_checkpoint import checkpoint_name
 
-from dualdub_jax.config import VideoEncoderConfig
+from dualdub_jax.config import ModelConfig, VideoEncoderConfig
+from dualdub_jax.encoders.temporal import temporal_stack
 from dualdub_jax.layers.basic import dense, rms_norm
-from dualdub_jax.layers.transformer import Transformer, remat
-from dualdub_jax.parallel.sharding import constrain, num_shares
+from dualdub_jax.layers.transformer import remat
+from dualdub_jax.parallel.sharding import num_shares
+from dualdub_jax.types import Batch
 
 
 class PixelEncoder(nn.Module):
@@ -98,41 +100,29 @@ def _change(x: jax.Array, frame_mask: jax.Array, offset: int) -> jax.Array:
     return jnp.where(exists.reshape(*exists.shape, *(1,) * (x.ndim - 2)), neighbour - x, 0.0)
 
 
-class VideoEncoder(nn.Module):
+class PixelVideoEncoder(nn.Module):
     """Pixels, then a bidirectional temporal stack.
 
     The pixel part has a name of its own ("pixels"), so that a stage can freeze it by path.
+
+    Attributes:
+        config: of the model.
     """
 
-    config: VideoEncoderConfig
-    width: int
-    num_heads: int
-    head_dim: int
-    mlp_width: int
-    remat_policy: str = "none"
-    attention_implementation: str = "plain"
-    dtype: str = "float32"
+    config: ModelConfig
+    inputs = ("video",)
 
-    def __call__(self, video: jax.Array, frame_mask: jax.Array, has_video: jax.Array) -> jax.Array:
-        """Encodes a batch of films.
-
-        Args:
-            video: uint8[B, T, height, width, 3].
-            frame_mask: bool[B, T], True inside the clip.
-            has_video: bool[B].
-
-        Returns:
-            float[B, T, D]; frames outside the clip hold no information of the clip, and clips without a
-            video hold nothing: the aligner puts its null there.
-        """
+    def __call__(self, batch: Batch) -> jax.Array:
+        """See `VideoEncoder`; reads `batch.video`, uint8[B, T, height, width, 3]."""
+        video, frame_mask, has_video = batch.video, batch.frame_mask, batch.has_video
         if self.is_initializing():
             return self._encode(video, frame_mask, has_video)
         # Films are the most expensive part on a CPU: skipped when no example of the batch has one.
-        shape = (*video.shape[:2], self.width)
+        shape = (*video.shape[:2], self.config.width)
         return nn.cond(
             has_video.any(),
             lambda m, *inputs: m._encode(*inputs),
-            lambda m, *inputs: jnp.zeros(shape, self.dtype),
+            lambda m, *inputs: jnp.zeros(shape, self.config.compute_dtype),
             self,
             video,
             frame_mask,
@@ -141,25 +131,13 @@ class VideoEncoder(nn.Module):
 
     @nn.compact
     def _encode(self, video: jax.Array, frame_mask: jax.Array, has_video: jax.Array) -> jax.Array:
-        # What the pixel encoder would keep for the backward pass is most of a step's memory, and is written
-        # (as zeros) also by a step that skips the films. "none" keeps results of its products, and no more.
-        if self.remat_policy == "none":
+        config = self.config
+        # Activations of the pixel encoder for the backward pass are most of a step's memory, and are written
+        # (as zeros) also by a step that skips the films. "none" saves results of its products, and no more.
+        if config.remat_policy == "none":
             pixels = nn.remat(PixelEncoder, policy=jax.checkpoint_policies.save_only_these_names("pixels"))
         else:
-            pixels = remat(PixelEncoder, self.remat_policy)
-        x = pixels(self.config, self.width, self.dtype, name="pixels")(video, frame_mask)
+            pixels = remat(PixelEncoder, config.remat_policy)
+        x = pixels(config.video, config.width, config.compute_dtype, name="pixels")(video, frame_mask)
         x = jnp.where((frame_mask & has_video[:, None])[:, :, None], x, 0.0)
-        x = constrain(x, "batch", "length", "act_embed")
-        mask = jnp.broadcast_to(frame_mask[:, None, :], (*frame_mask.shape, frame_mask.shape[1]))
-        x, _ = Transformer(
-            num_layers=self.config.num_layers,
-            num_heads=self.num_heads,
-            num_kv_heads=self.num_heads,
-            head_dim=self.head_dim,
-            mlp_width=self.mlp_width,
-            remat_policy=self.remat_policy,
-            attention_implementation=self.attention_implementation,
-            dtype=self.dtype,
-            name="temporal",
-        )(x, mask, jnp.arange(frame_mask.shape[1]))
-        return x
+        return temporal_stack(config, x, frame_mask)

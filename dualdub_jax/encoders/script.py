@@ -4,20 +4,19 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from dualdub_jax.config import ModelConfig
 from dualdub_jax.layers.basic import learned
 from dualdub_jax.parallel.sharding import constrain
 
 
-class ScriptEncoder(nn.Module):
+class TokenEmbedding(nn.Module):
     """A token embedding; the backbone itself reads the script, as its bidirectional prefix.
 
     An unknown script is one learned null vector, which is not the same as a script known to be empty
     (begin and end markers with nothing between). Source: our choice.
     """
 
-    vocab_size: int
-    width: int
-    dtype: str = "float32"
+    config: ModelConfig
 
     @nn.compact
     def __call__(
@@ -33,8 +32,10 @@ class ScriptEncoder(nn.Module):
         Returns:
             float[B, L, D] and bool[B, L], True where the prefix is valid.
         """
-        table = learned(self, "embedding", (self.vocab_size, self.width), ("vocab", "embed"))
-        null = learned(self, "null", (self.width,), ("embed",))
+        table = learned(
+            self, "embedding", (self.config.script_vocab_size, self.config.width), ("vocab", "embed")
+        )
+        null = learned(self, "null", (self.config.width,), ("embed",))
         mask = mask & has_script[:, None]
         is_null = ~has_script[:, None] & (jnp.arange(tokens.shape[1]) == 0)  # the first slot holds the null
         x = jnp.take(table, jnp.where(mask, tokens, 0), axis=0)
@@ -44,4 +45,4 @@ class ScriptEncoder(nn.Module):
         x = constrain(x, "batch", None, "act_embed")
         x = jnp.where(is_null[:, :, None], null, x)
         mask = mask | is_null
-        return jnp.where(mask[:, :, None], x, 0.0).astype(self.dtype), mask
+        return jnp.where(mask[:, :, None], x, 0.0).astype(self.config.compute_dtype), mask

@@ -1,11 +1,11 @@
-"""A reference recording to a fixed number of prefix vectors: who speaks, not what is said."""
+"""A reference recording to a fixed number of speaker vectors for the language model's prefix."""
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from einops import rearrange
 
-from dualdub_jax.config import GridConfig
+from dualdub_jax.config import GridConfig, ModelConfig
 from dualdub_jax.dsp.mel import log_mel
 from dualdub_jax.layers.attention import Attention
 from dualdub_jax.layers.basic import SwiGLU, dense, learned, rms_norm
@@ -13,17 +13,14 @@ from dualdub_jax.layers.transformer import Transformer
 
 N_MELS = 80
 N_FFT = 1024
-HOP_LENGTH = 320
+MELS_PER_FRAME = 2  # mel frames of a grid frame
 
 
-class SpeakerEncoder(nn.Module):
+class AttentionPoolingEncoder(nn.Module):
     """Log-mels, one bidirectional layer, attention pooling by learned queries. Source: our choice."""
 
+    config: ModelConfig
     grid: GridConfig
-    num_vectors: int
-    speaker_width: int
-    width: int
-    dtype: str = "float32"
 
     @nn.compact
     def __call__(self, voice: jax.Array, voice_mask: jax.Array, has_voice: jax.Array) -> jax.Array:
@@ -35,24 +32,25 @@ class SpeakerEncoder(nn.Module):
             has_voice: bool[B].
 
         Returns:
-            float[B, num_vectors, D]; learned nulls for an absent voice.
+            float[B, num_speaker_vectors, D]; learned nulls for an absent voice.
         """
-        null = learned(self, "null", (self.num_vectors, self.width), ("positions", "embed"))
-        queries = learned(self, "queries", (self.num_vectors, self.speaker_width), ("positions", "embed"))
+        config, dtype = self.config, self.config.compute_dtype
+        null = learned(self, "null", (config.num_speaker_vectors, config.width), ("positions", "embed"))
+        queries = learned(
+            self, "queries", (config.num_speaker_vectors, config.speaker_width), ("positions", "embed")
+        )
         voice_mask = voice_mask & has_voice[:, None]
         sample_mask = jnp.repeat(voice_mask, self.grid.samples_per_frame, axis=1)
         mels = log_mel(
             jnp.where(sample_mask, voice, 0.0),
             sample_rate_hz=self.grid.sample_rate_hz,
             n_fft=N_FFT,
-            hop_length=HOP_LENGTH,
+            hop_length=self.grid.samples_per_frame // MELS_PER_FRAME,
             n_mels=N_MELS,
         )
-        mels = rearrange(
-            mels, "B (R k) m -> B R (k m)", k=self.grid.samples_per_frame // HOP_LENGTH
-        )  # [B, R, 160]
-        x = dense(self.speaker_width, ("patch", "embed"), name="in", dtype=self.dtype, use_bias=True)(
-            mels.astype(self.dtype) * 0.25
+        mels = rearrange(mels, "B (R k) m -> B R (k m)", k=MELS_PER_FRAME)  # [B, R, 160]
+        x = dense(config.speaker_width, ("patch", "embed"), name="in", dtype=dtype, use_bias=True)(
+            mels.astype(dtype) * 0.25
         )
         x = jnp.where(voice_mask[:, :, None], x, 0.0)
         num_frames = voice_mask.shape[1]
@@ -61,20 +59,20 @@ class SpeakerEncoder(nn.Module):
             num_layers=1,
             num_heads=4,
             num_kv_heads=4,
-            head_dim=self.speaker_width // 4,
-            mlp_width=2 * self.speaker_width,
-            dtype=self.dtype,
+            head_dim=config.speaker_width // 4,
+            mlp_width=2 * config.speaker_width,
+            dtype=dtype,
             name="layers",
         )(x, mask, jnp.arange(num_frames))
-        queries = jnp.broadcast_to(queries, (voice.shape[0], *queries.shape)).astype(self.dtype)
+        queries = jnp.broadcast_to(queries, (voice.shape[0], *queries.shape)).astype(dtype)
         pooling_mask = jnp.broadcast_to(voice_mask[:, None, :], (*queries.shape[:2], num_frames))
         pooled, _ = Attention(
-            num_heads=4, num_kv_heads=4, head_dim=self.speaker_width // 4, dtype=self.dtype, name="pooling"
+            num_heads=4, num_kv_heads=4, head_dim=config.speaker_width // 4, dtype=dtype, name="pooling"
         )(queries, pooling_mask, context=x)
-        pooled = pooled + SwiGLU(2 * self.speaker_width, self.dtype, name="mlp")(
-            rms_norm("mlp_norm", self.dtype)(pooled)
+        pooled = pooled + SwiGLU(2 * config.speaker_width, dtype, name="mlp")(
+            rms_norm("mlp_norm", dtype)(pooled)
         )
-        vectors = dense(self.width, ("embed", "mlp"), name="out", dtype=self.dtype)(
-            rms_norm("out_norm", self.dtype)(pooled)
+        vectors = dense(config.width, ("embed", "mlp"), name="out", dtype=dtype)(
+            rms_norm("out_norm", dtype)(pooled)
         )
-        return jnp.where(has_voice[:, None, None], vectors, null.astype(self.dtype))
+        return jnp.where(has_voice[:, None, None], vectors, null.astype(dtype))

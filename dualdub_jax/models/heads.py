@@ -1,30 +1,75 @@
-"""A decoding head: from the model's state at frame t to the Q codebooks of one stream at frame t."""
+"""Decoding heads: from the backbone's hidden state at frame t to the Q codebooks of one stream at frame t."""
 
 import itertools
+from typing import Any, NamedTuple, Protocol
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from einops import rearrange
 
+from dualdub_jax.config import ModelConfig
 from dualdub_jax.layers.basic import dense, learned, matrix_product, rms_norm
 from dualdub_jax.parallel.sharding import constrain
+from dualdub_jax.parts.slot import Slot
+
+
+class Head(Protocol):
+    """The contract of a head; `config.streams.<stream>.head`. A linen module with these fields.
+
+    Sampling a frame runs `begin`, then for each codebook `next_logits`, a draw, and `observe`.
+    """
+
+    config: ModelConfig
+    num_codebooks: int
+    codebook_size: int
+
+    def __call__(self, state: jax.Array, codes: jax.Array) -> jax.Array:
+        """Logits of all codebooks with the true codes as history ("teacher forcing").
+
+        Args:
+            state: float[B, T, D], of the backbone.
+            codes: int32[B, T, Q], the frame's own codes; codebook q may condition on codes < q alone.
+
+        Returns:
+            float32[B, T, Q, V].
+        """
+        ...
+
+    def begin(self, state: jax.Array) -> Any:
+        """float[B, D], the state of one frame, to whatever pytree the two methods below carry."""
+        ...
+
+    def next_logits(self, carry: Any, codebook: int) -> jax.Array:
+        """float32[B, V], logits of a codebook given those observed so far."""
+        ...
+
+    def observe(self, carry: Any, codes: jax.Array, codebook: int) -> Any:
+        """The carry after int32[B] codes of a codebook have been drawn."""
+        ...
+
+
+class DepthCarry(NamedTuple):
+    """A frame of a `DepthHead`: float[B, Q, W] inputs of each codebook, float[B, W] of the codes so far."""
+
+    inputs: jax.Array
+    history: jax.Array
 
 
 class DepthHead(nn.Module):
     """Codebook q of a frame is predicted from the state and from codebooks 0..q-1 of the same frame.
 
-    Residual quantisers refine: a later codebook means little without the earlier ones. Source: dual
-    decoding heads are the DualDub abstract's; their depth conditioning is our choice.
+    Residual quantisers refine: a later codebook means little without the earlier ones. With one codebook it is
+    a language model head. Source: one head a stream is the paper's; depth conditioning is our choice.
     """
 
+    config: ModelConfig
     num_codebooks: int
     codebook_size: int
-    width: int
-    dtype: str = "float32"
 
     def setup(self):
-        q, v, w = self.num_codebooks, self.codebook_size, self.width
+        q, v, w = self.num_codebooks, self.codebook_size, self.config.head_width
+        self.dtype = self.config.compute_dtype
         self.norm = rms_norm("norm", self.dtype)
         self.project_in = dense(q * w, ("embed", "mlp"), name="project_in", dtype=self.dtype, use_bias=True)
         self.hidden_norm = rms_norm("hidden_norm", self.dtype)
@@ -36,17 +81,9 @@ class DepthHead(nn.Module):
         )
 
     def __call__(self, state: jax.Array, codes: jax.Array) -> jax.Array:
-        """Logits of all codebooks with the true codes as history ("teacher forcing").
-
-        Args:
-            state: float[B, T, D].
-            codes: int32[B, T, Q], the frame's own codes; codebook q sees only codes < q.
-
-        Returns:
-            float32[B, T, Q, V].
-        """
-        x = self.project(state)
-        embedded = [self.embed(codes[..., q], q) for q in range(self.num_codebooks - 1)]
+        """See `Head.__call__`."""
+        x = self._project(state)
+        embedded = [self._embed(codes[..., q], q) for q in range(self.num_codebooks - 1)]
         before = itertools.accumulate(embedded, initial=jnp.zeros_like(x[..., 0, :]))
         x = self._refine(x + jnp.stack(list(before), axis=-2))
         # Codebooks first: a batch of matrix products whose rows are whole in memory, before and after.
@@ -55,18 +92,31 @@ class DepthHead(nn.Module):
         logits = rearrange(logits, "Q B T V -> B T Q V")
         return constrain(logits.astype(jnp.float32), "batch", "length", None, "act_vocab")
 
-    def project(self, state: jax.Array) -> jax.Array:
-        """float[..., D] -> float[..., Q, W]: what each codebook starts from."""
+    def begin(self, state: jax.Array) -> DepthCarry:
+        """See `Head.begin`."""
+        inputs = self._project(state)
+        return DepthCarry(inputs, jnp.zeros_like(inputs[:, 0]))
+
+    def next_logits(self, carry: DepthCarry, codebook: int) -> jax.Array:
+        """See `Head.next_logits`."""
+        x = self._refine(carry.inputs[:, codebook] + carry.history)
+        return (x @ self.out[codebook].astype(self.dtype)).astype(jnp.float32)
+
+    def observe(self, carry: DepthCarry, codes: jax.Array, codebook: int) -> DepthCarry:
+        """See `Head.observe`."""
+        return carry._replace(history=carry.history + self._embed(codes, codebook))
+
+    def _project(self, state: jax.Array) -> jax.Array:
+        """float[..., D] -> float[..., Q, W], the input of each codebook."""
         return rearrange(self.project_in(self.norm(state)), "... (Q W) -> ... Q W", Q=self.num_codebooks)
 
-    def embed(self, codes: jax.Array, codebook: int) -> jax.Array:
-        """int32[...] codes of one codebook -> float[..., W], what later codebooks see of them."""
+    def _embed(self, codes: jax.Array, codebook: int) -> jax.Array:
+        """int32[...] codes of one codebook -> float[..., W]."""
         return jnp.take(self.code_embedding[codebook], codes, axis=0).astype(self.dtype)
-
-    def codebook_logits(self, x: jax.Array, codebook: int) -> jax.Array:
-        """float[..., W], start plus embeddings of the codes before -> float32[..., V]."""
-        return (self._refine(x) @ self.out[codebook].astype(self.dtype)).astype(jnp.float32)
 
     def _refine(self, x: jax.Array) -> jax.Array:
         x = nn.gelu(x)
         return x + nn.gelu(self.hidden(self.hidden_norm(x)))
+
+
+HEADS = Slot("config.streams.<stream>.head", Head, {"depth": "dualdub_jax.models.heads:DepthHead"})

@@ -27,15 +27,15 @@ class TrainingDivergedError(Exception):
 
 
 def skip_bad(step: Callable[..., tuple[PyTree, dict[str, jax.Array]]]) -> Callable[..., Any]:
-    """The step `f(state, batch, rng, limit)` that leaves the state alone where the loss is above the limit.
+    """The step `f(state, batch, rng, frozen, limit)` that leaves the state alone where the loss is above the limit.
 
     Its metrics have "skipped" besides, 1.0 for a step that was.
     """
 
     def guarded(
-        state: PyTree, batch: PyTree, rng: jax.Array, limit: jax.Array
+        state: PyTree, batch: PyTree, rng: jax.Array, frozen: PyTree, limit: jax.Array
     ) -> tuple[PyTree, dict[str, jax.Array]]:
-        new_state, metrics = step(state, batch, rng)
+        new_state, metrics = step(state, batch, rng, frozen)
         # A NaN compares as False. A gradient can overflow where the loss does not.
         is_good = (metrics["loss"] <= limit) & jnp.isfinite(metrics.get("gradient_norm", 0.0))
         state = jax.tree.map(lambda new, old: jnp.where(is_good, new, old), new_state, state)

@@ -79,7 +79,7 @@ def run_phase(
             state = init_fn(init_rng, phase.initial)
         else:
             first_step, state, meta = restored
-            check_settings(meta["settings"], phase.settings, phase.defaults, workdir / phase.name)
+            check_settings(meta["settings"], phase.settings, workdir / phase.name)
         if first_step >= phase.num_steps:
             return phase.parameters(state)
 
@@ -92,7 +92,7 @@ def run_phase(
 
         def save(step: int) -> None:
             started = time.monotonic()
-            meta = {"data": batches.get_state(), "settings": phase.settings, "phase": phase.name}
+            meta = {"data": batches.get_state(), "settings": phase.settings.values, "phase": phase.name}
             checkpoints.save(step, state, meta | {"bad_steps": bad_steps.state()})
             window.saved(time.monotonic() - started)
 
@@ -126,6 +126,7 @@ def run_phase(
                     inputs = (
                         shard_batch(phase.prepare(batch), mesh),
                         jax.random.fold_in(step_rng, step),
+                        phase.frozen,
                         bad_steps.limit(step),
                         _flag(stop.requested, mesh),
                     )
@@ -178,20 +179,22 @@ def run_phase(
 
 
 def compile_step(phase: Phase, config: Config, shardings: PyTree, state: PyTree, *inputs: Any) -> Any:
-    """The train step of the loop, compiled: `f(state, batch, rng, limit, stop) -> (state, metrics)`.
+    """The train step of the loop, compiled: `f(state, batch, rng, frozen, limit, stop) -> (state, metrics)`.
 
     Args:
         phase: whose step.
         config: of the run: what is done about bad steps.
         shardings: of the state, which is donated.
         state: arrays, or their shapes with shardings.
-        inputs: batch, rng key, limit of the loss (`BadSteps.limit`), stop flag of each device (`_flag`);
+        inputs: batch, rng key, frozen parameters, limit of the loss (`BadSteps.limit`), stop flag of each device (`_flag`);
             arrays or shapes.
     """
-    inner = skip_bad(phase.step) if config.bad_steps.skip else lambda *args: phase.step(*args[:3])
+    inner = skip_bad(phase.step) if config.bad_steps.skip else lambda *args: phase.step(*args[:4])
 
-    def step(state: PyTree, batch: PyTree, rng: jax.Array, limit: jax.Array, stop: jax.Array):
-        state, metrics = inner(state, batch, rng, limit)
+    def step(
+        state: PyTree, batch: PyTree, rng: jax.Array, frozen: PyTree, limit: jax.Array, stop: jax.Array
+    ) -> tuple[PyTree, dict[str, jax.Array]]:
+        state, metrics = inner(state, batch, rng, frozen, limit)
         if jax.process_count() > 1:
             # All processes read it of the same step, and so stop after the same one.
             metrics = metrics | {"stop": stop.max().astype(np.float32)}

@@ -1,37 +1,75 @@
-"""What a checkpoint was begun with, compared with what goes on from it."""
+"""The settings that a phase depends on: derived from the config, and compared when a run resumes."""
 
-import json
+import dataclasses
 import pathlib
-from typing import Any
+from typing import Any, NamedTuple
 
+from dualdub_jax.config import Plugin, defaults_of, to_dict
 from dualdub_jax.errors import UserError
 
 _ABSENT = object()
-# How a step is computed on the machine at hand; its result is the same but for rounding.
-_OF_THE_MACHINE = ("model.remat_policy", "model.attention_implementation")
 
 
-def check_settings(
-    saved: dict[str, Any], wanted: dict[str, Any], defaults: dict[str, Any], where: pathlib.Path
-) -> None:
+class Settings(NamedTuple):
+    """JSON of the config groups that a phase depends on.
+
+    Attributes:
+        values: of the run.
+        defaults: with every key at its default: a checkpoint that is older than a key was made with those.
+    """
+
+    values: dict[str, Any]
+    defaults: dict[str, Any]
+
+
+def settings_of(without: tuple[str, ...] = (), **groups: Any) -> Settings:
+    """Settings of a phase from the config groups that it reads.
+
+    Keys that say how a step is computed on the machine at hand (`config.machine`) are left out: a run may
+    resume with others.
+
+    Args:
+        without: prefixes of keys that do not matter to the phase, wherever they stand.
+        groups: config dataclasses, or plain JSON values.
+    """
+    return Settings(
+        {name: _relevant(group, without) for name, group in groups.items()},
+        {name: _relevant(_default(group), without) for name, group in groups.items()},
+    )
+
+
+def _default(group: Any) -> Any:
+    return defaults_of(group) if dataclasses.is_dataclass(group) else group
+
+
+def _relevant(group: Any, without: tuple[str, ...]) -> Any:
+    if isinstance(group, tuple | list):
+        return [_relevant(item, without) for item in group]
+    if not dataclasses.is_dataclass(group) or isinstance(group, Plugin):
+        return to_dict(group)
+    return {
+        field.name: _relevant(getattr(group, field.name), without)
+        for field in dataclasses.fields(group)
+        if not field.metadata.get("is_machine") and not field.name.startswith(without)
+    }
+
+
+def check_settings(saved: dict[str, Any], wanted: Settings, where: pathlib.Path) -> None:
     """Compares settings key by key.
 
     A key that the checkpoint does not have is younger than the checkpoint, which was then made with what is
-    the key's default now: it must have that. What depends on the machine may change.
+    the key's default now: it must have that.
 
     Args:
         saved: JSON of the checkpoint.
-        wanted: of the run, as `Phase.settings`.
-        defaults: as `wanted`, with every key of the config at its default.
+        wanted: of the run.
         where: of the checkpoints, for the message.
 
     Raises:
         UserError: naming the first key that differs.
     """
-    have, want, default = _flatten(saved), _flatten(_as_json(wanted)), _flatten(_as_json(defaults))
+    have, want, default = _flatten(saved), _flatten(wanted.values), _flatten(wanted.defaults)
     for key in [*want, *have]:
-        if key in _OF_THE_MACHINE:
-            continue
         was = have.get(key, default.get(key, _ABSENT))
         now = want.get(key, _ABSENT)
         if was != now:
@@ -42,12 +80,8 @@ def check_settings(
             )
 
 
-def _as_json(value: Any) -> Any:
-    return json.loads(json.dumps(value))
-
-
 def _flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
-    if isinstance(tree, list):
+    if isinstance(tree, list | tuple):
         tree = {str(i): value for i, value in enumerate(tree)}
     if not isinstance(tree, dict):
         return {prefix: tree}

@@ -14,8 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from einops import rearrange
 
+from dualdub_jax.codecs.mel_rvq.config import MelRVQConfig
 from dualdub_jax.codecs.mel_rvq.convnext import ConvNeXtBlock, dense, layer_norm
-from dualdub_jax.config import CodecConfig, GridConfig
 from dualdub_jax.dsp.acoustics import bin_weights
 from dualdub_jax.dsp.mel import LOG_FLOOR, MEAN_LOG_MEL, STD_LOG_MEL, unit_noise_band_amplitude
 
@@ -31,11 +31,9 @@ class AcousticsRenderer(nn.Module):
 
     Attributes:
         config: of the codec.
-        grid: the time grid.
     """
 
-    config: CodecConfig
-    grid: GridConfig
+    config: MelRVQConfig
 
     @nn.compact
     def __call__(self, log_mel: jax.Array, mask: jax.Array, acoustics: jax.Array) -> jax.Array:
@@ -81,14 +79,14 @@ class AcousticsRenderer(nn.Module):
 
     def _ring(self, power: jax.Array, rt60_s: jax.Array) -> jax.Array:
         """What each hop's power has left of it in the hops after, all added up: float32[B, M, n_mels]."""
-        hop_s = self.config.hop_length / self.grid.sample_rate_hz
+        hop_s = self.config.hop_length / self.config.sample_rate_hz
         hops = np.arange(power.shape[1])
         later = hops[:, None] - hops
-        is_heard = (later > 0) & (later <= tail_hops(self.config, self.grid))
+        is_heard = (later > 0) & (later <= tail_hops(self.config))
         fall = jnp.exp(-np.log(1e6) * np.maximum(later, 0) * hop_s / rt60_s[:, None, None])
         return jnp.einsum("bts,bsn->btn", jnp.where(is_heard, fall, 0.0), power)
 
 
-def tail_hops(config: CodecConfig, grid: GridConfig) -> int:
+def tail_hops(config: MelRVQConfig) -> int:
     """Mel frames that a sound rings on for."""
-    return round(_TAIL_S * grid.sample_rate_hz / config.hop_length)
+    return round(_TAIL_S * config.sample_rate_hz / config.hop_length)

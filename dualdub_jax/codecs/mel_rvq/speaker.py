@@ -1,8 +1,8 @@
 """Who speaks and what is said, taken apart: for codecs whose tokens leave the voice out.
 
-With `CodecConfig.speaker_dim`, a codec's encoder sees speech without its harmonics and with its pitch relative
+With `MelRVQConfig.speaker_dim`, a codec's encoder sees speech without its harmonics and with its pitch relative
 to the clip's own middle (`content_features`), training bends the spectrum it sees at random
-(training/voice_perturbation.py), and the decoder is told by `VoiceStyleEncoder`, from a reference recording, whose
+(training/voice_perturbation.py), and the decoder is told by `SpeakerEncoder`, from a reference recording, whose
 voice to speak with. So the voice need not be guessed token by token: it is the reference's by construction.
 Source: information perturbation after Choi et al. (NANSY, 2021) and speaker-conditioned decoding of tokens
 as in Ju et al. (NaturalSpeech 3, 2024); features, sizes and code are ours.
@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dualdub_jax.codecs.mel_rvq.config import MelRVQConfig
 from dualdub_jax.codecs.mel_rvq.convnext import ConvNeXtBlock, dense, layer_norm
-from dualdub_jax.config import CodecConfig
 from dualdub_jax.dsp.mel import LOG_FLOOR, MEAN_LOG_MEL, STD_LOG_MEL
 from dualdub_jax.dsp.pitch import MAX_PITCH_HZ, MIN_PITCH_HZ, Pitch
 
@@ -58,14 +58,14 @@ def level_reference(waveform: jax.Array, sample_mask: jax.Array) -> jax.Array:
     return waveform * (_REFERENCE_RMS / jnp.sqrt(power + LOG_FLOOR**2))
 
 
-class VoiceStyleEncoder(nn.Module):
+class SpeakerEncoder(nn.Module):
     """A reference recording to one vector, by attentive pooling of means and spreads.
 
     Attributes:
         config: of the codec.
     """
 
-    config: CodecConfig
+    config: MelRVQConfig
 
     @nn.compact
     def __call__(self, mel: jax.Array, pitch: Pitch, mel_mask: jax.Array, has_voice: jax.Array) -> jax.Array:

@@ -17,8 +17,8 @@ import numpy as np
 from einops import rearrange
 
 from dualdub_jax.codecs.mel_rvq import excitation
+from dualdub_jax.codecs.mel_rvq.config import MelRVQConfig
 from dualdub_jax.codecs.mel_rvq.convnext import ConvNeXtBlock, dense, layer_norm, receptive_frames
-from dualdub_jax.config import CodecConfig, GridConfig
 from dualdub_jax.dsp.mel import (
     LOG_FLOOR,
     MEAN_LOG_MEL,
@@ -66,7 +66,7 @@ class Vocoder(nn.Module):
         config: of the codec.
     """
 
-    config: CodecConfig
+    config: MelRVQConfig
 
     @nn.compact
     def __call__(self, log_mel: jax.Array, hidden: jax.Array, mask: jax.Array) -> VocoderFrames:
@@ -105,7 +105,7 @@ class Vocoder(nn.Module):
         )
 
 
-def vocoder_receptive_frames(config: CodecConfig) -> int:
+def vocoder_receptive_frames(config: MelRVQConfig) -> int:
     """Mel frames on each side that a sample depends on: the network, interpolation and overlap-add."""
     overlap = -(-config.vocoder_n_fft // config.hop_length)
     return receptive_frames(config.vocoder_num_blocks, config.vocoder_kernel_size) + overlap + 1
@@ -114,8 +114,7 @@ def vocoder_receptive_frames(config: CodecConfig) -> int:
 def synthesize(
     frames: VocoderFrames,
     mask: jax.Array,
-    config: CodecConfig,
-    grid: GridConfig,
+    config: MelRVQConfig,
     first_frame: jax.Array,
     phase: jax.Array,
     anchor_hop: int = 0,
@@ -126,7 +125,6 @@ def synthesize(
         frames: what the network says.
         mask: bool[B, M], True for mel frames that exist.
         config: of the codec.
-        grid: the time grid.
         first_frame: int32[], absolute number of the first grid frame.
         phase: float32[B], phase of the pitch at the start of mel frame `anchor_hop`, in periods.
         anchor_hop: see `phase`.
@@ -136,17 +134,17 @@ def synthesize(
         start of each mel frame.
     """
     num_mel_frames = mask.shape[1]
-    num_frames = num_mel_frames * config.hop_length // grid.samples_per_frame
+    num_frames = num_mel_frames * config.hop_length // config.samples_per_frame
     n_fft, hop_length = config.vocoder_n_fft, config.vocoder_hop_length
-    hiss = excitation.noise(first_frame, num_frames, grid.samples_per_frame, config.noise_seed)
+    hiss = excitation.noise(first_frame, num_frames, config.samples_per_frame, config.noise_seed)
     if config.tonal_source == "pitch":
         tones, phases = excitation.harmonics(
-            jnp.exp(frames.log_pitch), mask, phase, anchor_hop, grid.sample_rate_hz, config.hop_length
+            jnp.exp(frames.log_pitch), mask, phase, anchor_hop, config.sample_rate_hz, config.hop_length
         )
     else:
-        tones = excitation.tone_grid(num_frames, grid.samples_per_frame, config.noise_seed)[None]
+        tones = excitation.tone_grid(num_frames, config.samples_per_frame, config.noise_seed)[None]
         phases = jnp.zeros(mask.shape)
-    to_bins = _bands_to_bins(config, grid.sample_rate_hz)
+    to_bins = _bands_to_bins(config)
     # The log-mel's floor becomes zero: silence is silent.
     amplitude = jnp.maximum(jnp.exp(frames.log_amplitude @ to_bins) - LOG_FLOOR, 0.0)
     amplitude = amplitude / unit_noise_band_amplitude(config.n_fft)
@@ -178,9 +176,9 @@ def _upsample(log_mel: jax.Array, mask: jax.Array, factor: int) -> jax.Array:
     return rearrange(jnp.stack(parts, axis=2), "b m r n -> b (m r) n")
 
 
-def _bands_to_bins(config: CodecConfig, sample_rate_hz: int) -> np.ndarray:
+def _bands_to_bins(config: MelRVQConfig) -> np.ndarray:
     """float32[n_mels, bins]: linear interpolation between the centres of the bands."""
-    centres = mel_band_edges_hz(config.n_mels, sample_rate_hz)[1:-1]
-    bins_hz = np.arange(config.vocoder_n_fft // 2 + 1) * sample_rate_hz / config.vocoder_n_fft
+    centres = mel_band_edges_hz(config.n_mels, config.sample_rate_hz)[1:-1]
+    bins_hz = np.arange(config.vocoder_n_fft // 2 + 1) * config.sample_rate_hz / config.vocoder_n_fft
     columns = [np.interp(bins_hz, centres, row) for row in np.eye(config.n_mels)]
     return np.stack(columns).astype(np.float32)

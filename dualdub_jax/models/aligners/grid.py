@@ -1,37 +1,114 @@
-"""The cross-modal aligner: where video meets audio, and where the two audio streams meet.
+"""The aligner kind "grid": streams and video share the time grid, so each frame has its own video frame.
 
-Two branches, each switchable by config:
+- `VideoAttention`, non-causal: each frame attends over the whole video, past and future. For synchronization.
+- `StreamAttention`, causal: each stream's past attends over the other stream's past, never over the frame that
+  is being predicted. For acoustic harmony.
 
-- `NonCausalAligner`: every audio frame looks at all video frames, past and future, so that the model
-  knows what is about to happen on screen. Serves synchronization.
-- `MutualAligner`: the speech stream looks at the background's past and the background stream at the
-  speech's past, never at the present frame, which is being generated. Serves acoustic harmony.
-
-Source: the DualDub abstract names a cross-modal aligner with causal and non-causal attention for
-synchronization and acoustic harmony; the form of both branches is our choice. To try another one without
-touching this file, name it in the config by its import path: docs/forking.md.
+Both are switchable by config. Source: the paper has four cross-attentions whose results are summed (its section
+on the cross-modal aligner), with video keys queried from the audio streams. This form is our choice: the video
+queries itself, and a direct path hands each frame its own video frame.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import flax.linen as nn
+import flax.struct
 import jax
 import jax.numpy as jnp
 
-from dualdub_jax.config import AlignerConfig
+from dualdub_jax.config import ModelConfig
 from dualdub_jax.layers.attention import Attention, KVCache, RelativeTimeBias
 from dualdub_jax.layers.basic import dense, learned, rms_norm
+from dualdub_jax.models.aligners.base import Aligned
+from dualdub_jax.models.conditions import Conditions
 
 
-class NonCausalAligner(nn.Module):
-    """Video frames to a video context for each audio frame, float[B, T, D] -> float[B, T, D].
+class StreamCache(NamedTuple):
+    """Keys and values of each stream's past, as the other stream attends to them."""
 
-    A direct path hands each audio frame its own video frame (they share the grid); attention with a
-    relative time bias adds what happens around it. A learned null stands for an absent video.
+    speech: KVCache
+    background: KVCache
+
+
+@flax.struct.dataclass
+class GridCache:
+    """Cache of a `GridAligner`.
+
+    Attributes:
+        video: float[B, T, D], the video context of each frame.
+        streams: pasts of both streams.
     """
 
-    config: AlignerConfig
-    dtype: str = "float32"
+    video: jax.Array
+    streams: StreamCache
+
+
+class GridAligner(nn.Module):
+    """The sum of both streams' pasts, each with what it attends to of the other, and of the video context.
+
+    Attributes:
+        config: of the model; `config.aligner` has its sizes.
+    """
+
+    config: ModelConfig
+
+    def setup(self):
+        self.noncausal = VideoAttention(self.config, name="noncausal")
+        self.causal = StreamAttention(self.config, self.may_attend, name="causal")
+
+    def may_attend(self, query: jax.Array, key: jax.Array) -> jax.Array:
+        """Which positions of the other stream a position attends to; a variant may narrow it, not widen it.
+
+        Args:
+            query, key: int32 of shapes that broadcast, positions of this and of the other stream.
+
+        Returns:
+            bool of the broadcast shape.
+        """
+        return key <= query
+
+    def start(self, conditions: Conditions) -> GridCache:
+        """See `Aligner.start`."""
+        batch_size, num_frames = conditions.frame_mask.shape
+        video = self.noncausal(conditions.video, conditions.frame_mask, conditions.has_video)
+        sizes = self.config.aligner
+        shape = (batch_size, num_frames, sizes.num_heads, sizes.head_dim)
+        zeros = jnp.zeros(shape, self.config.compute_dtype)
+        return GridCache(video, StreamCache(KVCache(zeros, zeros), KVCache(zeros, zeros)))
+
+    def video_context(self, conditions: Conditions, cache: GridCache) -> jax.Array:
+        """See `Aligner`."""
+        return cache.video
+
+    def __call__(
+        self,
+        speech: jax.Array,
+        background: jax.Array,
+        conditions: Conditions,
+        cache: GridCache,
+        frame: jax.Array | None = None,
+    ) -> Aligned:
+        """See `Aligner.__call__`."""
+        video, streams = cache.video, None if frame is None else cache.streams
+        if frame is not None:
+            video = jax.lax.dynamic_slice_in_dim(video, frame, 1, axis=1)
+        speech, background, streams = self.causal(
+            speech, background, conditions.has_speech, conditions.has_background, streams, frame
+        )
+        return Aligned(
+            video + speech + background, cache if frame is None else GridCache(cache.video, streams)
+        )
+
+
+class VideoAttention(nn.Module):
+    """Encoded video to a video context for each frame, float[B, T, D] -> float[B, T, D].
+
+    A direct path hands each frame its own video frame; attention with a relative time bias adds its
+    surroundings. A learned null replaces an absent video.
+    """
+
+    config: ModelConfig
 
     @nn.compact
     def __call__(self, video: jax.Array, frame_mask: jax.Array, has_video: jax.Array) -> jax.Array:
@@ -40,24 +117,21 @@ class NonCausalAligner(nn.Module):
         Args:
             video: float[B, T, D], encoded video frames.
             frame_mask: bool[B, T], True inside the clip.
-            has_video: bool[B], False where there is no video.
-
-        Returns:
-            float[B, T, D].
+            has_video: bool[B].
         """
-        width = video.shape[-1]
-        x = rms_norm("norm", self.dtype)(video)
-        direct = dense(width, ("embed", "mlp"), name="direct", dtype=self.dtype)(x)
-        null = learned(self, "null", (width,), ("embed",)).astype(self.dtype)
-        if not self.config.use_noncausal:
+        sizes, dtype = self.config.aligner, self.config.compute_dtype
+        width, num_frames = video.shape[-1], video.shape[1]
+        x = rms_norm("norm", dtype)(video)
+        direct = dense(width, ("embed", "mlp"), name="direct", dtype=dtype)(x)
+        null = learned(self, "null", (width,), ("embed",)).astype(dtype)
+        if not sizes.use_noncausal:
             return jnp.where(has_video[:, None, None], direct, null)
-        num_frames = video.shape[1]
-        bias = RelativeTimeBias(self.config.num_heads, self.config.max_relative_frames, name="time_bias")
+        bias = RelativeTimeBias(sizes.num_heads, sizes.max_relative_frames, name="time_bias")
         around, _ = Attention(
-            num_heads=self.config.num_heads,
-            num_kv_heads=self.config.num_heads,
-            head_dim=self.config.head_dim,
-            dtype=self.dtype,
+            num_heads=sizes.num_heads,
+            num_kv_heads=sizes.num_heads,
+            head_dim=sizes.head_dim,
+            dtype=dtype,
             name="attention",
         )(
             x,
@@ -67,18 +141,16 @@ class NonCausalAligner(nn.Module):
         return jnp.where(has_video[:, None, None], direct + around, null)
 
 
-class MutualCache(NamedTuple):
-    """Keys and values of each stream's past, as the other stream sees them."""
+class StreamAttention(nn.Module):
+    """Mutual attention between the streams' pasts, each through a gate that starts at zero.
 
-    speech: KVCache
-    background: KVCache
+    Attributes:
+        config: of the model.
+        may_attend: see `GridAligner.may_attend`.
+    """
 
-
-class MutualAligner(nn.Module):
-    """Each stream's past, enriched by the other stream's past through a gate that starts at zero."""
-
-    config: AlignerConfig
-    dtype: str = "float32"
+    config: ModelConfig
+    may_attend: Callable[[jax.Array, jax.Array], jax.Array]
 
     @nn.compact
     def __call__(
@@ -87,76 +159,58 @@ class MutualAligner(nn.Module):
         background: jax.Array,
         has_speech: jax.Array,
         has_background: jax.Array,
-        cache: MutualCache | None = None,
-        cache_index: jax.Array | int | None = None,
-    ) -> tuple[jax.Array, jax.Array, MutualCache | None]:
+        cache: StreamCache | None = None,
+        frame: jax.Array | None = None,
+    ) -> tuple[jax.Array, jax.Array, StreamCache | None]:
         """Exchanges the pasts.
-
-        Position t of both inputs already holds frame t - 1 (the streams come shifted), so looking at
-        positions <= t means looking at frames <= t - 1.
 
         Args:
             speech: float[B, T, D], the embedded past of the speech stream.
             background: float[B, T, D], the embedded past of the background stream.
-            has_speech: bool[B]; an absent stream is not looked at.
+            has_speech: bool[B]; an absent stream is not attended to.
             has_background: bool[B].
             cache: for decoding one frame (T = 1) at a time.
-            cache_index: the frame being decoded.
+            frame: int32[], the frame that is being decoded.
 
         Returns:
             Both streams, float[B, T, D], and the updated cache.
         """
-        if not self.config.use_causal:
+        if not self.config.aligner.use_causal:
             return speech, background, cache
-        asked = jnp.arange(speech.shape[1] if cache is None else cache.speech.keys.shape[1])
-        asking = asked if cache is None else jnp.full((1,), cache_index)
-        mask = self.may_look(asking[:, None], asked)[None]  # [1, T, S]
-        normed_speech = rms_norm("speech_norm", self.dtype)(speech)
-        normed_background = rms_norm("background_norm", self.dtype)(background)
+        dtype = self.config.compute_dtype
+        keys = jnp.arange(speech.shape[1] if cache is None else cache.speech.keys.shape[1])
+        queries = keys if cache is None else jnp.full((1,), frame)
+        mask = self.may_attend(queries[:, None], keys)[None]  # [1, T, S]
+        normed_speech = rms_norm("speech_norm", dtype)(speech)
+        normed_background = rms_norm("background_norm", dtype)(background)
         to_speech, background_cache = self._attention("speech_from_background")(
             normed_speech,
             mask & has_background[:, None, None],
             context=normed_background,
             cache=None if cache is None else cache.background,
-            cache_index=cache_index,
+            cache_index=frame,
         )
         to_background, speech_cache = self._attention("background_from_speech")(
             normed_background,
             mask & has_speech[:, None, None],
             context=normed_speech,
             cache=None if cache is None else cache.speech,
-            cache_index=cache_index,
+            cache_index=frame,
         )
         speech = speech + self._gate("speech_gate") * to_speech
         background = background + self._gate("background_gate") * to_background
-        return speech, background, None if cache is None else MutualCache(speech_cache, background_cache)
-
-    def may_look(self, asking: jax.Array, asked: jax.Array) -> jax.Array:
-        """Which positions of the other stream a position looks at; a variant may narrow it, not widen it.
-
-        Args:
-            asking, asked: int32 of any shapes that broadcast, positions of this and of the other stream.
-
-        Returns:
-            bool of the broadcast shape, True where `asking` may look.
-        """
-        return asked <= asking
+        return speech, background, None if cache is None else StreamCache(speech_cache, background_cache)
 
     def _attention(self, name: str) -> Attention:
+        sizes = self.config.aligner
         return Attention(
-            num_heads=self.config.num_heads,
-            num_kv_heads=self.config.num_heads,
-            head_dim=self.config.head_dim,
-            dtype=self.dtype,
+            num_heads=sizes.num_heads,
+            num_kv_heads=sizes.num_heads,
+            head_dim=sizes.head_dim,
+            dtype=self.config.compute_dtype,
             name=name,
         )
 
     def _gate(self, name: str) -> jax.Array:
         init = nn.with_logical_partitioning(nn.initializers.zeros, ("norm",))
-        return jnp.tanh(self.param(name, init, (1,), jnp.float32)).astype(self.dtype)
-
-    def empty_cache(self, batch_size: int, num_frames: int) -> MutualCache:
-        """A cache of zeros for `batch_size` clips of `num_frames` frames."""
-        shape = (batch_size, num_frames, self.config.num_heads, self.config.head_dim)
-        zeros = KVCache(jnp.zeros(shape, self.dtype), jnp.zeros(shape, self.dtype))
-        return MutualCache(zeros, zeros)
+        return jnp.tanh(self.param(name, init, (1,), jnp.float32)).astype(self.config.compute_dtype)

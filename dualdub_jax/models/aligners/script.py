@@ -85,7 +85,7 @@ class ScriptAligner(nn.Module):
         self.query = dense(KEY_WIDTH, ("embed", "mlp"), name="query", dtype=self.dtype)
         self.motion = dense(2, ("embed", "norm"), name="motion", dtype="float32", use_bias=True, scale=0.1)
 
-    def read(self, script: jax.Array, mask: jax.Array) -> EncodedScript:
+    def encode(self, script: jax.Array, mask: jax.Array) -> EncodedScript:
         """Encodes a script: each token with its neighbours.
 
         Args:
@@ -105,7 +105,7 @@ class ScriptAligner(nn.Module):
 
         Args:
             frames: float[B, T, D], what is known when frame t is about to be generated.
-            memory: from `read`.
+            memory: from `encode`.
             position: float32[B], the place in the script before the first of `frames`, in tokens.
         """
         x = self.norm(frames)

@@ -12,21 +12,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dualdub_jax.codecs.mel_rvq.codec import CodecModules
+from dualdub_jax.codecs.mel_rvq.networks import CodecModules
 from dualdub_jax.codecs.mel_rvq.training.tokens import (
-    codec_settings,
-    first_output_state,
     full_mask,
-    next_output_state,
     part_of_voice,
     phase_settings,
     prepare_batch,
 )
-from dualdub_jax.config import Config, defaults_of
+from dualdub_jax.config import Config
 from dualdub_jax.dsp.mel import STD_LOG_MEL
 from dualdub_jax.parallel.sharding import constrain
 from dualdub_jax.training.optimizer import make_optimizer
 from dualdub_jax.training.phase import Phase
+from dualdub_jax.training.state import TrainState, first_state, next_state
 from dualdub_jax.types import Stream
 
 PyTree = Any
@@ -57,21 +55,22 @@ def acoustics_phase(
     Returns:
         The phase `codec_acoustics_<stream>`; its parameters are those of the renderer, averaged over steps.
     """
-    codec, training = codec_settings(config, stream)
-    modules = CodecModules(codec, config.grid)
+    codec = config.streams[stream].codec
+    training = codec.training
+    modules = CodecModules(codec)
     optimizer = make_optimizer(training.acoustics_optimizer, training.acoustics_num_steps)
     ema_decay = training.acoustics_optimizer.ema_decay
 
-    def init(rng: jax.Array, codec_variables: PyTree) -> PyTree:
-        return first_output_state(modules.init_acoustics(rng), codec_variables, optimizer)
+    def init(rng: jax.Array, _: None) -> TrainState:
+        return first_state(modules.init_acoustics(rng), optimizer)
 
-    def step(state: PyTree, batch: PyTree, rng: jax.Array) -> tuple[PyTree, Metrics]:
+    def step(state: TrainState, batch: PyTree, rng: jax.Array, frozen: PyTree) -> tuple[TrainState, Metrics]:
         waveform = constrain(batch["waveform"], "batch", None)
-        mask = full_mask(waveform, config)
+        mask = full_mask(waveform, codec)
         given, target, acoustics = other_acoustics(
-            waveform, batch["acoustics"], rng, stream, config.grid.sample_rate_hz
+            waveform, batch["acoustics"], rng, stream, codec.sample_rate_hz
         )
-        tokens = modules.encode(state["codec"], given, mask)
+        tokens = modules.encode(frozen, given, mask)
         voice = None
         if codec.speaker_dim:
             part_key = jax.random.fold_in(rng, 1)
@@ -79,8 +78,8 @@ def acoustics_phase(
                 batch["voice"], batch["voice_mask"], training.crop_frames, part_key
             )
             has_voice = jnp.any(voice_mask, axis=1)
-            voice = modules.read_voice(state["codec"], recording, voice_mask, has_voice)
-        decoded, _ = modules.decode_tokens(state["codec"], tokens, mask, voice)
+            voice = modules.encode_speaker(frozen, recording, voice_mask, has_voice)
+        decoded, _ = modules.decode_tokens(frozen, tokens, mask, voice)
         is_known = jnp.isfinite(acoustics).all(1)[:, None, None]
         num_known = jnp.maximum(is_known.sum() * decoded[0].size, 1)
         target_mel = modules.log_mel(target)
@@ -93,20 +92,21 @@ def acoustics_phase(
             mel_l1 = distance(mel)
             return mel_l1 / STD_LOG_MEL, {"mel_l1": mel_l1, "mel_l1_untold": distance(decoded)}
 
-        (loss, metrics), grads = jax.value_and_grad(loss_fn, has_aux=True)(state["params"])
-        return next_output_state(state, grads, optimizer, ema_decay), metrics | {"loss": loss}
+        (loss, metrics), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
+        state, _ = next_state(state, grads, optimizer, ema_decay)
+        return state, metrics | {"loss": loss}
 
     return Phase(
         name=f"codec_acoustics_{stream}",
         num_steps=training.acoustics_num_steps,
         settings=phase_settings(config, stream, "acoustics"),
-        defaults=phase_settings(defaults_of(config), stream, "acoustics"),
         init=init,
-        initial=codec_variables,
+        initial=None,
+        frozen=codec_variables,
         step=step,
         make_batches=make_batches,
         prepare=prepare_batch,
-        parameters=lambda state: state["ema"],
+        parameters=lambda state: state.ema_params,
     )
 
 

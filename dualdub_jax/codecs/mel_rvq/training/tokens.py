@@ -15,16 +15,19 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from dualdub_jax.codecs.mel_rvq.codec import CodecModules, rvq
+from dualdub_jax.codecs.mel_rvq import rvq
+from dualdub_jax.codecs.mel_rvq.config import MelRVQConfig
+from dualdub_jax.codecs.mel_rvq.networks import CodecModules
 from dualdub_jax.codecs.mel_rvq.training.speaker_perturbation import sample_warp, warp
-from dualdub_jax.config import CodecConfig, CodecTrainingConfig, Config, defaults_of, to_dict
+from dualdub_jax.config import Config
 from dualdub_jax.dsp.mel import STD_LOG_MEL
 from dualdub_jax.errors import UserError
 from dualdub_jax.parallel.sharding import constrain
 from dualdub_jax.text.phonemes import LABELS_PER_FRAME, SYMBOLS
 from dualdub_jax.training.optimizer import make_optimizer
 from dualdub_jax.training.phase import Phase
-from dualdub_jax.training.state import update_ema
+from dualdub_jax.training.settings import Settings, settings_of
+from dualdub_jax.training.state import TrainState, first_state, next_state
 from dualdub_jax.types import Stream
 
 PyTree = Any
@@ -60,17 +63,17 @@ def tokens_phase(config: Config, stream: Stream, make_batches: Callable[[], Any]
     Raises:
         UserError: a `speaker_dim` for a stream that has no voice.
     """
-    codec, training = codec_settings(config, stream)
+    codec = config.streams[stream].codec
+    training = codec.training
     if codec.speaker_dim and stream != "speech":
         raise UserError(
-            f"{stream}_codec.speaker_dim={codec.speaker_dim}: only speech has a voice that a reference "
-            "could tell; take 0"
+            f"streams.{stream}.codec.speaker_dim={codec.speaker_dim}: only speech has a speaker; set it to 0"
         )
-    modules = CodecModules(codec, config.grid)
+    modules = CodecModules(codec)
     optimizer = make_optimizer(training.optimizer, training.num_steps)
     latents_per_batch = training.batch_size * training.crop_frames
     labels_shape = (LABELS_PER_FRAME, len(SYMBOLS) + 1)
-    rate_hz = config.grid.sample_rate_hz
+    rate_hz = codec.sample_rate_hz
     networks = ("encoder", "decoder", "speaker_encoder") if codec.speaker_dim else ("encoder", "decoder")
     # Where the first codebook is about phonemes, it sees a part of the latents, and no other codebook does
     # what it could do better: they quantise what it leaves over.
@@ -78,25 +81,25 @@ def tokens_phase(config: Config, stream: Stream, make_batches: Callable[[], Any]
     if codec.phonetic_dim:
         dims[0, codec.phonetic_dim :] = 0.0
 
-    def init(rng: jax.Array, _: None) -> PyTree:
+    def init(rng: jax.Array, _: None) -> TrainState:
         variables = modules.init_tokens(rng)
         params = {name: variables[name] for name in networks}
         if codec.phonetic_dim:
             shape = (codec.latent_dim, math.prod(labels_shape))
             params["phonetic"] = nn.LogicallyPartitioned(jnp.zeros(shape), ("patch", "norm"))
-        return {
-            "step": jnp.int32(0),
-            "params": params,
-            "optimizer": optimizer.init(params),
+        extra = {
             "rvq": rvq.init_rvq(codec.num_codebooks, codec.codebook_size, codec.latent_dim),
             "latents": jnp.zeros((_KMEANS_BATCHES * latents_per_batch, codec.latent_dim)),
         }
+        return first_state(params, optimizer, has_average=False, extra=extra)
 
-    def step(state: PyTree, batch: PyTree, rng: jax.Array) -> tuple[PyTree, Metrics]:
+    def step(
+        state: TrainState, batch: PyTree, rng: jax.Array, frozen: None = None
+    ) -> tuple[TrainState, Metrics]:
         level_key, start_key, update_key, *voice_keys = jax.random.split(rng, 7)
         waveform = constrain(vary_level(batch["waveform"], level_key), "batch", None)
         mel = modules.log_mel(waveform)
-        mask = full_mask(waveform, config)
+        mask = full_mask(waveform, codec)
         if codec.speaker_dim:
             hidden_key, new_key, absent_key, part_key = voice_keys
             shape = (mel.shape[0], codec.n_mels, rate_hz)
@@ -113,11 +116,11 @@ def tokens_phase(config: Config, stream: Stream, make_batches: Callable[[], Any]
             has_voice = is_given & jnp.any(voice_mask, axis=1)
         else:
             features = modules.features(mel, None, mask)
-        is_quantised = state["step"] >= codec.num_unquantised_steps
+        is_quantised = state.step >= codec.num_unquantised_steps
         rvq_state = jax.lax.cond(
-            state["step"] == codec.num_unquantised_steps,
-            lambda: rvq.start(state["rvq"], state["latents"], start_key, dims),
-            lambda: state["rvq"],
+            state.step == codec.num_unquantised_steps,
+            lambda: rvq.start(state.extra["rvq"], state.extra["latents"], start_key, dims),
+            lambda: state.extra["rvq"],
         )
 
         def loss_fn(params: PyTree) -> tuple[jax.Array, tuple]:
@@ -148,17 +151,14 @@ def tokens_phase(config: Config, stream: Stream, make_batches: Callable[[], Any]
                 metrics |= {"phonetic_loss": cross_entropy, "phonetic_accuracy": accuracy}
             return loss, (metrics, moved, flat)
 
-        (loss, aux), grads = jax.value_and_grad(loss_fn, has_aux=True)(state["params"])
+        (loss, aux), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
         metrics, moved, flat = aux
-        updates, optimizer_state = optimizer.update(grads, state["optimizer"], state["params"])
-        slot = state["step"] % _KMEANS_BATCHES * latents_per_batch
-        new_state = {
-            "step": state["step"] + 1,
-            "params": optax.apply_updates(state["params"], updates),
-            "optimizer": optimizer_state,
+        slot = state.step % _KMEANS_BATCHES * latents_per_batch
+        extra = {
             "rvq": jax.tree.map(lambda new, old: jnp.where(is_quantised, new, old), moved, rvq_state),
-            "latents": jax.lax.dynamic_update_slice(state["latents"], flat, (slot, 0)),
+            "latents": jax.lax.dynamic_update_slice(state.extra["latents"], flat, (slot, 0)),
         }
+        state, _ = next_state(state, grads, optimizer, extra=extra)
         perplexity = rvq.perplexity(moved.counts)
         metrics |= {
             "loss": loss,
@@ -166,17 +166,16 @@ def tokens_phase(config: Config, stream: Stream, make_batches: Callable[[], Any]
             "perplexity_last": perplexity[-1],
             "usage": jnp.mean(moved.counts > 0.1 * jnp.mean(moved.counts)),
         }
-        return new_state, metrics
+        return state, metrics
 
-    def parameters(state: PyTree) -> PyTree:
-        trained = {name: state["params"][name] for name in networks}
-        return trained | {"codebooks": state["rvq"].codebooks}
+    def parameters(state: TrainState) -> PyTree:
+        trained = {name: state.params[name] for name in networks}
+        return trained | {"codebooks": state.extra["rvq"].codebooks}
 
     return Phase(
         name=f"codec_tokens_{stream}",
         num_steps=training.num_steps,
         settings=phase_settings(config, stream, "tokens"),
-        defaults=phase_settings(defaults_of(config), stream, "tokens"),
         init=init,
         initial=None,
         step=step,
@@ -186,49 +185,17 @@ def tokens_phase(config: Config, stream: Stream, make_batches: Callable[[], Any]
     )
 
 
-def first_output_state(
-    params: PyTree, codec_variables: PyTree, optimizer: optax.GradientTransformation
-) -> PyTree:
-    """The state of a phase that trains what makes sound of tokens, on a codec that stays as it is."""
-    return {
-        "step": jnp.int32(0),
-        "params": params,
-        "ema": jax.tree.map(jnp.copy, params),
-        "optimizer": optimizer.init(params),
-        "codec": codec_variables,
-    }
+def phase_settings(config: Config, stream: Stream, part: str) -> Settings:
+    """Settings that a phase depends on: its own, and those of the tokens.
 
-
-def next_output_state(
-    state: PyTree, grads: PyTree, optimizer: optax.GradientTransformation, ema_decay: float
-) -> PyTree:
-    """One step of the optimizer and of the average."""
-    updates, optimizer_state = optimizer.update(grads, state["optimizer"], state["params"])
-    params = optax.apply_updates(state["params"], updates)
-    return state | {
-        "step": state["step"] + 1,
-        "params": params,
-        "ema": update_ema(state["ema"], params, state["step"], ema_decay),
-        "optimizer": optimizer_state,
-    }
-
-
-def codec_settings(config: Config, stream: Stream) -> tuple[CodecConfig, CodecTrainingConfig]:
-    """A stream's codec, and how it is trained."""
-    if stream == "speech":
-        return config.speech_codec, config.speech_codec_training
-    return config.background_codec, config.background_codec_training
-
-
-def phase_settings(config: Config, stream: Stream, part: str) -> dict[str, Any]:
-    """What the result of a phase depends on: its own settings, and those of the tokens."""
-    grid = {"frame_rate_hz": config.grid.frame_rate_hz, "sample_rate_hz": config.grid.sample_rate_hz}
-    codec, training = (to_dict(settings) for settings in codec_settings(config, stream))
-    own = {"vocoder": ("vocoder_", "tonal_source", "noise_seed"), "acoustics": ("room_",)}
+    Args:
+        config: of the run.
+        stream: which codec.
+        part: "tokens", "vocoder" or "acoustics".
+    """
+    own = {"vocoder": ("vocoder_", "tonal_source", "noise_seed"), "acoustics": ("acoustics_",)}
     of_others = tuple(itertools.chain(*(keys for name, keys in own.items() if name != part)))
-    codec = {key: value for key, value in codec.items() if not key.startswith(of_others)}
-    training = {key: value for key, value in training.items() if not key.startswith(of_others)}
-    return {"seed": config.seed, "grid": grid, "codec": codec, "training": training}
+    return settings_of(without=of_others, seed=config.seed, codec=config.streams[stream].codec)
 
 
 _FIELDS = ("waveform", "phonemes", "acoustics", "voice", "voice_mask")
@@ -249,9 +216,9 @@ def _tell_phonemes(logits: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax
     return jnp.sum(cross_entropy * is_known) / count, jnp.sum(is_right & is_known) / count
 
 
-def full_mask(waveform: jax.Array, config: Config) -> jax.Array:
+def full_mask(waveform: jax.Array, codec: MelRVQConfig) -> jax.Array:
     """bool[B, T], all True, of float32[B, T * samples_per_frame]."""
-    return jnp.ones((waveform.shape[0], waveform.shape[1] // config.grid.samples_per_frame), bool)
+    return jnp.ones((waveform.shape[0], waveform.shape[1] // codec.samples_per_frame), bool)
 
 
 def part_of_voice(

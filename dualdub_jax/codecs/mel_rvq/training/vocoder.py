@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from dualdub_jax.codecs.mel_rvq.codec import CodecModules
+from dualdub_jax.codecs.mel_rvq.networks import CodecModules
 from dualdub_jax.codecs.mel_rvq.training.discriminator import (
     Features,
     SpectrogramDiscriminator,
@@ -26,20 +26,18 @@ from dualdub_jax.codecs.mel_rvq.training.spectral_losses import (
     multi_resolution_stft_distance,
 )
 from dualdub_jax.codecs.mel_rvq.training.tokens import (
-    codec_settings,
-    first_output_state,
     full_mask,
-    next_output_state,
     phase_settings,
     prepare_batch,
     vary_level,
 )
 from dualdub_jax.codecs.mel_rvq.vocoder import PITCH_BINS, VocoderFrames, synthesize
-from dualdub_jax.config import Config, defaults_of
+from dualdub_jax.config import Config
 from dualdub_jax.dsp.pitch import Pitch, estimate_pitch
 from dualdub_jax.parallel.sharding import constrain
 from dualdub_jax.training.optimizer import make_optimizer
 from dualdub_jax.training.phase import Phase
+from dualdub_jax.training.state import TrainState, first_state, next_state
 from dualdub_jax.types import Stream
 
 PyTree = Any
@@ -69,10 +67,11 @@ def vocoder_phase(
         The phase `codec_vocoder_<stream>`; its parameters are the codec's whole variables, those of the
         vocoder averaged over steps.
     """
-    codec, training = codec_settings(config, stream)
-    modules = CodecModules(codec, config.grid)
+    codec = config.streams[stream].codec
+    training = codec.training
+    modules = CodecModules(codec)
     optimizer = make_optimizer(training.vocoder_optimizer, training.vocoder_num_steps)
-    discriminator = SpectrogramDiscriminator(config.grid.sample_rate_hz, _MEL_RESOLUTIONS)
+    discriminator = SpectrogramDiscriminator(codec.sample_rate_hz, _MEL_RESOLUTIONS)
     discriminator_optimizer = make_optimizer(
         training.vocoder_discriminator_optimizer, training.vocoder_num_steps
     )
@@ -80,41 +79,41 @@ def vocoder_phase(
     ema_decay = training.vocoder_optimizer.ema_decay
     has_pitch = codec.tonal_source == "pitch"
 
-    def init(rng: jax.Array, codec_variables: PyTree) -> PyTree:
-        state = first_output_state(modules.init_vocoder(rng), codec_variables, optimizer)
+    def init(rng: jax.Array, _: None) -> TrainState:
+        extra = None
         if has_discriminator:
-            heard = jnp.zeros((1, config.grid.samples_per_frame))
-            params = discriminator.init(jax.random.fold_in(rng, 1), heard)["params"]
-            state["discriminator"] = {"params": params, "optimizer": discriminator_optimizer.init(params)}
-        return state
+            waveform = jnp.zeros((1, codec.samples_per_frame))
+            params = discriminator.init(jax.random.fold_in(rng, 1), waveform)["params"]
+            extra = {"params": params, "opt_state": discriminator_optimizer.init(params)}
+        return first_state(modules.init_vocoder(rng), optimizer, extra=extra)
 
     def discriminate(params: PyTree, waveform: jax.Array) -> Features:
         return discriminator.apply({"params": params}, waveform)
 
-    def step(state: PyTree, batch: PyTree, rng: jax.Array) -> tuple[PyTree, Metrics]:
+    def step(state: TrainState, batch: PyTree, rng: jax.Array, frozen: PyTree) -> tuple[TrainState, Metrics]:
         level_key, *chance_keys = jax.random.split(rng, 3)
         waveform = constrain(vary_level(batch["waveform"], level_key), "batch", None)
-        mask = full_mask(waveform, config)
+        mask = full_mask(waveform, codec)
         mel_mask = jnp.repeat(mask, modules.mel_per_frame, axis=1)
-        tokens = modules.encode(state["codec"], waveform, mask)
+        tokens = modules.encode(frozen, waveform, mask)
         voice = None
         if codec.speaker_dim:
             recording, voice_mask = batch["voice"], batch["voice_mask"]
             has_voice = jnp.any(voice_mask, axis=1)
-            voice = modules.read_voice(state["codec"], recording, voice_mask, has_voice)
-        mel, hidden = modules.decode_tokens(state["codec"], tokens, mask, voice)
-        pitch = estimate_pitch(waveform, config.grid.sample_rate_hz, codec.hop_length)
+            voice = modules.encode_speaker(frozen, recording, voice_mask, has_voice)
+        mel, hidden = modules.decode_tokens(frozen, tokens, mask, voice)
+        pitch = estimate_pitch(waveform, codec.sample_rate_hz, codec.hop_length)
 
         def sample(frames: VocoderFrames, rng: jax.Array) -> jax.Array:
             """One waveform of those that the frames allow: noise and phase are chance."""
             frame_key, phase_key = jax.random.split(rng)
             first_frame = jax.random.randint(frame_key, (), 0, 1 << 20)
             phase = jax.random.uniform(phase_key, (waveform.shape[0],))
-            return synthesize(frames, mel_mask, codec, config.grid, first_frame, phase)[0]
+            return synthesize(frames, mel_mask, codec, first_frame, phase)[0]
 
         def distance(a: jax.Array, b: jax.Array) -> jax.Array:
             convergence, log_stft = multi_resolution_stft_distance(a, b, scale_of=waveform)
-            mel_l1 = multi_resolution_mel_distance(a, b, config.grid.sample_rate_hz, _MEL_RESOLUTIONS)
+            mel_l1 = multi_resolution_mel_distance(a, b, codec.sample_rate_hz, _MEL_RESOLUTIONS)
             return jnp.stack([mel_l1, convergence, log_stft])
 
         def loss_fn(params: PyTree) -> tuple[jax.Array, tuple[Metrics, jax.Array]]:
@@ -137,53 +136,42 @@ def vocoder_phase(
             return loss, (metrics | {"loss": loss}, samples[0])
 
         if not has_discriminator:
-            grads, (metrics, _) = jax.grad(loss_fn, has_aux=True)(state["params"])
-            return next_output_state(state, grads, optimizer, ema_decay), metrics
+            grads, (metrics, _) = jax.grad(loss_fn, has_aux=True)(state.params)
+            return next_state(state, grads, optimizer, ema_decay)[0], metrics
         # From the first step on: under `lax.cond` XLA's CPU backend runs convolutions many times slower.
-        discriminator_params = state["discriminator"]["params"]
+        judge = state.extra["params"]
 
         def generator_loss_fn(params: PyTree) -> tuple[jax.Array, tuple[Metrics, jax.Array]]:
-            loss, (metrics, made) = loss_fn(params)
-            generator_loss, feature_matching = generator_losses(
-                discriminate(discriminator_params, waveform), discriminate(discriminator_params, made)
+            loss, (metrics, generated) = loss_fn(params)
+            adversarial, matching = generator_losses(
+                discriminate(judge, waveform), discriminate(judge, generated)
             )
-            loss += training.vocoder_adversarial_weight * (
-                generator_loss + _FEATURE_MATCHING_WEIGHT * feature_matching
-            )
-            return loss, (
-                metrics
-                | {"loss": loss, "generator_loss": generator_loss, "feature_matching": feature_matching},
-                made,
-            )
+            loss += training.vocoder_adversarial_weight * (adversarial + _FEATURE_MATCHING_WEIGHT * matching)
+            metrics |= {"loss": loss, "generator_loss": adversarial, "feature_matching": matching}
+            return loss, (metrics, generated)
 
-        def discriminator_loss_fn(params: PyTree, made: jax.Array) -> jax.Array:
-            return discriminator_loss(discriminate(params, waveform), discriminate(params, made))
+        def discriminator_loss_fn(params: PyTree, generated: jax.Array) -> jax.Array:
+            return discriminator_loss(discriminate(params, waveform), discriminate(params, generated))
 
-        grads, (metrics, made) = jax.grad(generator_loss_fn, has_aux=True)(state["params"])
-        new_state = next_output_state(state, grads, optimizer, ema_decay)
-        metrics["discriminator_loss"], grads = jax.value_and_grad(discriminator_loss_fn)(
-            discriminator_params, made
+        grads, (metrics, generated) = jax.grad(generator_loss_fn, has_aux=True)(state.params)
+        metrics["discriminator_loss"], judge_grads = jax.value_and_grad(discriminator_loss_fn)(
+            judge, generated
         )
-        updates, optimizer_state = discriminator_optimizer.update(
-            grads, state["discriminator"]["optimizer"], discriminator_params
-        )
-        new_state["discriminator"] = {
-            "params": optax.apply_updates(discriminator_params, updates),
-            "optimizer": optimizer_state,
-        }
-        return new_state, metrics
+        updates, opt_state = discriminator_optimizer.update(judge_grads, state.extra["opt_state"], judge)
+        extra = {"params": optax.apply_updates(judge, updates), "opt_state": opt_state}
+        return next_state(state, grads, optimizer, ema_decay, extra)[0], metrics
 
     return Phase(
         name=f"codec_vocoder_{stream}",
         num_steps=training.vocoder_num_steps,
         settings=phase_settings(config, stream, "vocoder"),
-        defaults=phase_settings(defaults_of(config), stream, "vocoder"),
         init=init,
-        initial=codec_variables,
+        initial=None,
+        frozen=codec_variables,
         step=step,
         make_batches=make_batches,
         prepare=prepare_batch,
-        parameters=lambda state: dict(state["codec"]) | {"vocoder": state["ema"]},
+        parameters=lambda state: state.ema_params,
     )
 
 

@@ -1,0 +1,50 @@
+"""All phases of a mel-RVQ codec: tokens, then the vocoder and the acoustics renderer on frozen tokens."""
+
+from typing import Any
+
+from dualdub_jax.codecs.base import MakeCrops, RunPhase
+from dualdub_jax.codecs.mel_rvq.training.acoustics import acoustics_phase
+from dualdub_jax.codecs.mel_rvq.training.tokens import tokens_phase
+from dualdub_jax.codecs.mel_rvq.training.vocoder import vocoder_phase
+from dualdub_jax.config import Config
+from dualdub_jax.types import Stream
+
+PyTree = Any  # of variables: see networks.py
+
+
+class MelRVQTraining:
+    """Implements `codecs.base.CodecTraining`."""
+
+    def __init__(self, config: Config, stream: Stream, make_batches: MakeCrops) -> None:
+        self._config, self._stream, self._make_batches = config, stream, make_batches
+        self._codec = config.streams[stream].codec
+        self._has_acoustics = bool(self._codec.acoustics_num_blocks)
+        self.encoder_phases: tuple[str, ...] = (f"codec_tokens_{stream}",)
+        self.decoder_phases: tuple[str, ...] = (f"codec_vocoder_{stream}",)
+        if self._has_acoustics:
+            self.decoder_phases += (f"codec_acoustics_{stream}",)
+
+    def train_encoder(self, run: RunPhase) -> PyTree | None:
+        """Encoder, codebooks, decoder to log-mels, and speaker encoder."""
+        batch_size = self._codec.training.batch_size
+        return run(tokens_phase(self._config, self._stream, lambda: self._make_batches(batch_size, None)))
+
+    def train_decoder(self, run: RunPhase, variables: PyTree) -> PyTree | None:
+        """`variables` with "vocoder", and with "acoustics_renderer" where the codec has one."""
+        training = self._codec.training
+        vocoder = run(
+            vocoder_phase(
+                self._config,
+                self._stream,
+                variables,
+                lambda: self._make_batches(training.vocoder_batch_size, None),
+            )
+        )
+        complete = None if vocoder is None else {**variables, "vocoder": vocoder}
+        if not self._has_acoustics:
+            return complete
+        size, crop = training.acoustics_batch_size, training.acoustics_crop_frames
+        renderer = run(
+            acoustics_phase(self._config, self._stream, variables, lambda: self._make_batches(size, crop))
+        )
+        return None if None in (complete, renderer) else {**complete, "acoustics_renderer": renderer}

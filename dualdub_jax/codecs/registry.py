@@ -1,0 +1,98 @@
+"""Codecs by kind: specs, variables and instances of each stream's codec, whatever it is."""
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+
+from dualdub_jax.codecs.base import Codec, CodecSpec, CodecTraining, MakeCrops
+from dualdub_jax.codecs.folded import FoldedCodec, fold_of, folded_spec
+from dualdub_jax.config import Config, Plugin, from_dict, to_dict
+from dualdub_jax.errors import UserError
+from dualdub_jax.parts.slot import Slot
+from dualdub_jax.types import STREAMS, Stream
+
+PyTree = Any  # of variables: each kind has its own layout
+
+CODECS = Slot(
+    "config.streams.<stream>.codec.kind", Codec, {"mel_rvq": "dualdub_jax.codecs.mel_rvq.codec:MelRVQCodec"}
+)
+
+
+def codec_class(config: Config, stream: Stream) -> type[Codec]:
+    """The class of a stream's codec.
+
+    Raises:
+        UserError: an unknown kind, an import path that leads nowhere, or a class that is no codec.
+    """
+    found, _ = CODECS.find(config.streams[stream].codec.kind)
+    return found
+
+
+def codec_config(config: Config, stream: Stream) -> Any:
+    """The stream's codec group, as the `Config` of its class.
+
+    Raises:
+        UserError: as `codec_class`; a key that the class does not have.
+    """
+    group = config.streams[stream].codec
+    if not isinstance(group, Plugin):
+        return group
+    values = {key: value for key, value in to_dict(group).items() if key != "kind"}
+    return from_dict(values, codec_class(config, stream).Config, f"config.streams.{stream}.codec")
+
+
+def codec_spec(config: Config, stream: Stream) -> CodecSpec:
+    """The spec of a stream's codec at its own frame rate; nothing is computed."""
+    return codec_class(config, stream).spec_of(codec_config(config, stream))
+
+
+def grid_spec(config: Config, stream: Stream) -> CodecSpec:
+    """The spec of a stream's codec on the time grid, as the language model sees it.
+
+    Raises:
+        UserError: a frame rate that is no multiple of the grid's.
+    """
+    spec = codec_spec(config, stream)
+    return folded_spec(spec, fold_of(spec, config.grid.frame_rate, f"config.streams.{stream}.codec"))
+
+
+def make_codec(config: Config, stream: Stream, variables: PyTree) -> Codec:
+    """A stream's codec, bound to its variables, on the time grid."""
+    codec = codec_class(config, stream)(codec_config(config, stream), variables)
+    fold = fold_of(codec.spec, config.grid.frame_rate, f"config.streams.{stream}.codec")
+    return codec if fold == 1 else FoldedCodec(codec, fold)
+
+
+def make_codecs(config: Config, variables: Mapping[Stream, PyTree]) -> dict[Stream, Codec]:
+    """Both streams' codecs; see `make_codec`."""
+    return {stream: make_codec(config, stream, variables[stream]) for stream in STREAMS}
+
+
+def abstract_codec(config: Config, stream: Stream) -> PyTree:
+    """`jax.ShapeDtypeStruct`s of a codec's variables."""
+    init = functools.partial(codec_class(config, stream).init, codec_config(config, stream))
+    return jax.eval_shape(init, jax.random.key(0))
+
+
+def codec_training(config: Config, stream: Stream, make_batches: MakeCrops) -> CodecTraining | None:
+    """How a stream's codec is trained; None for one that comes from public weights.
+
+    Raises:
+        UserError: a codec that can neither be trained nor read.
+    """
+    found = codec_class(config, stream)
+    if hasattr(found, "training"):
+        return found.training(config, stream, make_batches)
+    if not hasattr(found, "pretrained"):
+        raise UserError(
+            f"config.streams.{stream}.codec.kind={config.streams[stream].codec.kind}: can neither be trained "
+            "(no `training`) nor read (no `pretrained`); take it from a bundle: --config.codecs_from=BUNDLE"
+        )
+    return None
+
+
+def pretrained_codec(config: Config, stream: Stream) -> PyTree:
+    """Variables of a codec that comes from public weights."""
+    return codec_class(config, stream).pretrained(codec_config(config, stream))

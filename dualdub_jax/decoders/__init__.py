@@ -1,0 +1,1 @@
+"""Waveform decoders that take the place of a codec's own decoder."""

@@ -1,0 +1,122 @@
+"""The contract of a waveform decoder: tokens of one stream to a waveform at the decoder's own rate.
+
+`config.streams.<stream>.decoder` is "codec", the codec's own decoder, or the import path of a class that takes
+its place, such as the paper's flow matching into the latent space of a frozen autoencoder.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import jax
+
+from dualdub_jax.codecs.base import Codec, CodecStream, MakeCrops, RunPhase
+from dualdub_jax.config import Config
+from dualdub_jax.errors import UserError
+from dualdub_jax.parts.slot import Slot
+from dualdub_jax.types import Stream
+
+PyTree = Any  # of variables: each class has its own layout
+
+
+class DecoderTraining(Protocol):
+    """How a waveform decoder is trained, on a frozen codec.
+
+    Attributes:
+        phases: names of its phases, in order.
+    """
+
+    phases: tuple[str, ...]
+
+    def train(self, run: RunPhase, codec_variables: PyTree) -> PyTree | None:
+        """Its variables; None if a phase is not trained."""
+        ...
+
+
+class WaveformDecoder(Protocol):
+    """Tokens to a waveform, bound to variables; a plain class, constructed with these fields as keywords.
+
+    A class may also have `training(config, stream, make_batches) -> DecoderTraining` (class method), with
+    batches as a codec's; without it its variables come from a bundle (`config.codecs_from`).
+
+    Attributes:
+        sample_rate_hz: of the waveform; need not be the codec's.
+    """
+
+    config: Config
+    stream: Stream
+    variables: PyTree
+
+    @classmethod
+    def init(cls, config: Config, stream: Stream, rng: jax.Array) -> PyTree:
+        """Untrained variables; pure, so that `jax.eval_shape` gives their shapes."""
+        ...
+
+    def decode(
+        self,
+        tokens: jax.Array,
+        frame_mask: jax.Array | None = None,
+        conditions: Mapping[str, jax.Array] | None = None,
+    ) -> jax.Array:
+        """int32[B, T, Q] -> float32[B, S], mono, with S = T / frame rate * sample rate; see `Codec.decode`."""
+        ...
+
+    def open_stream(
+        self, conditions: Mapping[str, jax.Array] | None = None, chunk_frames: int = 8
+    ) -> CodecStream:
+        """Decodes in chunks, with the result of `decode`; see `Codec.stream`."""
+        ...
+
+
+DECODERS = Slot("config.streams.<stream>.decoder", WaveformDecoder, {})
+CODEC = "codec"
+
+
+class CodecDecoder:
+    """The codec's own decoder, as a `WaveformDecoder`."""
+
+    def __init__(self, codec: Codec) -> None:
+        self.sample_rate_hz = codec.spec.sample_rate_hz
+        self.decode: Callable[..., jax.Array] = codec.decode
+        self.open_stream: Callable[..., CodecStream] = codec.stream
+
+
+def has_decoder(config: Config, stream: Stream) -> bool:
+    """Whether a stream has a waveform decoder apart from its codec."""
+    return config.streams[stream].decoder != CODEC
+
+
+def make_decoder(
+    config: Config, stream: Stream, codec: Codec, variables: PyTree
+) -> WaveformDecoder | CodecDecoder:
+    """A stream's waveform decoder.
+
+    Args:
+        config: of the bundle.
+        stream: which stream.
+        codec: of that stream, on the grid.
+        variables: of the decoder; ignored for the codec's own.
+    """
+    if not has_decoder(config, stream):
+        return CodecDecoder(codec)
+    return DECODERS.make(config.streams[stream].decoder, config=config, stream=stream, variables=variables)
+
+
+def abstract_decoder(config: Config, stream: Stream) -> PyTree:
+    """`jax.ShapeDtypeStruct`s of a decoder's variables."""
+    found, _ = DECODERS.find(config.streams[stream].decoder)
+    return jax.eval_shape(lambda key: found.init(config, stream, key), jax.random.key(0))
+
+
+def decoder_training(config: Config, stream: Stream, make_batches: MakeCrops) -> DecoderTraining:
+    """How a stream's decoder is trained.
+
+    Raises:
+        UserError: its class has no training.
+    """
+    found, _ = DECODERS.find(config.streams[stream].decoder)
+    if not hasattr(found, "training"):
+        raise UserError(
+            f"config.streams.{stream}.decoder={config.streams[stream].decoder}: has no `training`; take it from "
+            "a bundle: --config.codecs_from=BUNDLE"
+        )
+    return found.training(config, stream, make_batches)

@@ -1,0 +1,37 @@
+"""Precomputed video features to one vector a grid frame: a projection, then time in both directions."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from dualdub_jax.config import ModelConfig
+from dualdub_jax.encoders.temporal import temporal_stack
+from dualdub_jax.layers.basic import dense, rms_norm
+from dualdub_jax.types import Batch
+
+
+class FeatureVideoEncoder(nn.Module):
+    """Projects frozen features of dimension `config.video.feature_dim`, such as CLIP's, to the model's width.
+
+    Features arrive on the grid, nearest in time to each frame. With `config.video.num_layers` 0 the projection
+    is all. Source: the paper (section on the multimodal encoder) feeds CLIP features, resampled to the token
+    rate by nearest neighbour; projection, norm and temporal layers are our choice.
+
+    Attributes:
+        config: of the model.
+    """
+
+    config: ModelConfig
+    inputs = ("video_features",)
+
+    @nn.compact
+    def __call__(self, batch: Batch) -> jax.Array:
+        """See `VideoEncoder`; reads `batch.video_features`, float32[B, T, D_video]."""
+        dtype = self.config.compute_dtype
+        valid = batch.frame_mask & batch.has_video[:, None]
+        # Absent features may hold anything, NaN too.
+        x = jnp.where(valid[:, :, None], batch.video_features, 0.0).astype(dtype)
+        x = rms_norm("norm", dtype)(x)
+        x = dense(self.config.width, ("patch", "embed"), name="project", dtype=dtype, use_bias=True)(x)
+        x = jnp.where(valid[:, :, None], x, 0.0)
+        return temporal_stack(self.config, x, batch.frame_mask)

@@ -1,0 +1,96 @@
+"""The language model's backbone: its contract, and the project's own."""
+
+from typing import Any, NamedTuple, Protocol
+
+import flax.linen as nn
+import jax
+
+from dualdub_jax.config import ModelConfig
+from dualdub_jax.layers.attention import KVCache
+from dualdub_jax.layers.transformer import Transformer
+from dualdub_jax.parts.slot import Slot
+
+Cache = Any  # whatever pytree a backbone makes in `empty_cache`
+
+
+class BackboneOutput(NamedTuple):
+    """float[B, T, D] hidden states, and the updated cache (None without one)."""
+
+    state: jax.Array
+    cache: Cache
+
+
+class Backbone(Protocol):
+    """The contract; `config.model.backbone`. A linen module with this field."""
+
+    config: ModelConfig
+
+    def __call__(
+        self,
+        x: jax.Array,
+        mask: jax.Array,
+        positions: jax.Array,
+        cache: Cache = None,
+        cache_index: jax.Array | int | None = None,
+    ) -> BackboneOutput:
+        """Runs the stack.
+
+        Args:
+            x: float[B, T, D], prefix and fused frames.
+            mask: bool[B or 1, T, S], True where a position may attend; S = T without a cache, else its length.
+            positions: int32[T].
+            cache: from `empty_cache`, or of the call before.
+            cache_index: first slot of the cache to write.
+        """
+        ...
+
+    def empty_cache(self, batch_size: int, length: int) -> Cache:
+        """A cache for `batch_size` sequences of `length` positions."""
+        ...
+
+
+class TransformerBackbone(nn.Module):
+    """A pre-norm transformer in the Llama and Qwen family. Source: the paper's LLaMA; sizes are config.
+
+    Attributes:
+        config: of the model.
+    """
+
+    config: ModelConfig
+
+    def setup(self):
+        config = self.config
+        self.stack = Transformer(
+            num_layers=config.num_layers,
+            num_heads=config.num_heads,
+            num_kv_heads=config.num_kv_heads,
+            head_dim=config.head_dim,
+            mlp_width=config.mlp_width,
+            rope_theta=config.rope_theta,
+            use_qkv_bias=config.use_qkv_bias,
+            use_qk_norm=config.use_qk_norm,
+            remat_policy=config.remat_policy,
+            attention_implementation=config.attention_implementation,
+            dtype=config.compute_dtype,
+        )
+        nn.share_scope(self, self.stack)  # parameters are "layers/…" and "norm", without another level
+
+    def __call__(
+        self,
+        x: jax.Array,
+        mask: jax.Array,
+        positions: jax.Array,
+        cache: KVCache | None = None,
+        cache_index: jax.Array | int | None = None,
+    ) -> BackboneOutput:
+        """See `Backbone.__call__`."""
+        return BackboneOutput(*self.stack(x, mask, positions, cache, cache_index))
+
+    def empty_cache(self, batch_size: int, length: int) -> KVCache:
+        """See `Backbone.empty_cache`."""
+        return self.stack.empty_cache(batch_size, length)
+
+
+BACKBONES = Slot(
+    "config.model.backbone", Backbone, {"transformer": "dualdub_jax.models.backbone:TransformerBackbone"}
+)

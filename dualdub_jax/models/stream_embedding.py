@@ -1,0 +1,40 @@
+"""The past of one stream, embedded for the aligner."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from dualdub_jax.layers.basic import learned
+
+
+class StreamEmbedding(nn.Module):
+    """The past of one stream: int32[B, T, Q] codes of frame t - 1 at position t -> float[B, T, D]."""
+
+    num_codebooks: int
+    codebook_size: int
+    width: int
+    dtype: str = "float32"
+
+    def setup(self):
+        shape = (self.num_codebooks, self.codebook_size, self.width)
+        self.embedding = learned(self, "embedding", shape, ("codebooks", "vocab", "embed"))
+        self.begin = learned(self, "begin", (self.width,), ("embed",))
+        self.null = learned(self, "null", (self.width,), ("embed",))
+
+    def __call__(
+        self, codes: jax.Array, is_first: jax.Array, is_present: jax.Array, is_known: jax.Array | None = None
+    ) -> jax.Array:
+        """Embeds.
+
+        Args:
+            codes: int32[B, T, Q].
+            is_first: bool[T], marks the clip's first frame.
+            is_present: bool[B], of the stream.
+            is_known: bool[B, T], False where the codes are masked; None: nowhere.
+        """
+        codes = jnp.where(is_present[:, None, None] & ~is_first[None, :, None], codes, 0)
+        x = sum(jnp.take(self.embedding[q], codes[..., q], axis=0) for q in range(self.num_codebooks))
+        x = jnp.where(is_first[None, :, None], self.begin, x)
+        if is_known is not None:
+            x = jnp.where(is_known[:, :, None], x, self.null)
+        return jnp.where(is_present[:, None, None], x, self.null).astype(self.dtype)

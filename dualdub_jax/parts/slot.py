@@ -1,0 +1,95 @@
+"""A place in the system that different classes can take: by the name of a kind, or by import path."""
+
+import dataclasses
+import difflib
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from dualdub_jax.errors import UserError
+from dualdub_jax.parts.import_path import import_class, is_import_path
+
+
+@dataclasses.dataclass(frozen=True)
+class Slot:
+    """A place and what it demands of a class.
+
+    Attributes:
+        key: of the config, for messages.
+        contract: a protocol class. Its annotations are the fields that the class is constructed with, and its
+            methods are those that the class must have, with these parameters first. Nothing else is demanded.
+        known: kind -> import path of the project's own classes.
+    """
+
+    key: str
+    contract: type
+    known: Mapping[str, str]
+
+    def find(self, kind: str) -> tuple[type, dict[str, Any]]:
+        """The class of a kind, and the sizes that an import path gives in brackets.
+
+        Raises:
+            UserError: an unknown kind, an import path that leads nowhere, or a class that lacks a field or a
+                method of the contract.
+        """
+        if kind not in self.known and not is_import_path(kind):
+            near = difflib.get_close_matches(kind, list(self.known), n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise UserError(
+                f"{self.key}: {kind!r} is none of {', '.join(self.known)}, nor an import path "
+                f"'package.module:Class'{hint}"
+            )
+        found, sizes = import_class(self.known.get(kind, kind), self.key)
+        if kind not in self.known:
+            self._check(found, sizes, f"{self.key}={kind}")
+        return found, sizes
+
+    def make(self, kind: str, **fields: Any) -> Any:
+        """An instance of a kind's class, with its sizes and these fields.
+
+        Raises:
+            UserError: as `find`.
+        """
+        found, sizes = self.find(kind)
+        return found(**sizes, **fields)
+
+    def _check(self, found: type, sizes: Mapping[str, Any], where: str) -> None:
+        given = [name for name in vars(self.contract).get("__annotations__", {}) if not name.startswith("_")]
+        parameters = inspect.signature(found).parameters
+        own = {name: p for name, p in parameters.items() if name not in ("parent", "name")}  # linen's
+        for name in given:
+            if name not in own:
+                raise UserError(
+                    f"{where}: has no field {name}; {self.contract.__name__} is constructed with "
+                    f"{', '.join(given)}"
+                )
+        for name in sizes:
+            if name not in own or name in given:
+                free = [other for other in own if other not in given] or ["none"]
+                raise UserError(f"{where}: {name} is not a size of it; those are: {', '.join(free)}")
+        for name, parameter in own.items():
+            is_free = parameter.default is parameter.empty and parameter.kind not in (
+                parameter.VAR_KEYWORD,
+                parameter.VAR_POSITIONAL,
+            )
+            if is_free and name not in given and name not in sizes:
+                raise UserError(
+                    f"{where}: its field {name} has no default; give it one, or write {name}=… here"
+                )
+        for name, method in vars(self.contract).items():
+            is_method = inspect.isfunction(method) or isinstance(method, classmethod)
+            if is_method and (name == "__call__" or not name.startswith("_")):
+                self._check_method(found, name, where)
+
+    def _check_method(self, found: type, name: str, where: str) -> None:
+        wanted = list(inspect.signature(getattr(self.contract, name)).parameters)
+        # Not `type.__call__`, which every class has.
+        method = getattr(found, name, None) if any(name in vars(base) for base in found.__mro__) else None
+        have = inspect.signature(method).parameters if callable(method) else {}
+        extra = [parameter for other, parameter in have.items() if other not in wanted]
+        needs = any(p.default is p.empty and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL) for p in extra)
+        if list(have)[: len(wanted)] != wanted or needs:
+            raise UserError(
+                f"{where}: its {name}({', '.join(n for n in have if n != 'self')}) must take "
+                f"({', '.join(n for n in wanted if n != 'self')}), as {self.contract.__name__} has it"
+            )
