@@ -22,7 +22,7 @@ from dualdub_jax.errors import UserError
 
 
 def machine(default: Any) -> Any:
-    """A key that says how a step is computed on the machine at hand; its result is the same but for rounding."""
+    """A key about how a step is computed on the machine at hand: results are equal but for rounding."""
     return dataclasses.field(default=default, metadata={"is_machine": True})
 
 
@@ -67,7 +67,8 @@ class Kinds:
         if isinstance(kind, str) and ":" in kind:
             return Plugin(kind, json.dumps({k: _plain(v) for k, v in values.items() if k != "kind"}))
         raise UserError(
-            f"{path}.kind: {kind!r} is none of {', '.join(self.known)}, nor an import path 'package.module:Class'"
+            f"{path}.kind: {kind!r} is none of {', '.join(self.known)}, nor an import path "
+            "'package.module:Class'"
         )
 
 

@@ -25,7 +25,8 @@ class Row:
 
     Attributes:
         name: of the field.
-        axes: letters of its axes behind B, whose sizes a config gives (`models.batch.axis_sizes`), or numbers.
+        axes: letters of its axes behind B, whose sizes a config gives (`models.batch.axis_sizes`), or
+            numbers.
         dtype: name of the NumPy dtype.
         doc: content and units.
         part: the condition or target that it belongs to; the flag `has_<part>` marks examples that have it.
@@ -79,8 +80,8 @@ class Batch:
     The flags `has_video`, `has_script`, … (bool[B]; one for each `part` below) mark what an example has. An
     absent condition is replaced by a learned null inside the model, an absent target has zero loss weight.
     The content of an absent field is ignored, whatever it is (tests fill it with garbage). Masks are True
-    where valid. A script known to be empty has `has_script` True and no speech; a stem that is a target may be
-    silent. A new condition is one row here: the loader's example, the shapes that are checked, the example
+    where valid. A script known to be empty has `has_script` True and no speech; a stem that is a target may
+    be silent. A new condition is one row here: the loader's example, the shapes that are checked, the example
     batch for initialisation and the batch of generation are made from this table (`models/batch.py`).
     """
 
@@ -103,8 +104,8 @@ class Batch:
     script_alignment: Array = _row(
         "T",
         "int32",
-        "index of the token spoken in each frame: the begin marker before the first word, the end marker after "
-        "the last; -1 where unknown. Only losses read it",
+        "index of the token spoken in each frame: the begin marker before the first word, the end marker "
+        "after the last; -1 where unknown. Only losses read it",
         fill=-1,
     )
     voice: Array = _row("S_voice", "float32", "reference recording in [-1, 1]", part="voice")

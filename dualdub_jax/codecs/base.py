@@ -51,7 +51,7 @@ class CodecStream(Protocol):
     """
 
     def push(self, tokens: jax.Array) -> jax.Array:
-        """Takes int32[B, t, Q], t may be 0; returns the samples that are complete, float32[B, s], s may be 0."""
+        """Takes int32[B, t, Q], t may be 0; returns completed samples, float32[B, s], s may be 0."""
         ...
 
     def flush(self) -> jax.Array:
@@ -86,8 +86,8 @@ class Codec(Protocol):
     also have
 
     - `training(config: Config, stream: str, make_batches) -> CodecTraining` (class method), for a codec that
-      `dualdub train` trains; `make_batches(batch_size, crop_frames)` yields random crops of the stream's stems
-      as `data_pipeline.loader.make_codec_batches`;
+      `dualdub train` trains; `make_batches(batch_size, crop_frames)` yields random crops of the stream's
+      stems as `data_pipeline.loader.make_codec_batches`;
     - `pretrained(config) -> variables` (class method), for one that is frozen and comes from public weights;
     - `encode_speaker(waveform, frame_mask=None) -> float32[B, D]`, with "speaker" among its conditions.
 
@@ -136,9 +136,9 @@ class Codec(Protocol):
             tokens: int32[B, T, Q].
             frame_mask: bool[B, T], True for frames inside the clip, a prefix of each row; None: all. Frames
                 outside are decoded as zeros and change nothing inside.
-            conditions: by name, those of `spec.decode_conditions` that are known: "speaker" float32[B, D], from
-                `encode_speaker`; "acoustics" float32[B, 2], reverberation time in seconds and noise level in
-                dBFS, NaN where unknown.
+            conditions: by name, those of `spec.decode_conditions` that are known: "speaker" float32[B, D],
+                from `encode_speaker`; "acoustics" float32[B, 2], reverberation time in seconds and noise
+                level in dBFS, NaN where unknown.
 
         Returns:
             float32[B, T * samples per frame].

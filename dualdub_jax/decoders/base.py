@@ -1,7 +1,7 @@
 """The contract of a waveform decoder: tokens of one stream to a waveform at the decoder's own rate.
 
-`config.streams.<stream>.decoder` is "codec", the codec's own decoder, or the import path of a class that takes
-its place, such as the paper's flow matching into the latent space of a frozen autoencoder.
+`config.streams.<stream>.decoder` is "codec", the codec's own decoder, or the import path of a class that
+takes its place, such as the paper's flow matching into the latent space of a frozen autoencoder.
 """
 
 from collections.abc import Callable, Mapping
@@ -57,7 +57,7 @@ class WaveformDecoder(Protocol):
         frame_mask: jax.Array | None = None,
         conditions: Mapping[str, jax.Array] | None = None,
     ) -> jax.Array:
-        """int32[B, T, Q] -> float32[B, S], mono, with S = T / frame rate * sample rate; see `Codec.decode`."""
+        """int32[B, T, Q] -> float32[B, S], mono, S = T / frame rate * sample rate; see `Codec.decode`."""
         ...
 
     def open_stream(
@@ -116,7 +116,7 @@ def decoder_training(config: Config, stream: Stream, make_batches: MakeCrops) ->
     found, _ = DECODERS.find(config.streams[stream].decoder)
     if not hasattr(found, "training"):
         raise UserError(
-            f"config.streams.{stream}.decoder={config.streams[stream].decoder}: has no `training`; take it from "
-            "a bundle: --config.codecs_from=BUNDLE"
+            f"config.streams.{stream}.decoder={config.streams[stream].decoder}: has no `training`; "
+            "take it from a bundle: --config.codecs_from=BUNDLE"
         )
     return found.training(config, stream, make_batches)

@@ -13,9 +13,9 @@ from dualdub_jax.types import Batch
 class FeatureVideoEncoder(nn.Module):
     """Projects frozen features of dimension `config.video.feature_dim`, such as CLIP's, to the model's width.
 
-    Features arrive on the grid, nearest in time to each frame. With `config.video.num_layers` 0 the projection
-    is all. Source: the paper (section on the multimodal encoder) feeds CLIP features, resampled to the token
-    rate by nearest neighbour; projection, norm and temporal layers are our choice.
+    Features arrive on the grid, nearest in time to each frame. With `config.video.num_layers` 0 the
+    projection is all. Source: the paper (section on the multimodal encoder) feeds CLIP features, resampled to
+    the token rate by nearest neighbour; projection, norm and temporal layers are our choice.
 
     Attributes:
         config: of the model.

@@ -1,8 +1,8 @@
 """Silent video to one vector a grid frame: pixels, then time in both directions.
 
-Source: our choice, a small trainable encoder in place of the paper's frozen CLIP ("features" takes those). All work
-on pixels is matrix products (patches, and merging of neighbours): a CPU is slow at convolutions, and a TPU
-loses nothing.
+Source: our choice, a small trainable encoder in place of the paper's frozen CLIP ("features" takes those).
+All work on pixels is matrix products (patches, and merging of neighbours): a CPU is slow at convolutions, and
+a TPU loses nothing.
 """
 
 import flax.linen as nn

@@ -37,7 +37,8 @@ class Backbone(Protocol):
 
         Args:
             x: float[B, T, D], prefix and fused frames.
-            mask: bool[B or 1, T, S], True where a position may attend; S = T without a cache, else its length.
+            mask: bool[B or 1, T, S], True where a position may attend; S = T without a cache, else its
+                length.
             positions: int32[T].
             cache: from `empty_cache`, or of the call before.
             cache_index: first slot of the cache to write.

@@ -6,8 +6,8 @@
 
 `__call__` is training: all frames at once with the true past. `encode`, `start` and `advance` are generation:
 the prefix once, then frame by frame with caches. Both run the same submodules, and a test holds them equal.
-Every submodule is named by the config, by kind or by import path. Source: the paper's architecture; where ours
-departs from it is in docs/architecture.md.
+Every submodule is named by the config, by kind or by import path. Source: the paper's architecture; where
+ours departs from it is in docs/architecture.md.
 """
 
 from typing import Any, NamedTuple
@@ -187,7 +187,7 @@ class DualDub(nn.Module):
         )
 
     def acoustics_logits(self, batch: Batch) -> jax.Array:
-        """Acoustics predicted from the video, float32[B, 2, V]: reverberation time and noise level, by bin."""
+        """Acoustics predicted from the video, float32[B, 2, V]: reverberation time, noise level, by bin."""
         conditions = self.encode(batch)
         context = video_context(self.aligner, conditions, self.aligner.start(conditions))
         return self.acoustics_head(context, batch.frame_mask)

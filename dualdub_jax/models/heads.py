@@ -59,8 +59,8 @@ class DepthCarry(NamedTuple):
 class DepthHead(nn.Module):
     """Codebook q of a frame is predicted from the state and from codebooks 0..q-1 of the same frame.
 
-    Residual quantisers refine: a later codebook means little without the earlier ones. With one codebook it is
-    a language model head. Source: one head a stream is the paper's; depth conditioning is our choice.
+    Residual quantisers refine: a later codebook means little without the earlier ones. With one codebook it
+    is a language model head. Source: one head a stream is the paper's; depth conditioning is our choice.
     """
 
     config: ModelConfig

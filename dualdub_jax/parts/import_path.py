@@ -1,9 +1,9 @@
 """Classes by import path: how a fork's parts stand beside the core without a change to it.
 
-A config names "package.module:Class", or "package.module:Class(window_frames=25)" where the class has sizes of
-its own. A config *file* is code that its user chose to run. A bundle is data that may come from anywhere, and
-importing a module runs it: an import path in a bundle is imported only if the module is in this package, is
-imported already, or the user allows it (`check_trusted`).
+A config names "package.module:Class", or "package.module:Class(window_frames=25)" where the class has sizes
+of its own. A config *file* is code that its user chose to run. A bundle is data that may come from anywhere,
+and importing a module runs it: an import path in a bundle is imported only if the module is in this package,
+is imported already, or the user allows it (`check_trusted`).
 """
 
 import ast

@@ -27,7 +27,7 @@ class TrainingDivergedError(Exception):
 
 
 def skip_bad(step: Callable[..., tuple[PyTree, dict[str, jax.Array]]]) -> Callable[..., Any]:
-    """The step `f(state, batch, rng, frozen, limit)` that leaves the state alone where the loss is above the limit.
+    """The step `f(state, batch, rng, frozen, limit)`, without effect where the loss exceeds the limit.
 
     Its metrics have "skipped" besides, 1.0 for a step that was.
     """

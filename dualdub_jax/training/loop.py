@@ -186,8 +186,8 @@ def compile_step(phase: Phase, config: Config, shardings: PyTree, state: PyTree,
         config: of the run: what is done about bad steps.
         shardings: of the state, which is donated.
         state: arrays, or their shapes with shardings.
-        inputs: batch, rng key, frozen parameters, limit of the loss (`BadSteps.limit`), stop flag of each device (`_flag`);
-            arrays or shapes.
+        inputs: batch, rng key, frozen parameters, limit of the loss (`BadSteps.limit`), stop flag of each
+            device (`_flag`); arrays or shapes.
     """
     inner = skip_bad(phase.step) if config.bad_steps.skip else lambda *args: phase.step(*args[:4])
 

@@ -26,8 +26,8 @@ class Phase:
             that it is never copied into the program.
         step: `step(state, batch, rng, frozen) -> (state, metrics)`; pure, jitted by the loop with the state
             donated. `metrics` are float32 scalars and hold "loss".
-        make_batches: `make_batches() -> grain.DatasetIterator` over host batches: dictionaries of NumPy arrays
-            with the batch axis first, plus "example_ids" (a list of str), which stays on the host. The
+        make_batches: `make_batches() -> grain.DatasetIterator` over host batches: dictionaries of NumPy
+            arrays with the batch axis first, plus "example_ids" (a list of str), which stays on the host. The
             iterator has `get_state` / `set_state`.
         prepare: host batch (without "example_ids") -> the pytree that `step` takes.
         parameters: state -> the parameters that this phase hands on (averaged where there is an average).

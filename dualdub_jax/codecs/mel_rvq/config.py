@@ -8,7 +8,7 @@ from dualdub_jax.config import OptimizerConfig, SourceConfig, whole
 
 @dataclasses.dataclass(frozen=True)
 class MelRVQTrainingConfig:
-    """Training of one codec: tokens to log-mels and back, then vocoder and acoustics renderer on their output."""
+    """Training: tokens to log-mels and back, then vocoder and acoustics renderer on their output."""
 
     mixture: tuple[SourceConfig, ...] = ()
     crop_frames: int = 25

@@ -1,9 +1,10 @@
 """Who speaks and what is said, taken apart: for codecs whose tokens leave the voice out.
 
-With `MelRVQConfig.speaker_dim`, a codec's encoder sees speech without its harmonics and with its pitch relative
-to the clip's own middle (`content_features`), training bends the spectrum it sees at random
-(training/voice_perturbation.py), and the decoder is told by `SpeakerEncoder`, from a reference recording, whose
-voice to speak with. So the voice need not be guessed token by token: it is the reference's by construction.
+With `MelRVQConfig.speaker_dim`, a codec's encoder sees speech without its harmonics and with its pitch
+relative to the clip's own middle (`content_features`), training bends the spectrum it sees at random
+(training/voice_perturbation.py), and the decoder is told by `SpeakerEncoder`, from a reference recording,
+whose voice to speak with. So the voice need not be guessed token by token: it is the reference's by
+construction.
 Source: information perturbation after Choi et al. (NANSY, 2021) and speaker-conditioned decoding of tokens
 as in Ju et al. (NaturalSpeech 3, 2024); features, sizes and code are ours.
 """

@@ -59,17 +59,17 @@ class Aligner(Protocol):
     ) -> Aligned:
         """Fuses.
 
-        Position t of both streams holds the embedding of frame t - 1 (streams come shifted), so that attending
-        to positions <= t attends to frames <= t - 1: frame t itself is being predicted. An absent stream holds
-        a learned null at every position.
+        Position t of both streams holds the embedding of frame t - 1 (streams come shifted), so that
+        attending to positions <= t attends to frames <= t - 1: frame t itself is being predicted. An absent
+        stream holds a learned null at every position.
 
         Args:
             speech: float[B, T, D], the embedded past of the speech stream.
             background: float[B, T, D], the embedded past of the background stream.
             conditions: as for `start`.
             cache: from `start`, or of the frame before.
-            frame: None: all frames of a clip at once, with `cache` as `start` made it. int32[]: the frame that
-                is being decoded; T is then 1, and the result must equal that frame of the call over all.
+            frame: None: all frames of a clip at once, with `cache` as `start` made it. int32[]: the frame
+                that is being decoded; T is then 1, and the result must equal that frame of the call over all.
 
         Returns:
             The fused sequence, and the cache for the next frame.

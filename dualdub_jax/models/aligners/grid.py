@@ -1,12 +1,12 @@
 """The aligner kind "grid": streams and video share the time grid, so each frame has its own video frame.
 
 - `VideoAttention`, non-causal: each frame attends over the whole video, past and future. For synchronization.
-- `StreamAttention`, causal: each stream's past attends over the other stream's past, never over the frame that
-  is being predicted. For acoustic harmony.
+- `StreamAttention`, causal: each stream's past attends over the other stream's past, never over the frame
+  that is being predicted. For acoustic harmony.
 
-Both are switchable by config. Source: the paper has four cross-attentions whose results are summed (its section
-on the cross-modal aligner), with video keys queried from the audio streams. This form is our choice: the video
-queries itself, and a direct path hands each frame its own video frame.
+Both are switchable by config. Source: the paper has four cross-attentions whose results are summed (its
+section on the cross-modal aligner), with video keys queried from the audio streams. This form is our choice:
+the video queries itself, and a direct path hands each frame its own video frame.
 """
 
 from collections.abc import Callable
