@@ -7,7 +7,7 @@
         "systems": {"ours": "…", "true": "…", "codec": "…", "shuffled": "…"},   a description of each
         "package": "dualdub-jax 0.1.0", "seed": 0,
         "checkpoint": {"path", "sha256", "name"} or null, "sampling": {…} or null,
-        "bootstrap": {"level": 0.95, "method": "percentile, clips resampled", "seed": 0},
+        "bootstrap": {"level": 0.95, "method": "percentile bootstrap over clips, …", "seed": 0},
         "suite": {…}                          suite-specific: world seed and splits, list and its sha256, …
       },
       "workdir": "/…/out/evaluate/puppet",    base of relative paths in "files"

@@ -137,7 +137,7 @@ def test_pairs_need_no_model(manifest, capsys):
     error = results["metrics"]["level_error"]
     assert error["value"] == pytest.approx(0.05, abs=1e-3) and error["ceiling"] == 0.0
     assert error["codec_ceiling"] is None and error["floor"] > 0.05
-    assert results["metrics"]["rtf"]["missing"] == "no clip has what this figure needs"
+    assert results["metrics"]["rtf"]["missing"] == "no clip has the inputs of this figure"
     assert results["protocol"]["checkpoint"] is None
     assert pathlib.Path("out", "evaluate", "pairs-manifest", "scores.sqlite").is_file()
 
