@@ -25,10 +25,9 @@ from dualdub_jax.errors import UserError
 from dualdub_jax.evaluation.contracts.clips import Clip
 from dualdub_jax.evaluation.suites.json_lines import read_json_lines
 from dualdub_jax.evaluation.suites.media_folder import MediaFolder
-from dualdub_jax.evaluation.suites.pictures import load_frames
+from dualdub_jax.evaluation.suites.pictures import count_samples, load_frames
 from dualdub_jax.evaluation.suites.sound import read_track
 from dualdub_jax.evaluation.suites.suite import Footage, Missing, Suite
-from dualdub_jax.media.film import read_film
 from dualdub_jax.media.sound_file import read_voice
 
 _TEXT_KEYS = ("audio", "speech", "video", "text")
@@ -86,12 +85,11 @@ class DualBenchSuite(Suite):
     def load(self, clip_id: str) -> Footage:
         """Reads film, stems and references, resampled to `clips.SAMPLE_RATE_HZ`; a missing stem is None."""
         files = self._files[clip_id]
-        film = read_film(files["video"], GridConfig())
         voice_id, voice = self._first_usable(clip_id, same=True)
         other_id, other = self._first_usable(clip_id, same=False)
         clip = Clip(
             id=clip_id,
-            num_samples=film.num_samples,
+            num_samples=count_samples(files["video"]),
             text=self._items[clip_id]["text"],
             voice=None if voice is None else read_track(voice),
             other_voice=None if other is None else read_track(other),

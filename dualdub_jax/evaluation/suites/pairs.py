@@ -23,14 +23,12 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
-from dualdub_jax.config import GridConfig
 from dualdub_jax.errors import UserError
 from dualdub_jax.evaluation.contracts.clips import Clip
 from dualdub_jax.evaluation.suites.json_lines import read_json_lines
-from dualdub_jax.evaluation.suites.pictures import load_frames
+from dualdub_jax.evaluation.suites.pictures import count_samples, load_frames
 from dualdub_jax.evaluation.suites.sound import read_track
 from dualdub_jax.evaluation.suites.suite import Footage, Missing, Suite, contact_times_s
-from dualdub_jax.media.film import read_film
 
 _PATHS = (
     "video",
@@ -97,7 +95,7 @@ class PairsSuite(Suite):
         sound = {key: read_track(item[key]) for key in _SOUND if item.get(key)}
         video = item.get("video")
         if video:
-            num_samples = read_film(video, GridConfig()).num_samples
+            num_samples = count_samples(video)
         else:
             # Without a film the truth defines the duration; without truth, the system's own tracks do.
             truth = [sound[key] for key in ("true_speech", "true_background") if key in sound]
