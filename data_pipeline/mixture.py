@@ -1,8 +1,8 @@
 """From the names in a stage's mixture to opened datasets.
 
-Any TFDS dataset in ArrayRecord files with the features of `schema.RECORD` works, whoever wrote it: it is
+Any TFDS dataset in ArrayRecord files with the features of `record.RECORD` works, whoever wrote it: it is
 found by its place, `DATA_DIR/builder[/config]/version`, and its builder's code is not needed. TensorFlow is
-not either.
+not either. Datasets of earlier schemas are adapted here (`older_records.py`).
 """
 
 import dataclasses
@@ -12,8 +12,8 @@ from collections.abc import Sequence
 
 import tensorflow_datasets as tfds
 
-from data_pipeline.schema import RECORD
-from data_pipeline.transforms import Record
+from data_pipeline import older_records
+from data_pipeline.record import Record
 from dualdub_jax.config import SourceConfig
 from dualdub_jax.errors import UserError
 
@@ -74,11 +74,12 @@ def open_dataset(data_dir: str, name: str, split: str) -> Sequence[Record]:
             empty split, files in another format, or features other than those of `RECORD`.
     """
     builder = tfds.builder_from_directory(_find(pathlib.Path(data_dir), name))
-    missing = set(RECORD) - set(builder.info.features)
+    fields = set(builder.info.features)
+    missing = older_records.missing_fields(fields)
     if missing:
         raise UserError(
-            f"{name}: its records lack {', '.join(sorted(missing))}; "
-            "use data_pipeline.schema.record_features() in its builder"
+            f"{name}: its records lack {', '.join(missing)}; "
+            "use data_pipeline.record.record_features() in its builder"
         )
     if builder.info.file_format != tfds.core.FileFormat.ARRAY_RECORD:
         raise UserError(
@@ -90,7 +91,7 @@ def open_dataset(data_dir: str, name: str, split: str) -> Sequence[Record]:
         raise UserError(f"{name}: has no split {split!r}; it has {', '.join(sorted(splits)) or 'none'}")
     if splits[split].num_examples == 0:
         raise UserError(f"{name}: its split {split!r} is empty; build it with at least one clip")
-    return builder.as_data_source(split=split)
+    return older_records.adapt(builder.as_data_source(split=split), fields)
 
 
 def _find(data_dir: pathlib.Path, name: str) -> pathlib.Path:

@@ -18,7 +18,6 @@ import rich.progress
 import tensorflow_datasets as tfds
 
 from data_pipeline.builders.puppet_stage.builder import PuppetStage, check_voice_bank
-from dualdub_jax.config import GridConfig
 from dualdub_jax.errors import UserError
 
 _BUILDERS = {"puppet_stage": PuppetStage}
@@ -210,7 +209,7 @@ def inspect(
                 record = source[i]
                 script = record["script"].decode() if record["has_script"] else "(unknown)"
                 console.print(
-                    f"    {record['id'].decode()}  {record['num_frames'] / 25:.2f} s  {script!r}",
+                    f"    {record['id'].decode()}  {record['duration_s']:.2f} s  {script!r}",
                     soft_wrap=True,
                 )
                 if record["video"] and sheet is not None:
@@ -229,18 +228,19 @@ def _figures(source: Any) -> dict[str, Any]:
     contacts: collections.Counter[str] = collections.Counter()
     voices = set()
     numbers: collections.Counter[str] = collections.Counter()
+    seconds = 0.0
     for record in source:
         events = json.loads(record["events"]) if record["events"] else {}
         contacts.update(contact["class"] for contact in events.get("contacts", ()))
         voices.add(events.get("speech", {}).get("voice_id"))
         numbers["clips"] += 1
-        numbers["frames"] += int(record["num_frames"])
+        seconds += float(record["duration_s"])
         numbers["with_video"] += bool(record["video"])
         numbers["with_script"] += bool(record["has_script"])
         numbers["empty_scripts"] += bool(record["has_script"]) and not record["script"]
     return {
         "clips": numbers["clips"],
-        "seconds": numbers["frames"] / GridConfig().frame_rate_hz,
+        "seconds": seconds,
         "with_video": numbers["with_video"],
         "with_script": numbers["with_script"],
         "empty_scripts": numbers["empty_scripts"],

@@ -94,8 +94,18 @@ def duration_s(record: Record, clip: str) -> float:
 
 
 def events(record: Record) -> Mapping[str, Any]:
-    """The clip's annotations, from JSON."""
-    return json.loads(text(record["events"]) or "{}")
+    """The clip's annotations.
+
+    Raises:
+        UserError: not a JSON object.
+    """
+    try:
+        annotations = json.loads(text(record["events"]) or "{}")
+    except json.JSONDecodeError as error:
+        annotations = error
+    if not isinstance(annotations, dict):
+        raise UserError(f"{text(record['id'])}: its events are no JSON object; build the dataset again")
+    return annotations
 
 
 def read_acoustics(record: Record, clip: str) -> np.ndarray:
@@ -169,8 +179,9 @@ def decode_features(record: Record, clip: str) -> tuple[np.ndarray, Fraction]:
     """
     where = f"{clip}: its video_features"
     try:
-        features = np.load(io.BytesIO(record["video_features"]), allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
+        file = io.BytesIO(record["video_features"])
+        features = np.lib.format.read_array(file, allow_pickle=False)
+    except (ValueError, EOFError) as error:
         raise UserError(f"{where} are not a .npy array ({error}); build the dataset again") from error
     if features.ndim != 2 or not features.size or features.dtype not in (np.float16, np.float32):
         raise UserError(

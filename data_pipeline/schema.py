@@ -1,53 +1,12 @@
-"""What a record on disk holds, and what a batch holds: the two contracts of the pipeline.
-
-`RECORD` is what every builder writes (one ArrayRecord entry a clip, through TFDS). `batch_fields` is what the
-grain pipeline yields; its device form is `dualdub_jax.types.Batch`. Source: our choice.
-"""
+"""What a host batch holds; its device form is `dualdub_jax.types.Batch`. Source: our choice."""
 
 import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import tensorflow_datasets as tfds
 
 from dualdub_jax.config import GridConfig
-
-# Field -> meaning. Every builder writes all fields; absent media are empty bytes.
-RECORD: dict[str, str] = {
-    "id": "str, unique in the dataset",
-    "video": "bytes, encoded video file (H.264 in MP4); empty: none",
-    "speech": "bytes, FLAC, mono 16 kHz, exactly as long as the clip; empty: not a target",
-    "background": "bytes, FLAC, mono 16 kHz, exactly as long as the clip; empty: not a target",
-    "voice": "bytes, FLAC, mono 16 kHz, the same voice saying something else; empty: none",
-    "script": "str, what is said; empty with has_script: nothing is said",
-    "has_script": "bool, False: what is said is unknown",
-    "num_frames": "int64, length of the clip on the 25 Hz grid",
-    "events": "str, JSON: what is known of the clip beside; of it, training reads what is there of "
-    "speech.words, [[word, begins_s, ends_s], …], all words of the script, and of "
-    'room, {"rt60_s", "noise_dbfs"}, the acoustics that both stems share',
-}
-
-
-def record_features() -> tfds.features.FeaturesDict:
-    """The TFDS features of `RECORD`, for a builder's `_info`.
-
-    Media are opaque bytes: the decoding features of TFDS would import TensorFlow, and decoding is ours.
-    """
-    encoded = tfds.features.Tensor(shape=(), dtype=np.object_)
-    return tfds.features.FeaturesDict(
-        {
-            "id": tfds.features.Text(),
-            "video": encoded,
-            "speech": encoded,
-            "background": encoded,
-            "voice": encoded,
-            "script": tfds.features.Text(),
-            "has_script": np.bool_,
-            "num_frames": np.int64,
-            "events": tfds.features.Text(),
-        }
-    )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,8 +8,9 @@ import numpy as np
 
 from data_pipeline import loader
 from data_pipeline import mixture as curriculum
-from data_pipeline.transforms import Record, clip_id, decode_stem
-from dualdub_jax.config import Config, GridConfig
+from data_pipeline.record import Record, clip_id, decode_stem, duration_s
+from dualdub_jax.casp.kaldi_fbank import SAMPLE_RATE_HZ
+from dualdub_jax.config import Config
 from dualdub_jax.errors import UserError
 from dualdub_jax.types import STREAMS, Stream
 
@@ -17,17 +18,17 @@ from dualdub_jax.types import STREAMS, Stream
 class CropPair(grain.transforms.RandomMap):
     """Record to one random crop of both stems, at the same offset.
 
-    A clip that is shorter than a crop is taken whole, with zeros behind it.
+    A clip that is shorter than a crop is taken whole and zero-padded at its end.
 
     Args:
         source_name: name of the dataset, for ids and errors.
-        grid: the time grid.
+        sample_rate_hz: of the crops; stems stored at another rate are resampled.
         crop_samples: length of a crop.
     """
 
-    def __init__(self, source_name: str, grid: GridConfig, crop_samples: int) -> None:
+    def __init__(self, source_name: str, sample_rate_hz: int, crop_samples: int) -> None:
         self._source_name = source_name
-        self._grid = grid
+        self._sample_rate_hz = sample_rate_hz
         self._crop_samples = crop_samples
 
     def random_map(self, record: Record, rng: np.random.Generator) -> dict[str, Any]:
@@ -43,13 +44,16 @@ class CropPair(grain.transforms.RandomMap):
 
     def stems(self, record: Record) -> dict[Stream, np.ndarray]:
         """Both stems whole, float32[S] each; a `UserError` if the clip lacks one."""
-        clip, num_frames = clip_id(self._source_name, record), int(record["num_frames"])
+        clip = clip_id(self._source_name, record)
         for stream in STREAMS:
             if not record[stream]:
                 raise UserError(
                     f"{clip}: has no {stream} stem; take {self._source_name} out of casp_training.mixture"
                 )
-        return {stream: decode_stem(record[stream], clip, num_frames, self._grid) for stream in STREAMS}
+        length_s = duration_s(record, clip)
+        return {
+            stream: decode_stem(record[stream], clip, length_s, self._sample_rate_hz) for stream in STREAMS
+        }
 
 
 def make_pair_batches(
@@ -59,7 +63,7 @@ def make_pair_batches(
 
     Args:
         config: for `casp_training` (mixture, batch size of all processes together), the length of a crop
-            in `casp`, grid and `data_dir`.
+            in `casp`, and `data_dir`. Crops are at CASP's own rate.
         seed: of the order and of the crops.
         process_index: this process.
         process_count: how many processes share a global batch.
@@ -76,10 +80,11 @@ def make_pair_batches(
     training = config.casp_training
     sources = curriculum.open_mixture(config.data_dir, training.mixture, "train", where)
     crops = {
-        source.name: CropPair(source.name, config.grid, config.casp.train_crop_samples) for source in sources
+        source.name: CropPair(source.name, SAMPLE_RATE_HZ, config.casp.train_crop_samples)
+        for source in sources
     }
     for source in sources:
-        # A dataset without stems is told now and not some batches into the training.
+        # A dataset without stems is refused here, not some batches into the training.
         crops[source.name].stems(source.records[0])
     examples = loader.mix_examples(
         sources,

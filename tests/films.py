@@ -4,12 +4,19 @@ Each frame of a film carries its own number as a brightness (`frame_level`), so 
 which frame it was shown.
 """
 
+import dataclasses
 import pathlib
 from collections.abc import Sequence
 from fractions import Fraction
 
 import av
 import numpy as np
+
+from dualdub_jax.media.film import Film, FilmReader
+from dualdub_jax.media.frames import FrameSpec
+
+SAMPLE_RATE_HZ = 16_000
+GRID_FRAMES = FrameSpec(Fraction(25), 64)
 
 
 def frame_level(index: int) -> int:
@@ -34,6 +41,7 @@ def make_film(
     options: dict[str, str] | None = None,
     noise: bool = False,
     left: int | None = None,
+    pixel_aspect: Fraction = Fraction(1),
 ) -> pathlib.Path:
     """Encodes a film.
 
@@ -50,6 +58,7 @@ def make_film(
         num_b_frames: B-frames between references, so that packets are not in the order of presentation.
         options: more options of the muxer.
         noise: adds noise to the picture, so that packets have some size.
+        pixel_aspect: width of a pixel over its height, as broadcasts and DVDs have it.
         left: brightness of the left quarter of all frames, to see how a picture was turned.
     """
     path = pathlib.Path(path)
@@ -65,6 +74,8 @@ def make_film(
         video.time_base = time_base
         if codec == "libx264":
             video.options = {"bf": str(num_b_frames), "crf": "12", "preset": "ultrafast", "g": "12"}
+        if pixel_aspect != 1:
+            video.codec_context.sample_aspect_ratio = pixel_aspect
         if rotation:
             video.set_display_rotation(rotation)
         audio = None
@@ -156,3 +167,25 @@ def decode_audio(path: pathlib.Path | str) -> tuple[np.ndarray, int, float]:
             rate = frame.sample_rate
             blocks.append(frame.to_ndarray().astype(np.float32).reshape(len(frame.layout.channels), -1))
     return np.concatenate(blocks, axis=1).mean(0), rate, float(first or 0.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class ReadFilm:
+    """All that a `FilmReader` gives: metadata, frames uint8[T, size, size, 3], thumbnails."""
+
+    film: Film
+    frames: np.ndarray
+    strip: np.ndarray
+
+    @property
+    def num_samples(self) -> int:
+        return self.film.num_samples(SAMPLE_RATE_HZ)
+
+
+def read_film(path: pathlib.Path | str, spec: FrameSpec = GRID_FRAMES) -> ReadFilm:
+    """Reads a whole film."""
+    with FilmReader(path) as reader:
+        num_frames = reader.film.num_frames(spec.frame_rate, SAMPLE_RATE_HZ)
+        frames = np.concatenate(list(reader.blocks(spec, num_frames)))
+        film, strip = reader.finish()
+    return ReadFilm(film, frames, strip)

@@ -14,7 +14,7 @@ import numpy as np
 import soundfile
 import tensorflow_datasets as tfds
 
-from data_pipeline.schema import record_features
+from data_pipeline.record import RECORD, record_features
 from tests.films import make_film
 
 SAMPLE_RATE_HZ = 16_000
@@ -53,8 +53,12 @@ def make_record(name: str, num_frames: int = 10, **fields: Any) -> dict[str, Any
         "voice": sine_flac(6 * SAMPLES_PER_FRAME, pitch_hz),
         "script": f"say {name}",
         "has_script": True,
-        "num_frames": num_frames,
+        "duration_s": num_frames / 25,
+        "video_features": b"",
+        "video_features_rate_hz": 0.0,
+        "licence": "",
         "events": "{}",
+        "num_frames": num_frames,
     }
     return {**record, **fields}
 
@@ -85,7 +89,8 @@ class TinyFilms(tfds.core.GeneratorBasedBuilder):
         }[self.builder_config.name]
         for index in range(num_clips):
             name = f"{split}_{index}"
-            yield name, make_record(name, 10 + index, **absent)
+            record = make_record(name, 10 + index, **absent)
+            yield name, {field: record[field] for field in RECORD}
 
 
 def write_tiny_datasets(data_dir: pathlib.Path) -> None:

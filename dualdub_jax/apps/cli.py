@@ -179,7 +179,7 @@ def _print_summary(soundtrack: "Soundtrack", files: list[pathlib.Path], progress
     film = soundtrack.film
     print(f"{'total':<18} {sum(progress.seconds.values()):6.2f} s")
     print(
-        f"{float(film.duration_s):.2f} s of film, {film.num_samples} samples a track, "
+        f"{float(film.duration_s):.2f} s of film, {len(soundtrack.mix)} samples a track, "
         f"{len(soundtrack.windows)} window(s), made at {soundtrack.realtime_factor:.2f} x realtime"
     )
     for path in files:

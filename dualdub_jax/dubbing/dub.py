@@ -13,7 +13,8 @@ from dualdub_jax.dubbing.progress import Advance, Progress
 from dualdub_jax.dubbing.soundtrack import Soundtrack
 from dualdub_jax.dubbing.windows import Window, plan_windows
 from dualdub_jax.errors import UserError
-from dualdub_jax.media.film import Film, read_film
+from dualdub_jax.media.film import FilmReader
+from dualdub_jax.media.frames import FrameSpec
 from dualdub_jax.media.mux import check_container
 from dualdub_jax.media.sound_file import read_voice
 from dualdub_jax.text.script import read_script
@@ -106,14 +107,19 @@ class DualDub:
         config = self.engine.config
         grid = config.grid
         with progress.step("read video") as advance:
-            film = read_film(video, grid, advance)
-            if out is not None:
-                check_container(film, pathlib.Path(out))
+            with FilmReader(video) as reader:
+                if out is not None:
+                    check_container(reader.film, reader.stream, pathlib.Path(out))
+                num_frames = reader.film.num_frames(grid.frame_rate, grid.sample_rate_hz)
+                blocks = reader.blocks(FrameSpec(grid.frame_rate, grid.frame_size), num_frames)
+                frames = np.concatenate(list(blocks))
+                film, strip = reader.finish()
+            advance(1.0)
         with progress.step("read inputs"):
             text = read_script(script, film.duration_s, allow_overrun)
             reference = None if voice is None else read_voice(voice, grid)
             plan = plan_windows(
-                len(film.frames), text, grid, lambda piece: len(self.engine.tokenizer.encode(piece))
+                len(frames), text, grid, lambda piece: len(self.engine.tokenizer.encode(piece))
             )
         # A script that says nothing leaves nothing to the model: the track is silent, not nearly so.
         has_speech = use_speech and bool(text.words)
@@ -125,15 +131,19 @@ class DualDub:
         used = {"speech": has_speech, "background": use_background}
         sampling = sampling or config.sampling
         with progress.step("generate") as advance:
-            acoustics = self._room(film, plan[0], seed, requested_acoustics)
-            tokens = self._generate(film, plan, reference, acoustics, used, seed, sampling, advance)
+            acoustics = self._room(frames, plan[0], seed, requested_acoustics)
+            tokens = self._generate(frames, plan, reference, acoustics, used, seed, sampling, advance)
         with progress.step("decode"):
             decoded = {name: self.engine.decode(name, tokens[name], reference, acoustics) for name in tokens}
         return Soundtrack(
             film=film,
+            strip=strip,
+            num_frames=len(frames),
             script=text,
             windows=tuple(plan),
-            tracks=mix_down(decoded.get("speech"), decoded.get("background"), film.num_samples),
+            tracks=mix_down(
+                decoded.get("speech"), decoded.get("background"), film.num_samples(grid.sample_rate_hz)
+            ),
             sample_rate_hz=grid.sample_rate_hz,
             voice=None if voice is None else pathlib.Path(voice),
             acoustics=acoustics,
@@ -146,9 +156,11 @@ class DualDub:
             warnings=(*film.warnings, *text.warnings),
         )
 
-    def _room(self, film: Film, window: Window, seed: int, asked: Mapping[str, float]) -> Acoustics | None:
+    def _room(
+        self, film: np.ndarray, window: Window, seed: int, asked: Mapping[str, float]
+    ) -> Acoustics | None:
         """What is asked for, and for the rest the model's choice, the same in all of the film."""
-        acoustics = self.engine.sample_acoustics(film.frames[: window.end_frame], seed)
+        acoustics = self.engine.sample_acoustics(film[: window.end_frame], seed)
         if acoustics is None and asked:
             raise UserError(
                 f"{', '.join(asked)}: the model of {self.checkpoint} is not told of rooms "
@@ -158,7 +170,7 @@ class DualDub:
 
     def _generate(
         self,
-        film: Film,
+        film: np.ndarray,
         plan: list[Window],
         voice: np.ndarray | None,
         acoustics: Acoustics | None,
@@ -177,7 +189,7 @@ class DualDub:
                 if window.num_context
             }
             tokens = self.engine.generate(
-                video=film.frames[window.first_frame : window.end_frame],
+                video=film[window.first_frame : window.end_frame],
                 script=window.text if used["speech"] else "",
                 voice=voice if used["speech"] else None,
                 acoustics=acoustics,

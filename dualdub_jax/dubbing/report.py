@@ -48,7 +48,7 @@ def render_report(
     """
     film, rate_hz = soundtrack.film, soundtrack.sample_rate_hz
     duration_s = float(film.duration_s)
-    strip = [jpeg_uri(picture) for picture in film.strip]
+    strip = [jpeg_uri(picture) for picture in soundtrack.strip]
     player = _video_player(film_bytes, film_path, film.codec, strip[0])
     tracks = {"Mix": soundtrack.mix, "Speech": soundtrack.speech, "Background": soundtrack.background}
     audio = "".join(_audio_player(name, track, rate_hz) for name, track in tracks.items())
@@ -81,7 +81,7 @@ def _facts(soundtrack: "Soundtrack") -> list[tuple[str, str]]:
     film = soundtrack.film
     return [
         ("Video", f"{film.size[0]} x {film.size[1]}, {film.rate_hz:.3f} frames/s, {film.codec}"),
-        ("Samples", f"{film.num_samples} at {soundtrack.sample_rate_hz} Hz"),
+        ("Samples", f"{len(soundtrack.mix)} at {soundtrack.sample_rate_hz} Hz"),
         ("Voice", soundtrack.voice.name if soundtrack.voice else "the model's choice"),
         ("Acoustics", _room(soundtrack.acoustics)),
         ("Checkpoint", soundtrack.checkpoint.name),
@@ -126,7 +126,7 @@ def _audio_player(name: str, track: np.ndarray, rate_hz: int) -> str:
 
 def _words(soundtrack: "Soundtrack", duration_s: float) -> str:
     """What is said where: cues at their times, else the text of each window."""
-    rate = soundtrack.film.frames.shape[0] / duration_s
+    rate = soundtrack.num_frames / duration_s
     if soundtrack.script.cues:
         pieces = [
             (float(cue.start_s), float(cue.end_s), " ".join(word.text for word in cue.words))

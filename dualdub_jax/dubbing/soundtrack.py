@@ -19,9 +19,9 @@ from dualdub_jax.dubbing.report import render_report
 from dualdub_jax.dubbing.windows import Window
 from dualdub_jax.errors import UserError
 from dualdub_jax.media.film import Film
-from dualdub_jax.media.mux import check_container, mux_soundtrack
+from dualdub_jax.media.mux import mux_soundtrack
 from dualdub_jax.media.outputs import Outputs, check_outputs
-from dualdub_jax.media.sound_file import write_wav
+from dualdub_jax.media.track import WavWriter
 from dualdub_jax.text.script import Script
 
 STEMS = ("speech.wav", "background.wav", "mix.wav")
@@ -84,6 +84,8 @@ class Soundtrack:
     """
 
     film: Film
+    strip: np.ndarray
+    num_frames: int
     script: Script
     windows: tuple[Window, ...]
     tracks: Mixdown
@@ -137,7 +139,7 @@ class Soundtrack:
                 "num_missing_frames": film.num_missing,
             },
             "duration_s": float(film.duration_s),
-            "num_samples": film.num_samples,
+            "num_samples": film.num_samples(self.sample_rate_hz),
             "sample_rate_hz": self.sample_rate_hz,
             "script": self.script.text,
             "use_speech": self.use_speech,
@@ -182,7 +184,6 @@ class Soundtrack:
         """
         targets = Targets.make(out, stems, receipt, report)
         progress = progress or Progress()
-        check_container(self.film, targets.out)
         with Outputs() as outputs:
             with progress.step("write") as advance:
                 self._write_media(outputs, targets, advance)
@@ -209,6 +210,11 @@ class Soundtrack:
                 with outputs.open(targets.stems / name) as file:
                     write_wav(file, track, self.sample_rate_hz)
         advance(1.0)
+
+
+def write_wav(file: Any, track: np.ndarray, sample_rate_hz: int) -> None:
+    with WavWriter(file, sample_rate_hz) as writer:
+        writer.write(track)
 
 
 def _describe_file(path: pathlib.Path) -> dict[str, Any]:

@@ -1,1 +1,1 @@
-"""Measures soundtracks: of our checkpoints, of other systems, of the truth. See docs/evaluation.md."""
+"""Evaluates soundtracks of our checkpoints, of other systems and of the ground truth: docs/evaluation.md."""

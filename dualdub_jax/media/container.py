@@ -1,4 +1,4 @@
-"""Opening media files: telling what is wrong with one, choosing its video stream, reading its packets."""
+"""Opening media files: naming what is wrong with one, choosing its video stream, reading its packets."""
 
 import pathlib
 from collections.abc import Iterator
@@ -73,25 +73,50 @@ def _has_mp4_index(path: pathlib.Path) -> bool:
     return False
 
 
-def video_stream(container: av.container.InputContainer, path: pathlib.Path) -> av.video.stream.VideoStream:
-    """The container's main video stream; pictures attached to music (cover art) are not video.
-
-    Raises:
-        UserError: there is none, or its codec is unknown.
-    """
+def find_video_stream(container: av.container.InputContainer) -> av.video.stream.VideoStream | None:
+    """The container's main video stream; None: there is none. Cover art of music is not video."""
     streams = [
         stream
         for stream in container.streams.video
         if not stream.disposition & (av.stream.Disposition.attached_pic | av.stream.Disposition.still_image)
     ]
     if not streams:
+        return None
+    best = container.streams.best("video")
+    return next((s for s in streams if best is not None and s.index == best.index), streams[0])
+
+
+def video_stream(container: av.container.InputContainer, path: pathlib.Path) -> av.video.stream.VideoStream:
+    """The container's main video stream, see `find_video_stream`.
+
+    Raises:
+        UserError: there is none, or its codec is unknown.
+    """
+    stream = find_video_stream(container)
+    if stream is None:
         has = "only sound" if container.streams.audio else "no sound either"
         raise UserError(f"{path}: no video stream ({has}); give a file that has one")
-    best = container.streams.best("video")
-    stream = next((s for s in streams if best is not None and s.index == best.index), streams[0])
     if stream.codec_context is None:
         raise UserError(f"{path}: the video's codec is not known; convert it to H.264 first")
     return stream
+
+
+def rewind(container: av.container.InputContainer, path: pathlib.Path) -> None:
+    """Goes back to the first packet.
+
+    Raises:
+        UserError: the format cannot seek.
+    """
+    # By time; at any frame, where none is marked as a key frame; by bytes, where there are no times.
+    for options in ({}, {"any_frame": True}, {"unsupported_byte_offset": True}):
+        try:
+            container.seek(0, **options)
+            return
+        except OSError:  # FFmpeg's errors of seeking are OSErrors
+            continue
+    raise UserError(
+        f"{path}: {container.format.name} cannot be rewound; put the video into an MKV or MP4 file"
+    )
 
 
 def read_packets(container: av.container.InputContainer, *streams: av.stream.Stream) -> Iterator[av.Packet]:

@@ -1,15 +1,12 @@
-"""Sound files: reading a reference voice from anything, writing tracks as WAV.
+"""Sound files: reading a reference voice, or any sound, from any container and codec.
 
-A reference is mixed to mono and resampled to the grid's rate. Of one that is longer than the model
-listens to, the liveliest stretch is taken: the one with the most 10 ms frames within 30 dB of the
-loudest, the earliest of equals. Only its first ten minutes are looked at. Its level is set to that of the
-references of training, for a quiet recording says nothing of how loud the voice should be in the film.
-Source: our choice.
+A reference is mixed to mono and resampled to the grid's rate. Of one that is longer than the model takes, the
+stretch with the most 10 ms frames within 30 dB of the loudest is used, the earliest of equals; only the first
+ten minutes are considered. Its level is set to that of the references of training, for the level of a
+recording does not determine how loud the voice should be in the film. Source: our choice.
 """
 
 import pathlib
-import wave
-from typing import BinaryIO
 
 import av
 import numpy as np
@@ -20,7 +17,7 @@ from dualdub_jax.errors import UserError
 from dualdub_jax.media.container import open_media
 
 MIN_VOICE_S = 0.5
-MAX_LISTENED_S = 600
+MAX_REFERENCE_S = 600
 # Louder than the noise of a muted 16-bit converter, softer than any usable recording.
 SILENCE_DBFS = -60.0
 _ACTIVE_RANGE_DB = 30.0
@@ -61,13 +58,13 @@ def read_voice(path: pathlib.Path | str, grid: GridConfig) -> np.ndarray:
     return _liveliest(samples, is_active, grid) * np.float32(gain)
 
 
-def read_mono(path: pathlib.Path | str, sample_rate_hz: int, max_s: float = MAX_LISTENED_S) -> np.ndarray:
-    """Reads the sound of any media file as it is: all channels mixed, resampled, no level changed.
+def read_mono(path: pathlib.Path | str, sample_rate_hz: int, max_s: float = MAX_REFERENCE_S) -> np.ndarray:
+    """Reads the sound of any media file: channels averaged, resampled, at its own level.
 
     Args:
         path: the file; of several sound streams the main one is read.
         sample_rate_hz: of the result.
-        max_s: what comes later is not read.
+        max_s: seconds to read from the beginning.
 
     Returns:
         float32[S], mono.
@@ -95,7 +92,7 @@ def read_mono(path: pathlib.Path | str, sample_rate_hz: int, max_s: float = MAX_
                 if limit <= 0:
                     break
         except av.error.FFmpegError:
-            # A damaged end is no harm to a reference: what was read before it counts.
+            # A damaged end does no harm to a reference: the samples before it are used.
             if rate_hz is None:
                 raise UserError(f"{path}: its sound cannot be decoded; give a WAV or FLAC file") from None
     if rate_hz is None:
@@ -132,20 +129,3 @@ def _liveliest(samples: np.ndarray, is_active: np.ndarray, grid: GridConfig) -> 
     length = num_wanted // hop
     start = int(np.argmax(counts[length:] - counts[:-length])) * hop
     return samples[start : start + num_wanted]
-
-
-def write_wav(file: BinaryIO, samples: np.ndarray, sample_rate_hz: int) -> None:
-    """Writes float[S] as 16-bit mono; samples on the 16-bit lattice are kept exactly.
-
-    Raises:
-        ValueError: a sample is outside [-1, 1).
-        OSError: the file cannot be written.
-    """
-    integers = np.round(samples.astype(np.float64) * 32768.0)
-    if integers.size and (integers.min() < -32768 or integers.max() > 32767):
-        raise ValueError("samples outside [-1, 1) would be clipped")
-    with wave.open(file, "wb") as out:
-        out.setnchannels(1)
-        out.setsampwidth(2)
-        out.setframerate(sample_rate_hz)
-        out.writeframes(integers.astype("<i2").tobytes())

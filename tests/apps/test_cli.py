@@ -159,8 +159,8 @@ def test_demo(engine, capsys, monkeypatch):
     assert "wrote out/demo/report.html" in out and "load model" in out
     # What the fake engine's tones are like, and the true audio; a metric that cannot run says why.
     assert "Impacts within 60 ms, F1" in out and "(true: 1)" in out
-    assert "Length off, samples                  0 (true: 0)" in out
-    assert "Words wrong                          not installed: pip" in out
+    assert "Duration error, samples              0 (true: 0)" in out
+    assert "Word error rate                      not installed: pip" in out
 
 
 # ------------------------------------------------------------------------------------------- bad input

@@ -2,14 +2,11 @@
 
 import pathlib
 from fractions import Fraction
-from typing import Any
 
 import numpy as np
 import pytest
 
 from data_pipeline.decoding import decode_audio, decode_video
-from dualdub_jax.config import GridConfig
-from dualdub_jax.media.film import read_film
 from tests.films import frame_level, make_film, make_sound_only
 from tests.tiny_dataset import film_bytes, sine_flac
 
@@ -63,24 +60,6 @@ def test_frames_of_another_size_keep_their_aspect() -> None:
     assert not outside.any()
     assert inside[:, :, :3].min() > 200
     assert 10 < inside[:, :, 6:].min() <= inside[:, :, 6:].max() < 60
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        {},
-        {"size": (96, 48), "noise": True},
-        {"rate": Fraction(30_000, 1001), "noise": True},
-        {"rate": 50, "num_b_frames": 2},
-    ],
-)
-def test_training_and_dubbing_see_the_same_frames(tmp_path: pathlib.Path, options: dict[str, Any]) -> None:
-    path = make_film(tmp_path / "film.mp4", num_frames=25, **options)
-    dubbed = read_film(path, GridConfig(frame_size=32)).frames
-    trained = decode_video(
-        path.read_bytes(), start_frame=0, num_frames=len(dubbed), frame_rate_hz=25, frame_size=32
-    )
-    np.testing.assert_array_equal(trained, dubbed)
 
 
 def test_the_last_frame_is_held_only_briefly() -> None:

@@ -13,7 +13,8 @@ import rich.console
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core import shuffle
 
-from data_pipeline import prepare, schema
+from data_pipeline import prepare
+from data_pipeline import record as records
 from data_pipeline.builders.puppet_stage.builder import PuppetStage
 from dualdub_jax.errors import UserError
 
@@ -54,10 +55,10 @@ def test_same_seed_same_bytes_for_any_number_of_processes(
 def test_layout_splits_and_fields(built: pathlib.Path) -> None:
     splits = {}
     for task in ("text_speech", "video_audio", "soundtrack"):
-        builder = tfds.builder_from_directory(str(built / "puppet_stage" / task / "1.0.0"))
+        builder = tfds.builder_from_directory(str(built / "puppet_stage" / task / "2.0.0"))
         splits[task] = {name: info.num_examples for name, info in builder.info.splits.items()}
         record = builder.as_data_source("train")[0]
-        assert set(record) == set(schema.RECORD)
+        assert set(record) == set(records.RECORD)
         assert record["id"].decode().startswith(f"{task}/train/")
         json.loads(record["events"])
     assert splits["text_speech"] == splits["video_audio"] == {"train": 3, "validation": 3}
@@ -65,7 +66,7 @@ def test_layout_splits_and_fields(built: pathlib.Path) -> None:
 
 
 def test_ids_are_unique(built: pathlib.Path) -> None:
-    builder = tfds.builder_from_directory(str(built / "puppet_stage" / "soundtrack" / "1.0.0"))
+    builder = tfds.builder_from_directory(str(built / "puppet_stage" / "soundtrack" / "2.0.0"))
     ids = [record["id"] for split in builder.info.splits for record in builder.as_data_source(split)]
     assert len(ids) == len(set(ids)) == 12
 
@@ -77,7 +78,7 @@ def test_building_and_reading_load_no_tensorflow(tmp_path: pathlib.Path) -> None
         f"name, out_dir = 'puppet_stage/text_speech', {str(tmp_path)!r}\n"
         "(path,) = prepare.build(name, out_dir, num_clips=1, num_processes=1, voice_bank='tone')\n"
         "source = tfds.builder_from_directory(str(path)).as_data_source('train')\n"
-        "assert source[0]['num_frames'] >= 50\n"
+        "assert source[0]['duration_s'] >= 2\n"
         "assert 'tensorflow' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -86,7 +87,7 @@ def test_building_and_reading_load_no_tensorflow(tmp_path: pathlib.Path) -> None
 def test_sizes_by_split_and_by_config(tmp_path: pathlib.Path) -> None:
     sizes = {"train": 2, "validation": 0, "video_audio/train": 1}
     paths = _build(tmp_path, name="puppet_stage/video_audio", num_clips=sizes)
-    assert [str(path.relative_to(tmp_path)) for path in paths] == ["puppet_stage/video_audio/1.0.0"]
+    assert [str(path.relative_to(tmp_path)) for path in paths] == ["puppet_stage/video_audio/2.0.0"]
     info = tfds.builder_from_directory(str(paths[0])).info
     assert {name: split.num_examples for name, split in info.splits.items()} == {"train": 1}
 

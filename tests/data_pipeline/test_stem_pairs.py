@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from data_pipeline.stem_pairs import CropPair, make_pair_batches
-from dualdub_jax.config import CaspConfig, CaspTrainingConfig, Config, GridConfig, SourceConfig
+from dualdub_jax.config import CaspConfig, CaspTrainingConfig, Config, SourceConfig
 from dualdub_jax.errors import UserError
 from tests.tiny_dataset import SAMPLES_PER_FRAME, flac_bytes, make_record
 
@@ -25,7 +25,7 @@ def _ramp_record(**stems):
 
 
 def test_both_stems_are_cropped_at_the_same_offset():
-    crop = CropPair("source", GridConfig(), CROP)
+    crop = CropPair("source", 16_000, CROP)
     record, starts = _ramp_record(), set()
     for seed in range(20):
         pair = crop.random_map(record, np.random.default_rng(seed))
@@ -36,14 +36,14 @@ def test_both_stems_are_cropped_at_the_same_offset():
 
 
 def test_a_short_clip_is_taken_whole():
-    pair = CropPair("source", GridConfig(), 8000).random_map(_ramp_record(), np.random.default_rng(0))
+    pair = CropPair("source", 16_000, 8000).random_map(_ramp_record(), np.random.default_rng(0))
     assert pair["speech"].shape == (8000,)
     assert pair["speech"][:6400].all() and not pair["speech"][6400:].any()
 
 
 def test_a_silent_stem_is_said():
     silent = flac_bytes(np.zeros(10 * SAMPLES_PER_FRAME))
-    crop = CropPair("source", GridConfig(), CROP)
+    crop = CropPair("source", 16_000, CROP)
     for stem in ("speech", "background"):
         assert not crop.random_map(_ramp_record(**{stem: silent}), np.random.default_rng(0))["has_both"]
 

@@ -8,25 +8,22 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from dualdub_jax.config import GridConfig
 from dualdub_jax.errors import UserError
-from dualdub_jax.media.film import read_film
+from dualdub_jax.media.film import FilmReader
 from dualdub_jax.media.mux import _Clock, check_container, mux_soundtrack
-from tests.films import damage_last_packets, decode_audio, make_film, video_packets
+from tests.films import damage_last_packets, decode_audio, make_film, read_film, video_packets
 from tests.media.test_film import real_film
 
-GRID = GridConfig()
 CLICK_S = 0.25
 
 
 def write(source: pathlib.Path, out: pathlib.Path):
-    film = read_film(source, GRID)
-    check_container(film, out)
+    film = read_film(source)
     mix = np.zeros(film.num_samples, np.float32)
     click = round(CLICK_S * 16_000)
     mix[click : click + 160] = 0.5
     with out.open("wb") as file:
-        mux_soundtrack(film, mix, 16_000, out, file)
+        mux_soundtrack(film.film, mix, 16_000, out, file)
     return film
 
 
@@ -46,15 +43,15 @@ def test_packets_are_copied_and_sound_is_in_time(tmp_path, name, options, out):
     source, out = make_film(tmp_path / name, **options), tmp_path / out
     film = write(source, out)
     assert video_packets(out) == video_packets(source)
-    copy = read_film(out, GRID)
-    assert copy.start_pts == 0
-    assert abs(copy.duration_s - film.duration_s) <= Fraction(1, 1000)
-    assert copy.size == film.size
+    copy = read_film(out)
+    assert copy.film.start_pts == 0
+    assert abs(copy.film.duration_s - film.film.duration_s) <= Fraction(1, 1000)
+    assert copy.film.size == film.film.size
     assert np.abs(copy.frames.astype(int) - film.frames).mean() < 4
     samples, rate_hz, first_s = decode_audio(out)
     heard_s = first_s + np.argmax(np.abs(samples) > 0.1) / rate_hz
     assert abs(heard_s - CLICK_S) < 0.002
-    assert 0 <= len(samples) / rate_hz - float(film.duration_s) < 0.1  # AAC comes in blocks
+    assert 0 <= len(samples) / rate_hz - float(film.film.duration_s) < 0.1  # AAC comes in blocks
 
 
 def test_webm(tmp_path):
@@ -69,17 +66,33 @@ def test_webm(tmp_path):
 def test_transport_streams_lose_only_their_start(tmp_path):
     source = make_film(tmp_path / "film.ts", num_b_frames=2, has_audio=True)
     film = write(source, tmp_path / "out.mp4")
-    copy = read_film(tmp_path / "out.mp4", GRID)
-    assert film.start_pts > 0 and copy.start_pts == 0
+    copy = read_film(tmp_path / "out.mp4")
+    assert film.film.start_pts > 0 and copy.film.start_pts == 0
     np.testing.assert_array_equal(copy.frames, film.frames)
 
 
 def test_hidden_first_pictures_stay_hidden(tmp_path):
     source = make_film(tmp_path / "e.mp4", start=Fraction(-1, 5), time_base=Fraction(1, 12_800))
     film = write(source, tmp_path / "out.mp4")
-    copy = read_film(tmp_path / "out.mp4", GRID)
-    assert copy.duration_s == film.duration_s
+    copy = read_film(tmp_path / "out.mp4")
+    assert copy.film.duration_s == film.film.duration_s
     np.testing.assert_array_equal(copy.frames, film.frames)
+
+
+@pytest.mark.parametrize(("rate_hz", "out"), [(44_100, "out.webm"), (20_000, "out.mp4"), (22_050, "out.mkv")])
+def test_rates_that_the_encoder_lacks_are_resampled(tmp_path, rate_hz, out):
+    codec = "libvpx-vp9" if out == "out.webm" else "libx264"
+    film = read_film(make_film(tmp_path / f"film{pathlib.Path(out).suffix}", codec=codec)).film
+    time_s = np.arange(film.num_samples(rate_hz)) / rate_hz
+    mix = (0.5 * np.sin(2 * np.pi * 300 * time_s) * (time_s > 1)).astype(np.float32)
+    with (tmp_path / out).open("wb") as file:
+        mux_soundtrack(film, mix, rate_hz, tmp_path / out, file)
+    samples, heard_hz, first_s = decode_audio(tmp_path / out)
+    assert heard_hz == {44_100: 48_000, 20_000: 22_050, 22_050: 22_050}[rate_hz]
+    assert abs(first_s + np.argmax(np.abs(samples) > 0.1) / heard_hz - 1) < 0.01
+    second = samples[-heard_hz // 2 : -heard_hz // 4]
+    peak_hz = np.abs(np.fft.rfft(second)).argmax() * heard_hz / len(second)
+    assert abs(peak_hz - 300) < 5
 
 
 def test_damaged_packets_are_copied_too(tmp_path):
@@ -91,8 +104,8 @@ def test_damaged_packets_are_copied_too(tmp_path):
 
 def test_millisecond_times_do_not_shorten_the_film(tmp_path):
     source = make_film(tmp_path / "film.mkv", rate=24, num_frames=13)
-    assert write(source, tmp_path / "out.mp4").duration_s == Fraction(13, 24)
-    assert abs(read_film(tmp_path / "out.mp4", GRID).duration_s - Fraction(13, 24)) < Fraction(1, 16_000)
+    assert write(source, tmp_path / "out.mp4").film.duration_s == Fraction(13, 24)
+    assert abs(read_film(tmp_path / "out.mp4").film.duration_s - Fraction(13, 24)) < Fraction(1, 16_000)
 
 
 @pytest.mark.parametrize(
@@ -117,15 +130,17 @@ def test_millisecond_times_do_not_shorten_the_film(tmp_path):
     ],
 )
 def test_what_a_container_cannot_hold(tmp_path, name, codec, out, message):
-    film = read_film(make_film(tmp_path / name, codec=codec), GRID)
+    path = make_film(tmp_path / name, codec=codec)
+    with FilmReader(path) as reader, pytest.raises(UserError, match=message):
+        check_container(reader.film, reader.stream, tmp_path / out)
     with pytest.raises(UserError, match=message):
-        check_container(film, tmp_path / out)
+        mux_soundtrack(reader.film, np.zeros(16_000, np.float32), 16_000, tmp_path / out, io.BytesIO())
     assert not (tmp_path / out).exists()
 
 
 def test_decoding_times_that_do_not_rise_are_nudged(tmp_path):
-    film = read_film(make_film(tmp_path / "film.mp4"), GRID)
-    clock = _Clock(film)
+    film = read_film(make_film(tmp_path / "film.mp4"))
+    clock = _Clock(film.film)
     packets = [
         types.SimpleNamespace(pts=p, dts=d, duration=512) for p, d in [(0, -512), (512, -512), (1024, -600)]
     ]
@@ -143,10 +158,10 @@ class _FullDisk(io.BytesIO):
 
 
 def test_full_disk_is_an_error_of_the_disk():
-    film = read_film(real_film(), GRID)
+    film = read_film(real_film())
     with pytest.raises(OSError) as error:
         mux_soundtrack(
-            film, np.zeros(film.num_samples, np.float32), 16_000, pathlib.Path("out.mp4"), _FullDisk()
+            film.film, np.zeros(film.num_samples, np.float32), 16_000, pathlib.Path("out.mp4"), _FullDisk()
         )
     assert error.value.errno == 28
 

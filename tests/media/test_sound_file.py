@@ -1,15 +1,12 @@
 """Reference voices from anything; WAV to the bit."""
 
-import io
-import wave
-
 import numpy as np
 import pytest
 import soundfile
 
 from dualdub_jax.config import GridConfig
 from dualdub_jax.errors import UserError
-from dualdub_jax.media.sound_file import read_voice, write_wav
+from dualdub_jax.media.sound_file import read_voice
 from tests.films import make_film
 
 GRID = GridConfig()
@@ -116,15 +113,3 @@ def test_wrong_voices(tmp_path, name, make, message):
     with pytest.raises(UserError) as error:
         read_voice(tmp_path / name, GRID)
     assert message in str(error.value)
-
-
-def test_wav_is_exact_and_plain():
-    samples = np.array([0.0, 1 / 32768, -1 / 32768, 0.5, -1.0, 32767 / 32768], np.float32)
-    file = io.BytesIO()
-    write_wav(file, samples, 16_000)
-    with wave.open(io.BytesIO(file.getvalue())) as read:
-        assert (read.getnchannels(), read.getsampwidth(), read.getframerate()) == (1, 2, 16_000)
-        integers = np.frombuffer(read.readframes(10), "<i2")
-    np.testing.assert_array_equal(integers / 32768, samples)
-    with pytest.raises(ValueError, match="would be clipped"):
-        write_wav(io.BytesIO(), np.array([1.0]), 16_000)

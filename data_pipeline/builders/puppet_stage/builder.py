@@ -21,7 +21,7 @@ from tensorflow_datasets.core import shuffle
 from tensorflow_datasets.core.example_serializer import ExampleSerializer
 
 from data_pipeline.builders.puppet_stage import clip, voices
-from data_pipeline.schema import record_features
+from data_pipeline.record import record_features
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -38,8 +38,8 @@ class PuppetStageConfig(tfds.core.BuilderConfig):
 class PuppetStage(tfds.core.GeneratorBasedBuilder):
     """Short films of a talking puppet among sounding things, rendered, with true stems."""
 
-    VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES = {"1.0.0": "First version."}  # noqa: RUF012 (the name and the form are TFDS's)
+    VERSION = tfds.core.Version("2.0.0")
+    RELEASE_NOTES = {"2.0.0": "Records of the present schema; the same films and sounds."}  # noqa: RUF012 (the name and the form are TFDS's)
     BUILDER_CONFIGS = [  # noqa: RUF012
         PuppetStageConfig(
             name="text_speech",

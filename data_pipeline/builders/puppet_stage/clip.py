@@ -8,11 +8,11 @@ from typing import Any, Literal
 
 import av
 import numpy as np
-import soundfile
 
 from data_pipeline.builders.puppet_stage import acoustics, sentences, sounds
 from data_pipeline.builders.puppet_stage.stage import Stage, draw_stage, plan_stage
 from data_pipeline.builders.puppet_stage.voices import Spans, SpeechTimes, VoiceBank, bank
+from data_pipeline.record import encode_flac
 from dualdub_jax.config import GridConfig
 from dualdub_jax.dsp.acoustics import Acoustics
 
@@ -20,6 +20,7 @@ Task = Literal["text_speech", "video_audio", "soundtrack"]
 TASKS: tuple[Task, ...] = ("text_speech", "video_audio", "soundtrack")
 
 GRID = GridConfig()
+LICENCE = "Apache-2.0"  # rendered here; the synthesiser's voices are Apache-2.0 too
 MIN_FRAMES, MAX_FRAMES = 50, GRID.num_frames
 _LEAD_IN_FRAMES, _LEAD_OUT_FRAMES = 2, 6
 _GRID_SHARE = 0.75  # of the sentences; the rest is free English
@@ -235,16 +236,19 @@ def _reference_speech(bank_name: str, voice_id: str, split: str, number: int) ->
 
 
 def to_record(clip: Clip) -> dict[str, Any]:
-    """Encodes a clip as a record, see `data_pipeline.schema.RECORD`."""
+    """Encodes a clip as a record, see `data_pipeline.record.RECORD`."""
     return {
         "id": clip.id,
+        "duration_s": clip.num_frames / GRID.frame_rate_hz,
         "video": b"" if clip.frames is None else encode_video(clip.frames, GRID.frame_rate_hz),
-        "speech": b"" if clip.speech is None else encode_flac(clip.speech),
-        "background": b"" if clip.background is None else encode_flac(clip.background),
-        "voice": b"" if clip.voice is None else encode_flac(clip.voice),
+        "speech": b"" if clip.speech is None else encode_flac(clip.speech, GRID.sample_rate_hz),
+        "background": b"" if clip.background is None else encode_flac(clip.background, GRID.sample_rate_hz),
+        "voice": b"" if clip.voice is None else encode_flac(clip.voice, GRID.sample_rate_hz),
         "script": clip.script,
         "has_script": clip.has_script,
-        "num_frames": clip.num_frames,
+        "video_features": b"",
+        "video_features_rate_hz": 0.0,
+        "licence": LICENCE,
         "events": json.dumps(_rounded(clip.events), separators=(",", ":")),
     }
 
@@ -261,14 +265,6 @@ def encode_video(frames: np.ndarray, frame_rate_hz: int) -> bytes:
         for frame in frames:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         container.mux(stream.encode())
-    return file.getvalue()
-
-
-def encode_flac(samples: np.ndarray) -> bytes:
-    """FLAC, mono 16 bit, of float[S] in [-1, 1]."""
-    pcm = np.round(np.clip(samples, -1, 1) * 32767).astype(np.int16)
-    file = io.BytesIO()
-    soundfile.write(file, pcm, GRID.sample_rate_hz, format="FLAC", subtype="PCM_16")
     return file.getvalue()
 
 

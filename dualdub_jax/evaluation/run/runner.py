@@ -1,7 +1,7 @@
-"""One evaluation from beginning to end: films, soundtracks, scores, results.
+"""A whole evaluation: load films, obtain soundtracks, score them, estimate figures and intervals.
 
-Every step keeps what it makes in the working directory and takes up what is there, so an interrupted run
-goes on where it stopped. What fails for one clip is noted and the run goes on without it.
+Every step caches its output in the working directory, so an interrupted run resumes. A clip that fails is
+reported and excluded; the other clips are still evaluated.
 """
 
 import collections
@@ -36,7 +36,7 @@ from dualdub_jax.evaluation.statistics.against import RESULTS_FILE, SCORES_FILE,
 from dualdub_jax.evaluation.suites.suite import Footage, Suite
 
 LOG_FILE = "errors.log"
-_KEPT_FILMS, _KEPT_CLIPS = 512, 1024  # that stay in memory: about 0.8 and 0.6 MB each
+_KEPT_FILMS, _KEPT_CLIPS = 512, 1024  # held in memory: about 0.8 and 0.6 MB each
 
 
 def evaluate(
@@ -49,22 +49,22 @@ def evaluate(
     other_checkpoint: systems.Checkpoint | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Scores a suite.
+    """Evaluates a suite.
 
     Args:
         suite: the clips.
-        metrics: what to measure.
-        workdir: made if need be; keeps soundtracks, scores, the log and a copy of the results.
-        checkpoint: makes the soundtracks, for suites that need it.
-        other: what to compare with; None: nothing.
-        other_checkpoint: the one of `other`, if it is a checkpoint.
-        progress: is told of the steps.
+        metrics: to compute.
+        workdir: created if absent; holds soundtracks, scores, the log and a copy of the results.
+        checkpoint: generates the soundtracks, for suites without their own.
+        other: the comparison of `--against`; None: no comparison.
+        other_checkpoint: that of `other`, if it is a checkpoint.
+        progress: receives the steps.
 
     Returns:
-        The results, see `results`; a failure of a clip is among them and raises nothing.
+        The results, see `results`. Failures of single clips are listed there and do not raise.
 
     Raises:
-        UserError: the working directory cannot be written, no clip can be read, or `other` does not fit.
+        UserError: the working directory cannot be written, no clip can be read, or `other` is not comparable.
     """
     with writing(workdir):
         workdir.mkdir(parents=True, exist_ok=True)
@@ -89,11 +89,11 @@ def evaluate(
 
 
 class _Run:
-    """State of one evaluation; its methods are called in their order.
+    """State of one evaluation; its methods are called in the order of their definition.
 
     Attributes:
-        progress: is told of the steps.
-        fingerprints: of the clips that could be read, by id, in order.
+        progress: receives the steps.
+        fingerprints: id -> fingerprint of the clips that could be read, in order.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class _Run:
         self._failures = FailureLog(workdir / LOG_FILE)
         self._scores = ScoreStore(workdir / SCORES_FILE)
         self._footage = functools.lru_cache(maxsize=_KEPT_FILMS)(suite.load)
-        # system -> id -> loads its tracks; the clips that a system has are the keys.
+        # system -> id -> loader of its tracks; the keys are the clips that the system has.
         self._loaders: dict[str, dict[str, Callable[[], Tracks]]] = collections.defaultdict(dict)
         self._stores: dict[str, StemStore] = {}
         self._shuffled_from: dict[str, tuple[str, str]] = {}
@@ -126,10 +126,10 @@ class _Run:
     # ------------------------------------------------------------------------------------- films, tracks
 
     def load_films(self) -> None:
-        """Reads (renders) every film once, to know which there are and what they hold.
+        """Reads (or renders) and fingerprints every film.
 
         Raises:
-            UserError: not one of them can be read.
+            UserError: none of them can be read.
         """
 
         def load(clip_id: str) -> None:
@@ -141,7 +141,11 @@ class _Run:
             raise UserError(f"none of the {len(self._suite.ids)} clips can be read; {first['error']}")
 
     def make_soundtracks(self, other_checkpoint: systems.Checkpoint | None) -> None:
-        """Makes what is missing of every system's soundtracks."""
+        """Generates the missing soundtracks of every system.
+
+        Args:
+            other_checkpoint: the second system of `--against`, if it is a checkpoint.
+        """
         if self._suite.is_generated:
             self._generate(OURS, "generate", self._checkpoint)
             if other_checkpoint is not None:
@@ -181,7 +185,7 @@ class _Run:
         checkpoint: systems.Checkpoint,
         make: Callable[[Footage], Tracks],
     ) -> None:
-        """Makes the tracks that are not in the store, and says how to load all of them."""
+        """Makes the tracks that are not in the store, and registers a loader for each clip."""
         self._stores[system] = store
         todo = [i for i, inputs in self.fingerprints.items() if not store.has(i, inputs)]
         if todo and not checkpoint.is_loaded:
@@ -200,7 +204,7 @@ class _Run:
     def _each(
         self, step: str, ids: Sequence[str], system: str, stage: str, work: Callable[[str], None]
     ) -> None:
-        """Does one thing with every clip; a clip for which it fails is noted."""
+        """Applies `work` to every clip; exceptions are recorded as failures of the clip."""
         with self.progress.step(step) as advance:
             for number, clip_id in enumerate(ids, start=1):
                 try:
@@ -228,7 +232,11 @@ class _Run:
     # --------------------------------------------------------------------------------------------- scores
 
     def score(self, has_other: bool) -> None:
-        """Runs every metric over every system's clips."""
+        """Runs every metric over every system's clips.
+
+        Args:
+            has_other: whether a second checkpoint is scored too.
+        """
         names = [*SYSTEMS, OTHER] if has_other else list(SYSTEMS)
         with self.progress.step("hash tracks"):
             self._digests = {
@@ -275,7 +283,7 @@ class _Run:
     # -------------------------------------------------------------------------------------------- results
 
     def results(self) -> dict[str, Any]:
-        """The results but for "against"."""
+        """The results without "against"."""
         self._metric_digests = {metric.name: metric_digest(metric) for metric in self._metrics}
         groups: dict[str, list[str]] = collections.defaultdict(list)
         for clip_id in self.fingerprints:
@@ -366,7 +374,13 @@ class _Run:
     def against(
         self, other: Other, past: PastRun | None, other_checkpoint: systems.Checkpoint | None
     ) -> dict[str, Any]:
-        """The entry "against" of the results."""
+        """The entry "against" of the results.
+
+        Args:
+            other: the comparison.
+            past: its scores, if it is an earlier run.
+            other_checkpoint: its checkpoint otherwise.
+        """
         ours = self._values[OURS]
         if past is None:
             ids = [clip_id for clip_id in self._loaders[OURS] if clip_id in self._loaders[OTHER]]

@@ -1,7 +1,7 @@
-"""Scores of clips, kept by what they depend on: the metric's version and all that a clip holds.
+"""A cache of scores, keyed by everything they depend on: the metric's version and the clip's contents.
 
-So a rerun scores only what is new, and a change of one metric, checkpoint or film has just its own scores
-computed again. One SQLite file: whole after every clip, whatever interrupts the run.
+A rerun scores new clips only; a change of a metric, checkpoint or film invalidates just its own scores. The
+cache is one SQLite file, consistent after every clip even if the run is interrupted.
 """
 
 import hashlib
@@ -22,19 +22,22 @@ Values = dict[str, Value]  # of one clip, by figure
 
 
 class ScoreStore:
-    """A dictionary on disk: key -> the values of one clip by one metric."""
+    """An on-disk dictionary: key -> the values of one clip by one metric."""
 
     def __init__(self, path: pathlib.Path) -> None:
-        """Opens the file, or makes it.
+        """Opens the file, or creates it.
+
+        Args:
+            path: of the SQLite file.
 
         Raises:
-            WorkdirError: it cannot be used.
+            WorkdirError: it cannot be opened or created.
         """
         self.path = path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._database = sqlite3.connect(path)
-            # Killed processes lose nothing; waiting for the disk after each clip would take minutes.
+            # Survives a killed process; a disk sync after each clip would add minutes to a run.
             self._database.execute("PRAGMA journal_mode = WAL")
             self._database.execute("PRAGMA synchronous = NORMAL")
             self._database.execute(
@@ -49,7 +52,7 @@ class ScoreStore:
             ) from error
 
     def get(self, key: str) -> Values | None:
-        """The values under `key`; None if there are none."""
+        """The values stored under `key`; None if there are none."""
         row = self._database.execute("SELECT figures, arrays FROM scores WHERE key = ?", (key,)).fetchone()
         if row is None:
             return None
@@ -57,7 +60,7 @@ class ScoreStore:
             return {name: arrays.get(name) for name in json.loads(row[0])}
 
     def put(self, key: str, values: Mapping[str, Value]) -> None:
-        """Keeps values under `key`.
+        """Stores values under `key`.
 
         Raises:
             WorkdirError: the file cannot be written.
@@ -67,14 +70,14 @@ class ScoreStore:
         self._write("scores", key, json.dumps(list(values)), file.getvalue())
 
     def get_weights(self, metric: Metric) -> str:
-        """The digest of the weights that the metric had when it last scored; "" if not known."""
+        """The digest of the weights with which the metric last scored; "" if unknown."""
         row = self._database.execute(
             "SELECT sha256 FROM weights WHERE metric = ?", (metric_digest(metric),)
         ).fetchone()
         return row[0] if row else ""
 
     def put_weights(self, metric: Metric) -> None:
-        """Keeps the digest of the metric's weights, for runs in which every score is known already.
+        """Stores the digest of the metric's weights, for runs in which every score is cached.
 
         Raises:
             WorkdirError: the file cannot be written.
@@ -96,10 +99,10 @@ class ScoreStore:
 
 
 def clip_digest(footage_fingerprint: str, clip: Clip) -> str:
-    """Hex digest of all that a metric can see of a clip.
+    """Hex digest of everything that a metric can read from a clip.
 
     Args:
-        footage_fingerprint: of the film and what is known of it, see `Footage.fingerprint`.
+        footage_fingerprint: of the film and its annotations, see `Footage.fingerprint`.
         clip: with a system's soundtrack.
     """
     digest = hashlib.sha256(f"{footage_fingerprint} {clip.generation_s!r}".encode())
@@ -108,7 +111,7 @@ def clip_digest(footage_fingerprint: str, clip: Clip) -> str:
 
 
 def metric_digest(metric: Metric) -> str:
-    """Hex digest of all that a metric's values depend on beside the clip."""
+    """Hex digest of everything that a metric's values depend on besides the clip."""
     packages = [f"{r.distribution} {r.version()}" for r in metric.requirements]
     figures = [figure.name for figure in metric.figures]
     text = json.dumps([metric.name, metric.version, metric.settings(), figures, packages])
@@ -116,5 +119,5 @@ def metric_digest(metric: Metric) -> str:
 
 
 def score_key(of_metric: str, of_clip: str) -> str:
-    """Key of one metric's values of one clip, given `metric_digest` and `clip_digest`."""
+    """The cache key of one clip's values, from `metric_digest` and `clip_digest`."""
     return hashlib.sha256(f"{of_metric} {of_clip}".encode()).hexdigest()[:32]

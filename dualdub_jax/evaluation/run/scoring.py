@@ -1,4 +1,4 @@
-"""Runs metrics over clips: what is known is not computed again, what fails is named and left out."""
+"""Runs metrics over clips: cached scores are reused, failing clips are reported and excluded."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
@@ -9,22 +9,22 @@ from dualdub_jax.evaluation.contracts.metric import Metric
 from dualdub_jax.evaluation.run.score_store import ScoreStore, Values, metric_digest, score_key
 from dualdub_jax.evaluation.run.stem_store import WorkdirError
 
-_BATCH = 8  # clips that a metric is given at a time
-_HOPELESS = 8  # as many clips that fail alike, and none that does not: the metric itself is broken
+_BATCH = 8  # clips per call of a metric
+_HOPELESS = 8  # clips that all fail with the same error, none succeeding: the metric itself is broken
 
 
 class Failures(Protocol):
-    """Where failures are noted: see `runner.FailureLog`."""
+    """Receives failures: see `failures.FailureLog`."""
 
     def add(self, clip_id: str, system: str, stage: str, error: Exception) -> None: ...
 
 
 class BrokenMetricError(Exception):
-    """A metric fails on every clip in the same way; the text says how."""
+    """A metric fails on every clip with the same error, which is the message."""
 
 
 def missing_requirement(metric: Metric) -> str | None:
-    """What to install first, in one line; None if all is there."""
+    """Installation command of the first missing package, in one line; None if all are installed."""
     return next((text for r in metric.requirements if (text := r.missing())), None)
 
 
@@ -37,19 +37,22 @@ def score_system(
     failures: Failures,
     on_clip: Callable[[], None],
 ) -> dict[str, Values]:
-    """Values of all clips of one system by one metric.
+    """Scores all clips of one system by one metric.
 
     Args:
         metric: whose requirements are installed.
-        system: for messages.
+        system: its name, for messages.
         digests: id -> `clip_digest` of its clip.
         load: id -> the clip with the system's soundtrack.
-        store: of scores that are known.
-        failures: takes what goes wrong; a clip that fails has no values, and is tried again in the next run.
-        on_clip: called when a clip is done.
+        store: cached scores; new ones are added.
+        failures: receives errors; a failing clip has no values and is scored again in the next run.
+        on_clip: called after each clip, for progress.
+
+    Returns:
+        id -> figure -> value, of the clips that could be scored.
 
     Raises:
-        BrokenMetricError: it makes no sense to go on.
+        BrokenMetricError: the metric fails on every clip with the same error.
     """
     of_metric = metric_digest(metric)
     keys = {clip_id: score_key(of_metric, digest) for clip_id, digest in digests.items()}
@@ -73,13 +76,13 @@ def score_system(
 
 
 def describe_error(error: Exception) -> str:
-    """One line for the report; what the user can mend needs no name of an exception."""
+    """One line for the report; a `UserError` is shown without the exception's name."""
     text = " ".join(str(error).split())
     return text if isinstance(error, UserError) else f"{type(error).__name__}: {text}"
 
 
 def _score(metric: Metric, ids: Sequence[str], load: Callable[[str], Clip]) -> dict[str, Values | Exception]:
-    """Values by clip: all together, or if that fails one by one, so that only the culprits are lost."""
+    """Scores clips as a batch, or one by one if the batch fails, so that only the failing clips are lost."""
     try:
         found = metric.score([load(clip_id) for clip_id in ids])
         for figure in metric.figures:

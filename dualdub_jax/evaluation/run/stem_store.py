@@ -1,7 +1,8 @@
-"""Soundtracks that were made for an evaluation, kept so that a rerun goes on where it stopped.
+"""A cache of the soundtracks generated for an evaluation, from which an interrupted run resumes.
 
-One folder for each set of settings; in it a clip's tracks as FLAC of 16 bits and, written last, a note with
-what they were made from. Stems of the model lie on the 16-bit lattice, so they come back to the bit.
+One folder for each set of settings. It holds a clip's tracks as 16-bit FLAC at the metrics' rate and, written
+last, a JSON file with the fingerprint of their inputs. Stems at that rate are 16-bit values already, so they
+are restored bit-exactly.
 """
 
 import contextlib
@@ -22,12 +23,19 @@ from dualdub_jax.evaluation.contracts.clips import SAMPLE_RATE_HZ
 
 
 class WorkdirError(UserError):
-    """The working directory cannot be written: no fault of a clip, the whole run ends."""
+    """The working directory cannot be written; ends the whole run, not one clip."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Tracks:
-    """A soundtrack: float32[S] or None each; `generation_s` as in `Clip`."""
+    """A system's soundtrack.
+
+    Attributes:
+        speech: float32[S] at `clips.SAMPLE_RATE_HZ`, see `clips.at_metric_rate`; None: no such track.
+        background: likewise.
+        mixture: likewise, of systems without stems.
+        generation_s: generation time in seconds, compilation excluded; None: unknown.
+    """
 
     speech: np.ndarray | None = None
     background: np.ndarray | None = None
@@ -39,17 +47,23 @@ class StemStore:
     """Tracks of one system under one set of settings."""
 
     def __init__(self, workdir: pathlib.Path, system: str, settings: dict[str, Any]) -> None:
-        """Names the folder after the settings; nothing is written yet."""
+        """Names the folder by a digest of the settings; writes nothing yet.
+
+        Args:
+            workdir: of the evaluation.
+            system: see `results.SYSTEMS`.
+            settings: everything that the tracks depend on besides their clip; JSON-serialisable.
+        """
         text = json.dumps(settings, sort_keys=True)
         self.folder = workdir / "stems" / f"{system}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
         self._settings = settings
 
     def path(self, clip_id: str, name: str) -> pathlib.Path:
-        """Of a track ("speech.flac", "background.flac") or of another file that belongs to the clip."""
+        """Path of a track ("speech.flac", "background.flac") or of another file of the clip."""
         return self.folder / f"{file_stem(clip_id)}.{name}"
 
     def has(self, clip_id: str, inputs: str) -> bool:
-        """Whether the clip's tracks are there, made from these inputs: see `put`."""
+        """Whether the store holds the clip's tracks, made from these inputs: see `put`."""
         try:
             note = json.loads(self.path(clip_id, "json").read_text(encoding="utf-8"))
             return note["inputs"] == inputs and all(
@@ -59,18 +73,18 @@ class StemStore:
             return False
 
     def get(self, clip_id: str) -> Tracks:
-        """The clip's tracks; there must be some, see `has`."""
+        """The clip's tracks, float32[S] at `clips.SAMPLE_RATE_HZ`; only valid if `has` is true."""
         note = json.loads(self.path(clip_id, "json").read_text(encoding="utf-8"))
         stems = {name: _read(self.path(clip_id, f"{name}.flac")) for name in note["stems"]}
         return Tracks(**stems, generation_s=note["generation_s"])
 
     def put(self, clip_id: str, inputs: str, tracks: Tracks) -> None:
-        """Keeps a clip's speech and background.
+        """Stores a clip's speech and background.
 
         Args:
             clip_id: of the clip.
-            inputs: fingerprint of what the tracks were made from.
-            tracks: values are rounded to 16 bits.
+            inputs: fingerprint of the inputs of the tracks.
+            tracks: at `clips.SAMPLE_RATE_HZ`; quantised to 16 bits.
 
         Raises:
             WorkdirError: the folder cannot be written.
@@ -92,7 +106,7 @@ class StemStore:
 
 @contextlib.contextmanager
 def writing(path: pathlib.Path) -> Iterator[None]:
-    """Errors of the file system as one that ends the run."""
+    """Converts an `OSError` into a `WorkdirError` that names `path`."""
     try:
         yield
     except OSError as error:
@@ -102,7 +116,8 @@ def writing(path: pathlib.Path) -> Iterator[None]:
 
 
 def file_stem(clip_id: str) -> str:
-    """A file name for any id: strange characters are replaced, and a digest keeps such names apart."""
+    """A file name for any id: other characters than letters, digits, - and _ are replaced by _, and a digest
+    keeps such names unique."""
     safe = re.sub(r"[^A-Za-z0-9_-]", "_", clip_id)[:100]
     return safe if safe and safe == clip_id else f"{safe}-{hashlib.sha256(clip_id.encode()).hexdigest()[:8]}"
 

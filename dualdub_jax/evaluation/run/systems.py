@@ -105,7 +105,7 @@ class Checkpoint:
             script.write_text(footage.clip.text or "", encoding="utf-8")
         soundtrack, seconds = self._dub(footage, str(script))
         window = self._config.grid.num_frames
-        program = (math.ceil(len(soundtrack.film.frames) / window), soundtrack.use_speech)
+        program = (math.ceil(soundtrack.num_frames / window), soundtrack.use_speech)
         if program not in self._compiled:
             # The first film of a kind waits for the compiler, and the compiler is not to be measured.
             self._compiled.add(program)

@@ -1,4 +1,4 @@
-"""The other side of `--against`: a second checkpoint, or a run that was made before."""
+"""Paired comparison for `--against`: with a second checkpoint, or with an earlier run."""
 
 import dataclasses
 import json
@@ -18,11 +18,11 @@ RESULTS_FILE = "results.json"
 
 @dataclasses.dataclass(frozen=True)
 class Other:
-    """What to compare with.
+    """The other system of a comparison.
 
     Attributes:
-        name: as the user gave it.
-        kind: "checkpoint": to be run on the same clips; "run": its scores are there.
+        name: as given by the user.
+        kind: "checkpoint": to be run on the same clips; "run": an earlier evaluation with its scores.
         results: of the run; None for a checkpoint.
     """
 
@@ -32,10 +32,10 @@ class Other:
 
 
 def find_other(path: pathlib.Path) -> Other:
-    """Tells what `--against` was given: a checkpoint folder, a run's JSON, or a run's working directory.
+    """Identifies the argument of `--against`: a checkpoint folder, a run's JSON, or its working directory.
 
     Raises:
-        UserError: it is none of these, or the run's scores are not there any more.
+        UserError: it is none of these, or the run's scores no longer exist.
     """
     if path.is_dir() and (path / RESULTS_FILE).is_file():
         results = read_results(path / RESULTS_FILE)
@@ -51,8 +51,8 @@ def find_other(path: pathlib.Path) -> Other:
         )
     if not (pathlib.Path(results["workdir"]) / SCORES_FILE).is_file():
         raise UserError(
-            f"--against {path}: the scores of its clips were in {results['workdir']}, which is not there any "
-            "more; evaluate that system again, or give the folder where it is now"
+            f"--against {path}: its scores were in {results['workdir']}, which no longer exists; evaluate "
+            "that system again, or give its working directory"
         )
     return Other(str(path), "run", results)
 
@@ -65,7 +65,7 @@ def _is_checkpoint(path: pathlib.Path) -> bool:
 
 
 class PastRun:
-    """Scores of a run that was made before, for the clips that are the same in both runs."""
+    """Scores of an earlier run, for the clips that both runs share."""
 
     def __init__(self, other: Other, suite_name: str, fingerprints: Mapping[str, str]) -> None:
         """Finds the shared clips.
@@ -76,13 +76,12 @@ class PastRun:
             fingerprints: id -> `Footage.fingerprint` of this run's clips.
 
         Raises:
-            UserError: it is a run of another suite, or no clip of it has the same film, text, voice and
-                truth.
+            UserError: it is a run of another suite, or shares no clip (same film, text, voice and truth).
         """
         results = other.results
         if results["suite"] != suite_name:
             raise UserError(
-                f"--against {other.name}: is an evaluation of the suite {results['suite']}, this is one of "
+                f"--against {other.name}: evaluates the suite {results['suite']}, but this run evaluates "
                 f"{suite_name}; compare runs of one suite"
             )
         self._figures = results["metrics"]
@@ -94,34 +93,36 @@ class PastRun:
         }
         if not self._keys:
             raise UserError(
-                f"--against {other.name}: none of its {len(results['clips'])} clips is the same here (film, "
-                "text, voice and truth); evaluate both systems with the same settings"
+                f"--against {other.name}: none of its {len(results['clips'])} clips occurs in this run with "
+                "the same film, text, voice and truth; evaluate both systems with the same settings"
             )
         self._store = ScoreStore(pathlib.Path(results["workdir"]) / SCORES_FILE)
 
     @property
     def ids(self) -> Sequence[str]:
+        """Of the shared clips."""
         return list(self._keys)
 
     def values(self, metric: Metric) -> dict[str, Values]:
-        """id -> the metric's values there."""
+        """id -> the metric's values in the earlier run."""
         keys = {clip_id: keys.get(metric.name) for clip_id, keys in self._keys.items()}
         found = {clip_id: self._store.get(key) for clip_id, key in keys.items() if key}
         return {clip_id: values for clip_id, values in found.items() if values is not None}
 
     def why_not(self, figure: str, metric: Metric) -> str | None:
-        """Why the figure there cannot be compared with the one here; None if it can."""
-        there = self._figures.get(figure)
-        if there is None:
-            return "was not measured there; evaluate that system again with --metrics of both"
-        if there.get("missing"):
-            return f"was not measured there: {there['missing']}"
-        if there["metric_version"] != metric.version:
+        """Why the figures of the two runs are not comparable; None if they are."""
+        earlier = self._figures.get(figure)
+        if earlier is None:
+            return "not measured in the other run; evaluate that system again with --metrics of both"
+        if earlier.get("missing"):
+            return f"not measured in the other run: {earlier['missing']}"
+        if earlier["metric_version"] != metric.version:
             return (
-                f"version {there['metric_version']} there, {metric.version} here; evaluate that system again"
+                f"metric version {earlier['metric_version']} in the other run, {metric.version} in this one; "
+                "evaluate that system again"
             )
-        if there["weights_sha256"] != metric.weights_sha256:
-            return "scored with other weights there; evaluate that system again"
+        if earlier["weights_sha256"] != metric.weights_sha256:
+            return "scored with other weights in the other run; evaluate that system again"
         return None
 
     def close(self) -> None:
@@ -131,7 +132,14 @@ class PastRun:
 def compare(
     figure: Figure, ours: Mapping[str, Values], other: Mapping[str, Values], ids: Sequence[str]
 ) -> dict[str, Any]:
-    """One entry of "against": ours less other, clip by clip."""
+    """One entry of "against": the paired difference, ours minus other.
+
+    Args:
+        figure: to compare.
+        ours: id -> values.
+        other: id -> values.
+        ids: of the shared clips.
+    """
     ours_value, other_value, difference = paired_difference(
         [ours.get(clip_id, {}).get(figure.name) for clip_id in ids],
         [other.get(clip_id, {}).get(figure.name) for clip_id in ids],
@@ -151,7 +159,7 @@ def compare(
 
 
 def _verdict(figure: Figure, low: float, high: float) -> str:
-    if not (low > 0 or high < 0):  # also without an interval
+    if not (low > 0 or high < 0):  # true for NaN bounds too
         return "no clear difference"
     if figure.better == "neither":
         return "differs"

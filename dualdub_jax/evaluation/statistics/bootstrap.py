@@ -1,13 +1,13 @@
-"""95% intervals by resampling clips, of a figure and of the paired difference of two systems.
+"""Bootstrap 95% intervals of a figure, and of the paired difference of two systems.
 
-Percentile bootstrap (Efron, 1979): draw as many clips as there are, with replacement, compute the figure,
-repeat; the interval holds the middle 95% of the outcomes. Clips are the unit: words of one clip or patches
-of one background are not independent of each other. Draws depend on the number of clips alone, so the same
-clips are drawn for every figure and for both systems of a comparison.
+Percentile bootstrap (Efron, 1979) over clips: resample clips with replacement, recompute the figure, take the
+2.5% and 97.5% quantiles. Clips are the sampling unit, since words of one clip or patches of one background
+are not independent. Draws depend on the number of clips alone, so every figure and both systems of a
+comparison share them.
 
-A draw holds some clips twice and a third of them not at all. A mean does not mind; a distance between sets
-(FAD) or a retrieval among them is another one for it, every time in the same direction. Such figures
-(`Figure.of_the_set`) have their draws moved, all by as much, until their mean is the figure: our choice.
+A draw repeats some clips and omits about a third. A mean is unaffected; a distance between sets (FAD) or a
+retrieval accuracy is biased by duplicate clips. The draws of such figures (`Figure.of_the_set`) are recentred
+on the point estimate: our choice.
 """
 
 import dataclasses
@@ -19,13 +19,20 @@ from dualdub_jax.evaluation.contracts import metric
 
 LEVEL = 0.95
 SEED = 0
-METHOD = f"percentile, clips resampled, at most 1000 draws, of figures of the set centred, {LEVEL:.0%}"
-_MIN_CLIPS = 3  # fewer say nothing of how clips differ
+METHOD = f"percentile bootstrap over clips, at most 1000 draws, set figures recentred, {LEVEL:.0%}"
+_MIN_CLIPS = 3  # fewer give no estimate of the variance between clips
 
 
 @dataclasses.dataclass(frozen=True)
 class Estimate:
-    """A figure and its interval; NaN where there is none. `n` clips went into it."""
+    """A point estimate with its interval; NaN where undefined.
+
+    Attributes:
+        value: the point estimate.
+        low: lower bound of the 95% interval.
+        high: upper bound.
+        n: number of clips with a value.
+    """
 
     value: float
     low: float
@@ -37,11 +44,11 @@ NONE = Estimate(float("nan"), float("nan"), float("nan"), 0)
 
 
 def estimate(values: Sequence[metric.Value], figure: metric.Figure) -> Estimate:
-    """A figure over clips.
+    """Point estimate and interval of a figure.
 
     Args:
         values: one a clip; None: the figure does not apply to that clip.
-        figure: says how values become a number.
+        figure: defines the statistic and the number of resamples.
     """
     present = [np.asarray(value) for value in values if value is not None]
     if not present:
@@ -55,15 +62,15 @@ def estimate(values: Sequence[metric.Value], figure: metric.Figure) -> Estimate:
 def paired_difference(
     ours: Sequence[metric.Value], other: Sequence[metric.Value], figure: metric.Figure
 ) -> tuple[float, float, Estimate]:
-    """Ours less other over the clips that have values of both.
+    """Paired difference, ours minus other, over the clips with values of both.
 
     Args:
         ours: one value a clip.
         other: of the same clips in the same order.
-        figure: says how values become a number.
+        figure: defines the statistic and the number of resamples.
 
     Returns:
-        Our figure and the other's over the shared clips, and the estimate of their difference.
+        Both point estimates over the shared clips, and the estimate of their difference.
     """
     pairs = [
         (np.asarray(a), np.asarray(b))
@@ -82,7 +89,7 @@ def paired_difference(
 
 
 def _draws(num_clips: int, num_resamples: int) -> np.ndarray:
-    """int[R, N]: clips of each draw; no draws where there are too few clips."""
+    """int[R, N]: indices of the clips of each draw; R = 0 below `_MIN_CLIPS`."""
     count = num_resamples if num_clips >= _MIN_CLIPS else 0
     return np.random.default_rng(SEED).integers(num_clips, size=(count, num_clips))
 
@@ -96,7 +103,7 @@ def _resample(values: list[np.ndarray], draws: np.ndarray, summarise: metric.Sum
 
 
 def _interval(outcomes: np.ndarray, value: float, figure: metric.Figure) -> tuple[float, float]:
-    """Bounds of the middle part of the draws; none if most draws had no outcome."""
+    """Percentile bounds; NaN if half of the draws or more are undefined."""
     finite = outcomes[np.isfinite(outcomes)]
     if len(finite) <= len(outcomes) / 2:
         return float("nan"), float("nan")
@@ -111,8 +118,8 @@ def _number(value: float) -> float:
     return value if np.isfinite(value) else float("nan")
 
 
-# The summaries that most figures have, over all draws at once: float64[N, 1 or 2], int[R, N] -> float64[R].
-# Tests hold them to the summaries themselves.
+# Vectorised forms of the common statistics: float64[N, 1 or 2], int[R, N] -> float64[R]. Tests hold them
+# equal to the statistics in `metric`.
 
 
 def _means(values: np.ndarray, draws: np.ndarray) -> np.ndarray:
@@ -128,7 +135,7 @@ def _correlations(values: np.ndarray, draws: np.ndarray) -> np.ndarray:
     centred = values[draws] - values[draws].mean(axis=1, keepdims=True)  # [R, N, 2]
     x, y = centred[..., 0], centred[..., 1]
     spread = np.sqrt((x**2).sum(axis=1) * (y**2).sum(axis=1))
-    # Draws of one clip only have no variance, but rounding may leave some.
+    # A draw that repeats one clip has no variance; rounding may leave a small positive one.
     constant = (np.ptp(values[draws], axis=1) == 0).any(axis=-1)
     return np.divide(
         (x * y).sum(axis=1), spread, out=np.full(len(draws), np.nan), where=(spread > 0) & ~constant

@@ -1,4 +1,4 @@
-"""From values of clips to the entries of "metrics" in the results, see `results`."""
+"""Reduces values of clips to the entries of "metrics" in the results, see `results`."""
 
 import dataclasses
 import math
@@ -10,9 +10,9 @@ from dualdub_jax.evaluation.contracts.results import OURS, ROW_KEYS, SYSTEMS
 from dualdub_jax.evaluation.run.score_store import Values
 from dualdub_jax.evaluation.statistics import bootstrap
 
-_FEW_RESAMPLES = 1000  # figures that ask for fewer are slow: they are not computed for each group too
-NOT_APPLICABLE = "no clip has what this figure needs"
-NOT_DETERMINED = "not determined by these clips: too few, or all alike"
+_FEW_RESAMPLES = 1000  # figures with fewer resamples are slow and not computed by group
+NOT_APPLICABLE = "no clip has the inputs of this figure"
+NOT_DETERMINED = "undefined: too few clips, or no variance among them"
 
 
 def figure_entry(
@@ -28,8 +28,8 @@ def figure_entry(
         metric: the figure's.
         figure: of which the entry is.
         values: system -> id -> values.
-        groups: group -> ids of its clips; empty if there is one group only.
-        on_error: told of the system whose figure cannot be computed, and why.
+        groups: group -> ids of its clips.
+        on_error: receives the system and the exception of a figure that cannot be computed.
     """
 
     def row(system: str, ids: Sequence[str] | None = None) -> dict[str, Any]:
@@ -59,7 +59,13 @@ def figure_entry(
 
 
 def missing_entry(metric: Metric, figure: Figure, reason: str) -> dict[str, Any]:
-    """One entry of "metrics" for a figure that was not measured."""
+    """One entry of "metrics" for a figure that was not measured.
+
+    Args:
+        metric: the figure's.
+        figure: of which the entry is.
+        reason: shown in place of the figure.
+    """
     none = dataclasses.asdict(bootstrap.NONE)
     entry = none | dict.fromkeys(ROW_KEYS.values())
     entry |= {"rows": {system: dict(none) for system in SYSTEMS}, "groups": {}}
@@ -67,7 +73,7 @@ def missing_entry(metric: Metric, figure: Figure, reason: str) -> dict[str, Any]
 
 
 def about(metric: Metric, figure: Figure) -> dict[str, Any]:
-    """What the figure is, without its numbers."""
+    """The figure's definition, without its numbers."""
     return {
         "unit": figure.unit,
         "better": figure.better,
@@ -80,7 +86,7 @@ def about(metric: Metric, figure: Figure) -> dict[str, Any]:
 
 
 def clip_figures(metrics: Sequence[Metric], values: Values) -> dict[str, float | None]:
-    """A clip's numbers for the report, by figure; None where a figure does not apply."""
+    """A clip's numbers for the report, by figure name; None where a figure does not apply."""
     return {
         figure.name: None if (value := values.get(figure.name)) is None else float(figure.clip_value(value))
         for metric in metrics

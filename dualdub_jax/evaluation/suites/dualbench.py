@@ -1,10 +1,17 @@
-"""The DualBench suite: the authors' list as it is, with media that the user brings.
+"""The DualBench suite: the authors' unmodified list, with media provided by the user.
 
-The list (`video-to-soundtrack.jsonl` of the repository wjtian-wonderful/DualBench) names 1,319 clips of
-animated films with separated stems; its paths are those of the authors' machine, so each path's last
-component is looked for under the user's folder. The list has no reference voices. Source of their choice:
-"Setting 2" of the dubbing field, another clip of the same character; which one is decided by a hash of the
-two ids, so that everybody who has the same media has the same references.
+The list (`video-to-soundtrack.jsonl` of the repository wjtian-wonderful/DualBench) has 1,319 clips of
+animated films with separated stems. Its paths are of the authors' machine; each path's last component is
+searched under the user's folder.
+
+The list has no reference voices. The reference is another clip of the same character ("Setting 2" of the
+dubbing field), selected by a hash of the two ids, so that equal media give equal references. The paper's
+protocol differs: its speaker similarity is computed against the true speech of the clip itself (the ground
+truth scores 1.00).
+
+Of the columns of the paper's tables, only DualScore (the CASP cosine, with the authors' converted weights) is
+implemented; FD, FAD (VGGish), KLD, IS, AV-Align, SIM (WavLM), WER (Whisper-large-v3) and UTMOS are not. Our
+figures with similar names use other models and are not comparable with the paper's.
 """
 
 import functools
@@ -18,10 +25,9 @@ from dualdub_jax.errors import UserError
 from dualdub_jax.evaluation.contracts.clips import Clip
 from dualdub_jax.evaluation.suites.json_lines import read_json_lines
 from dualdub_jax.evaluation.suites.media_folder import MediaFolder
-from dualdub_jax.evaluation.suites.pictures import load_frames
+from dualdub_jax.evaluation.suites.pictures import count_samples, load_frames
 from dualdub_jax.evaluation.suites.sound import read_track
 from dualdub_jax.evaluation.suites.suite import Footage, Missing, Suite
-from dualdub_jax.media.film import read_film
 from dualdub_jax.media.sound_file import read_voice
 
 _TEXT_KEYS = ("audio", "speech", "video", "text")
@@ -29,7 +35,7 @@ _KINDS = {"video": "video", "speech": "speech", "background": "audio"}  # ours -
 
 
 class DualBenchSuite(Suite):
-    """Clips of the list whose video is there."""
+    """The clips of the list whose video exists."""
 
     name = "dualbench"
 
@@ -39,12 +45,12 @@ class DualBenchSuite(Suite):
         Args:
             list_path: the authors' file, or one of the same form.
             media: a folder that holds the clips' files, at any depth.
-            limit: take this many of the clips that are there, chosen by a hash of their ids: those of a
-                smaller limit are among those of a larger one. None: all.
+            limit: number of existing clips to take, selected by a hash of their ids; a smaller limit selects
+                a subset of a larger one. None: all.
 
         Raises:
-            UserError: the list or the folder cannot be read, a line is not as it should be, several files
-                may be meant by one line, or no clip of the list is there.
+            UserError: the list or the folder cannot be read, a line is malformed, a line matches several
+                files, or no video of the list exists.
         """
         self._list_path, self._media, self._limit = list_path, media, limit
         self._items = _read_list(list_path)
@@ -77,14 +83,13 @@ class DualBenchSuite(Suite):
         return self._ids
 
     def load(self, clip_id: str) -> Footage:
-        """Reads film, stems and references; a stem that is not there is None."""
+        """Reads film, stems and references, resampled to `clips.SAMPLE_RATE_HZ`; a missing stem is None."""
         files = self._files[clip_id]
-        film = read_film(files["video"], GridConfig())
         voice_id, voice = self._first_usable(clip_id, same=True)
         other_id, other = self._first_usable(clip_id, same=False)
         clip = Clip(
             id=clip_id,
-            num_samples=film.num_samples,
+            num_samples=count_samples(files["video"]),
             text=self._items[clip_id]["text"],
             voice=None if voice is None else read_track(voice),
             other_voice=None if other is None else read_track(other),
@@ -120,7 +125,7 @@ class DualBenchSuite(Suite):
         yield from sorted(candidates, key=lambda other: _digest(f"{clip_id} {other}"))
 
     def _first_usable(self, clip_id: str, *, same: bool) -> tuple[str | None, pathlib.Path | None]:
-        """The first reference in which somebody speaks: stems of short or mumbled lines may be silent."""
+        """The first reference that contains speech; stems of short or mumbled lines may be silent."""
         for other in self._references(clip_id, same=same):
             path = self._files[other]["speech"]
             try:
@@ -132,7 +137,7 @@ class DualBenchSuite(Suite):
 
 
 def character(clip_id: str) -> str:
-    """Who speaks: the id up to its first hyphen."""
+    """The speaking character: the id up to its first hyphen."""
     return clip_id.partition("-")[0]
 
 
@@ -142,7 +147,7 @@ def _read_list(path: pathlib.Path) -> dict[str, dict[str, str]]:
         for key in _TEXT_KEYS:
             if not isinstance(item.get(key), str):
                 raise UserError(
-                    f'{path}, line {number}: "{key}" should be a text, got {item.get(key)!r}; '
+                    f'{path}, line {number}: "{key}" must be a string, got {item.get(key)!r}; '
                     "give DualBench's video-to-soundtrack.jsonl"
                 )
         items[item["id"]] = item

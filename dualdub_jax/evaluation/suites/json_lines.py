@@ -1,4 +1,4 @@
-"""Reading lists with one JSON object a line, with errors that name the line."""
+"""Reads JSON Lines files; errors name the line."""
 
 import json
 import pathlib
@@ -9,11 +9,17 @@ from dualdub_jax.errors import UserError
 
 
 def read_json_lines(path: pathlib.Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yields (line number, object); empty lines are skipped.
+    """Reads a file with one JSON object a line.
+
+    Args:
+        path: UTF-8 text.
+
+    Yields:
+        (line number from 1, object); empty lines are skipped.
 
     Raises:
-        UserError: the file cannot be read, or a line is not a JSON object, or an "id" is missing, not a text
-            or there twice.
+        UserError: the file cannot be read or has no object, a line is not a JSON object, or an "id" is
+            missing, not a string or a duplicate.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -33,13 +39,13 @@ def read_json_lines(path: pathlib.Path) -> Iterator[tuple[int, dict[str, Any]]]:
         if not isinstance(item, dict):
             raise UserError(f"{path}, line {number}: expected an object {{…}}, got {line.strip()[:40]}")
         if not isinstance(item.get("id"), str) or not item["id"]:
-            raise UserError(f'{path}, line {number}: has no "id"; give each line a name of its own')
+            raise UserError(f'{path}, line {number}: has no "id"; give each line a unique one')
         if item["id"] in seen:
             raise UserError(
-                f"{path}, line {number}: id {item['id']!r} is that of line {seen[item['id']]} too; "
-                "give each line a name of its own"
+                f"{path}, line {number}: id {item['id']!r} duplicates that of line {seen[item['id']]}; "
+                "give each line a unique one"
             )
         seen[item["id"]] = number
         yield number, item
     if not seen:
-        raise UserError(f"{path}: no clip in it; give a file with one JSON object a line")
+        raise UserError(f"{path}: holds no clip; give a file with one JSON object a line")

@@ -1,8 +1,8 @@
-"""Finding a list's media in a folder of one's own: by file name, in any case, in nested folders.
+"""Finds a list's media in the user's folder: by file name, case-insensitively, in nested folders.
 
-A background stem and a speech stem of one clip often have one name and differ in their folder only (so they
-do in the authors' list). The folders' names tell which is which; what stays doubtful is an error that says
-so, for stems that are mixed up would be scored without a complaint.
+The background and speech stems of a clip often share a file name and differ in their folder only, as in the
+authors' list. The folder names disambiguate them. A remaining ambiguity is an error, since swapped stems
+would be scored silently.
 """
 
 import collections
@@ -13,7 +13,7 @@ from dualdub_jax.errors import UserError
 
 Kind = Literal["video", "speech", "background"]
 
-# Looked for in the names of folders; the first hit decides, for "…_background/speech/" is in use.
+# Substrings of folder names. Background takes precedence: "…_background/speech/" is in use.
 _BACKGROUND_WORDS = ("background", "accompaniment", "instrumental", "no_vocals", "novocals")
 _SPEECH_WORDS = ("vocal", "speech", "voice")
 
@@ -22,7 +22,10 @@ class MediaFolder:
     """An index of all files below a folder."""
 
     def __init__(self, folder: pathlib.Path) -> None:
-        """Lists the folder once.
+        """Indexes the folder.
+
+        Args:
+            folder: with the media at any depth.
 
         Raises:
             UserError: there is no such folder.
@@ -36,18 +39,18 @@ class MediaFolder:
                 self._files[path.name.lower()].append(path)
 
     def find(self, listed: str, kind: Kind) -> pathlib.Path | None:
-        """The file that a list calls `listed`.
+        """Finds the file for a path of the list.
 
         Args:
-            listed: a path as it stands in the list, of whatever machine; its last component counts, and
-                its folders where several files have that name.
-            kind: what it is to be.
+            listed: a path of another machine; its last component is matched, and its folders where several
+                files have that name.
+            kind: of the file.
 
         Returns:
             The file, or None if there is none of this kind.
 
         Raises:
-            UserError: several files may be meant.
+            UserError: several files match.
         """
         parts = [part.lower() for part in listed.replace("\\", "/").split("/") if part]
         found = self._files.get(parts[-1], []) if parts else []
@@ -61,8 +64,8 @@ class MediaFolder:
         best = [path for path in found if depth[path] == max(depth.values())]
         if len(best) > 1:
             raise UserError(
-                f"{best[0]} and {best[1]}: both may be the {kind} {parts[-1]} of the list; keep one of them, "
-                "or put background stems in a folder called background and speech stems in one called vocal"
+                f"{best[0]} and {best[1]}: both match the {kind} {parts[-1]} of the list; keep one of them, "
+                "or put background stems in a folder named background and speech stems in one named vocal"
             )
         return best[0]
 
@@ -73,7 +76,7 @@ class MediaFolder:
         return "speech" if any(word in folders for word in _SPEECH_WORDS) else None
 
     def _shared_depth(self, path: pathlib.Path, listed: list[str]) -> int:
-        """How many last components of the path are those of the list."""
+        """Number of trailing path components shared with the list."""
         own = [part.lower() for part in path.relative_to(self._folder).parts]
         depth = 0
         while depth < min(len(own), len(listed)) and own[-1 - depth] == listed[-1 - depth]:

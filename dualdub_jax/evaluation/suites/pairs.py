@@ -1,16 +1,18 @@
-"""The pairs suite: soundtracks made by any system, from a manifest. Needs no model.
+"""The pairs suite: scores soundtracks of any system, listed in a manifest, without a model.
 
-One JSON object a line; every key but "id" is optional, relative paths resolve beside the manifest:
+The manifest has one JSON object a line. Every key but "id" is optional; relative paths are resolved against
+the manifest's folder:
 
-    {"id": "clip-1", "video": "clip-1.mp4", "text": "what is said",
+    {"id": "clip-1", "video": "clip-1.mp4", "text": "the script",
      "speech": "ours/clip-1.speech.wav", "background": "ours/clip-1.background.wav", "mix": "ours/clip-1.wav",
      "voice": "clip-1.reference.wav", "other_voice": "somebody-else.wav", "speaker": "Tim",
      "true_speech": "true/clip-1.speech.wav", "true_background": "true/clip-1.background.wav",
      "world": "clip-1.events.json", "group": "seen", "generation_s": 1.25}
 
-"text": "" says that nobody speaks; without the key nobody knows. "world" is the events of a rendered world,
-as a path or as the object itself. "other_voice", for the wrong-voice control, defaults to the "voice" of the
-next line with another "speaker". Sound may be any file with sound, at any rate.
+"text": "" denotes a clip without speech; without the key the script is unknown. "world" holds the annotations
+of a rendered world, as a path or inline. "other_voice", for the wrong-speaker control, defaults to the
+"voice" of the next line with another "speaker". Audio may have any format and sample rate; it is mixed to
+mono and resampled to `clips.SAMPLE_RATE_HZ`.
 """
 
 import functools
@@ -21,14 +23,12 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
-from dualdub_jax.config import GridConfig
 from dualdub_jax.errors import UserError
 from dualdub_jax.evaluation.contracts.clips import Clip
 from dualdub_jax.evaluation.suites.json_lines import read_json_lines
-from dualdub_jax.evaluation.suites.pictures import load_frames
+from dualdub_jax.evaluation.suites.pictures import count_samples, load_frames
 from dualdub_jax.evaluation.suites.sound import read_track
 from dualdub_jax.evaluation.suites.suite import Footage, Missing, Suite, contact_times_s
-from dualdub_jax.media.film import read_film
 
 _PATHS = (
     "video",
@@ -55,10 +55,10 @@ class PairsSuite(Suite):
 
         Args:
             manifest: the file.
-            limit: take this many lines, chosen by a hash of their ids. None: all.
+            limit: number of lines to take, selected by a hash of their ids. None: all.
 
         Raises:
-            UserError: it cannot be read, a line is not as it should be, or none of its files exists.
+            UserError: it cannot be read, a line is malformed, or none of its soundtracks exists.
         """
         self._manifest, self._limit = manifest, limit
         items = {item["id"]: _check(manifest, number, item) for number, item in read_json_lines(manifest)}
@@ -86,7 +86,7 @@ class PairsSuite(Suite):
         return list(self._items)
 
     def load(self, clip_id: str) -> Footage:
-        """Reads the line's files.
+        """Reads the line's files, audio resampled to `clips.SAMPLE_RATE_HZ`.
 
         Raises:
             UserError: one of them cannot be decoded.
@@ -95,9 +95,9 @@ class PairsSuite(Suite):
         sound = {key: read_track(item[key]) for key in _SOUND if item.get(key)}
         video = item.get("video")
         if video:
-            num_samples = read_film(video, GridConfig()).num_samples
+            num_samples = count_samples(video)
         else:
-            # Without a film the truth is as long as it was; without truth nothing contradicts the system.
+            # Without a film the truth defines the duration; without truth, the system's own tracks do.
             truth = [sound[key] for key in ("true_speech", "true_background") if key in sound]
             given = [sound[key] for key in ("speech", "background", "mix") if key in sound]
             num_samples = max(map(len, truth or given), default=0)
@@ -139,20 +139,20 @@ class PairsSuite(Suite):
 
 
 def _check(manifest: pathlib.Path, number: int, item: dict[str, Any]) -> dict[str, Any]:
-    """The line with its paths resolved."""
+    """Validates a line and resolves its paths."""
     where = f"{manifest}, line {number}"
     known = ("id", *_PATHS, *_TEXTS, "world", "generation_s")
     for key, value in item.items():
         if key not in known:
             raise UserError(f'{where}: no such key "{key}"; the keys are {", ".join(known)}')
         if key in (*_PATHS, *_TEXTS) and not isinstance(value, str | None):
-            raise UserError(f'{where}: "{key}" should be a text, got {value!r}')
+            raise UserError(f'{where}: "{key}" must be a string, got {value!r}')
     if not isinstance(item.get("world"), str | dict | None):
-        raise UserError(f'{where}: "world" should be a path or an object, got {item["world"]!r}')
+        raise UserError(f'{where}: "world" must be a path or an object, got {item["world"]!r}')
     seconds = item.get("generation_s")
     is_number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
     if seconds is not None and not (is_number and math.isfinite(seconds) and seconds >= 0):
-        raise UserError(f'{where}: "generation_s" should be a number of seconds, got {seconds!r}')
+        raise UserError(f'{where}: "generation_s" must be a number of seconds, at least 0, got {seconds!r}')
     resolved = {key: value for key, value in item.items() if value is not None}
     for key in (*_PATHS, "world"):
         if isinstance(resolved.get(key), str):
@@ -180,7 +180,7 @@ def _read_world(world: pathlib.Path | dict[str, Any] | None) -> dict[str, Any] |
     try:
         value = json.loads(world.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        raise UserError(f"{world}: not JSON; give the events of the clip's world as one object") from None
+        raise UserError(f"{world}: not JSON; give the annotations of the clip as one object") from None
     if not isinstance(value, dict):
         raise UserError(f"{world}: expected a JSON object, got {type(value).__name__}")
     return value

@@ -1,13 +1,13 @@
 """The film's pictures for metrics that look at them, on the 25 Hz grid."""
 
-import dataclasses
 import pathlib
+from fractions import Fraction
 
 import numpy as np
 
-from dualdub_jax.config import GridConfig
-from dualdub_jax.media.container import open_media, video_stream
-from dualdub_jax.media.film import read_film
+from dualdub_jax.evaluation.contracts.clips import FRAME_RATE_HZ, SAMPLE_RATE_HZ
+from dualdub_jax.media.film import FilmReader
+from dualdub_jax.media.frames import FrameSpec
 
 MAX_SIZE = 512  # pixels of the longer side; faces in larger pictures gain nothing
 
@@ -24,7 +24,18 @@ def load_frames(path: pathlib.Path) -> np.ndarray:
     Raises:
         UserError: it cannot be read.
     """
-    with open_media(path, "video") as container:
-        stream = video_stream(container, path)
-        size = min(MAX_SIZE, max(stream.codec_context.width, stream.codec_context.height))
-    return read_film(path, dataclasses.replace(GridConfig(), frame_size=size)).frames
+    with FilmReader(path) as reader:
+        codec = reader.stream.codec_context
+        spec = FrameSpec(Fraction(FRAME_RATE_HZ), min(MAX_SIZE, max(codec.width, codec.height)))
+        num_frames = reader.film.num_frames(spec.frame_rate, SAMPLE_RATE_HZ)
+        return np.concatenate(list(reader.blocks(spec, num_frames)))
+
+
+def count_samples(path: pathlib.Path) -> int:
+    """Samples of a film's tracks at `SAMPLE_RATE_HZ`; no picture after the first is decoded.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    with FilmReader(path) as reader:
+        return reader.film.num_samples(SAMPLE_RATE_HZ)

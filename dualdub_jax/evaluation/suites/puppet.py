@@ -1,9 +1,9 @@
-"""The puppet suite: held-out clips of Puppet Stage, rendered on the fly, of which all is known.
+"""The puppet suite: held-out clips of Puppet Stage, rendered on the fly, with exact annotations.
 
-The one place of this package that imports the world's renderer: a newcomer needs no dataset to evaluate.
-Films go through the encoder and the decoder that training data went through, stems through its FLAC. The
-world's seed is another than that of the training data, so no clip was ever trained on; sentences are those
-of the test splits, half of the clips speak with voices of training ("seen"), half with others ("unseen").
+This is the only module of the package that imports the world's renderer, so that an evaluation needs no
+dataset. Films and stems pass through the video encoder and the FLAC of the training data. The world's seed
+differs from that of the training data, so no clip was trained on. Sentences are those of the test splits;
+half of the clips have voices of the training data ("seen"), half have held-out voices ("unseen").
 """
 
 import functools
@@ -25,7 +25,7 @@ from dualdub_jax.evaluation.suites.pictures import load_frames
 from dualdub_jax.evaluation.suites.suite import Footage, Suite, contact_times_s, samples_of_frames
 
 DEFAULT_LIMIT = 200
-DEFAULT_WORLD_SEED = 1  # training data has 0
+DEFAULT_WORLD_SEED = 1  # the training data uses 0
 _SPLITS = {
     "test": ("test_seen", "test_unseen"),
     "test_seen": ("test_seen",),
@@ -50,13 +50,13 @@ class PuppetSuite(Suite):
         split: str = "test",
         voice_bank: str = "hibari",
     ) -> None:
-        """Prepares to render.
+        """Selects the clips; rendering happens in `load`.
 
         Args:
-            workdir: rendered clips are kept below it.
-            limit: number of clips, shared out over the splits; clips of a smaller limit are among those of
-                a larger one.
-            world_seed: of the world; 0 is the training data's.
+            workdir: rendered clips are cached below it.
+            limit: number of clips, divided evenly over the splits; a smaller limit selects a subset of a
+                larger one.
+            world_seed: of the world; 0 is that of the training data.
             split: "test" (half seen voices, half unseen), or one split of the dataset.
             voice_bank: see `data_pipeline.builders.puppet_stage.voices`.
 
@@ -65,7 +65,7 @@ class PuppetSuite(Suite):
         """
         if split not in _SPLITS:
             raise UserError(f"--split {split}: no such split; choose one of {', '.join(_SPLITS)}")
-        voices.bank(voice_bank)  # a missing package is found before any work
+        voices.bank(voice_bank)  # fails early if the voices' package is missing
         self._limit, self._world_seed, self._split, self._bank = limit, world_seed, split, voice_bank
         places = ((s, i) for i in itertools.count() for s in _SPLITS[split])
         self._places = {f"{s}-{i:06d}": (s, i) for s, i in itertools.islice(places, limit)}
@@ -77,7 +77,7 @@ class PuppetSuite(Suite):
         return list(self._places)
 
     def load(self, clip_id: str) -> Footage:
-        """Renders the clip if need be. The other voice is that of the next clip with another speaker."""
+        """Renders the clip unless cached. The other voice is that of the next clip with another speaker."""
         split, index = self._places[clip_id]
         known = self._rendered(split, index)
         voice_id = known["events"]["speech"]["voice_id"]
@@ -116,7 +116,7 @@ class PuppetSuite(Suite):
             "split": self._split,
             "limit": self._limit,
             "voice_bank": self._bank,
-            "voices": "the dataset's reference recording of the same voice",
+            "voices": "the dataset's reference recording of the same speaker",
         }
 
     def _path(self, split: str, index: int, suffix: str) -> pathlib.Path:
@@ -128,7 +128,7 @@ class PuppetSuite(Suite):
 
     @functools.lru_cache(maxsize=2048)  # noqa: B019 (a suite lives as long as its process)
     def _rendered(self, split: str, index: int) -> dict[str, Any]:
-        """Makes the clip's files if they are not there; returns its script, length and events."""
+        """Renders the clip's files unless cached; returns its script, number of frames and events."""
         header = self._path(split, index, "json")
         if not header.is_file():
             clip = stage_clip.make_clip(self._bank, "soundtrack", self._world_seed, split, index)
@@ -137,9 +137,9 @@ class PuppetSuite(Suite):
             self._path(split, index, "mp4").write_bytes(record["video"])
             for name in _MEDIA:
                 self._path(split, index, f"{name}.flac").write_bytes(record[name])
-            known = {key: record[key] for key in ("script", "num_frames")}
+            known = {"script": record["script"], "num_frames": clip.num_frames}
             known["events"] = json.loads(record["events"])
-            # The header comes last and whole: where it is, the other files are complete.
+            # The header is written last and atomically: if it exists, the other files are complete.
             temporary = header.with_suffix(f".{os.getpid()}.part")
             temporary.write_text(json.dumps(known), encoding="utf-8")
             temporary.replace(header)
@@ -148,7 +148,7 @@ class PuppetSuite(Suite):
 
 @functools.cache
 def _code_sha256() -> str:
-    """Of the renderer's sources: another renderer, another world."""
+    """Of the renderer's sources, part of the protocol: a changed renderer gives other clips."""
     digest = hashlib.sha256()
     for path in sorted(pathlib.Path(puppet_stage.__file__).parent.glob("*.py")):
         digest.update(path.name.encode() + b"\0" + path.read_bytes())

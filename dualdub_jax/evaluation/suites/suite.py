@@ -1,4 +1,4 @@
-"""What is evaluated: each suite is a list of clips that are loaded one by one."""
+"""The interface of a suite: a list of clips, loaded one by one."""
 
 import abc
 import dataclasses
@@ -16,17 +16,16 @@ from dualdub_jax.evaluation.contracts.results import plain
 
 @dataclasses.dataclass(frozen=True)
 class Footage:
-    """A film of a suite with all that is known of it.
+    """A film of a suite with its annotations.
 
     Attributes:
-        clip: the film for metrics. Its `speech`, `background` and `mixture` are those of the system under
-            test if the suite brings them, else None: they are to be made.
+        clip: the film for metrics, its audio at `clips.SAMPLE_RATE_HZ`. `speech`, `background` and `mixture`
+            are the system's if the suite provides them; None if a checkpoint is to generate them.
         video: the film's file; None if there is none.
         voice: the file of the reference recording; None if there is none.
         files: of the truth and of given soundtracks, for the report: kind ("speech", "background", "mix")
             -> system -> path.
-        notes: what the report should know of this clip: `contacts_s`, when things touch, and what else a
-            suite has to say.
+        notes: for the report: `contacts_s`, the times of contacts in seconds, and suite-specific entries.
     """
 
     clip: Clip
@@ -36,7 +35,7 @@ class Footage:
     notes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def fingerprint(self) -> str:
-        """Hex digest of everything but the soundtrack under test; equal: the same task."""
+        """Hex digest of everything except the system's soundtrack; equal digests denote the same task."""
         clip = self.clip
         known = [clip.num_samples, clip.text, clip.group, plain(clip.world)]
         digest = hashlib.sha256(json.dumps(known, sort_keys=True).encode())
@@ -49,12 +48,12 @@ class Footage:
 
 @dataclasses.dataclass(frozen=True)
 class Missing:
-    """A file that a suite names and that is not there.
+    """A file that a suite lists and that does not exist.
 
     Attributes:
         id: of the clip.
         kind: "video", "speech", "background", "mix" or "voice".
-        file: its name, or what was looked for.
+        file: its name, or a description.
     """
 
     id: str
@@ -67,8 +66,8 @@ class Suite(abc.ABC):
 
     Attributes:
         name: such as "puppet".
-        is_generated: soundtracks are to be made by a checkpoint; False: the suite brings them.
-        missing_media: known once the suite is made.
+        is_generated: a checkpoint generates the soundtracks; False: the suite provides them.
+        missing_media: complete once the suite is constructed.
     """
 
     name: str
@@ -78,19 +77,22 @@ class Suite(abc.ABC):
     @property
     @abc.abstractmethod
     def ids(self) -> Sequence[str]:
-        """Of all clips, in order; cheap."""
+        """Ids of all clips, in order; cheap."""
 
     @abc.abstractmethod
     def load(self, clip_id: str) -> Footage:
-        """Reads a clip (renders it first, if need be); whatever goes wrong is an exception of this clip."""
+        """Reads a clip, rendering it first if necessary.
+
+        Waveforms are resampled to `clips.SAMPLE_RATE_HZ`. An exception is a failure of this clip only.
+        """
 
     @abc.abstractmethod
     def protocol(self) -> dict[str, Any]:
-        """What the figures depend on, ready for JSON."""
+        """What the figures depend on, JSON-serialisable."""
 
 
 def update_with_audio(digest: Any, *tracks: np.ndarray | None) -> None:
-    """Feeds waveforms to a hash, so that absent, empty and swapped tracks all differ."""
+    """Updates a hash with waveforms; absent, empty and swapped tracks give different digests."""
     for track in tracks:
         digest.update(b"none" if track is None else f"{len(track)} ".encode())
         if track is not None:
@@ -98,10 +100,10 @@ def update_with_audio(digest: Any, *tracks: np.ndarray | None) -> None:
 
 
 def contact_times_s(world: Mapping[str, Any] | None) -> list[float]:
-    """When things touch, seconds; none where nobody knows."""
+    """Times of the contacts in seconds; empty where there are no annotations."""
     return [contact["time_s"] for contact in (world or {}).get("contacts", ())]
 
 
 def samples_of_frames(num_frames: int) -> int:
-    """Samples of a film on the grid."""
+    """Samples of a film of `num_frames` frames at `FRAME_RATE_HZ`."""
     return num_frames * SAMPLE_RATE_HZ // FRAME_RATE_HZ

@@ -37,7 +37,7 @@ def test_selecting_by_metric_or_figure_keeps_the_order():
 
 @pytest.mark.parametrize(
     ("name", "hint"),
-    [("levle_error", "do you mean level_error"), ("xyz", "see dualdub evaluate --list-metrics")],
+    [("levle_error", "did you mean level_error"), ("xyz", "see dualdub evaluate --list-metrics")],
 )
 def test_unknown_names_are_answered_with_near_ones(name, hint):
     with pytest.raises(UserError, match=f"--metrics {name}: .*{hint}"):

@@ -137,7 +137,7 @@ def test_pairs_need_no_model(manifest, capsys):
     error = results["metrics"]["level_error"]
     assert error["value"] == pytest.approx(0.05, abs=1e-3) and error["ceiling"] == 0.0
     assert error["codec_ceiling"] is None and error["floor"] > 0.05
-    assert results["metrics"]["rtf"]["missing"] == "no clip has what this figure needs"
+    assert results["metrics"]["rtf"]["missing"] == "no clip has the inputs of this figure"
     assert results["protocol"]["checkpoint"] is None
     assert pathlib.Path("out", "evaluate", "pairs-manifest", "scores.sqlite").is_file()
 
@@ -169,10 +169,10 @@ def test_a_failing_clip_is_named_and_the_status_says_so(manifest, capsys):
         ([], "give either --suite puppet, --suite dualbench or --pairs"),
         (["--suite", "puppet", "--pairs", "x.jsonl"], "give either"),
         (["--suite", "dualbench"], "give --list video-to-soundtrack.jsonl and --media DIR"),
-        (["--suite", "puppet", "--media", "x"], "--media: says nothing to --suite puppet; leave it out"),
-        (["--pairs", "x.jsonl", "--checkpoint", "x"], "--checkpoint: says nothing to --pairs"),
+        (["--suite", "puppet", "--media", "x"], "--media: does not apply to --suite puppet; leave it out"),
+        (["--pairs", "x.jsonl", "--checkpoint", "x"], "--checkpoint: does not apply to --pairs"),
         (["--pairs", "x.jsonl"], "x.jsonl: cannot be read"),
-        (["--suite", "puppet", "--metrics", "level_eror"], "do you mean level_error"),
+        (["--suite", "puppet", "--metrics", "level_eror"], "did you mean level_error"),
         (["--suite", "puppet", "--limit", "0"], "expected a whole number from 1"),
         (["--suite", "puppet", "--against", "x"], "--against x: neither a checkpoint folder nor"),
         (["--suite", "puppet", "--checkpoint", "x"], "x: no such checkpoint folder"),

@@ -49,13 +49,13 @@ def test_what_cannot_be_measured_says_why_and_is_never_a_number(workdir):
     results = evaluate(ToySuite(), [Absent(), NeedsWorld(), Level()], workdir)
     absent, world = results["metrics"]["absent_score"], results["metrics"]["world_score"]
     assert absent["missing"].startswith("not installed: pip install") and absent["value"] is None
-    assert world["missing"] == "no clip has what this figure needs" and world["n"] == 0
+    assert world["missing"] == "no clip has the inputs of this figure" and world["n"] == 0
     assert "missing" not in results["metrics"]["level_error"]
 
 
 def test_a_figure_that_two_clips_do_not_determine_says_so(workdir):
     correlation = evaluate(ToySuite(2), [Level()], workdir)["metrics"]["level_correlation"]
-    assert correlation["missing"].startswith("not determined by these clips") and correlation["n"] == 2
+    assert correlation["missing"].startswith("undefined: too few clips") and correlation["n"] == 2
 
 
 def test_results_are_json_without_nan_and_are_kept_in_the_workdir(workdir):
@@ -195,8 +195,8 @@ def _fields(clip):
 def test_what_cannot_be_compared_says_why(workdir, other_run):
     results = evaluate(ToySuite(), [Level("2"), NeedsWorld(), Absent()], workdir, other=find_other(other_run))
     entries = results["against"]["metrics"]
-    assert "version 1 there, 2 here" in entries["level_error"]["missing"]
-    assert "was not measured there" in entries["world_score"]["missing"]
+    assert "version 1 in the other run, 2 in this one" in entries["level_error"]["missing"]
+    assert "not measured in the other run" in entries["world_score"]["missing"]
     assert "not installed" in entries["absent_score"]["missing"]
     assert entries["level_error"]["difference"] is None
 
@@ -212,7 +212,7 @@ def test_against_something_else_is_refused(workdir, other_run, tmp_path):
         find_other(tmp_path / "b.json")
     (tmp_path / "moved.json").write_text((other_run / "results.json").read_text())
     other_run.rename(tmp_path / "elsewhere")
-    with pytest.raises(UserError, match="is not there any more"):
+    with pytest.raises(UserError, match="no longer exists"):
         find_other(tmp_path / "moved.json")
     assert find_other(tmp_path / "elsewhere").kind == "run"
 
@@ -221,7 +221,7 @@ def test_runs_of_other_suites_and_other_films_are_refused(workdir, other_run):
     class Puppets(ToySuite):
         name = "puppet"
 
-    with pytest.raises(UserError, match="of the suite pairs, this is one of puppet"):
+    with pytest.raises(UserError, match="evaluates the suite pairs, but this run evaluates puppet"):
         evaluate(Puppets(), [Level()], workdir, other=find_other(other_run))
 
     class Renamed(ToySuite):
@@ -229,5 +229,5 @@ def test_runs_of_other_suites_and_other_films_are_refused(workdir, other_run):
             super().__init__()
             self._numbers = {f"x-{k}": k for k in range(1, 4)}
 
-    with pytest.raises(UserError, match="none of its 6 clips is the same here"):
+    with pytest.raises(UserError, match="none of its 6 clips occurs in this run"):
         evaluate(Renamed(), [Level()], workdir, other=find_other(other_run))

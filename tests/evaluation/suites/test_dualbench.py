@@ -126,10 +126,10 @@ def test_a_limit_takes_the_same_clips_every_time_and_more_of_them_with_a_larger_
     [
         (line("a-1") + "\n{broken", "line 2: not JSON"),
         (line("a-1") + "\n\n[1]", "line 3: expected an object"),
-        (line("a-1") + "\n" + line("a-1"), "line 2: id 'a-1' is that of line 1 too"),
-        (line("a-1", text=None), 'line 1: "text" should be a text, got None'),
+        (line("a-1") + "\n" + line("a-1"), "line 2: id 'a-1' duplicates that of line 1"),
+        (line("a-1", text=None), 'line 1: "text" must be a string, got None'),
         ('{"task": "v2st"}', 'line 1: has no "id"'),
-        ("", "no clip in it"),
+        ("", "holds no clip"),
     ],
 )
 def test_bad_lists_are_refused_by_line(tmp_path, media, text, message):

@@ -47,7 +47,7 @@ def test_one_stem_is_never_taken_for_the_other(tmp_path):
 
 def test_doubtful_names_are_refused_with_both_files(tmp_path):
     folder = folder_with(tmp_path, "one/Tim-00-1.wav", "two/Tim-00-1.wav")
-    with pytest.raises(UserError, match=r"one.Tim-00-1\.wav and .*two.Tim-00-1\.wav: both may be the speech"):
+    with pytest.raises(UserError, match=r"one.Tim-00-1\.wav and .*two.Tim-00-1\.wav: both match the speech"):
         folder.find(VOCAL, "speech")
 
 

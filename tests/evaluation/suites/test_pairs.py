@@ -105,11 +105,14 @@ def test_missing_files_are_listed_and_count_as_not_given(folder):
     [
         ("{", "line 2: not JSON"),
         ({"id": "b", "audio": "x.wav"}, 'line 2: no such key "audio"; the keys are id, video'),
-        ({"id": "b", "speech": 3}, 'line 2: "speech" should be a text, got 3'),
+        ({"id": "b", "speech": 3}, 'line 2: "speech" must be a string, got 3'),
         ({"id": "b", "speech": ""}, 'line 2: "speech" is empty'),
-        ({"id": "b", "world": [1]}, 'line 2: "world" should be a path or an object'),
-        ({"id": "b", "generation_s": -1}, 'line 2: "generation_s" should be a number of seconds, got -1'),
-        ({"id": "a"}, "line 2: id 'a' is that of line 1 too"),
+        ({"id": "b", "world": [1]}, 'line 2: "world" must be a path or an object'),
+        (
+            {"id": "b", "generation_s": -1},
+            'line 2: "generation_s" must be a number of seconds, at least 0, got -1',
+        ),
+        ({"id": "a"}, "line 2: id 'a' duplicates that of line 1"),
         ({"mix": "mix.wav"}, 'line 2: has no "id"'),
     ],
 )

@@ -1,0 +1,115 @@
+"""Frames of a given size and rate: which picture a frame shows, and how it fits into the frame.
+
+Rules, all of them our choice:
+
+- **Time**: frame t shows the picture that is on screen in the middle of the frame, at (t + 1/2) / frame_rate
+  seconds after the first picture appears. Constant, variable, low and high frame rates are therefore one
+  case, and a picture is at most half a frame early or late.
+- **Shape**: pictures are rotated as the file asks and shown with square pixels. "letterbox" keeps the aspect
+  ratio and centres the picture on black: squashing would change the shape of faces and mouths, and cropping
+  would lose what sounds at the edges. "crop" scales the shorter side and cuts out the centre, the
+  preprocessing of CLIP (Radford et al., 2021).
+"""
+
+import dataclasses
+from fractions import Fraction
+from typing import Literal
+
+import av
+import numpy as np
+from av.video.reformatter import Interpolation, VideoReformatter
+
+
+@dataclasses.dataclass(frozen=True)
+class FrameSpec:
+    """The frames that a model or a metric takes.
+
+    Attributes:
+        frame_rate: frames a second, exactly.
+        frame_size: height and width, pixels.
+        fit: "letterbox" or "crop".
+    """
+
+    frame_rate: Fraction
+    frame_size: int
+    fit: Literal["letterbox", "crop"] = "letterbox"
+
+
+def frames_before(position: Fraction) -> int:
+    """The number of frames whose middle lies before a time.
+
+    Args:
+        position: the time in frames, seconds * frame_rate.
+    """
+    # In whole numbers, so that a time exactly in the middle of a frame is decided alike everywhere.
+    return -((position.denominator - 2 * position.numerator) // (2 * position.denominator))
+
+
+def quarter_turns(picture: av.VideoFrame) -> int:
+    """Counter-clockwise quarter turns that the file asks for."""
+    return round((picture.rotation or 0) / 90) % 4
+
+
+def display_size(picture: av.VideoFrame, pixel_aspect: Fraction) -> tuple[int, int]:
+    """Width and height as a player shows them: square pixels, rotated."""
+    width = max(1, round(picture.width * pixel_aspect))
+    return (picture.height, width) if quarter_turns(picture) % 2 else (width, picture.height)
+
+
+class Scaler:
+    """Scales and rotates pictures.
+
+    It is kept from picture to picture: to set up the scaler of libswscale costs more than to use it.
+    """
+
+    def __init__(self, interpolation: Interpolation = Interpolation.AREA, num_threads: int = 0) -> None:
+        """Chooses the filter and the number of threads of libswscale; 0: its own choice."""
+        self._reformatter = VideoReformatter()
+        self._options = {"interpolation": interpolation, "threads": num_threads}
+
+    def scale(self, picture: av.VideoFrame, width: int, height: int) -> np.ndarray:
+        """uint8[height, width, 3], RGB, rotated as the file asks."""
+        turns = quarter_turns(picture)
+        if turns % 2:
+            width, height = height, width
+        small = self._reformatter.reformat(picture, width, height, "rgb24", **self._options)
+        return np.rot90(small.to_ndarray(), turns) if turns else small.to_ndarray()
+
+
+class FrameFitter:
+    """Turns pictures of one stream into the frames of a spec."""
+
+    def __init__(self, spec: FrameSpec, pixel_aspect: Fraction, num_threads: int = 0) -> None:
+        """Sets up the scaler.
+
+        Args:
+            spec: the frames' size and fit.
+            pixel_aspect: width of a pixel over its height.
+            num_threads: of the scaler; 0: libswscale's choice.
+        """
+        self._spec, self._pixel_aspect = spec, pixel_aspect
+        interpolation = Interpolation.AREA if spec.fit == "letterbox" else Interpolation.BICUBIC
+        self._scaler = Scaler(interpolation, num_threads)
+
+    def fit(self, picture: av.VideoFrame) -> np.ndarray:
+        """uint8[frame_size, frame_size, 3], RGB."""
+        width, height = display_size(picture, self._pixel_aspect)
+        return (self._letterbox if self._spec.fit == "letterbox" else self._crop)(picture, width, height)
+
+    def _letterbox(self, picture: av.VideoFrame, width: int, height: int) -> np.ndarray:
+        size = self._spec.frame_size
+        scale = size / max(width, height)
+        inner_width, inner_height = (max(1, round(side * scale)) for side in (width, height))
+        frame = np.zeros((size, size, 3), np.uint8)
+        top, left = (size - inner_height) // 2, (size - inner_width) // 2
+        small = self._scaler.scale(picture, inner_width, inner_height)
+        frame[top : top + inner_height, left : left + inner_width] = small
+        return frame
+
+    def _crop(self, picture: av.VideoFrame, width: int, height: int) -> np.ndarray:
+        size, shorter = self._spec.frame_size, min(width, height)
+        # The longer side is rounded down, the offset to the nearest even number: so does torchvision.
+        scaled_width, scaled_height = (size * side // shorter for side in (width, height))
+        top, left = round((scaled_height - size) / 2), round((scaled_width - size) / 2)
+        scaled = self._scaler.scale(picture, scaled_width, scaled_height)
+        return np.ascontiguousarray(scaled[top : top + size, left : left + size])

@@ -1,0 +1,84 @@
+"""Mono tracks on disk as 16-bit WAV files, written and read in blocks.
+
+A 16-bit sample is a multiple of 1/32768, and so are the samples of finished tracks: they survive to the bit.
+"""
+
+import pathlib
+import wave
+from typing import BinaryIO, Protocol
+
+import numpy as np
+import soundfile
+
+_SCALE = 32768.0
+
+
+class Samples(Protocol):
+    """A mono signal that is read in slices: an array float32[S], or a `Track`."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, part: slice) -> np.ndarray: ...
+
+
+class Track:
+    """A 16-bit WAV file as float32[S]; a slice reads no more than itself.
+
+    Attributes:
+        path: the file.
+        sample_rate_hz: of the samples.
+    """
+
+    def __init__(self, path: pathlib.Path) -> None:
+        """Reads the header."""
+        self.path = path
+        with soundfile.SoundFile(path) as file:
+            self.sample_rate_hz, self._length = file.samplerate, file.frames
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, part: slice) -> np.ndarray:
+        """float32[n] of a slice of step 1."""
+        start, stop, step = part.indices(self._length)
+        if step != 1:
+            raise ValueError(f"a track is read in steps of 1, not {step}")
+        with soundfile.SoundFile(self.path) as file:
+            file.seek(start)
+            return file.read(max(0, stop - start), dtype="float32")
+
+    def __array__(self, dtype: np.dtype | None = None, copy: bool | None = None) -> np.ndarray:
+        """The whole track."""
+        return self[:].astype(dtype or np.float32)
+
+
+class WavWriter:
+    """Writes float[n] blocks as a 16-bit mono WAV file; a context manager.
+
+    Samples on the 16-bit lattice are kept exactly.
+    """
+
+    def __init__(self, file: pathlib.Path | BinaryIO, sample_rate_hz: int) -> None:
+        """Begins the file."""
+        self._file = wave.open(str(file) if isinstance(file, pathlib.Path) else file, "wb")  # noqa: SIM115
+        self._file.setnchannels(1)
+        self._file.setsampwidth(2)
+        self._file.setframerate(sample_rate_hz)
+
+    def __enter__(self) -> "WavWriter":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def write(self, samples: np.ndarray) -> None:
+        """Appends samples.
+
+        Raises:
+            ValueError: a sample is outside [-1, 1).
+            OSError: the file cannot be written.
+        """
+        integers = np.round(np.asarray(samples, np.float64) * _SCALE)
+        if integers.size and (integers.min() < -_SCALE or integers.max() >= _SCALE):
+            raise ValueError("samples outside [-1, 1) would be clipped")
+        self._file.writeframesraw(integers.astype("<i2").tobytes())
