@@ -17,12 +17,13 @@ from absl import flags
 
 from data_pipeline import mixture as curriculum
 from data_pipeline import transforms
-from data_pipeline.schema import batch_fields, validate_batch
 from data_pipeline.stem_tokens import StemTokenizer, TokenCache
-from dualdub_jax.config import Config, StageConfig
+from dualdub_jax.codecs.registry import codec_spec
+from dualdub_jax.config import Config, SourceConfig, StageConfig
 from dualdub_jax.errors import UserError
+from dualdub_jax.models.batch import validate_batch
 from dualdub_jax.text.tokenizer import make_tokenizer
-from dualdub_jax.types import Stream
+from dualdub_jax.types import PARTS, Stream
 
 if TYPE_CHECKING:
     from dualdub_jax.codecs.base import Codec
@@ -157,7 +158,7 @@ def make_batches(
             use the same codecs and split. None begins an empty one.
 
     Returns:
-        An iterator of dictionaries: the fields of `schema.batch_fields`, and "example_ids": list[str],
+        An iterator of dictionaries: the fields of `models.batch.batch_fields`, and "example_ids": list[str],
         each "dataset:id".
 
     Raises:
@@ -168,29 +169,27 @@ def make_batches(
     where = f"stage {stage.name!r}: mixture"
     sources = curriculum.open_mixture(config.data_dir, stage.mixture, split, where)
     tokenizer = make_tokenizer(config.model)
-    grid = config.grid
     examples = mix_examples(
         sources,
-        lambda source: transforms.MakeExample(source.name, grid, tokenizer),
+        lambda source: transforms.MakeExample(source.name, config, tokenizer),
         seed=[seed, zlib.crc32(stage.name.encode())],
         repeat=repeat,
         shuffle=shuffle,
     )
     if not repeat and len(examples) % stage.batch_size:
         fill = stage.batch_size - len(examples) % stage.batch_size
-        empty = grain.MapDataset.source([transforms.empty_example(grid)] * fill)
+        empty = grain.MapDataset.source([transforms.unfilled_example(config)] * fill)
         examples = grain.MapDataset.concatenate([examples, empty])
     for name in stage.drop:
-        if name not in transforms.PARTS:
-            raise UserError(f"stage {stage.name!r}: drop: {name!r} is none of {', '.join(transforms.PARTS)}")
-    fields = batch_fields(grid, codecs["speech"].num_codebooks, codecs["background"].num_codebooks)
-    tokenise = StemTokenizer(codecs, grid, {} if token_cache is None else token_cache)
+        if name not in PARTS:
+            raise UserError(f"stage {stage.name!r}: drop: {name!r} is none of {', '.join(PARTS)}")
+    tokenise = StemTokenizer(codecs, config.grid.num_frames, {} if token_cache is None else token_cache)
 
     def finish(batch: HostBatch) -> HostBatch:
         batch = tokenise(batch)
         for name in stage.drop:
             batch[f"has_{name}"] = np.zeros_like(batch[f"has_{name}"])
-        validate_batch({name: value for name, value in batch.items() if name != "example_ids"}, fields)
+        validate_batch({name: value for name, value in batch.items() if name != "example_ids"}, config)
         return batch
 
     batches = take_share(examples, stage.batch_size, process_index, process_count, f"stage {stage.name!r}")
@@ -207,10 +206,11 @@ def make_codec_batches(
     config: Config,
     stream: Stream,
     *,
+    mixture: Sequence[SourceConfig],
     seed: int,
+    batch_size: int,
+    crop_frames: int,
     split: str = "train",
-    batch_size: int | None = None,
-    crop_frames: int | None = None,
     process_index: int = 0,
     process_count: int = 1,
     num_workers: int = 0,
@@ -218,36 +218,36 @@ def make_codec_batches(
     """Random crops of one stream's stems, endlessly, for the training of its codec.
 
     Args:
-        config: `config.speech_codec_training` or `config.background_codec_training` has the mixture.
+        config: for the stream's codec and `data_dir`.
         stream: "speech" or "background".
+        mixture: datasets and their weights.
         seed: of the order and of the crops.
+        batch_size: of all processes together.
+        crop_frames: length of a crop, frames of the codec.
         split: which split of every dataset in the mixture.
-        batch_size: of all processes together; by default the codec training's own.
-        crop_frames: length of a crop; by default the codec training's own.
         process_index: this process.
         process_count: how many processes share a global batch.
         num_workers: decoding processes; 0 decodes in threads.
 
     Returns:
-        An iterator of {"waveform": float32[B, crop_frames * samples_per_frame], "phonemes":
-        int32[B, crop_frames * 2] (-1: not known), "room": float32[B, 2] (NaN: not known), "example_ids":
-        list[str]}; of speech also the clip's reference recording, "voice": float32[B, R *
+        An iterator of {"waveform": float32[B, crop_frames * samples_per_frame] at the codec's sample rate,
+        "phonemes": int32[B, crop_frames * 2] (-1: unknown), "acoustics": float32[B, 2] (NaN: unknown),
+        "example_ids": list[str]}; of speech also the clip's reference recording, "voice": float32[B, R *
         samples_per_frame] and "voice_mask": bool[B, R].
 
     Raises:
         UserError: as `make_batches`; also a dataset whose clips lack the stream's stem.
     """
-    training = getattr(config, f"{stream}_codec_training")
-    where = f"{stream}_codec_training.mixture"
-    sources = curriculum.open_mixture(config.data_dir, training.mixture, split, where)
+    where = f"streams.{stream}.codec.training.mixture"
+    sources = curriculum.open_mixture(config.data_dir, mixture, split, where)
+    spec = codec_spec(config, stream)
+    voice_s = config.grid.num_voice_frames / config.grid.frame_rate
     crops = {
-        source.name: transforms.CropStem(
-            source.name, source.records, stream, config.grid, crop_frames or training.crop_frames
-        )
+        source.name: transforms.CropStem(source.name, source.records, stream, spec, crop_frames, voice_s)
         for source in sources
     }
     for source in sources:
-        # A dataset without the stem is told now and not some batches into the training.
+        # A dataset without the stem is reported now and not some batches into the training.
         crops[source.name].stem(source.records[0])
     examples = mix_examples(
         sources,
@@ -256,13 +256,12 @@ def make_codec_batches(
         repeat=True,
         shuffle=True,
     )
-    size = training.batch_size if batch_size is None else batch_size
-    batches = take_share(examples, size, process_index, process_count, f"{stream}_codec_training")
+    batches = take_share(examples, batch_size, process_index, process_count, where)
     return BatchIterator(
         batches,
         lambda batch: batch,
         num_workers,
-        describe_stream(where, sources, split, seed, size, True, True),
+        describe_stream(where, sources, split, seed, batch_size, True, True),
     )
 
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from data_pipeline.transforms import Stem
-from dualdub_jax.config import GridConfig
 from dualdub_jax.types import STREAMS, Stream
 
 if TYPE_CHECKING:
@@ -30,20 +29,19 @@ _MAX_CACHED_CLIPS = 1_000_000
 class StemTokenizer:
     """Replaces `stems` of a batch by `speech_tokens` and `background_tokens`.
 
-    Every call of a codec has one shape, and a mask over what is past the end of a clip: silence there would
-    put a cliff into the codec's receptive field, and so teach that sound stops when a clip does. So a clip's
-    tokens are those of the clip alone, whatever its neighbours are and whatever the cache holds, and each
-    codec compiles once.
+    Every call of a codec has one shape, and a mask over the frames past the end of a clip: silence there would
+    put an edge into the codec's receptive field, and teach that sound stops where a clip does. A clip's tokens
+    are therefore those of the clip alone, whatever its neighbours and the cache, and each codec compiles once.
 
     Args:
         codecs: one for each stream.
-        grid: the time grid.
+        num_frames: T, of the model's window.
         cache: tokens by stream and clip, read and added to; None turns caching off.
     """
 
-    def __init__(self, codecs: "Mapping[Stream, Codec]", grid: GridConfig, cache: TokenCache | None) -> None:
+    def __init__(self, codecs: "Mapping[Stream, Codec]", num_frames: int, cache: TokenCache | None) -> None:
         self._codecs = codecs
-        self._grid = grid
+        self._num_frames = num_frames
         self._cache = cache
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, Any]:
@@ -55,7 +53,7 @@ class StemTokenizer:
 
     def _tokenise(self, stream: Stream, stems: Sequence[Stem]) -> np.ndarray:
         """int32[B, T, Q]; zeros past the end of a clip, and for a stem that is not there."""
-        tokens = np.zeros((len(stems), self._grid.num_frames, self._codecs[stream].num_codebooks), np.int32)
+        tokens = np.zeros((len(stems), self._num_frames, self._codecs[stream].spec.num_codebooks), np.int32)
         missing = []
         for row, stem in enumerate(stems):
             known = self._cached(stream, stem)
@@ -80,15 +78,15 @@ class StemTokenizer:
 
     def _encode(self, stream: Stream, stems: Sequence[Stem]) -> Iterator[np.ndarray]:
         """Yields int32[num_frames, Q] for each stem."""
-        grid = self._grid
+        codec, num_frames = self._codecs[stream], self._num_frames
         for first in range(0, len(stems), _GROUP_SIZE):
             group = stems[first : first + _GROUP_SIZE]
-            waveform = np.zeros((_GROUP_SIZE, grid.num_frames * grid.samples_per_frame), np.float32)
-            frame_mask = np.zeros((_GROUP_SIZE, grid.num_frames), np.bool_)
+            waveform = np.zeros((_GROUP_SIZE, num_frames * codec.spec.samples_per_frame), np.float32)
+            frame_mask = np.zeros((_GROUP_SIZE, num_frames), np.bool_)
             for row, stem in enumerate(group):
-                samples = stem.decode(grid)
+                samples = stem.decode(codec.spec)
                 waveform[row, : len(samples)] = samples
                 frame_mask[row, : stem.num_frames] = True
-            encoded = np.asarray(self._codecs[stream].encode(waveform, frame_mask))
+            encoded = np.asarray(codec.encode(waveform, frame_mask))
             for row, stem in enumerate(group):
                 yield encoded[row, : stem.num_frames].copy()

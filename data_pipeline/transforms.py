@@ -1,29 +1,32 @@
 """From one record to one example, and from examples to a batch: what grain's threads do.
 
 Everything here is a pure function of the record and of grain's generator, so that an example is the same
-whichever thread, worker or process makes it. A record that breaks the schema is a `UserError` that names
-its dataset and its id. Codec tokens are made later, a batch at a time (`stem_tokens.py`).
+whichever thread, worker or process makes it. A record that breaks the schema is a `UserError` that names its
+dataset and its id. Codec tokens are made later, a batch at a time (`stem_tokens.py`).
 """
 
 import dataclasses
-import json
+import math
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from typing import Any
 
 import grain
 import numpy as np
 
-from data_pipeline import decoding
-from dualdub_jax.config import GridConfig
+from data_pipeline import record as record_lib
+from data_pipeline.record import Record, clip_id
+from dualdub_jax.codecs.base import CodecSpec
+from dualdub_jax.config import Config
 from dualdub_jax.errors import UserError
+from dualdub_jax.media.frames import FrameSpec
+from dualdub_jax.media.record_video import decode_frames
+from dualdub_jax.models.batch import empty_example
 from dualdub_jax.text.phonemes import LABELS_PER_FRAME, PAUSE, SYMBOLS, plain
 from dualdub_jax.text.tokenizer import Tokenizer
 from dualdub_jax.types import STREAMS, Stream
 
-Record = Mapping[str, Any]
-
-# What a clip may have; each has a flag `has_*` in a batch.
-PARTS = ("video", "script", "voice", "acoustics", *STREAMS)
+_TOLERANCE = 1e-6  # of a frame: a clip of exactly n frames has n in floating point, too
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,13 +36,15 @@ class Stem:
     Attributes:
         clip: "dataset:id", unique in a mixture.
         flac: the encoded stem of the whole clip.
-        clip_frames: length of the whole clip, grid frames.
-        start_frame: where the window begins in the clip, grid frames.
+        duration_s: length of the whole clip, seconds.
+        clip_frames: the same in grid frames, the last one completed.
+        start_frame: first frame of the window in the clip, grid frames.
         num_frames: length of the window's part of the clip, grid frames.
     """
 
     clip: str
     flac: bytes
+    duration_s: float
     clip_frames: int
     start_frame: int
     num_frames: int
@@ -49,41 +54,47 @@ class Stem:
         """Whether the window holds the whole clip, so that it is the same in every epoch."""
         return self.num_frames == self.clip_frames
 
-    def decode(self, grid: GridConfig) -> np.ndarray:
-        """The window's part of the stem, float32[num_frames * samples_per_frame].
+    def decode(self, spec: CodecSpec) -> np.ndarray:
+        """The window's part of the stem, zeros completing the clip's last frame.
+
+        Args:
+            spec: of the codec on the grid.
+
+        Returns:
+            float32[num_frames * samples_per_frame] at the codec's sample rate.
 
         Raises:
-            UserError: not mono FLAC at the grid's rate, or not as long as the clip.
+            UserError: not mono audio, or not as long as the clip.
         """
-        samples = decode_stem(self.flac, self.clip, self.clip_frames, grid)
-        start = self.start_frame * grid.samples_per_frame
-        return samples[start : start + self.num_frames * grid.samples_per_frame]
+        samples = record_lib.decode_stem(self.flac, self.clip, self.duration_s, spec.sample_rate_hz)
+        samples = np.pad(samples, (0, max(self.clip_frames * spec.samples_per_frame - len(samples), 0)))
+        start = self.start_frame * spec.samples_per_frame
+        return samples[start : start + self.num_frames * spec.samples_per_frame]
 
 
 class MakeExample(grain.transforms.RandomMap):
     """Record to example: the fields of a batch but the codec tokens, and `stems`, `example_ids` beside them.
 
-    A clip longer than the window is cut to a random part of it. Where something is said that would cut the
-    script too, so such a clip is an error.
+    A clip longer than the window is cut to a random part of it. That would cut a script too, so a clip with a
+    script that is longer than the window is an error.
 
     Args:
         source_name: name of the dataset, for ids and errors.
-        grid: the time grid.
+        config: for the fields of a batch and the time grid.
         tokenizer: of the scripts.
     """
 
-    def __init__(self, source_name: str, grid: GridConfig, tokenizer: Tokenizer) -> None:
+    def __init__(self, source_name: str, config: Config, tokenizer: Tokenizer) -> None:
         self._source_name = source_name
-        self._grid = grid
+        self._config, self._grid = config, config.grid
         self._tokenizer = tokenizer
 
     def random_map(self, record: Record, rng: np.random.Generator) -> dict[str, Any]:
         grid = self._grid
         clip = clip_id(self._source_name, record)
-        clip_frames = int(record["num_frames"])
-        script = _text(record["script"]) if record["has_script"] else None
-        if clip_frames < 1:
-            raise UserError(f"{clip}: num_frames is {clip_frames}; a clip has at least one frame")
+        duration_s = record_lib.duration_s(record, clip)
+        clip_frames = num_frames_of(duration_s, grid.frame_rate)
+        script = record_lib.script(record)
         if clip_frames > grid.num_frames and script:
             raise UserError(
                 f"{clip}: has a script and {clip_frames} frames, more than the window of {grid.num_frames}; "
@@ -91,39 +102,55 @@ class MakeExample(grain.transforms.RandomMap):
             )
         num_frames = min(clip_frames, grid.num_frames)
         start_frame = int(rng.integers(clip_frames - num_frames + 1))
-        example = empty_example(grid)
+        example = unfilled_example(self._config)
         example["example_ids"] = clip
         example["frame_mask"][:num_frames] = True
         example["stems"] = {
-            stream: Stem(clip, bytes(record[stream]), clip_frames, start_frame, num_frames)
+            stream: Stem(clip, bytes(record[stream]), duration_s, clip_frames, start_frame, num_frames)
             for stream in STREAMS
         }
         for stream in STREAMS:
             example[f"has_{stream}"] = np.bool_(len(record[stream]) > 0)
-        if record["video"]:
-            example["has_video"] = np.True_
+        if "video" in example and record["video"]:
+            spec = FrameSpec(grid.frame_rate, grid.frame_size)
             try:
-                example["video"][:num_frames] = decoding.decode_video(
-                    record["video"],
-                    start_frame=start_frame,
-                    num_frames=num_frames,
-                    frame_rate_hz=grid.frame_rate_hz,
-                    frame_size=grid.frame_size,
-                )
+                example["video"][:num_frames] = decode_frames(record["video"], spec, start_frame, num_frames)
             except ValueError as error:
                 raise UserError(f"{clip}: its video {error}; build the dataset again") from error
-        acoustics = read_acoustics(record, clip)
+            example["has_video"] = np.True_
+        if "video_features" in example and (record["video_features"] or record["video"]):
+            example["video_features"][:num_frames] = self._features(record, clip, start_frame, num_frames)
+            example["has_video"] = np.True_
+        acoustics = record_lib.read_acoustics(record, clip)
         if np.isfinite(acoustics).all():
             example["acoustics"], example["has_acoustics"] = acoustics, np.True_
         if script is not None:
             self._add_script(example, script, clip)
-            said = _speech_events(record)
-            if said.get("words"):
-                self._add_alignment(example, said, script, clip)
+            speech = record_lib.events(record).get("speech") or {}
+            if speech.get("words"):
+                self._add_alignment(example, speech, script, clip)
         if record["voice"]:
-            example |= decode_voice(record["voice"], clip, grid)
+            example |= decode_voice(
+                record["voice"], clip, grid.sample_rate_hz, grid.samples_per_frame, grid.num_voice_frames
+            )
             example["has_voice"] = np.True_
         return example
+
+    def _features(self, record: Record, clip: str, start_frame: int, num_frames: int) -> np.ndarray:
+        """Precomputed features, nearest in time to each grid frame, float32[num_frames, D]."""
+        if not record["video_features"]:
+            raise UserError(
+                f"{clip}: has no precomputed video features, which config.model.video.kind="
+                f"{self._config.model.video.kind!r} reads; run: dualdub data prepare"
+            )
+        features, rate = record_lib.decode_features(record, clip)
+        dim = self._config.model.video.feature_dim
+        if features.shape[1] != dim:
+            raise UserError(
+                f"{clip}: its video features have {features.shape[1]} dimensions, and "
+                f"config.model.video.feature_dim is {dim}; set it to {features.shape[1]}"
+            )
+        return features[nearest_rows(len(features), rate, self._grid.frame_rate, start_frame, num_frames)]
 
     def _add_script(self, example: dict[str, Any], script: str, clip: str) -> None:
         ids = self._tokenizer.encode(script)
@@ -138,16 +165,16 @@ class MakeExample(grain.transforms.RandomMap):
         example["script_mask"][: len(ids)] = True
 
     def _add_alignment(
-        self, example: dict[str, Any], said: Mapping[str, list], script: str, clip: str
+        self, example: dict[str, Any], speech: Mapping[str, list], script: str, clip: str
     ) -> None:
-        """Which token each frame says, from the times of words; a pause goes on with the token before it."""
-        words, phonemes = script.split(), said.get("phonemes") or ()
-        if [word for word, _, _ in said["words"]] != words:
+        """The token spoken in each frame, from the times of words; a pause belongs to the token before it."""
+        words, phonemes = script.split(), speech.get("phonemes") or ()
+        if [word for word, _, _ in speech["words"]] != words:
             raise UserError(f"{clip}: speech.words of its events are not its script; build the dataset again")
-        middles_s = (np.arange(self._grid.num_frames) + 0.5) / self._grid.frame_rate_hz
+        middles_s = (np.arange(self._grid.num_frames) + 0.5) / float(self._grid.frame_rate)
         places = np.zeros(self._grid.num_frames, np.int32)  # the begin marker
         first = 1
-        for i, (_, begins_s, ends_s) in enumerate(said["words"]):
+        for i, (_, begins_s, ends_s) in enumerate(speech["words"]):
             # Of the script up to this word, for tokenizers whose words are not cut out of a text one by one.
             following = len(self._tokenizer.encode(" ".join(words[: i + 1]))) - 1
             starts_s = [start_s for _, start_s, _ in phonemes if begins_s <= start_s < ends_s]
@@ -156,27 +183,28 @@ class MakeExample(grain.transforms.RandomMap):
             for token, start_s in enumerate(starts_s, start=first):
                 places = np.where(middles_s >= start_s, token, places)
             first = following
-        places = np.where(middles_s > said["words"][-1][2], first, places)  # the end marker
+        places = np.where(middles_s > speech["words"][-1][2], first, places)  # the end marker
         example["script_alignment"] = np.where(example["frame_mask"], places, -1).astype(np.int32)
 
 
 class CropStem(grain.transforms.RandomMap):
     """Record to a random crop of one stem, for the training of that stream's codec.
 
-    A crop is "waveform", float32[crop_frames * samples_per_frame], "phonemes", int32[crop_frames * 2] (what
-    is said in each half frame, -1 where not known), and "example_ids"; of speech also "voice" and
-    "voice_mask", the reference recording as a batch has it.
+    A crop is "waveform", float32[crop_frames * samples_per_frame], "phonemes", int32[crop_frames * 2] (the
+    phoneme of each half frame, -1 where unknown), "acoustics" and "example_ids"; of speech also "voice" and
+    "voice_mask", the reference recording at the codec's rates.
 
-    A crop is digital silence with probability `silence_rate` (a codec must know silence, but many clips are
-    silent in one stream and would drown the rest); otherwise something sounds in it, if need be in another
-    clip of the same dataset.
+    A crop is digital silence with probability `silence_rate` (a codec must model silence, but many clips are
+    silent in one stream and would outnumber the rest); any other crop contains sound, of another clip of the
+    same dataset where need be.
 
     Args:
         source_name: name of the dataset, for ids and errors.
         source: its records, to draw another one from.
         stream: whose stem.
-        grid: the time grid.
-        crop_frames: length of a crop, grid frames.
+        spec: of the stream's codec, at its own rates.
+        crop_frames: length of a crop, frames of the codec.
+        voice_s: length of the reference recording, seconds.
         silence_rate: share of silent crops.
     """
 
@@ -187,15 +215,17 @@ class CropStem(grain.transforms.RandomMap):
         source_name: str,
         source: Sequence[Record],
         stream: Stream,
-        grid: GridConfig,
+        spec: CodecSpec,
         crop_frames: int,
+        voice_s: Fraction,
         silence_rate: float = 0.02,
     ) -> None:
         self._source_name = source_name
         self._source = source
         self._stream = stream
-        self._grid = grid
-        self._num_samples = crop_frames * grid.samples_per_frame
+        self._spec = spec
+        self._num_samples = crop_frames * spec.samples_per_frame
+        self._num_voice_frames = math.ceil(voice_s * spec.frame_rate)
         self._num_labels = crop_frames * LABELS_PER_FRAME
         self._silence_rate = silence_rate
 
@@ -216,14 +246,14 @@ class CropStem(grain.transforms.RandomMap):
                 return {
                     "waveform": self._crop(samples, start),
                     "phonemes": self._phonemes(record, start, len(samples)),
-                    "acoustics": read_acoustics(record, clip_id(self._source_name, record)),
+                    "acoustics": record_lib.read_acoustics(record, clip_id(self._source_name, record)),
                     "example_ids": clip_id(self._source_name, record),
                     **self._voice(record),
                 }
             record = self._source[int(rng.integers(len(self._source)))]
         raise UserError(
             f"{self._source_name}: {self._MAX_DRAWS} clips drawn in a row are silent in {self._stream}; "
-            f"take it out of {self._stream}_codec_training.mixture"
+            f"take it out of streams.{self._stream}.codec.training.mixture"
         )
 
     def stem(self, record: Record) -> np.ndarray:
@@ -232,90 +262,117 @@ class CropStem(grain.transforms.RandomMap):
         if not record[self._stream]:
             raise UserError(
                 f"{clip}: has no {self._stream} stem; "
-                f"take {self._source_name} out of {self._stream}_codec_training.mixture"
+                f"take {self._source_name} out of streams.{self._stream}.codec.training.mixture"
             )
-        return decode_stem(record[self._stream], clip, int(record["num_frames"]), self._grid)
+        duration_s = record_lib.duration_s(record, clip)
+        return record_lib.decode_stem(record[self._stream], clip, duration_s, self._spec.sample_rate_hz)
 
     def _voice(self, record: Record) -> dict[str, np.ndarray]:
         if self._stream != "speech":
             return {}
+        sizes = self._spec.samples_per_frame, self._num_voice_frames
         if not record["voice"]:
-            return no_voice(self._grid)
-        return decode_voice(record["voice"], clip_id(self._source_name, record), self._grid)
+            return no_voice(*sizes)
+        clip = clip_id(self._source_name, record)
+        return decode_voice(record["voice"], clip, self._spec.sample_rate_hz, *sizes)
 
     def _draw_start(self, samples: np.ndarray, rng: np.random.Generator) -> int:
         last_start = max(len(samples) - self._num_samples, 0)
         start = int(rng.integers(last_start + 1))
         if samples[start : start + self._num_samples].any():
             return start
-        # Aim again, at a random sample that sounds.
+        # Again, around a random sample that is not zero.
         sounding = int(rng.choice(np.flatnonzero(samples)))
         return int(np.clip(sounding - rng.integers(self._num_samples), 0, last_start))
 
     def _crop(self, samples: np.ndarray, start: int) -> np.ndarray:
         crop = samples[start : start + self._num_samples]
-        # A stem shorter than a crop goes on as its mirror image: silence would teach that sound stops.
+        # A stem shorter than a crop is padded by reflection: silence would teach that sound stops.
         return np.pad(crop, (0, self._num_samples - len(crop)), mode="symmetric")
 
     def _phonemes(self, record: Record, start: int, num_samples: int) -> np.ndarray:
-        """What is said in each half of each frame: ids of `phonemes.SYMBOLS`, -1 where that is not known."""
-        said = _speech_events(record).get("phonemes") if self._stream == "speech" else None
-        if not said:
+        """The phoneme of each half of each frame: ids of `phonemes.SYMBOLS`, -1 where unknown."""
+        phonemes = (
+            (record_lib.events(record).get("speech") or {}).get("phonemes")
+            if self._stream == "speech"
+            else None
+        )
+        if not phonemes:
             return np.full(self._num_labels, -1, np.int32)
         samples_per_label = self._num_samples // self._num_labels
         middles = start + samples_per_label * (np.arange(self._num_labels) + 0.5)
-        times_s = middles / self._grid.sample_rate_hz
+        times_s = middles / self._spec.sample_rate_hz
         found = np.full(self._num_labels, PAUSE, np.int32)
-        for name, start_s, end_s in said:
+        for name, start_s, end_s in phonemes:
             found[(times_s >= start_s) & (times_s < end_s)] = SYMBOLS.get(plain(name), -1)
         return np.where(middles < num_samples, found, -1).astype(np.int32)
 
 
-def no_voice(grid: GridConfig) -> dict[str, np.ndarray]:
+def num_frames_of(duration_s: float, frame_rate: Fraction) -> int:
+    """Frames that a clip touches, at least one."""
+    return max(math.ceil(duration_s * float(frame_rate) - _TOLERANCE), 1)
+
+
+def nearest_rows(
+    num_rows: int, rate: Fraction, frame_rate: Fraction, start_frame: int, num_frames: int
+) -> np.ndarray:
+    """The row of a sequence that is nearest in time to each grid frame.
+
+    Args:
+        num_rows: length of the sequence; row f covers [f, f + 1) / rate seconds.
+        rate: rows a second.
+        frame_rate: grid frames a second.
+        start_frame: the first grid frame.
+        num_frames: how many grid frames.
+
+    Returns:
+        int64[num_frames], the row that covers the middle of each frame, the last one beyond the end.
+    """
+    middles = [Fraction(2 * t + 1, 2) / frame_rate for t in range(start_frame, start_frame + num_frames)]
+    return np.array([min(int(middle * rate), num_rows - 1) for middle in middles], np.int64)
+
+
+def no_voice(samples_per_frame: int, num_frames: int) -> dict[str, np.ndarray]:
     """`decode_voice` of nothing."""
     return {
-        "voice": np.zeros(grid.num_voice_frames * grid.samples_per_frame, np.float32),
-        "voice_mask": np.zeros(grid.num_voice_frames, np.bool_),
+        "voice": np.zeros(num_frames * samples_per_frame, np.float32),
+        "voice_mask": np.zeros(num_frames, np.bool_),
     }
 
 
-def decode_voice(flac: bytes, clip: str, grid: GridConfig) -> dict[str, np.ndarray]:
+def decode_voice(
+    flac: bytes, clip: str, sample_rate_hz: int, samples_per_frame: int, num_frames: int
+) -> dict[str, np.ndarray]:
     """A reference recording: "voice" float32[R * samples_per_frame], "voice_mask" bool[R].
+
+    Args:
+        flac: the encoded recording.
+        clip: for errors.
+        sample_rate_hz: of the result.
+        samples_per_frame: of the frames that the mask counts.
+        num_frames: R; what is longer is cut.
 
     Raises:
         UserError: no sound that can be read, or less than a frame of it.
     """
-    try:
-        samples = decoding.decode_audio(flac, sample_rate_hz=grid.sample_rate_hz)
-    except ValueError as error:
-        raise UserError(f"{clip}: its voice {error}; build the dataset again") from error
-    # Whole frames only: a frame that is half padding would read as a voice that fades.
-    num_frames = min(len(samples) // grid.samples_per_frame, grid.num_voice_frames)
-    if num_frames < 1:
+    samples = record_lib.decode_voice(flac, clip, sample_rate_hz)
+    # Whole frames only: a frame that is half padding would look like a voice that fades.
+    covered = min(len(samples) // samples_per_frame, num_frames)
+    if covered < 1:
         raise UserError(f"{clip}: its voice is shorter than one frame; build the dataset again")
-    num_samples = num_frames * grid.samples_per_frame
-    voice = no_voice(grid)
-    voice["voice"][:num_samples] = samples[:num_samples]
-    voice["voice_mask"][:num_frames] = True
+    voice = no_voice(samples_per_frame, num_frames)
+    voice["voice"][: covered * samples_per_frame] = samples[: covered * samples_per_frame]
+    voice["voice_mask"][:covered] = True
     return voice
 
 
-def empty_example(grid: GridConfig) -> dict[str, Any]:
-    """An example that has nothing: zeros, all masks and `has_*` False, and so no loss."""
-    nothing = Stem(clip="", flac=b"", clip_frames=0, start_frame=0, num_frames=0)
-    return {
-        "video": np.zeros((grid.num_frames, grid.frame_size, grid.frame_size, 3), np.uint8),
-        "frame_mask": np.zeros(grid.num_frames, np.bool_),
-        "script_tokens": np.zeros(grid.num_script_tokens, np.int32),
-        "script_mask": np.zeros(grid.num_script_tokens, np.bool_),
-        "script_alignment": np.full(grid.num_frames, -1, np.int32),
-        "voice": np.zeros(grid.num_voice_frames * grid.samples_per_frame, np.float32),
-        "voice_mask": np.zeros(grid.num_voice_frames, np.bool_),
-        "acoustics": np.zeros(2, np.float32),
-        **{f"has_{name}": np.False_ for name in PARTS},
-        "stems": dict.fromkeys(STREAMS, nothing),
-        "example_ids": "",
-    }
+def unfilled_example(config: Config) -> dict[str, Any]:
+    """An example that has nothing: no codec tokens yet, all masks and `has_*` False, and so no loss."""
+    nothing = Stem("", b"", duration_s=0.0, clip_frames=0, start_frame=0, num_frames=0)
+    example: dict[str, Any] = empty_example(config)
+    for stream in STREAMS:
+        del example[f"{stream}_tokens"]
+    return example | {"stems": dict.fromkeys(STREAMS, nothing), "example_ids": ""}
 
 
 def collate(examples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -330,57 +387,3 @@ def collate(examples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         else:
             batch[name] = np.stack(values)
     return batch
-
-
-def clip_id(source_name: str, record: Record) -> str:
-    """The clip's name in ids and errors, "dataset:id", unique in a mixture."""
-    return f"{source_name}:{_text(record['id'])}"
-
-
-def _events(record: Record) -> Mapping[str, Any]:
-    return json.loads(_text(record["events"]) or "{}")
-
-
-def _speech_events(record: Record) -> Mapping[str, Any]:
-    """What a record's events tell of its speech: "words", "phonemes" hold [what, start_s, end_s]."""
-    return _events(record).get("speech") or {}
-
-
-def read_acoustics(record: Record, clip: str) -> np.ndarray:
-    """The room that a record's events tell of, float32[2], (RT60 in seconds, noise in dBFS); NaN: none.
-
-    Raises:
-        UserError: what is there is no room.
-    """
-    acoustics = _events(record).get("room")
-    if not acoustics:
-        return np.full(2, np.nan, np.float32)
-    try:
-        values = np.array([acoustics["rt60_s"], acoustics["noise_dbfs"]], np.float32)
-    except (KeyError, TypeError, ValueError):
-        values = np.full(2, np.nan)
-    if not (np.isfinite(values).all() and values[0] > 0):
-        raise UserError(
-            f"{clip}: room of its events is {acoustics}, expected a positive rt60_s and noise_dbfs; "
-            "build the dataset again"
-        )
-    return values
-
-
-def _text(value: str | bytes) -> str:
-    return value.decode("utf-8") if isinstance(value, bytes) else value
-
-
-def decode_stem(flac: bytes, clip: str, clip_frames: int, grid: GridConfig) -> np.ndarray:
-    """A clip's stem, float32[S]; a `UserError` if it is no sound, or not as long as the clip."""
-    try:
-        samples = decoding.decode_audio(flac, sample_rate_hz=grid.sample_rate_hz)
-    except ValueError as error:
-        raise UserError(f"{clip}: its stem {error}; build the dataset again") from error
-    expected = clip_frames * grid.samples_per_frame
-    if len(samples) != expected:
-        raise UserError(
-            f"{clip}: its stem has {len(samples)} samples, expected {expected} for {clip_frames} frames; "
-            "build the dataset again"
-        )
-    return samples

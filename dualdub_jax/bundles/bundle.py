@@ -1,15 +1,19 @@
 """A bundle: everything that generation needs in one folder, config, model and both codecs.
 
     DIR/config.json    format version, the whole config, how it was trained
-    DIR/params/        orbax: {"model": …, "speech_codec": …, "background_codec": …}
+    DIR/params/        orbax: {"model": …, "speech_codec": …, "background_codec": …}, and "<stream>_decoder"
+                       where a stream has a waveform decoder apart from its codec
+    DIR/tokenizer.json the script tokenizer's vocabulary, where it has one
 
 or, in place of params/, the same tree as safetensors (safetensors_tree.py). Nothing in it is pickled.
 `dualdub train` ends with one, `dualdub export` makes one, `dualdub dub --checkpoint DIR` reads one; plain
 orbax and safetensors read its parameters too (docs/export.md).
 """
 
+import dataclasses
 import json
 import pathlib
+import shutil
 from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
@@ -24,18 +28,23 @@ from dualdub_jax.bundles.migration import parameter_renamer, upgrade_config
 from dualdub_jax.checkpoints import safetensors_tree
 from dualdub_jax.checkpoints.damage import damage_named
 from dualdub_jax.checkpoints.tree_paths import check_shapes
-from dualdub_jax.codecs.mel_rvq.codec import abstract_codec_variables
+from dualdub_jax.codecs.registry import abstract_codec
+from dualdub_jax.decoders.base import abstract_decoder, has_decoder
 from dualdub_jax.config import Config
 from dualdub_jax.errors import UserError
-from dualdub_jax.models.dualdub import example_batch, make_model
+from dualdub_jax.models.batch import example_batch
+from dualdub_jax.models.dualdub import make_model
 from dualdub_jax.parallel import distributed
 from dualdub_jax.parallel.mesh import state_sharding
 from dualdub_jax.parts.import_path import check_trusted
+from dualdub_jax.text.tokenizer import vocabulary_file
+from dualdub_jax.types import STREAMS
 
-PyTree = Any
+PyTree = Any  # nested dictionaries of arrays, or of their shapes
 FileFormat = Literal["orbax", "safetensors"]
 
 FORMAT_VERSION = 2
+_TOKENIZER = "tokenizer.json"
 
 
 def default_bundle_path() -> pathlib.Path:
@@ -50,13 +59,16 @@ def abstract_params(config: Config) -> PyTree:
 
 def _boxed_params(config: Config) -> PyTree:
     """As `abstract_params`; those of the model in boxes with their logical axis names."""
-    return {
+    boxed = {
         "model": jax.eval_shape(
             lambda: make_model(config).init(jax.random.key(0), example_batch(config))["params"]
-        ),
-        "speech_codec": abstract_codec_variables(config.speech_codec, config.grid),
-        "background_codec": abstract_codec_variables(config.background_codec, config.grid),
+        )
     }
+    for stream in STREAMS:
+        boxed[f"{stream}_codec"] = abstract_codec(config, stream)
+        if has_decoder(config, stream):
+            boxed[f"{stream}_decoder"] = abstract_decoder(config, stream)
+    return boxed
 
 
 def sharded_params(config: Config, mesh: Mesh | None) -> PyTree:
@@ -90,6 +102,9 @@ def save_bundle(
         file_format: of the parameters; safetensors are written by one process only.
     """
     params = _as_dtype(params, dtype)
+    vocabulary = vocabulary_file(config.model)
+    if vocabulary:
+        config = _with_tokenizer(config, _TOKENIZER)
     text = json.dumps(
         {"format_version": FORMAT_VERSION, "config": config_lib.to_dict(config), "training": training},
         indent=1,
@@ -102,6 +117,8 @@ def save_bundle(
                 checkpointer.save(temporary / "params", params)
         if distributed.is_first():
             (temporary / "config.json").write_text(text + "\n", encoding="utf-8")
+            if vocabulary:
+                shutil.copyfile(vocabulary, temporary / _TOKENIZER)
 
 
 class BundleHeader(NamedTuple):
@@ -138,8 +155,21 @@ def read_bundle_header(directory: pathlib.Path) -> BundleHeader:
             "update dualdub-jax"
         )
     return BundleHeader(
-        config_lib.from_dict(upgrade_config(values, version)), header.get("training", {}), version
+        _with_files(config_lib.from_dict(upgrade_config(values, version, str(directory))), directory),
+        header.get("training", {}),
+        version,
     )
+
+
+def _with_tokenizer(config: Config, name: str) -> Config:
+    return dataclasses.replace(config, model=dataclasses.replace(config.model, script_tokenizer=name))
+
+
+def _with_files(config: Config, directory: pathlib.Path) -> Config:
+    """The config with the path of the vocabulary that lies in the bundle."""
+    if config.model.script_tokenizer == _TOKENIZER and (directory / _TOKENIZER).is_file():
+        return _with_tokenizer(config, str(directory / _TOKENIZER))
+    return config
 
 
 def load_bundle(

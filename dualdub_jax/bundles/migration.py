@@ -3,6 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
+from dualdub_jax.errors import UserError
+from dualdub_jax.types import STREAMS
+
 # Config keys, wherever they stand.
 _KEYS = {
     "room_num_blocks": "acoustics_num_blocks",
@@ -21,8 +24,6 @@ _KEYS = {
     "takes_video_encoder": "use_pretrained_video_encoder",
     "vocoder_adversary_optimizer": "vocoder_discriminator_optimizer",
 }
-# Import paths of classes that have moved: old module -> new module.
-_MOVED = {"dualdub_jax.models.aligner:": "dualdub_jax.models.aligners.grid:"}
 # Segments of parameter paths.
 _SEGMENTS = {
     "room_encoder": "acoustics_encoder",
@@ -31,25 +32,42 @@ _SEGMENTS = {
     "voice_reader": "speaker_encoder",
     "room_renderer": "acoustics_renderer",
 }
+# First segments of the model's parameter paths.
+_MODEL_PARTS = {"video_aligner": "aligner/noncausal", "stream_aligner": "aligner/causal"}
+_OWN_ALIGNERS = ("dualdub_jax.models.aligner:MutualAligner", "dualdub_jax.models.aligner:NonCausalAligner")
 
 
-def upgrade_config(values: dict[str, Any], version: int) -> dict[str, Any]:
+def upgrade_config(values: dict[str, Any], version: int, where: str) -> dict[str, Any]:
     """The config of a bundle in the keys of today.
 
     Args:
         values: JSON of the config.
         version: format of the bundle.
+        where: the bundle, for messages.
+
+    Raises:
+        UserError: its aligner is a fork's class, made for the interface of format 1.
     """
     if version >= 2:
         return values
     values = _rename_keys(values)
     aligner = values.get("model", {}).get("aligner", {})
     for key in ("mutual", "noncausal"):
-        for old, new in _MOVED.items():
-            if str(aligner.get(key, "")).startswith(old):
-                aligner[key] = new + aligner[key][len(old) :]
+        path = aligner.pop(key, _OWN_ALIGNERS[0])
+        if path not in _OWN_ALIGNERS:
+            raise UserError(
+                f"{where}: its aligner {path} is a class for the interface before version 0.2; train it again "
+                "with config.model.aligner.kind (docs/forking.md)"
+            )
     for stage in values.get("stages", []):
         stage["drop"] = ["acoustics" if part == "room" else part for part in stage.get("drop", [])]
+    grid = values.get("grid", {})
+    rates = {key: grid[key] for key in ("sample_rate_hz", "frame_rate_hz") if key in grid}
+    values["streams"] = {}
+    for stream in STREAMS:
+        codec = values.pop(f"{stream}_codec", {})
+        training = values.pop(f"{stream}_codec_training", {})
+        values["streams"][stream] = {"codec": {"kind": "mel_rvq", **rates, **codec, "training": training}}
     return values
 
 
@@ -63,6 +81,11 @@ def _rename_keys(node: Any) -> Any:
 
 def parameter_renamer(version: int) -> Callable[[str], str]:
     """A function from a parameter's path in the bundle ("model/backbone/…") to its path of today."""
-    if version >= 2:
-        return lambda path: path
-    return lambda path: "/".join(_SEGMENTS.get(segment, segment) for segment in path.split("/"))
+
+    def rename(path: str) -> str:
+        first, *rest = (_SEGMENTS.get(segment, segment) for segment in path.split("/"))
+        if first == "model":
+            rest[0] = _MODEL_PARTS.get(rest[0], rest[0])
+        return "/".join([first, *rest])
+
+    return rename if version < 2 else lambda path: path

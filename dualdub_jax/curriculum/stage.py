@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from einops import rearrange
 from flax import traverse_util
 
-from dualdub_jax.config import Config, StageConfig, defaults_of, to_dict
+from dualdub_jax.config import Config, StageConfig
 from dualdub_jax.curriculum.losses import (
     acoustics_loss,
     alignment_loss,
@@ -18,13 +18,15 @@ from dualdub_jax.curriculum.losses import (
     total_loss,
 )
 from dualdub_jax.errors import UserError
-from dualdub_jax.models.analytic_flops import model_flops
-from dualdub_jax.models.dualdub import example_batch, make_model
+from dualdub_jax.models.analytic_flops import has_formula, model_flops
+from dualdub_jax.models.batch import example_batch
+from dualdub_jax.models.dualdub import make_model
 from dualdub_jax.parallel.sharding import constrain
 from dualdub_jax.training.optimizer import make_optimizer, make_schedule
 from dualdub_jax.training.phase import Phase
+from dualdub_jax.training.settings import settings_of
 from dualdub_jax.training.state import TrainState, first_state, next_state
-from dualdub_jax.types import STREAMS, Batch, PartlyKnownBatch
+from dualdub_jax.types import CONDITIONS, STREAMS, Batch
 
 PyTree = Any
 LossFunction = Callable[[PyTree, Batch, PyTree], tuple[jax.Array, dict[str, jax.Array]]]
@@ -55,15 +57,17 @@ def stage_phase(
         return first_state(_with_values(params, initial_params or {}), optimizer)
 
     def loss_fn(params: PyTree, batch: Batch, scored: PyTree) -> tuple[jax.Array, dict[str, jax.Array]]:
-        logits, seen = model.apply({"params": params}, batch)
-        losses = batch_losses(logits, batch, config.loss)
-        if "script_log_weights" in seen:
-            losses["alignment"] = alignment_loss(seen["script_log_weights"], batch)
-        if "acoustics_logits" in seen:
-            losses["acoustics"] = acoustics_loss(seen["acoustics_logits"], batch)
+        output = model.apply({"params": params}, batch)
+        losses = batch_losses(output.logits, batch, config.loss)
+        if output.script is not None:
+            losses["alignment"] = alignment_loss(output.script.log_weights, batch)
+        if output.acoustics_logits is not None:
+            losses["acoustics"] = acoustics_loss(output.acoustics_logits, batch)
         return total_loss(losses, config.loss, scored)
 
-    def step(state: TrainState, batch: Batch, rng: jax.Array) -> tuple[TrainState, dict[str, jax.Array]]:
+    def step(
+        state: TrainState, batch: Batch, rng: jax.Array, frozen: None = None
+    ) -> tuple[TrainState, dict[str, jax.Array]]:
         batch = drop_conditions(batch, rng, config.loss.condition_dropout_rate)
         batch = mask_past(batch, rng, config.loss.past_dropout_rate)
         grads, metrics = batch_gradients(loss_fn, state.params, batch, config.gradient_accumulation_steps)
@@ -73,15 +77,23 @@ def stage_phase(
     return Phase(
         name=stage.name,
         num_steps=stage.num_steps,
-        settings=_settings(config, stage),
-        defaults=_settings(defaults_of(config), defaults_of(stage)),
+        # Neither the mesh nor the parts of a batch: a run may resume with others.
+        settings=settings_of(
+            seed=config.seed,
+            grid=config.grid,
+            model=config.model,
+            loss=config.loss,
+            codecs_from=config.codecs_from,
+            model_from=config.model_from,
+            stage=stage,
+        ),
         init=init,
         initial=initial_params,
         step=step,
         make_batches=make_batches,
         prepare=lambda fields: Batch(**fields),
         parameters=lambda state: state.ema_params,
-        flops_per_step=model_flops(config, stage.batch_size),
+        flops_per_step=model_flops(config, stage.batch_size) if has_formula(config) else None,
     )
 
 
@@ -153,7 +165,7 @@ def drop_conditions(batch: Batch, rng: jax.Array, rate: float) -> Batch:
     """
     if not rate:
         return batch
-    names = ("has_video", "has_script", "has_voice", "has_acoustics")
+    names = [f"has_{part}" for part in CONDITIONS]
     keys = jax.random.split(rng, len(names))
     kept = {
         name: getattr(batch, name) & ~jax.random.bernoulli(key, rate, batch.has_video.shape)
@@ -163,7 +175,7 @@ def drop_conditions(batch: Batch, rng: jax.Array, rate: float) -> Batch:
 
 
 def mask_past(batch: Batch, rng: jax.Array, rate: float) -> Batch:
-    """Hides frames of the past, so that a model has to read the script and to look at the film.
+    """Masks frames of the past, so that a model cannot rely on it alone and uses script and video.
 
     Source: word dropout (Bowman et al., 2016), with another share for each example.
 
@@ -171,7 +183,7 @@ def mask_past(batch: Batch, rng: jax.Array, rate: float) -> Batch:
         batch: of B examples with T frames.
         rng: of the step.
         rate: probability of each stream of each example to be chosen; of a chosen one a random share of the
-            frames is hidden, uniform in [0, 1). 0: the batch is given back as it is.
+            frames is masked, uniform in [0, 1). 0: the batch is returned as it is.
     """
     if not rate:
         return batch
@@ -181,17 +193,4 @@ def mask_past(batch: Batch, rng: jax.Array, rate: float) -> Batch:
         column = (len(batch.has_video), 1)
         hidden = jax.random.uniform(share, column) * jax.random.bernoulli(chosen, rate, column)
         known[f"{stream}_is_known"] = jax.random.uniform(frames, batch.frame_mask.shape) >= hidden
-    return PartlyKnownBatch(**vars(batch), **known)
-
-
-def _settings(config: Config, stage: StageConfig) -> dict[str, Any]:
-    # Neither the mesh nor the parts of a batch: a run may go on with others.
-    return {
-        "seed": config.seed,
-        "grid": to_dict(config.grid),
-        "model": to_dict(config.model),
-        "loss": to_dict(config.loss),
-        "codecs_from": config.codecs_from,
-        "model_from": config.model_from,
-        "stage": to_dict(stage),
-    }
+    return batch.replace(**known)

@@ -4,7 +4,6 @@
 from one that is trained: other data, other stages, or a fork whose model has parts of its own.
 """
 
-import dataclasses
 import pathlib
 from typing import Any
 
@@ -15,45 +14,43 @@ from dualdub_jax.bundles.bundle import abstract_params, load_bundle, read_bundle
 from dualdub_jax.config import Config
 from dualdub_jax.errors import UserError
 from dualdub_jax.parallel import distributed
+from dualdub_jax.training.settings import differences, settings_of
 from dualdub_jax.types import STREAMS, Stream
 
 PyTree = Any
 
 _NAMED = 3  # arrays that a message names
-# What a codec was trained with says nothing to who uses it.
-_OF_TRAINING = ("ema_decay", "num_unquantised_steps", "phonetic_dim")
+# Keys of a codec's training, which do not matter to its use.
+_OF_TRAINING = ("training", "ema_decay", "num_unquantised_steps", "phonetic_dim")
 
 
 def read_codecs(config: Config, mesh: Mesh) -> dict[Stream, PyTree]:
-    """Both codecs' variables out of the bundle `config.codecs_from`.
+    """Both codecs' variables, and those of their waveform decoders, out of the bundle `config.codecs_from`.
 
     Args:
         config: of the run; its codecs must be those of the bundle.
         mesh: where they go.
+
+    Returns:
+        By name, as in a bundle: "speech_codec", "background_codec", and "<stream>_decoder" where there is one.
 
     Raises:
         UserError: no bundle, or codecs of other sizes than the config's.
     """
     directory = pathlib.Path(config.codecs_from)
     saved = read_bundle_header(directory).config
-    pairs = [
-        ("grid.frame_rate_hz", saved.grid.frame_rate_hz, config.grid.frame_rate_hz),
-        ("grid.sample_rate_hz", saved.grid.sample_rate_hz, config.grid.sample_rate_hz),
-    ]
     for stream in STREAMS:
-        theirs, ours = (getattr(each, f"{stream}_codec") for each in (saved, config))
-        for field in dataclasses.fields(ours):
-            if field.name not in _OF_TRAINING:
-                key = f"{stream}_codec.{field.name}"
-                pairs.append((key, getattr(theirs, field.name), getattr(ours, field.name)))
-    for key, theirs, ours in pairs:
-        if theirs != ours:
+        theirs, ours = (
+            settings_of(without=_OF_TRAINING, codec=each.streams[stream].codec, decoder=each.streams[stream].decoder)
+            for each in (saved, config)
+        )
+        for key, was, now in differences(theirs.values, ours):
+            key = f"streams.{stream}.{key}"
             raise UserError(
-                f"codecs_from={directory}: its {key} is {theirs}, and the config's {ours}; "
-                f"take --config.{key}={theirs}"
+                f"codecs_from={directory}: its {key} is {was}, and the config's {now}; take --config.{key}={was}"
             )
     _, params = load_bundle(directory, mesh=mesh)
-    return {stream: params[f"{stream}_codec"] for stream in STREAMS}
+    return {name: variables for name, variables in params.items() if name != "model"}
 
 
 def read_model(config: Config, mesh: Mesh) -> PyTree:

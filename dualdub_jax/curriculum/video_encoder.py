@@ -1,10 +1,9 @@
-"""The phase "video_encoder": the encoder learns to tell from the film alone what is heard at each frame.
+"""The phase "video_encoder": the encoder learns to predict both streams' codes from the video alone.
 
-A language model that is trained with the true past of both streams needs the film only for what the past
-does not tell, a few frames a clip, and so teaches its encoder slowly. Here there is no past: every frame's
-codes are to be told by a linear readout of the video context, in a step without the language model. The
-readout is thrown away. Source: our choice (the DualDub abstract asks for a curriculum that builds the
-multimodal ability step by step).
+A language model that is trained with the true past of both streams needs the video only for what the past does
+not predict, a few frames a clip, and so trains its encoder slowly. Here there is no past: every frame's codes
+are predicted by a linear readout of the video context, in a step without the language model. The readout is
+thrown away. Source: our choice.
 """
 
 from collections.abc import Callable
@@ -15,58 +14,73 @@ import jax
 import jax.numpy as jnp
 from einops import rearrange
 
-from dualdub_jax.config import Config, defaults_of, to_dict
+from dualdub_jax.codecs.registry import grid_spec
+from dualdub_jax.config import Config
 from dualdub_jax.curriculum.losses import batch_losses, total_loss
 from dualdub_jax.curriculum.stage import batch_gradients, check_accumulation
 from dualdub_jax.layers.basic import dense
-from dualdub_jax.models.dualdub import example_batch, make_video_aligner, make_video_encoder
+from dualdub_jax.models.batch import example_batch
+from dualdub_jax.models.conditions import Conditions
+from dualdub_jax.models.dualdub import make_aligner, make_video_encoder, video_context
 from dualdub_jax.training.optimizer import make_optimizer, make_schedule
 from dualdub_jax.training.phase import Phase
+from dualdub_jax.training.settings import settings_of
 from dualdub_jax.training.state import TrainState, first_state, next_state
-from dualdub_jax.types import STREAMS, Batch
+from dualdub_jax.types import STREAMS, Batch, Stream
 
-PyTree = Any
+PyTree = Any  # of the readout's parameters
 
 PHASE_NAME = "video_encoder"
-_FLIP_RATE = 0.5  # of films that are mirrored: what is heard stays the same
-_HANDED_ON = ("video_encoder", "video_aligner")
+_FLIP_RATE = 0.5  # of films that are mirrored: their sound stays the same
+_HANDED_ON = ("video_encoder", "aligner")
 
 
 class VideoReadout(nn.Module):
-    """Encoder and non-causal aligner of the model, and a linear readout of both streams' codes."""
+    """Video encoder and aligner of the model, and a linear readout of both streams' codes."""
 
     config: Config
 
     def setup(self):
         model = self.config.model
         self.video_encoder = make_video_encoder(model)
-        self.video_aligner = make_video_aligner(model)
-        codecs = {stream: getattr(self.config, f"{stream}_codec") for stream in STREAMS}
+        self.aligner = make_aligner(model)
+        self.specs = {stream: grid_spec(self.config, stream) for stream in STREAMS}
         self.readouts = {
             stream: dense(
-                codec.num_codebooks * codec.codebook_size,
+                spec.num_codebooks * spec.codebook_size,
                 ("embed", "vocab"),
                 name=f"{stream}_readout",
                 dtype=model.compute_dtype,
                 use_bias=True,
             )
-            for stream, codec in codecs.items()
+            for stream, spec in self.specs.items()
         }
 
-    def __call__(self, batch: Batch) -> dict[str, jax.Array]:
-        """Logits of each stream's codes, float32[B, T, Q, V], each frame from the film alone."""
-        video = self.video_encoder(batch.video, batch.frame_mask, batch.has_video)
-        context = self.video_aligner(video, batch.frame_mask, batch.has_video)
+    def __call__(self, batch: Batch) -> dict[Stream, jax.Array]:
+        """Logits of each stream's codes, float32[B, T, Q, V], each frame from the video alone."""
+        absent = jnp.zeros_like(batch.has_video)
+        prefix = jnp.zeros((len(absent), 0, self.config.model.width), self.config.model.compute_dtype)
+        conditions = Conditions(
+            prefix=prefix,
+            prefix_mask=jnp.zeros(prefix.shape[:2], bool),
+            video=self.video_encoder(batch),
+            frame_mask=batch.frame_mask,
+            has_video=batch.has_video,
+            has_speech=absent,
+            has_background=absent,
+            acoustics=None,
+            script=None,
+        )
+        context = video_context(self.aligner, conditions, self.aligner.start(conditions))
         logits = {}
         for stream, readout in self.readouts.items():
-            num_codebooks = getattr(self.config, f"{stream}_codec").num_codebooks
             flat = readout(context).astype(jnp.float32)
-            logits[stream] = rearrange(flat, "B T (Q V) -> B T Q V", Q=num_codebooks)
+            logits[stream] = rearrange(flat, "B T (Q V) -> B T Q V", Q=self.specs[stream].num_codebooks)
         return logits
 
 
 def video_encoder_phase(config: Config, make_batches: Callable[[], Any]) -> Phase:
-    """The phase; its parameters are the parts "video_encoder" and "video_aligner" of the model.
+    """The phase; its parameters are the model's "video_encoder", and of its "aligner" what the video trains.
 
     Args:
         config: of the run; `config.video_training` has the mixture and the length.
@@ -85,7 +99,9 @@ def video_encoder_phase(config: Config, make_batches: Callable[[], Any]) -> Phas
         logits = module.apply({"params": params}, batch)
         return total_loss(batch_losses(logits, batch, config.loss), config.loss, scored)
 
-    def step(state: TrainState, batch: Batch, rng: jax.Array) -> tuple[TrainState, dict[str, jax.Array]]:
+    def step(
+        state: TrainState, batch: Batch, rng: jax.Array, frozen: None = None
+    ) -> tuple[TrainState, dict[str, jax.Array]]:
         batch = mirror_films(batch, rng, _FLIP_RATE)
         grads, metrics = batch_gradients(loss_fn, state.params, batch, config.gradient_accumulation_steps)
         state, norm = next_state(state, grads, optimizer, training.optimizer.ema_decay)
@@ -94,32 +110,35 @@ def video_encoder_phase(config: Config, make_batches: Callable[[], Any]) -> Phas
     return Phase(
         name=PHASE_NAME,
         num_steps=training.num_steps,
-        settings=_settings(config),
-        defaults=_settings(defaults_of(config)),
+        settings=settings_of(
+            seed=config.seed,
+            grid=config.grid,
+            video=config.model.video,
+            aligner=config.model.aligner,
+            width=config.model.width,
+            loss=config.loss,
+            codecs_from=config.codecs_from,
+            training=training,
+        ),
         init=init,
         initial=None,
         step=step,
         make_batches=make_batches,
         prepare=lambda fields: Batch(**fields),
-        parameters=lambda state: {part: state.ema_params[part] for part in _HANDED_ON},
+        parameters=lambda state: {part: state.ema_params[part] for part in _HANDED_ON if part in state.ema_params},
     )
 
 
-def _settings(config: Config) -> dict[str, Any]:
-    return {
-        "seed": config.seed,
-        "grid": to_dict(config.grid),
-        "video": to_dict(config.model.video),
-        "aligner": to_dict(config.model.aligner),
-        "width": config.model.width,
-        "loss": to_dict(config.loss),
-        "codecs_from": config.codecs_from,
-        "training": to_dict(config.video_training),
-    }
-
-
 def mirror_films(batch: Batch, rng: jax.Array, rate: float) -> Batch:
-    """Mirrors each example's film (uint8[B, T, height, width, 3]), left to right, with probability `rate`."""
+    """Mirrors each example's film, left to right, with probability `rate`.
+
+    Args:
+        batch: its `video` is uint8[B, T, height, width, 3]; without one (precomputed features), nothing is done.
+        rng: of the step.
+        rate: probability.
+    """
+    if batch.video is None:
+        return batch
     mirrored = jax.random.bernoulli(rng, rate, batch.has_video.shape)
     video = jnp.where(mirrored[:, None, None, None, None], batch.video[:, :, :, ::-1], batch.video)
     return batch.replace(video=video)

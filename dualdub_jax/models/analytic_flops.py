@@ -9,11 +9,14 @@ Source: the counting of PaLM's model FLOPs utilisation (Chowdhery et al., 2022).
 
 import dataclasses
 
-from dualdub_jax.config import CodecConfig, Config
+from dualdub_jax.codecs.registry import grid_spec
+from dualdub_jax.config import Config
 from dualdub_jax.encoders import speaker as speaker_encoder
 from dualdub_jax.models.aligners import script as script_aligner
+from dualdub_jax.types import STREAMS, Stream
 
 _VOICE_HEADS = 4
+_COUNTED = {"pixels", "features", "grid", "transformer", "embedding", "attention_pooling", "depth"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +39,14 @@ class Macs:
         return Macs(
             *(a + b for a, b in zip(dataclasses.astuple(self), dataclasses.astuple(other), strict=True))
         )
+
+
+def has_formula(config: Config) -> bool:
+    """Whether every part of the model is of a kind that is counted here; parts of a fork are not."""
+    model = config.model
+    kinds = (model.video.kind, model.aligner.kind, model.backbone, model.script_encoder, model.speaker_encoder)
+    kinds += tuple(config.streams[stream].head for stream in STREAMS)
+    return set(kinds) <= _COUNTED
 
 
 def model_flops(config: Config, batch_size: int) -> float:
@@ -64,8 +75,8 @@ def forward_macs(config: Config) -> Macs:
         + _voice(config)
         + _aligner(config)
         + _script_aligner(config)
-        + _head(config.speech_codec, config)
-        + _head(config.background_codec, config)
+        + _head(config, "speech")
+        + _head(config, "background")
     )
 
 
@@ -75,7 +86,7 @@ def _layers(num_layers: int, length: int, width: int, heads: int, kv_heads: int,
 
 
 def repeated_by_a_layer(config: Config, length: int, heads: int, kv_heads: int, use_qk_norm: bool) -> int:
-    """Multiply-adds of one layer that the config's remat policy (`models/transformer.py`) computes again.
+    """Multiply-adds of one layer that the config's remat policy (`layers/transformer.py`) computes again.
 
     Args:
         config: of the run.
@@ -106,6 +117,11 @@ def _attention(
 def _video(config: Config) -> Macs:
     grid, model, video = config.grid, config.model, config.model.video
     frames = grid.num_frames
+    heads = model.num_heads * model.head_dim
+    temporal = _layers(video.num_layers, frames, model.width, heads, heads, model.mlp_width)
+    repeated = video.num_layers * repeated_by_a_layer(config, frames, heads, heads, use_qk_norm=False)
+    if video.kind == "features":
+        return Macs(full=temporal, leaf=frames * video.feature_dim * model.width, repeated=repeated)
     positions = (grid.frame_size // video.patch_size) ** 2
     width = video.patch_width
     cut = positions * 3 * video.patch_size**2 * 3 * width  # the frame, and what changes on both sides
@@ -116,18 +132,15 @@ def _video(config: Config) -> Macs:
         width = merged_width
     last = frames * (positions + 1) * width * model.width  # where, and anywhere
     pixels = frames * merges
-    heads = model.num_heads * model.head_dim
-    temporal = _layers(video.num_layers, frames, model.width, heads, heads, model.mlp_width)
-    repeated = video.num_layers * repeated_by_a_layer(config, frames, heads, heads, use_qk_norm=False)
     if model.remat_policy != "none":
-        repeated += frames * cut + pixels  # no policy keeps any of it: models/video_encoder.py
+        repeated += frames * cut + pixels  # no policy keeps any of it: encoders/pixels.py
     return Macs(full=pixels + last + temporal, leaf=frames * cut, repeated=repeated)
 
 
 def _voice(config: Config) -> Macs:
     grid, model = config.grid, config.model
     frames, width, vectors = grid.num_voice_frames, model.speaker_width, model.num_speaker_vectors
-    hops = grid.samples_per_frame // speaker_encoder.HOP_LENGTH
+    hops = speaker_encoder.MELS_PER_FRAME
     mels = frames * hops * (speaker_encoder.N_FFT // 2 + 1) * speaker_encoder.N_MELS
     into = frames * hops * speaker_encoder.N_MELS * width
     heads = _VOICE_HEADS * (width // _VOICE_HEADS)
@@ -158,7 +171,7 @@ def _script_aligner(config: Config) -> Macs:
     return Macs(full=script + alignment)
 
 
-def _head(codec: CodecConfig, config: Config) -> Macs:
-    width = config.model.head_width
+def _head(config: Config, stream: Stream) -> Macs:
+    width, codec = config.model.head_width, grid_spec(config, stream)
     a_codebook = width * (config.model.width + width + codec.codebook_size)
     return Macs(full=config.grid.num_frames * codec.num_codebooks * a_codebook)

@@ -12,6 +12,8 @@ import tokenizers
 
 from dualdub_jax.config import ModelConfig
 from dualdub_jax.errors import UserError
+from dualdub_jax.parts.import_path import is_import_path
+from dualdub_jax.parts.slot import Slot
 from dualdub_jax.text.phonemes import PhonemeTokenizer
 
 
@@ -121,21 +123,32 @@ class HuggingFaceTokenizer:
         return self._tokenizer.decode([i for i in ids if i not in markers], skip_special_tokens=True)
 
 
+_OWN = {"bytes": ByteTokenizer, "phonemes": PhonemeTokenizer}
+
+
+def vocabulary_file(config: ModelConfig) -> pathlib.Path | None:
+    """The file that `config.script_tokenizer` names; None for a tokenizer without one."""
+    name = config.script_tokenizer
+    return None if name in _OWN or is_import_path(name) else pathlib.Path(name)
+
+
 def make_tokenizer(config: ModelConfig) -> Tokenizer:
     """The tokenizer that `config.script_tokenizer` names.
 
-    "bytes"; "phonemes", of English; or the path of a `tokenizer.json`.
+    "bytes"; "phonemes", of English; the import path of a class with the methods of `Tokenizer`, sizes in
+    brackets; or the path of a `tokenizer.json`.
 
     Raises:
-        UserError: the file is missing or malformed, or its ids do not fit `config.script_vocab_size`.
+        UserError: the file is missing or malformed, the class cannot be imported or lacks a method, or its ids
+            do not fit `config.script_vocab_size`.
     """
-    tokenizer: Tokenizer
-    if config.script_tokenizer == "bytes":
-        tokenizer = ByteTokenizer()
-    elif config.script_tokenizer == "phonemes":
-        tokenizer = PhonemeTokenizer()
+    path = vocabulary_file(config)
+    if path is not None:
+        tokenizer: Tokenizer = HuggingFaceTokenizer(path)
+    elif config.script_tokenizer in _OWN:
+        tokenizer = _OWN[config.script_tokenizer]()
     else:
-        tokenizer = HuggingFaceTokenizer(config.script_tokenizer)
+        tokenizer = TOKENIZERS.make(config.script_tokenizer)
     # A larger embedding table is fine (public models pad theirs); a smaller one would clamp ids silently.
     if tokenizer.vocab_size > config.script_vocab_size:
         raise UserError(
@@ -143,3 +156,6 @@ def make_tokenizer(config: ModelConfig) -> Tokenizer:
             f"{config.script_tokenizer!r}; set it to {tokenizer.vocab_size} or more"
         )
     return tokenizer
+
+
+TOKENIZERS = Slot("config.model.script_tokenizer", Tokenizer, {})

@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from dualdub_jax.config import Plugin, defaults_of, to_dict
@@ -68,16 +69,20 @@ def check_settings(saved: dict[str, Any], wanted: Settings, where: pathlib.Path)
     Raises:
         UserError: naming the first key that differs.
     """
+    for key, was, now in differences(saved, wanted):
+        raise UserError(
+            f"{where}: was begun with {key}={was}, now it is {now}; use the same config, or another --workdir"
+        )
+
+
+def differences(saved: dict[str, Any], wanted: Settings) -> Iterator[tuple[str, Any, Any]]:
+    """Yields the keys in which settings differ, dotted, with both values; "absent" where there is none."""
     have, want, default = _flatten(saved), _flatten(wanted.values), _flatten(wanted.defaults)
-    for key in [*want, *have]:
+    for key in dict.fromkeys([*want, *have]):
         was = have.get(key, default.get(key, _ABSENT))
         now = want.get(key, _ABSENT)
         if was != now:
-            was, now = ("absent" if value is _ABSENT else value for value in (was, now))
-            raise UserError(
-                f"{where}: was begun with {key}={was}, now it is {now}; "
-                "use the same config, or another --workdir"
-            )
+            yield (key, *("absent" if value is _ABSENT else value for value in (was, now)))
 
 
 def _flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
