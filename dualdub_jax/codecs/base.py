@@ -89,6 +89,14 @@ class Codec(Protocol):
         """
         ...
 
-    def stream(self, voice: jax.Array | None = None, acoustics: jax.Array | None = None) -> CodecStream:
-        """A new streaming decoder; `voice` and `acoustics` are as for `decode`."""
+    def stream(
+        self, voice: jax.Array | None = None, acoustics: jax.Array | None = None, chunk_frames: int = 8
+    ) -> CodecStream:
+        """A new streaming decoder.
+
+        Args:
+            voice: as for `decode`.
+            acoustics: as for `decode`.
+            chunk_frames: frames decoded at once; more is faster and has more latency.
+        """
         ...

@@ -12,11 +12,14 @@ import numpy as np
 from jax.sharding import Mesh
 
 from dualdub_jax.bundles.bundle import load_bundle
+from dualdub_jax.codecs.base import CodecStream
 from dualdub_jax.codecs.mel_rvq.codec import MelRVQCodec
 from dualdub_jax.config import Config, SamplingConfig
 from dualdub_jax.dsp.acoustics import Acoustics
 from dualdub_jax.dubbing.generation import generate_tokens, sample_acoustics
 from dualdub_jax.dubbing.sampling import stream_sampling
+from dualdub_jax.dubbing.track_decoder import CHUNK_S, ONE_CALL_S, BufferedTrackDecoder
+from dualdub_jax.media.frames import FrameSpec
 from dualdub_jax.models.dualdub import make_model
 from dualdub_jax.text.tokenizer import make_tokenizer
 from dualdub_jax.types import STREAMS, Batch, Stream
@@ -64,6 +67,19 @@ class Engine:
     def has_acoustics(self) -> bool:
         """Whether the model is told of the room."""
         return bool(self.config.model.num_acoustics_bins) and "acoustics" not in self._absent
+
+    @property
+    def frame_spec(self) -> FrameSpec:
+        """The video frames that `encode_frames` takes."""
+        return FrameSpec(self.config.grid.frame_rate, self.config.grid.frame_size)
+
+    def encode_frames(self, frames: np.ndarray) -> np.ndarray:
+        """The model's video input of uint8[n, size, size, 3]: the frames themselves."""
+        return frames
+
+    def sample_rate_hz(self, stream: Stream) -> int:
+        """Sample rate of a decoded track."""
+        return self.codecs[stream].sample_rate_hz
 
     def sample_acoustics(self, video: np.ndarray, seed: int) -> Acoustics | None:
         """A room that goes with a film.
@@ -160,12 +176,35 @@ class Engine:
         padded = math.ceil(num_frames / window) * window
         rows = np.pad(tokens, ((0, padded - num_frames), (0, 0)))[None]
         codec, mask = self.codecs[stream], (np.arange(padded) < num_frames)[None]
+        waveform = codec.decode(rows, mask, *self._decoder_conditions(stream, voice, acoustics))
+        return np.asarray(waveform)[0, : num_frames * self.config.grid.samples_per_frame]
+
+    def open_decoder(
+        self, stream: Stream, voice: np.ndarray | None = None, acoustics: Acoustics | None = None
+    ) -> BufferedTrackDecoder:
+        """A decoder for one track of any length; arguments as for `decode`."""
+        codec, frame_rate = self.codecs[stream], self.config.grid.frame_rate
+
+        def open_stream() -> CodecStream:
+            conditions = self._decoder_conditions(stream, voice, acoustics)
+            return codec.stream(*conditions, chunk_frames=math.ceil(CHUNK_S * frame_rate))
+
+        return BufferedTrackDecoder(
+            decode=lambda tokens: self.decode(stream, tokens, voice, acoustics),
+            open_stream=open_stream,
+            sample_rate_hz=self.sample_rate_hz(stream),
+            max_frames=math.ceil(ONE_CALL_S * frame_rate),
+        )
+
+    def _decoder_conditions(
+        self, stream: Stream, voice: np.ndarray | None, acoustics: Acoustics | None
+    ) -> tuple[jax.Array | None, np.ndarray | None]:
+        """What a codec's decoder is conditioned on: speaker float32[1, D], acoustics float32[1, 2]."""
         reference = None
         if stream == "speech":
             samples, voice_mask = self._reference(None if "voice" in self._absent else voice)
-            reference = codec.read_voice(samples[None], voice_mask[None])
-        waveform = codec.decode(rows, mask, reference, None if acoustics is None else np.float32([acoustics]))
-        return np.asarray(waveform)[0, : num_frames * self.config.grid.samples_per_frame]
+            reference = self.codecs[stream].read_voice(samples[None], voice_mask[None])
+        return reference, None if acoustics is None else np.float32([acoustics])
 
     def _reference(self, voice: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
         """float32[R * samples_per_frame] and bool[R], where the recording is."""

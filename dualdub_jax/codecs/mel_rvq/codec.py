@@ -374,11 +374,14 @@ class MelRVQCodec:
         conditions = {"voice": voice, "acoustics": acoustics}
         return self._decode(self.variables, tokens, frame_mask, jnp.int32(0), phase, **conditions)[0]
 
-    def stream(self, voice: jax.Array | None = None, acoustics: jax.Array | None = None) -> DecodeStream:
+    def stream(
+        self, voice: jax.Array | None = None, acoustics: jax.Array | None = None, chunk_frames: int = 8
+    ) -> DecodeStream:
         """See `Codec.stream`."""
         return DecodeStream(
             decode=functools.partial(self._decode, self.variables, voice=voice, acoustics=acoustics),
             num_codebooks=self.num_codebooks,
             samples_per_frame=self.grid.samples_per_frame,
             context_frames=self.modules.context_frames,
+            chunk_frames=chunk_frames,
         )
