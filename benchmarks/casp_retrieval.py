@@ -13,6 +13,7 @@ import json
 import pathlib
 
 from data_pipeline.decoding import decode_audio
+
 from data_pipeline.mixture import open_dataset
 from dualdub_jax.evaluation.contracts.clips import SAMPLE_RATE_HZ, Clip
 from dualdub_jax.evaluation.metrics.casp import CaspMetric

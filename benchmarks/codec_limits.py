@@ -20,9 +20,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from codec_quality import pad_stems
+from data_pipeline.decoding import decode_audio
 
 from data_pipeline.builders.puppet_stage import sentences
-from data_pipeline.decoding import decode_audio
 from data_pipeline.mixture import open_dataset
 from data_pipeline.transforms import decode_voice
 from dualdub_jax.bundles.bundle import default_bundle_path, load_bundle
@@ -35,7 +35,7 @@ from dualdub_jax.errors import UserError
 from dualdub_jax.evaluation.analysis.text_normaliser import normalise
 from dualdub_jax.evaluation.analysis.word_errors import word_errors
 from dualdub_jax.evaluation.listeners.d_vector import d_vector
-from dualdub_jax.evaluation.metrics.open_asr import OpenASR, heard_words
+from dualdub_jax.evaluation.metrics.open_asr import OpenASR, transcript
 from dualdub_jax.evaluation.metrics.speaker import Speaker
 
 _MELS = ((1024, 320, 80), (640, 160, 80), (512, 160, 64))  # (n_fft, hop_length, n_mels)
@@ -158,7 +158,7 @@ def score(waveform: np.ndarray, clips: Clips, grid: GridConfig) -> dict[str, flo
         said_by = d_vector(speech)
         reference = d_vector(clips.voice[i, : clips.voice_mask[i].sum() * grid.samples_per_frame])
         cosines.append(0.0 if said_by is None else float(said_by @ reference))
-        errors += word_errors(text, normalise(heard_words(speech)))
+        errors += word_errors(text, normalise(transcript(speech)))
     return {"voice": float(np.mean(cosines)), "wer_open": float(100 * errors[0] / errors[1])}
 
 

@@ -19,8 +19,8 @@ from collections.abc import Mapping
 
 import jax
 import numpy as np
-
 from data_pipeline.decoding import decode_audio
+
 from data_pipeline.mixture import open_dataset
 from data_pipeline.transforms import decode_voice, no_voice
 from dualdub_jax.bundles.bundle import default_bundle_path, load_bundle

@@ -11,7 +11,6 @@ the embedded default's step on the same batch.
 
 import argparse
 import contextlib
-import io
 import json
 import tempfile
 import time
@@ -20,11 +19,10 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tensorflow_datasets as tfds
 
 from data_pipeline import decoding, loader, transforms
 from data_pipeline import mixture as curriculum
-from data_pipeline.builders.puppet_stage.builder import PuppetStage
+from data_pipeline.build import build
 from data_pipeline.stem_tokens import StemTokenizer
 from dualdub_jax.codecs.mel_rvq.codec import MelRVQCodec, init_codec_variables
 from dualdub_jax.config import Config, SourceConfig, StageConfig
@@ -72,7 +70,7 @@ def measure(config: Config, args: argparse.Namespace) -> dict[str, float]:
                 decoding.decode_video(
                     clip["video"],
                     start_frame=0,
-                    num_frames=min(int(clip["num_frames"]), grid.num_frames),
+                    num_frames=min(round(clip["duration_s"] * grid.frame_rate_hz), grid.num_frames),
                     frame_rate_hz=grid.frame_rate_hz,
                     frame_size=grid.frame_size,
                 )
@@ -184,15 +182,8 @@ def _beside_a_step(iterator: loader.BatchIterator, num_steps: int, step_ms: floa
 
 def _render(folder: str) -> str:
     print("rendering 64 clips of Puppet Stage (voices are tones, which need no package)", flush=True)
-    tfds.disable_progress_bar()
-    builder = PuppetStage(
-        config="soundtrack",
-        data_dir=folder,
-        voice_bank="tone",
-        num_clips={"train": 64, "validation": 0, "test_seen": 0, "test_unseen": 0},
-    )
-    with contextlib.redirect_stdout(io.StringIO()):  # TFDS announces a download, of which there is none
-        builder.download_and_prepare()
+    sizes = {"train": 64, "validation": 0, "test_seen": 0, "test_unseen": 0}
+    build("puppet_stage/soundtrack", folder, num_processes=1, voice_bank="tone", num_clips=sizes)
     return folder
 
 

@@ -15,13 +15,18 @@ def mixture(**weights: float) -> list[dict]:
     return [{"name": f"puppet_stage/{name}", "weight": weight} for name, weight in weights.items()]
 
 
+def codecs(config: ConfigDict) -> list[ConfigDict]:
+    """The codec groups of both streams."""
+    return [config.streams.speech.codec, config.streams.background.codec]
+
+
 def shrink(config: ConfigDict) -> None:
-    """Makes any run small enough to pass through all its phases in about a minute, in place."""
+    """Makes any run small enough to pass through all its phases in minutes, in place."""
     config.name += "_tiny"
-    for codec in (config.speech_codec, config.background_codec):
+    for codec in codecs(config):
         codec.update({"width": 32, "num_blocks": 1, "codebook_size": 32, "num_unquantised_steps": 4})
         codec.update({"vocoder_width": 32, "vocoder_num_blocks": 1, "acoustics_width": 16})
-    for training in (config.speech_codec_training, config.background_codec_training):
+        training = codec.training
         training.update({"num_steps": 8, "vocoder_num_steps": 8, "acoustics_num_steps": 4})
         training.update({"batch_size": 4, "vocoder_batch_size": 4, "acoustics_batch_size": 4})
     config.model.update({"width": 32, "num_layers": 2, "num_heads": 2, "num_kv_heads": 1, "head_dim": 16})

@@ -10,6 +10,7 @@ As in configs/base.py the vocabulary is an input table only, and the tokenizer f
 
 from ml_collections import ConfigDict
 
+from configs import common
 from configs.ladder import ladder_config
 
 
@@ -18,7 +19,7 @@ def get_config(arg: str = "") -> ConfigDict:
         raise ValueError(f"configs/xl.py: unknown variant {arg!r}; there are none")
     config = ladder_config("xl", batch_size=1024, learning_rate=2e-4)
     config.mesh.update({"data": -1, "fsdp": 16})
-    for codec in (config.speech_codec, config.background_codec):
+    for codec in common.codecs(config):
         codec.codebook_size = 2048
     config.model.update(
         {"width": 4096, "num_layers": 36, "num_heads": 32, "num_kv_heads": 8, "head_dim": 128}

@@ -2,7 +2,7 @@
 
 Any TFDS dataset in ArrayRecord files with the features of `record.RECORD` works, whoever wrote it: it is
 found by its place, `DATA_DIR/builder[/config]/version`, and its builder's code is not needed. TensorFlow is
-not either. Datasets of earlier schemas are adapted here (`older_records.py`).
+not either.
 """
 
 import dataclasses
@@ -12,13 +12,11 @@ from collections.abc import Sequence
 
 import tensorflow_datasets as tfds
 
-from data_pipeline import older_records
+from data_pipeline.builders import registry
+from data_pipeline.dataset import Dataset
 from data_pipeline.record import Record
 from dualdub_jax.config import SourceConfig
 from dualdub_jax.errors import UserError
-
-# Datasets that `dualdub data build` makes, named in errors before they are on disk.
-BUILDABLE = ("puppet_stage/text_speech", "puppet_stage/video_audio", "puppet_stage/soundtrack")
 
 _INFO_FILE = "dataset_info.json"
 
@@ -52,7 +50,7 @@ def open_mixture(data_dir: str, mixture: Sequence[SourceConfig], split: str, whe
             `open_dataset` refuses.
     """
     if not mixture:
-        raise UserError(f"{where}: is empty; name at least one dataset, such as {BUILDABLE[-1]!r}")
+        raise UserError(f"{where}: is empty; name at least one dataset, such as {registry.buildable()[-1]!r}")
     names = [source.name for source in mixture]
     for source in mixture:
         if not source.weight > 0:
@@ -73,25 +71,7 @@ def open_dataset(data_dir: str, name: str, split: str) -> Sequence[Record]:
         UserError: no such dataset (the text names the nearest, or how to build it), no such split, an
             empty split, files in another format, or features other than those of `RECORD`.
     """
-    builder = tfds.builder_from_directory(_find(pathlib.Path(data_dir), name))
-    fields = set(builder.info.features)
-    missing = older_records.missing_fields(fields)
-    if missing:
-        raise UserError(
-            f"{name}: its records lack {', '.join(missing)}; "
-            "use data_pipeline.record.record_features() in its builder"
-        )
-    if builder.info.file_format != tfds.core.FileFormat.ARRAY_RECORD:
-        raise UserError(
-            f"{name}: is in {builder.info.file_format.value} files, which have no random access; "
-            'write it again with file_format="array_record"'
-        )
-    splits = builder.info.splits
-    if split not in splits:
-        raise UserError(f"{name}: has no split {split!r}; it has {', '.join(sorted(splits)) or 'none'}")
-    if splits[split].num_examples == 0:
-        raise UserError(f"{name}: its split {split!r} is empty; build it with at least one clip")
-    return older_records.adapt(builder.as_data_source(split=split), fields)
+    return Dataset(_find(pathlib.Path(data_dir), name), name).records(split)
 
 
 def _find(data_dir: pathlib.Path, name: str) -> pathlib.Path:
@@ -101,15 +81,16 @@ def _find(data_dir: pathlib.Path, name: str) -> pathlib.Path:
     versions = [file.parent for file in folder.glob(f"*/{_INFO_FILE}") if _is_version(file.parent.name)]
     if name and versions:
         return max(versions, key=lambda path: tfds.core.Version(path.name))
-    if name in BUILDABLE:
+    buildable = registry.buildable()
+    if name in buildable:
         raise UserError(
             f"{name}: is not in {data_dir}; run: dualdub data build {name.split('/')[0]} --out {data_dir}"
         )
-    known = sorted({*BUILDABLE, *_names_on_disk(data_dir)})
+    known = sorted({*buildable, *_names_on_disk(data_dir)})
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
     raise UserError(
         f"{name!r}: no such dataset in {data_dir}; the nearest name is {near!r} "
-        "(docs/data.md tells how to add one)"
+        "(docs/data.md shows how to add one)"
     )
 
 

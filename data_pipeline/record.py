@@ -66,6 +66,40 @@ def record_features() -> tfds.features.FeaturesDict:
     )
 
 
+def make(**fields: Any) -> dict[str, Any]:
+    """A record of the given fields; those that are not given mean "absent".
+
+    Args:
+        fields: of `RECORD`; `id` and `duration_s` at least. A `script` sets `has_script`.
+    """
+    absent: dict[str, Any] = dict.fromkeys(RECORD, b"")
+    absent |= {"script": "", "has_script": "script" in fields, "licence": "", "events": "{}"}
+    return {**absent, "video_features_rate_hz": 0.0, **fields}
+
+
+def check(record: Record) -> None:
+    """Checks what a builder made, without decoding media.
+
+    Raises:
+        ValueError: a field that is missing or unknown: a fault of the builder.
+        UserError: a duration that is not positive, or a stem that is not mono FLAC as long as the clip.
+    """
+    if set(record) != set(RECORD):
+        wrong = ", ".join(sorted(set(record) ^ set(RECORD)))
+        raise ValueError(f"record {record.get('id')!r}: fields that lack or are unknown: {wrong}")
+    clip = text(record["id"])
+    length_s = duration_s(record, clip)
+    for stream in ("speech", "background"):
+        if record[stream]:
+            with _open_flac(record[stream], f"{clip}: its {stream} stem") as file:
+                _check_length(file.frames, clip, length_s, file.samplerate)
+    if record["voice"]:
+        _open_flac(record["voice"], f"{clip}: its voice").close()
+    if record["video_features"]:
+        decode_features(record, clip)
+    events(record)
+
+
 def clip_id(source_name: str, record: Record) -> str:
     """The clip's name in ids and errors, "dataset:id", unique in a mixture."""
     return f"{source_name}:{text(record['id'])}"
@@ -146,12 +180,7 @@ def decode_stem(flac: bytes, clip: str, duration_s: float, sample_rate_hz: int) 
         UserError: not mono audio, or more than one sample longer or shorter than the clip.
     """
     samples, stored_hz = _decode_flac(flac, f"{clip}: its stem")
-    expected = round(duration_s * stored_hz)
-    if abs(len(samples) - expected) > 1:
-        raise UserError(
-            f"{clip}: its stem has {len(samples)} samples, expected {expected} for {duration_s:.3f} s at "
-            f"{stored_hz} Hz; build the dataset again"
-        )
+    _check_length(len(samples), clip, duration_s, stored_hz)
     samples = _resample(samples, stored_hz, sample_rate_hz)
     num_samples = round(duration_s * sample_rate_hz)
     return np.pad(samples[:num_samples], (0, max(num_samples - len(samples), 0)))
@@ -202,6 +231,12 @@ def decode_features(record: Record, clip: str) -> tuple[np.ndarray, Fraction]:
     return features.astype(np.float32), Fraction(rate_hz).limit_denominator(10_000)
 
 
+def sample_rate_hz(flac: bytes, clip: str) -> int:
+    """The rate at which a stem or a voice is stored, Hz, from its header."""
+    with _open_flac(flac, f"{clip}: its stem") as file:
+        return file.samplerate
+
+
 def encode_flac(samples: np.ndarray, sample_rate_hz: int) -> bytes:
     """Encodes float[S] in [-1, 1] as mono 16-bit FLAC; what lies outside is clipped."""
     pcm = np.round(np.clip(samples, -1, 1) * 32767).astype(np.int16)
@@ -219,16 +254,33 @@ def encode_features(features: np.ndarray) -> bytes:
 
 def _decode_flac(flac: bytes, where: str) -> tuple[np.ndarray, int]:
     """float32[S] and its sample rate, Hz."""
+    with _open_flac(flac, where) as file:
+        try:
+            return file.read(dtype="float32"), file.samplerate
+        except soundfile.SoundFileError as error:
+            raise UserError(f"{where} cannot be decoded: {error}; build the dataset again") from error
+
+
+def _open_flac(flac: bytes, where: str) -> soundfile.SoundFile:
     try:
-        samples, rate_hz = soundfile.read(io.BytesIO(flac), dtype="float32", always_2d=True)
+        file = soundfile.SoundFile(io.BytesIO(flac))
     except soundfile.SoundFileError as error:
         raise UserError(f"{where} cannot be decoded: {error}; build the dataset again") from error
-    if samples.shape[1] != 1 or rate_hz > MAX_SAMPLE_RATE_HZ:
+    if file.channels != 1 or file.samplerate > MAX_SAMPLE_RATE_HZ:
         raise UserError(
-            f"{where} has {samples.shape[1]} channels at {rate_hz} Hz, expected 1 channel at up to "
+            f"{where} has {file.channels} channels at {file.samplerate} Hz, expected 1 channel at up to "
             f"{MAX_SAMPLE_RATE_HZ} Hz; build the dataset again"
         )
-    return samples[:, 0], rate_hz
+    return file
+
+
+def _check_length(num_samples: int, clip: str, duration_s: float, rate_hz: int) -> None:
+    expected = round(duration_s * rate_hz)
+    if abs(num_samples - expected) > 1:
+        raise UserError(
+            f"{clip}: its stem has {num_samples} samples, expected {expected} for {duration_s:.3f} s at "
+            f"{rate_hz} Hz; build the dataset again"
+        )
 
 
 def _resample(samples: np.ndarray, from_hz: int, to_hz: int) -> np.ndarray:

@@ -29,9 +29,10 @@ _MAX_CACHED_CLIPS = 1_000_000
 class StemTokenizer:
     """Replaces `stems` of a batch by `speech_tokens` and `background_tokens`.
 
-    Every call of a codec has one shape, and a mask over the frames past the end of a clip: silence there would
-    put an edge into the codec's receptive field, and teach that sound stops where a clip does. A clip's tokens
-    are therefore those of the clip alone, whatever its neighbours and the cache, and each codec compiles once.
+    Every call of a codec has one shape, and a mask over the frames past the end of a clip: silence there
+    would put an edge into the codec's receptive field, and teach that sound stops where a clip does. A clip's
+    tokens are therefore those of the clip alone, whatever its neighbours and the cache, and each codec
+    compiles once.
 
     Args:
         codecs: one for each stream.

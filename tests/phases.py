@@ -15,6 +15,6 @@ def run_steps(phase: Phase, num_steps: int) -> tuple[Any, list[dict[str, float]]
     batches, history = phase.make_batches(), []
     for i in range(num_steps):
         key = jax.random.fold_in(jax.random.key(1), i)
-        state, metrics = step(state, phase.prepare(next(batches)), key)
+        state, metrics = step(state, phase.prepare(next(batches)), key, phase.frozen)
         history.append(metrics)
     return state, [{name: float(value) for name, value in metrics.items()} for metrics in history]

@@ -8,10 +8,13 @@ import dataclasses
 import math
 import pathlib
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from dualdub_jax.config import SamplingConfig
 from dualdub_jax.errors import UserError
+
+if TYPE_CHECKING:
+    from data_pipeline.builders.base import Builder
 
 _OVERRIDE = "--config."
 
@@ -30,7 +33,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     Raises:
         UserError: bad usage.
     """
-    parser = make_parser()
+    parser = make_parser(_builder_named(argv))
     args, rest = parser.parse_known_args(argv)
     overrides = [item[len(_OVERRIDE) :] for item in rest if item.startswith(_OVERRIDE)]
     unknown = [item for item in rest if not item.startswith(_OVERRIDE)]
@@ -42,8 +45,17 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     return args
 
 
-def make_parser() -> argparse.ArgumentParser:
-    """The parser of all commands."""
+def _builder_named(argv: Sequence[str]) -> "type[Builder] | None":
+    """The builder in `data build NAME …`, whose own options the parser takes; None in other commands."""
+    if list(argv[:2]) != ["data", "build"] or len(argv) < 3 or argv[2].startswith("-"):
+        return None
+    from data_pipeline.builders.registry import find_builder, split_name
+
+    return find_builder(split_name(argv[2])[0])
+
+
+def make_parser(builder: "type[Builder] | None" = None) -> argparse.ArgumentParser:
+    """The parser of all commands; `data build` takes the options of `builder`."""
     parser = _Parser(
         prog="dualdub",
         description="Makes the soundtrack of a silent film: speech and background, each a track of its own.",
@@ -64,7 +76,7 @@ def make_parser() -> argparse.ArgumentParser:
 
     _add_dub(commands)
     _add_train(commands)
-    _add_data(commands)
+    _add_data(commands, builder)
     _add_evaluate(commands)
     _add_export(commands)
     _add_aot(commands)
@@ -144,31 +156,39 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
     train.set_defaults(command="train")
 
 
-def _add_data(commands: argparse._SubParsersAction) -> None:
+def _add_data(commands: argparse._SubParsersAction, builder: "type[Builder] | None") -> None:
     data = commands.add_parser(
         "data",
-        help="build and inspect datasets",
-        description="Builds and inspects datasets.",
+        help="build, prepare and inspect datasets",
+        description="Builds, prepares and inspects datasets.",
         epilog="example:\n  dualdub data build puppet_stage --out data",
     )
     actions = data.add_subparsers(title="commands", required=True, metavar="COMMAND")
     build = actions.add_parser(
         "build",
-        help="render or prepare a dataset",
-        description="Renders or prepares a dataset; the same seed gives the same bytes.",
-        epilog="example:\n  dualdub data build puppet_stage --out data --clips 2000 --processes 4",
+        help="make a dataset of a source",
+        description="Makes a dataset of a source with a builder. Each builder has options of its own: see "
+        "`dualdub data build NAME --help`.",
+        epilog="examples:\n"
+        "  dualdub data build puppet_stage --out data --clips 2000 --processes 4\n"
+        "  dualdub data build folder --source films --out data --clip-s 4",
     )
     add = build.add_argument
-    add("name", metavar="NAME", help="the builder, such as puppet_stage")
+    add(
+        "name",
+        metavar="NAME",
+        help="the builder, first of all: folder, puppet_stage (or one config of it, as "
+        "puppet_stage/soundtrack), or an import path such as package.module:Class",
+    )
     add("--out", required=True, type=pathlib.Path, metavar="DIR", help="where datasets are kept")
-    add("--clips", type=_count, metavar="N", help="training clips of each config (default: the builder's)")
-    add("--seed", type=_seed, default=0, metavar="N", help="of the world (default: 0)")
     add("--processes", type=_count, metavar="N", help="at work side by side (default: one a core)")
-    build.set_defaults(command="data build")
+    if builder is not None:
+        builder.add_arguments(build.add_argument_group(f"options of {builder.name}", builder.description))
+    build.set_defaults(command="data build", builder=builder)
     inspect = actions.add_parser(
         "inspect",
-        help="say what is in a dataset",
-        description="Says what is in a dataset.",
+        help="print what a dataset holds",
+        description="Prints what a dataset holds: clips, minutes, stems, scripts, licences, annotations.",
         epilog="example:\n  dualdub data inspect data/puppet_stage --sheet sheet.png",
     )
     inspect.add_argument("folder", type=pathlib.Path, metavar="DIR", help="a built dataset")

@@ -234,16 +234,19 @@ def _run_training(args: argparse.Namespace, config: Config) -> int:
 
 
 def _data_build(args: argparse.Namespace) -> int:
-    from data_pipeline import prepare
+    from data_pipeline.build import build_configs
+    from data_pipeline.builders.registry import split_name
 
-    prepare.build(args.name, args.out, num_clips=args.clips, seed=args.seed, num_processes=args.processes)
+    _, config = split_name(args.name)
+    builder = args.builder.from_arguments(args)
+    build_configs(builder, args.out, only=config, num_processes=args.processes)
     return 0
 
 
 def _data_inspect(args: argparse.Namespace) -> int:
-    from data_pipeline import prepare
+    from data_pipeline.inspection import inspect
 
-    prepare.inspect(args.folder, sheet=args.sheet)
+    inspect(args.folder, sheet=args.sheet)
     return 0
 
 

@@ -29,8 +29,8 @@ from dualdub_jax.checkpoints import safetensors_tree
 from dualdub_jax.checkpoints.damage import damage_named
 from dualdub_jax.checkpoints.tree_paths import check_shapes
 from dualdub_jax.codecs.registry import abstract_codec
-from dualdub_jax.decoders.base import abstract_decoder, has_decoder
 from dualdub_jax.config import Config
+from dualdub_jax.decoders.base import abstract_decoder, has_decoder
 from dualdub_jax.errors import UserError
 from dualdub_jax.models.batch import example_batch
 from dualdub_jax.models.dualdub import make_model

@@ -56,7 +56,7 @@ def upgrade_config(values: dict[str, Any], version: int, where: str) -> dict[str
         path = aligner.pop(key, _OWN_ALIGNERS[0])
         if path not in _OWN_ALIGNERS:
             raise UserError(
-                f"{where}: its aligner {path} is a class for the interface before version 0.2; train it again "
+                f"{where}: its aligner {path} is a class for the interface of format 1; train it again "
                 "with config.model.aligner.kind (docs/forking.md)"
             )
     for stage in values.get("stages", []):

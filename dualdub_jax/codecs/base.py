@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Protocol
 
 import jax
 
-from dualdub_jax.config import Config, whole
+from dualdub_jax.config import whole
 from dualdub_jax.training.phase import Phase
 
 PyTree = Any  # of arrays: the variables of a codec, in the layout of its kind
@@ -87,7 +87,8 @@ class Codec(Protocol):
 
     - `training(config: Config, stream: str, make_batches) -> CodecTraining` (class method), for a codec that
       `dualdub train` trains; `make_batches(batch_size, crop_frames)` yields random crops of the stream's
-      stems as `data_pipeline.loader.make_codec_batches`;
+      stems as `data_pipeline.loader.make_codec_batches`. Its `Config` then has a group `training` with
+      `mixture` and `crop_frames` (where `make_batches` is given None);
     - `pretrained(config) -> variables` (class method), for one that is frozen and comes from public weights;
     - `encode_speaker(waveform, frame_mask=None) -> float32[B, D]`, with "speaker" among its conditions.
 
@@ -156,12 +157,3 @@ class Codec(Protocol):
 
 
 MakeCrops = Callable[[int, int | None], Any]  # (batch_size, crop_frames) -> iterator of host batches
-__all__ = [
-    "Codec",
-    "CodecSpec",
-    "CodecStream",
-    "CodecTraining",
-    "Config",
-    "MakeCrops",
-    "RunPhase",
-]

@@ -9,23 +9,28 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from flax import traverse_util
+
 from data_pipeline import loader, stem_pairs
 from dualdub_jax import config as config_lib
 from dualdub_jax.bundles.bundle import save_bundle
 from dualdub_jax.casp import bundle as casp_bundle
 from dualdub_jax.casp import training as casp
-from dualdub_jax.codecs.base import Codec
-from dualdub_jax.codecs.mel_rvq.codec import MelRVQCodec
-from dualdub_jax.codecs.mel_rvq.training.acoustics import acoustics_phase
-from dualdub_jax.codecs.mel_rvq.training.tokens import tokens_phase
-from dualdub_jax.codecs.mel_rvq.training.vocoder import vocoder_phase
+from dualdub_jax.codecs.base import Codec, MakeCrops
+from dualdub_jax.codecs.registry import (
+    codec_config,
+    codec_training,
+    make_codecs,
+    pretrained_codec,
+)
 from dualdub_jax.config import Config, StageConfig
 from dualdub_jax.curriculum import start, video_encoder
 from dualdub_jax.curriculum.run_config import run_config_written
 from dualdub_jax.curriculum.stage import stage_phase
 from dualdub_jax.curriculum.video_encoder import video_encoder_phase
+from dualdub_jax.decoders.base import decoder_training, has_decoder
 from dualdub_jax.errors import UserError
-from dualdub_jax.models.dualdub import make_stream_aligner, make_video_aligner
+from dualdub_jax.models.dualdub import make_model
 from dualdub_jax.parallel import distributed
 from dualdub_jax.parallel.mesh import batch_share, make_mesh
 from dualdub_jax.training.checkpoint import newest_step
@@ -34,22 +39,26 @@ from dualdub_jax.training.metrics import MetricWriter
 from dualdub_jax.training.phase import Phase
 from dualdub_jax.types import STREAMS, Stream
 
-PyTree = Any
+PyTree = Any  # of parameters
 
 
 def phase_names(config: Config) -> list[str]:
     """Names of all phases in their order."""
     if config.task == "casp":
         return [casp.PHASE_NAME]
-    streams = () if config.codecs_from else STREAMS
-    tokens = [f"codec_tokens_{stream}" for stream in streams]
-    outputs = []  # what makes sound of the tokens
-    for stream in streams:
-        outputs.append(f"codec_vocoder_{stream}")
-        if getattr(config, f"{stream}_codec").acoustics_num_blocks:
-            outputs.append(f"codec_acoustics_{stream}")
+    encoders, decoders = [], []
+    for stream in () if config.codecs_from else STREAMS:
+        if (training := codec_training(config, stream, _no_batches)) is not None:
+            encoders += training.encoder_phases
+            decoders += training.decoder_phases
+        if has_decoder(config, stream):
+            decoders += decoder_training(config, stream, _no_batches).phases
     video = [video_encoder.PHASE_NAME] if config.video_training.num_steps else []
-    return [*tokens, *outputs, *video, *(stage.name for stage in config.stages)]
+    return [*encoders, *decoders, *video, *(stage.name for stage in config.stages)]
+
+
+def _no_batches(batch_size: int, crop_frames: int | None) -> None:
+    """Stands in where only the phases' names or checkpoints matter."""
 
 
 def train(
@@ -88,29 +97,25 @@ def train(
 
 def _train_soundtrack(config: Config, workdir: pathlib.Path, run: "_Run") -> pathlib.Path | None:
     # A wrong import path is found now, and not when the codecs have been trained.
-    make_video_aligner(config.model)
-    make_stream_aligner(config.model)
+    make_model(config)
 
     # ---------------------------------------------------------------- codecs
     if config.codecs_from:
-        tokens = complete = start.read_codecs(config, run.mesh)
+        parts = start.read_codecs(config, run.mesh)
+        encoders = {stream: parts[f"{stream}_codec"] for stream in STREAMS}
     else:
-        tokens = {stream: run.codec_tokens(stream) for stream in STREAMS}
-        complete = {
-            stream: run.complete_codec(stream, tokens[stream]) for stream in STREAMS if tokens[stream]
-        }
-    if None in tokens.values():
+        encoders = {stream: run.codec_encoder(stream) for stream in STREAMS}
+        parts = {}
+        for stream in STREAMS:
+            if encoders[stream] is not None:
+                parts |= run.codec_decoder(stream, encoders[stream])
+    if None in encoders.values():
         return run.unfinished()
 
     # ---------------------------------------------------------------- curriculum
-    # Encoding needs neither vocoder nor room: the curriculum and they may be trained side by side. It runs
-    # where batches are prepared, in a thread of each process, so each has the codecs whole: they are small.
-    codecs = {
-        stream: MelRVQCodec(
-            getattr(config, f"{stream}_codec"), config.grid, distributed.local_copy(tokens[stream])
-        )
-        for stream in STREAMS
-    }
+    # Encoding needs no decoder: the curriculum and the decoders may be trained side by side. It runs where
+    # batches are prepared, in a thread of each process, so each process has whole codecs: they are small.
+    codecs = make_codecs(config, {s: distributed.local_copy(variables) for s, variables in encoders.items()})
     batches = functools.partial(_stage_batches, config, codecs, {}, run.share)
     video_parts = None
     if config.video_training.num_steps:
@@ -125,16 +130,16 @@ def _train_soundtrack(config: Config, workdir: pathlib.Path, run: "_Run") -> pat
         if stage.use_pretrained_video_encoder:
             if video_parts is None:
                 return run.unfinished()
-            params = {**(params or {}), **video_parts}
+            params = _merged(params or {}, video_parts)
         params = run.phase(stage_phase(config, stage, functools.partial(batches, stage), params))
         if params is None:
             return run.unfinished()
 
     # ---------------------------------------------------------------- bundle
-    if None in complete.values():
+    if None in parts.values():
         return run.unfinished()
     bundle = workdir / "bundle"
-    all_params = {"model": params, **{f"{stream}_codec": complete[stream] for stream in STREAMS}}
+    all_params = {"model": params, **parts}
     training = {"phases": phase_names(config), "seed": config.seed, "data_dir": config.data_dir}
     save_bundle(bundle, config, all_params, training, config.checkpoint.bundle_dtype)
     return bundle
@@ -226,54 +231,49 @@ class _Run:
     def close(self) -> None:
         self._writer.close()
 
-    def codec_tokens(self, stream: Stream) -> PyTree | None:
-        """A codec without its vocoder."""
-        training = getattr(self._config, f"{stream}_codec_training")
-        return self.phase(
-            tokens_phase(self._config, stream, lambda: self._codec_batches(stream, training.batch_size))
-        )
+    def codec_encoder(self, stream: Stream) -> PyTree | None:
+        """Variables that a stream's codec encodes with; None: not trained."""
+        training = codec_training(self._config, stream, self._codec_batches(stream))
+        if training is None:
+            return pretrained_codec(self._config, stream)
+        return training.train_encoder(self.phase)
 
-    def complete_codec(self, stream: Stream, tokens: PyTree) -> PyTree | None:
-        """The same codec with its vocoder, and with its room if it has one."""
-        training = getattr(self._config, f"{stream}_codec_training")
-        complete = self.phase(
-            vocoder_phase(
-                self._config,
-                stream,
-                tokens,
-                lambda: self._codec_batches(stream, training.vocoder_batch_size),
-            )
-        )
-        if not getattr(self._config, f"{stream}_codec").acoustics_num_blocks:
-            return complete
-        acoustics = self.phase(
-            acoustics_phase(
-                self._config,
-                stream,
-                tokens,
-                lambda: self._codec_batches(
-                    stream, training.acoustics_batch_size, training.acoustics_crop_frames
-                ),
-            )
-        )
-        return (
-            None if complete is None or acoustics is None else {**complete, "acoustics_renderer": acoustics}
-        )
+    def codec_decoder(self, stream: Stream, variables: PyTree) -> dict[str, PyTree | None]:
+        """All of a stream's codec, and its waveform decoder if it has one apart, by their names in a bundle.
+        """
+        make_batches = self._codec_batches(stream)
+        training = codec_training(self._config, stream, make_batches)
+        codec = variables if training is None else training.train_decoder(self.phase, variables)
+        parts = {f"{stream}_codec": codec}
+        if has_decoder(self._config, stream):
+            decoder = decoder_training(self._config, stream, make_batches)
+            parts[f"{stream}_decoder"] = decoder.train(self.phase, variables)
+        return parts
 
-    def _codec_batches(
-        self, stream: Stream, batch_size: int, crop_frames: int | None = None
-    ) -> loader.BatchIterator:
+    def _codec_batches(self, stream: Stream) -> MakeCrops:
         process_index, process_count = self.share
-        return loader.make_codec_batches(
-            self._config,
-            stream,
-            seed=self._config.seed,
-            batch_size=batch_size,
-            crop_frames=crop_frames,
-            process_index=process_index,
-            process_count=process_count,
-            num_workers=self._config.num_loader_workers,
-        )
+        training = getattr(codec_config(self._config, stream), "training", None)
+
+        def make(batch_size: int, crop_frames: int | None) -> loader.BatchIterator:
+            return loader.make_codec_batches(
+                self._config,
+                stream,
+                mixture=training.mixture,
+                seed=self._config.seed,
+                batch_size=batch_size,
+                crop_frames=crop_frames or training.crop_frames,
+                process_index=process_index,
+                process_count=process_count,
+                num_workers=self._config.num_loader_workers,
+            )
+
+        return make
 
     def _is_complete(self, phase: Phase) -> bool:
         return newest_step(self._workdir / phase.name) == phase.num_steps
+
+
+def _merged(params: PyTree, part: PyTree) -> PyTree:
+    """Nested dictionaries with those of `part` over them."""
+    flat = traverse_util.flatten_dict(params) | traverse_util.flatten_dict(part)
+    return traverse_util.unflatten_dict(flat)

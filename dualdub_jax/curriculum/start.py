@@ -32,7 +32,8 @@ def read_codecs(config: Config, mesh: Mesh) -> dict[Stream, PyTree]:
         mesh: where they go.
 
     Returns:
-        By name, as in a bundle: "speech_codec", "background_codec", and "<stream>_decoder" where there is one.
+        By name, as in a bundle: "speech_codec", "background_codec", and "<stream>_decoder" where there is
+        one.
 
     Raises:
         UserError: no bundle, or codecs of other sizes than the config's.
@@ -41,13 +42,16 @@ def read_codecs(config: Config, mesh: Mesh) -> dict[Stream, PyTree]:
     saved = read_bundle_header(directory).config
     for stream in STREAMS:
         theirs, ours = (
-            settings_of(without=_OF_TRAINING, codec=each.streams[stream].codec, decoder=each.streams[stream].decoder)
+            settings_of(
+                without=_OF_TRAINING, codec=each.streams[stream].codec, decoder=each.streams[stream].decoder
+            )
             for each in (saved, config)
         )
         for key, was, now in differences(theirs.values, ours):
             key = f"streams.{stream}.{key}"
             raise UserError(
-                f"codecs_from={directory}: its {key} is {was}, and the config's {now}; take --config.{key}={was}"
+                f"codecs_from={directory}: its {key} is {was}, and the config's {now}; "
+                f"take --config.{key}={was}"
             )
     _, params = load_bundle(directory, mesh=mesh)
     return {name: variables for name, variables in params.items() if name != "model"}

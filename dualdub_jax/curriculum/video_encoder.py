@@ -1,9 +1,9 @@
 """The phase "video_encoder": the encoder learns to predict both streams' codes from the video alone.
 
-A language model that is trained with the true past of both streams needs the video only for what the past does
-not predict, a few frames a clip, and so trains its encoder slowly. Here there is no past: every frame's codes
-are predicted by a linear readout of the video context, in a step without the language model. The readout is
-thrown away. Source: our choice.
+A language model that is trained with the true past of both streams needs the video only for what the past
+does not predict, a few frames a clip, and so trains its encoder slowly. Here there is no past: every frame's
+codes are predicted by a linear readout of the video context, in a step without the language model. The
+readout is thrown away. Source: our choice.
 """
 
 from collections.abc import Callable
@@ -125,7 +125,9 @@ def video_encoder_phase(config: Config, make_batches: Callable[[], Any]) -> Phas
         step=step,
         make_batches=make_batches,
         prepare=lambda fields: Batch(**fields),
-        parameters=lambda state: {part: state.ema_params[part] for part in _HANDED_ON if part in state.ema_params},
+        parameters=lambda state: {
+            part: state.ema_params[part] for part in _HANDED_ON if part in state.ema_params
+        },
     )
 
 
@@ -133,7 +135,8 @@ def mirror_films(batch: Batch, rng: jax.Array, rate: float) -> Batch:
     """Mirrors each example's film, left to right, with probability `rate`.
 
     Args:
-        batch: its `video` is uint8[B, T, height, width, 3]; without one (precomputed features), nothing is done.
+        batch: its `video` is uint8[B, T, height, width, 3]; without one (precomputed features), nothing is
+            done.
         rng: of the step.
         rate: probability.
     """

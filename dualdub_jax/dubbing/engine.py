@@ -9,19 +9,26 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
+import soxr
 from jax.sharding import Mesh
 
 from dualdub_jax.bundles.bundle import load_bundle
-from dualdub_jax.codecs.mel_rvq.codec import MelRVQCodec
-from dualdub_jax.config import Config, SamplingConfig
+from dualdub_jax.codecs.base import CodecSpec, CodecStream
+from dualdub_jax.codecs.registry import make_codecs
+from dualdub_jax.config import Config, SamplingConfig, whole
+from dualdub_jax.decoders.base import make_decoder
 from dualdub_jax.dsp.acoustics import Acoustics
 from dualdub_jax.dubbing.generation import generate_tokens, sample_acoustics
 from dualdub_jax.dubbing.sampling import stream_sampling
+from dualdub_jax.dubbing.track_decoder import CHUNK_S, ONE_CALL_S, BufferedTrackDecoder
+from dualdub_jax.encoders.extraction import make_extractor
+from dualdub_jax.media.frames import FrameSpec
+from dualdub_jax.models.batch import empty_example
 from dualdub_jax.models.dualdub import make_model
 from dualdub_jax.text.tokenizer import make_tokenizer
 from dualdub_jax.types import STREAMS, Batch, Stream
 
-PyTree = dict
+PyTree = dict  # of parameters
 Condition = Literal["video", "script", "voice", "acoustics"]
 
 
@@ -45,10 +52,12 @@ class Engine:
         self.config = config
         self._absent = absent
         self.tokenizer = make_tokenizer(config.model)
-        self.codecs: dict[Stream, MelRVQCodec] = {
-            stream: MelRVQCodec(getattr(config, f"{stream}_codec"), config.grid, params[f"{stream}_codec"])
+        self.codecs = make_codecs(config, {stream: params[f"{stream}_codec"] for stream in STREAMS})
+        self._decoders = {
+            stream: make_decoder(config, stream, self.codecs[stream], params.get(f"{stream}_decoder"))
             for stream in STREAMS
         }
+        self._extractor = make_extractor(config)
         self._params = params["model"]
         self._generate = jax.jit(functools.partial(generate_tokens, make_model(config)))
         self._sample_acoustics = jax.jit(functools.partial(sample_acoustics, make_model(config)))
@@ -62,18 +71,37 @@ class Engine:
 
     @property
     def has_acoustics(self) -> bool:
-        """Whether the model is told of the room."""
+        """Whether the model is conditioned on room acoustics."""
         return bool(self.config.model.num_acoustics_bins) and "acoustics" not in self._absent
 
+    @property
+    def frame_spec(self) -> FrameSpec:
+        """The video frames that `encode_frames` takes."""
+        if self._extractor is not None:
+            return self._extractor.frame_spec
+        return FrameSpec(self.config.grid.frame_rate, self.config.grid.frame_size)
+
+    def encode_frames(self, frames: np.ndarray) -> np.ndarray:
+        """The model's video input of uint8[n, size, size, 3].
+
+        Returns:
+            The frames themselves, or float32[n, D_video] for a model that reads precomputed features.
+        """
+        return frames if self._extractor is None else self._extractor.extract(frames)
+
+    def sample_rate_hz(self, stream: Stream) -> int:
+        """Sample rate of a decoded track."""
+        return self._decoders[stream].sample_rate_hz
+
     def sample_acoustics(self, video: np.ndarray, seed: int) -> Acoustics | None:
-        """A room that goes with a film.
+        """Samples room acoustics for a film.
 
         Args:
-            video: uint8[T, size, size, 3], a window of it.
+            video: a window of it, as `encode_frames` returns it, on the grid.
             seed: of the draw.
 
         Returns:
-            None for a model that is not told of rooms.
+            None for a model that is not conditioned on acoustics.
         """
         if not self.has_acoustics:
             return None
@@ -97,12 +125,12 @@ class Engine:
         """Tokens of one window.
 
         Args:
-            video: uint8[T, size, size, 3] on the grid; T at most `config.grid.num_frames`, context
-                frames included.
-            script: what is said in this window, "" for nothing.
+            video: uint8[T, size, size, 3] or float32[T, D_video], as `encode_frames` returns it, on the grid;
+                T is at most `config.grid.num_frames`, context frames included.
+            script: of this window; "": no speech.
             voice: float32[S] reference recording at the grid's sample rate; what is longer than
                 `config.grid.num_voice_frames` is cut. None: no reference.
-            acoustics: that both streams are in; a model that is not told of rooms ignores it. None: unknown.
+            acoustics: of both streams; ignored by a model that is not conditioned on them. None: unknown.
             use_speech: generate the speech stream.
             use_background: generate the background stream.
             context: by used stream, int32[K, Q] tokens of the window's first K frames; empty: none.
@@ -148,36 +176,61 @@ class Engine:
         Args:
             stream: which track.
             tokens: int32[T, Q].
-            voice: of speech, as for `generate`: a codec that leaves the voice out of its tokens takes it
-                from here.
-            acoustics: that the track is brought into, by a codec that can; None: what the tokens say.
+            voice: of speech, as for `generate`: conditions a codec whose tokens carry no speaker identity.
+            acoustics: render the track with these, if the codec can; None: those that the tokens carry.
 
         Returns:
-            float32[T * samples_per_frame].
+            float32[T / frame rate * sample rate].
         """
         num_frames, window = len(tokens), self.config.grid.num_frames
         # Whole windows, so that films of similar length share a compiled decoder.
         padded = math.ceil(num_frames / window) * window
         rows = np.pad(tokens, ((0, padded - num_frames), (0, 0)))[None]
-        codec, mask = self.codecs[stream], (np.arange(padded) < num_frames)[None]
-        reference = None
-        if stream == "speech":
-            samples, voice_mask = self._reference(None if "voice" in self._absent else voice)
-            reference = codec.read_voice(samples[None], voice_mask[None])
-        waveform = codec.decode(rows, mask, reference, None if acoustics is None else np.float32([acoustics]))
-        return np.asarray(waveform)[0, : num_frames * self.config.grid.samples_per_frame]
+        mask = (np.arange(padded) < num_frames)[None]
+        conditions = self._decoder_conditions(stream, voice, acoustics)
+        waveform = self._decoders[stream].decode(rows, mask, conditions)
+        samples_per_frame = whole(
+            self.sample_rate_hz(stream) / self.config.grid.frame_rate, f"{stream}: samples of a frame"
+        )
+        return np.asarray(waveform)[0, : num_frames * samples_per_frame]
 
-    def _reference(self, voice: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-        """float32[R * samples_per_frame] and bool[R], where the recording is."""
+    def open_decoder(
+        self, stream: Stream, voice: np.ndarray | None = None, acoustics: Acoustics | None = None
+    ) -> BufferedTrackDecoder:
+        """A decoder for one track of any length; arguments as for `decode`."""
+        frame_rate = self.config.grid.frame_rate
+
+        def open_stream() -> CodecStream:
+            conditions = self._decoder_conditions(stream, voice, acoustics)
+            return self._decoders[stream].open_stream(conditions, math.ceil(CHUNK_S * frame_rate))
+
+        return BufferedTrackDecoder(
+            decode=lambda tokens: self.decode(stream, tokens, voice, acoustics),
+            open_stream=open_stream,
+            sample_rate_hz=self.sample_rate_hz(stream),
+            max_frames=math.ceil(ONE_CALL_S * frame_rate),
+        )
+
+    def _decoder_conditions(
+        self, stream: Stream, voice: np.ndarray | None, acoustics: Acoustics | None
+    ) -> dict[str, jax.Array]:
+        """Conditions of a decoder: "speaker" float32[1, D], "acoustics" float32[1, 2], where it takes them.
+        """
+        conditions, codec = {}, self.codecs[stream]
+        if stream == "speech" and "speaker" in codec.spec.decode_conditions:
+            samples, mask = self._codec_reference(codec.spec, None if "voice" in self._absent else voice)
+            conditions["speaker"] = codec.encode_speaker(samples[None], mask[None])
+        if acoustics is not None:
+            conditions["acoustics"] = np.float32([acoustics])
+        return conditions
+
+    def _codec_reference(self, spec: CodecSpec, voice: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+        """The reference at a codec's rates: float32[R * samples_per_frame] and bool[R]."""
         grid = self.config.grid
-        samples = np.zeros(grid.num_voice_frames * grid.samples_per_frame, np.float32)
-        num_frames = 0
-        if voice is not None:
-            voice = np.asarray(voice, np.float32)[: len(samples)]
-            num_frames = len(voice) // grid.samples_per_frame
-            covered = num_frames * grid.samples_per_frame
-            samples[:covered] = voice[:covered]
-        return samples, np.arange(grid.num_voice_frames) < num_frames
+        num_frames = math.ceil(grid.num_voice_frames / grid.frame_rate * spec.frame_rate)
+        if voice is not None and spec.sample_rate_hz != grid.sample_rate_hz:
+            voice = soxr.resample(np.asarray(voice, np.float32), grid.sample_rate_hz, spec.sample_rate_hz)
+        return _whole_frames(voice, spec.samples_per_frame, num_frames)
 
     def _batch(
         self,
@@ -190,37 +243,42 @@ class Engine:
         context: Mapping[str, np.ndarray],
     ) -> Batch:
         grid = self.config.grid
-        script_tokens = np.zeros(grid.num_script_tokens, np.int32)
+        fields = empty_example(self.config)
+        num_frames = len(video)
+        fields["video" if self._extractor is None else "video_features"][:num_frames] = video
+        fields["frame_mask"][:num_frames] = True
         ids = self.tokenizer.encode(script)
         if len(ids) > grid.num_script_tokens:
             raise ValueError(f"script has {len(ids)} tokens, a window holds {grid.num_script_tokens}")
-        script_tokens[: len(ids)] = ids
-        samples, voice_mask = self._reference(voice)
-        tokens = {}
-        for stream in STREAMS:
-            tokens[stream] = np.zeros((grid.num_frames, self.codecs[stream].num_codebooks), np.int32)
-            if stream in context:
-                tokens[stream][: len(context[stream])] = context[stream]
-        frames = np.zeros((grid.num_frames, *video.shape[1:]), np.uint8)
-        frames[: len(video)] = video
-        fields = {
-            "video": frames,
-            "frame_mask": np.arange(grid.num_frames) < len(video),
-            "script_tokens": script_tokens,
-            "script_mask": np.arange(grid.num_script_tokens) < len(ids),
-            "script_alignment": np.full(grid.num_frames, -1, np.int32),
-            "voice": samples,
-            "voice_mask": voice_mask,
-            "acoustics": np.zeros(2, np.float32) if acoustics is None else np.array(acoustics, np.float32),
-            "speech_tokens": tokens["speech"],
-            "background_tokens": tokens["background"],
+        fields["script_tokens"][: len(ids)] = ids
+        fields["script_mask"][: len(ids)] = True
+        fields["voice"], fields["voice_mask"] = _whole_frames(
+            voice, grid.samples_per_frame, grid.num_voice_frames
+        )
+        if acoustics is not None:
+            fields["acoustics"][:] = acoustics
+        for stream, tokens in context.items():
+            fields[f"{stream}_tokens"][: len(tokens)] = tokens
+        fields |= {
             "has_video": np.True_,
-            # Without a speech stream the script says nothing; the model has learned that as "unknown".
+            # Without a speech stream the script is "unknown", as in training on clips without speech.
             "has_script": np.bool_(use_speech),
             "has_voice": np.bool_(voice is not None and use_speech),
             "has_acoustics": np.bool_(acoustics is not None),
             "has_speech": np.bool_(use_speech),
             "has_background": np.bool_(use_background),
         }
-        fields |= {f"has_{name}": np.False_ for name in self._absent}
+        fields |= {f"has_{part}": np.False_ for part in self._absent}
         return Batch(**{name: np.asarray(value)[None] for name, value in fields.items()})
+
+
+def _whole_frames(
+    voice: np.ndarray | None, samples_per_frame: int, num_frames: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """A recording cut to whole frames: float32[R * samples_per_frame], and bool[R], where it is."""
+    samples, covered = np.zeros(num_frames * samples_per_frame, np.float32), 0
+    if voice is not None:
+        voice = np.asarray(voice, np.float32)[: len(samples)]
+        covered = len(voice) // samples_per_frame
+        samples[: covered * samples_per_frame] = voice[: covered * samples_per_frame]
+    return samples, np.arange(num_frames) < covered

@@ -9,9 +9,10 @@ import jax.numpy as jnp
 
 from dualdub_jax.dsp.acoustics import bin_values
 from dualdub_jax.dubbing.sampling import StreamSampling, sample
-from dualdub_jax.models.dualdub import Conditions, DecodeCache, DualDub
-from dualdub_jax.models.heads import DepthHead
-from dualdub_jax.types import Batch
+from dualdub_jax.models.conditions import Conditions
+from dualdub_jax.models.dualdub import DecodeCache, DualDub
+from dualdub_jax.models.heads import Head
+from dualdub_jax.types import CONDITIONS, STREAMS, Batch
 
 PyTree = Any
 Guidance = tuple[jax.Array, jax.Array]  # scale, and how many codebooks of a frame it is for
@@ -105,36 +106,27 @@ def _next_frame(
     guidance: Guidance | None,
 ) -> tuple[dict[str, jax.Array], DecodeCache]:
     copies = 1 if guidance is None else 2
-    state, cache = model.advance(
-        conditions,
-        cache,
-        t,
-        jnp.tile(previous["speech"], (copies, 1)),
-        jnp.tile(previous["background"], (copies, 1)),
-    )
-    speech_rng, background_rng = jax.random.split(rng)
+    previous = {stream: jnp.tile(codes, (copies, 1)) for stream, codes in previous.items()}
+    state, cache = model.advance(conditions, cache, t, previous)
+    rngs = dict(zip(STREAMS, jax.random.split(rng), strict=True))
     codes = {
-        "speech": _sample_codebooks(model.speech_head, state, speech_rng, sampling["speech"], guidance),
-        "background": _sample_codebooks(
-            model.background_head, state, background_rng, sampling["background"], guidance
-        ),
+        stream: _sample_codebooks(model.head(stream), state, rngs[stream], sampling[stream], guidance)
+        for stream in STREAMS
     }
     return codes, cache
 
 
 def _sample_codebooks(
-    head: DepthHead,
+    head: Head,
     state: jax.Array,
     rng: jax.Array,
     how: StreamSampling,
     guidance: Guidance | None,
 ) -> jax.Array:
     """float[B, D] (or [2 B, D] with guidance) -> int32[B, Q], each codebook given those before it."""
-    start = head.project(state)
-    before = jnp.zeros_like(start[:, 0])
-    codes = []
+    carry, codes = head.begin(state), []
     for q in range(head.num_codebooks):
-        logits = head.codebook_logits(start[:, q] + before, q)
+        logits = head.next_logits(carry, q)
         if guidance is not None:
             scale, num_guided = guidance
             conditional, unconditional = jnp.split(logits, 2)
@@ -142,11 +134,11 @@ def _sample_codebooks(
             logits = unconditional + scale * (conditional - unconditional)
         codes.append(sample(jax.random.fold_in(rng, q), logits, how))
         rows = codes[-1] if guidance is None else jnp.tile(codes[-1], 2)
-        before = before + head.embed(rows, q)
+        carry = head.observe(carry, rows, q)
     return jnp.stack(codes, axis=-1)
 
 
 def _with_unconditional_rows(batch: Batch) -> Batch:
     absent = jnp.zeros_like(batch.has_video)
-    without = batch.replace(has_video=absent, has_script=absent, has_voice=absent, has_acoustics=absent)
+    without = batch.replace(**{f"has_{part}": absent for part in CONDITIONS})
     return jax.tree.map(lambda a, b: jnp.concatenate([a, b]), batch, without)

@@ -44,7 +44,13 @@ class Macs:
 def has_formula(config: Config) -> bool:
     """Whether every part of the model is of a kind that is counted here; parts of a fork are not."""
     model = config.model
-    kinds = (model.video.kind, model.aligner.kind, model.backbone, model.script_encoder, model.speaker_encoder)
+    kinds = (
+        model.video.kind,
+        model.aligner.kind,
+        model.backbone,
+        model.script_encoder,
+        model.speaker_encoder,
+    )
     kinds += tuple(config.streams[stream].head for stream in STREAMS)
     return set(kinds) <= _COUNTED
 

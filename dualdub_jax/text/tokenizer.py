@@ -139,8 +139,8 @@ def make_tokenizer(config: ModelConfig) -> Tokenizer:
     brackets; or the path of a `tokenizer.json`.
 
     Raises:
-        UserError: the file is missing or malformed, the class cannot be imported or lacks a method, or its ids
-            do not fit `config.script_vocab_size`.
+        UserError: the file is missing or malformed, the class cannot be imported or lacks a method, or its
+            ids do not fit `config.script_vocab_size`.
     """
     path = vocabulary_file(config)
     if path is not None:

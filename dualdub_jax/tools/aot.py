@@ -17,7 +17,8 @@ from dualdub_jax.dubbing.generation import generate_tokens
 from dualdub_jax.dubbing.sampling import stream_sampling
 from dualdub_jax.errors import UserError
 from dualdub_jax.models.analytic_flops import forward_macs, model_flops
-from dualdub_jax.models.dualdub import example_batch, make_model
+from dualdub_jax.models.batch import example_batch
+from dualdub_jax.models.dualdub import make_model
 from dualdub_jax.parallel.chips import RESERVED_FRACTION_OF_HBM
 from dualdub_jax.parallel.mesh import make_mesh, state_sharding
 from dualdub_jax.parallel.sharding import RULES

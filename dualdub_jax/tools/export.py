@@ -10,7 +10,9 @@ import pathlib
 import shutil
 from typing import Any, NamedTuple
 
+import flax.linen as nn
 import jax
+from jax.sharding import Mesh
 
 from dualdub_jax.bundles.bundle import (
     FileFormat,
@@ -19,13 +21,14 @@ from dualdub_jax.bundles.bundle import (
     save_bundle,
     sharded_params,
 )
-from dualdub_jax.codecs.mel_rvq.training.acoustics import acoustics_phase
-from dualdub_jax.codecs.mel_rvq.training.vocoder import vocoder_phase
+from dualdub_jax.codecs.registry import codec_training, pretrained_codec
 from dualdub_jax.config import Config, MeshConfig, StageConfig, load_config
+from dualdub_jax.curriculum import start
 from dualdub_jax.curriculum.run_config import FILE_NAME, read_run_config
 from dualdub_jax.curriculum.stage import stage_phase
+from dualdub_jax.decoders.base import decoder_training, has_decoder
 from dualdub_jax.errors import UserError
-from dualdub_jax.parallel.mesh import make_mesh
+from dualdub_jax.parallel.mesh import make_mesh, state_sharding
 from dualdub_jax.parts.import_path import check_trusted
 from dualdub_jax.training.checkpoint import Restored, is_full_disk, newest_step, read_part
 from dualdub_jax.training.phase import Phase
@@ -165,19 +168,21 @@ def _read_run(
         )
     shapes = sharded_params(config, mesh)
     model = _read_model(workdir, config, stages[phase_name], step, shapes["model"], use_raw_params)
-    codecs = {
-        stream: _read_codec(workdir, config, stream, shapes[f"{stream}_codec"], use_raw_params)
-        for stream in STREAMS
-    }
+    steps: dict[str, int] = {}
+    if config.codecs_from:
+        codecs = start.read_codecs(config, mesh)
+    else:
+        codecs = {}
+        for stream in STREAMS:
+            codecs |= _read_codec(workdir, config, stream, mesh, use_raw_params, steps)
     origin = {
         "phase": phase_name,
         "step": model.step,
         "parameters": "raw" if use_raw_params else "averaged",
-        **{f"{stream}_codec_step": codec.step for stream, codec in codecs.items()},
+        "codec_steps": steps,
     }
     training = {"exported": origin, "seed": config.seed, "data_dir": config.data_dir}
-    params = {"model": model.state, **{f"{stream}_codec": codec.state for stream, codec in codecs.items()}}
-    return Exported(config, params, training)
+    return Exported(config, {"model": model.state, **codecs}, training)
 
 
 def _read_model(
@@ -195,18 +200,51 @@ def _read_model(
 
 
 def _read_codec(
-    workdir: pathlib.Path, config: Config, stream: Stream, shapes: PyTree, use_raw_params: bool
-) -> Restored:
-    part = "params" if use_raw_params else "ema"
-    tokens = {name: shape for name, shape in shapes.items() if name not in ("vocoder", "acoustics_renderer")}
-    phase = vocoder_phase(config, stream, tokens, lambda: None)
-    restored = _read_phase(workdir, phase, None, {"codec": tokens, part: shapes["vocoder"]})
-    variables = restored.state["codec"] | {"vocoder": restored.state[part]}
-    if "acoustics_renderer" in shapes:
-        phase = acoustics_phase(config, stream, tokens, lambda: None)
-        acoustics = _read_phase(workdir, phase, None, {part: shapes["acoustics_renderer"]})
-        variables["acoustics_renderer"] = acoustics.state[part]
-    return restored._replace(state=variables)
+    workdir: pathlib.Path,
+    config: Config,
+    stream: Stream,
+    mesh: Mesh,
+    use_raw_params: bool,
+    steps: dict[str, int],
+) -> dict[str, PyTree]:
+    """A stream's codec, and its waveform decoder if it has one apart, from the phases that train them.
+
+    Args:
+        workdir: of the run.
+        config: of the run.
+        stream: whose codec.
+        mesh: where arrays go.
+        use_raw_params: not the averages.
+        steps: of each phase; added to.
+    """
+
+    def read(phase: Phase) -> PyTree:
+        boxed = jax.eval_shape(phase.init, jax.random.key(0), phase.initial)
+        shardings = state_sharding(boxed, mesh)
+        shapes = jax.eval_shape(nn.unbox, boxed)
+        target = jax.tree.map(
+            lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), shapes, shardings
+        )
+        restored = _read_phase(workdir, phase, None, vars(target))
+        steps[phase.name] = restored.step
+        state = type(target)(**restored.state)
+        if use_raw_params and state.ema_params is not None:
+            state = state.replace(ema_params=state.params)
+        return phase.parameters(state)
+
+    def no_batches(batch_size: int, crop_frames: int | None) -> None:
+        """Nothing is trained here."""
+
+    training = codec_training(config, stream, no_batches)
+    if training is None:
+        encoder = codec = pretrained_codec(config, stream)
+    else:
+        encoder = training.train_encoder(read)
+        codec = training.train_decoder(read, encoder)
+    parts = {f"{stream}_codec": codec}
+    if has_decoder(config, stream):
+        parts[f"{stream}_decoder"] = decoder_training(config, stream, no_batches).train(read, encoder)
+    return parts
 
 
 def _read_phase(workdir: pathlib.Path, phase: Phase, step: int | None, abstract_part: PyTree) -> Restored:
@@ -217,5 +255,5 @@ def _read_phase(workdir: pathlib.Path, phase: Phase, step: int | None, abstract_
             f"{folder}: has no checkpoint, and a bundle needs it; train that first: --phases {phase.name}"
         )
     restored = read_part(folder / str(step), abstract_part)
-    check_settings(restored.meta["settings"], phase.settings, phase.defaults, folder)
+    check_settings(restored.meta["settings"], phase.settings, folder)
     return restored

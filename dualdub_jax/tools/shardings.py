@@ -13,7 +13,8 @@ from jax.sharding import AbstractMesh, AxisType
 
 from dualdub_jax.checkpoints.tree_paths import path_name
 from dualdub_jax.config import Config, MeshConfig
-from dualdub_jax.models.dualdub import example_batch, make_model
+from dualdub_jax.models.batch import example_batch
+from dualdub_jax.models.dualdub import make_model
 from dualdub_jax.parallel.mesh import AXES, state_sharding
 from dualdub_jax.parallel.sharding import RULES
 

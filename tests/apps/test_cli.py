@@ -473,11 +473,17 @@ def test_train_passes_config_and_phases(monkeypatch, tmp_path, capsys):
 
 
 def test_data_commands(monkeypatch, tmp_path, capsys):
-    from data_pipeline import prepare
+    from data_pipeline import build
+    from data_pipeline.builders.puppet_stage.builder import PuppetStage
 
     seen = []
-    monkeypatch.setattr(prepare, "build", lambda *args, **kwargs: seen.append((args, kwargs)))
-    assert main(["data", "build", "puppet_stage", "--out", str(tmp_path), "--clips", "9", "--seed", "2"]) == 0
-    assert seen == [(("puppet_stage", tmp_path), {"num_clips": 9, "seed": 2, "num_processes": None})]
+    monkeypatch.setattr(build, "build_configs", lambda *args, **kwargs: seen.append((args, kwargs)))
+    argv = ["data", "build", "puppet_stage/soundtrack", "--out", str(tmp_path), "--clips", "9", "--seed", "2"]
+    assert main(argv) == 0
+    expected = PuppetStage(seed=2, num_clips=9)
+    assert seen == [((expected, tmp_path), {"only": "soundtrack", "num_processes": None})]
     monkeypatch.chdir(tmp_path)
+    assert "no such builder; did you mean puppet_stage?" in fails(
+        capsys, "data", "build", "pupet_stage", "--out", "x"
+    )
     assert "gone: no dataset there" in fails(capsys, "data", "inspect", "gone")

@@ -5,8 +5,8 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-
 from data_pipeline.decoding import decode_audio, decode_video
+
 from tests.films import frame_level, make_film, make_sound_only
 from tests.tiny_dataset import film_bytes, sine_flac
 

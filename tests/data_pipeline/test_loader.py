@@ -10,10 +10,10 @@ from typing import Any
 import grain
 import numpy as np
 import pytest
+from data_pipeline.schema import batch_fields, validate_batch
 
 from data_pipeline import decoding, loader
 from data_pipeline import mixture as curriculum
-from data_pipeline.schema import batch_fields, validate_batch
 from dualdub_jax.config import CodecTrainingConfig, Config, GridConfig, SourceConfig, StageConfig
 from dualdub_jax.errors import UserError
 from tests.tiny_dataset import NUM_TEST_CLIPS, NUM_TRAIN_CLIPS

@@ -4,8 +4,8 @@ import dataclasses
 
 import numpy as np
 import pytest
-
 from data_pipeline.schema import batch_fields, validate_batch
+
 from dualdub_jax.config import GridConfig
 from dualdub_jax.types import Batch
 

@@ -1,25 +1,25 @@
-"""What metrics of signals ask of a track first: is it finite, is there any sound, how loud is each moment."""
+"""Preconditions of signal metrics: finite samples, silence, frame levels."""
 
 import numpy as np
 
-SILENCE_DBFS = -90.0  # root mean square; below the quietest step of 16-bit samples
+SILENCE_DBFS = -90.0  # root mean square; below one step of 16-bit samples
 
 
 def as_sound(track: np.ndarray) -> np.ndarray:
-    """float64[S]: the track with holes (NaN, infinity) as silence.
+    """The track as float64[S], with NaN and infinity replaced by 0.
 
-    So a broken model is scored as one that falls silent there; it does not escape by leaving the mean.
+    A model with non-finite output is thereby scored as silent there, instead of being excluded from the mean.
     """
     return np.nan_to_num(np.asarray(track, np.float64), nan=0.0, posinf=0.0, neginf=0.0)
 
 
 def is_silent(sound: np.ndarray) -> bool:
-    """Whether float64[S] holds no sound: nothing at all, or less than `SILENCE_DBFS`."""
+    """Whether float64[S] is empty or has a root mean square below `SILENCE_DBFS`."""
     return not len(sound) or float(np.sqrt(np.mean(sound**2))) < 10 ** (SILENCE_DBFS / 20)
 
 
 def frame_levels_dbfs(sound: np.ndarray, frame_length: int, hop_length: int) -> np.ndarray:
-    """Root mean square of frames centred on every hop, as `librosa` and WORLD lay them.
+    """Root mean square level of frames centred on every hop, as in `librosa` and WORLD.
 
     Args:
         sound: float64[S].
@@ -27,7 +27,7 @@ def frame_levels_dbfs(sound: np.ndarray, frame_length: int, hop_length: int) -> 
         hop_length: samples.
 
     Returns:
-        float64[S // hop_length + 1], at least -120.
+        float64[S // hop_length + 1], dBFS, at least -120.
     """
     power = np.concatenate([[0.0], np.cumsum(sound**2)])
     centre = np.arange(len(sound) // hop_length + 1) * hop_length

@@ -1,27 +1,26 @@
-"""The cheapest way to walk through two sequences at once, exactly, without a compiled extension."""
+"""Exact dynamic time warping in numpy."""
 
 import numpy as np
 
 
 def cheapest_path(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Dynamic time warping by Euclidean distance; a step goes on by one in `x`, in `y` or in both.
+    """Dynamic time warping by Euclidean distance; a step advances `x`, `y` or both by one frame.
 
-    All steps weigh the same; of equally cheap ones the step in both is taken. The table is filled one
-    antidiagonal at a time, each a few numpy calls, since its cells do not depend on one another: 800 by
-    800 frames take about 50 ms. Memory is one byte a cell.
+    All steps have equal weight; ties prefer the diagonal step. The table is filled by antidiagonals, whose
+    cells are independent: 800 by 800 frames take about 50 ms. Memory is one byte a cell.
 
     Args:
         x: float[N, D], N at least 1.
         y: float[M, D], M at least 1.
 
     Returns:
-        int64[P], int64[P]: which frame of `x` goes with which of `y`, from (0, 0) to (N - 1, M - 1).
+        int64[P], int64[P]: indices into `x` and `y` along the path, from (0, 0) to (N - 1, M - 1).
 
     Source: Sakoe and Chiba (1978), the symmetric form without slope weights.
     """
     num_x, num_y = len(x), len(y)
     step = np.zeros((num_x, num_y), np.int8)  # 0: in both, 1: in x, 2: in y
-    # Costs of the last two antidiagonals by index into x, shifted by one: entry 0 is "before the start".
+    # Costs of the last two antidiagonals by index into x, shifted by one: entry 0 is outside the table.
     last = np.full(num_x + 1, np.inf)
     before_last = np.full(num_x + 1, np.inf)
     for diagonal in range(num_x + num_y - 1):

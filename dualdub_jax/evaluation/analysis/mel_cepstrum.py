@@ -1,25 +1,25 @@
-"""Mel cepstra of WORLD's spectral envelopes: what the distortion between two voices is measured on."""
+"""Mel cepstra of WORLD's spectral envelopes, on which mel-cepstral distortion is defined."""
 
 import dataclasses
 import functools
 
 import numpy as np
 
-_HOP_MS = 5.0  # of WORLD, and of all who report mel-cepstral distortion with it
+_HOP_MS = 5.0  # WORLD's default, used throughout the literature
 
 
 @dataclasses.dataclass(frozen=True)
 class Convention:
-    """Which mel cepstrum is meant; figures of two conventions cannot be compared.
+    """Parameters of a mel cepstrum; figures of different conventions are not comparable.
 
     Attributes:
         sample_rate_hz: of the waveform.
-        n_fft: of the envelope; None for WORLD's own choice at this rate.
+        n_fft: of the envelope; None for WORLD's default at this rate.
         order: of the last coefficient; the first has order 0.
-        warp: all-pass constant that bends the frequency axis towards the mel scale.
-        squares_power: takes the power envelope for an amplitude, so that every coefficient doubles.
-        power_floor: added to what the logarithm is taken of. The usual one is about the quantisation noise
-            of 16 bits; without it, the empty top of a narrow-band track would outweigh all speech.
+        warp: all-pass constant of the frequency warping towards the mel scale.
+        squares_power: treats the power envelope as an amplitude, which doubles every coefficient.
+        power_floor: added to the power before the logarithm, by default about 16-bit quantisation noise.
+            Without it, the empty high band of a narrow-band track would dominate the distortion.
     """
 
     sample_rate_hz: int
@@ -43,7 +43,7 @@ def mel_cepstrum(sound: np.ndarray, convention: Convention) -> np.ndarray:
 
     Args:
         sound: float64[S] at the convention's rate.
-        convention: which one.
+        convention: its parameters.
 
     Returns:
         float64[T, order + 1], natural logarithm of amplitude (doubled where `squares_power`).
@@ -72,15 +72,15 @@ def warped_cepstrum(power: np.ndarray, order: int, warp: float) -> np.ndarray:
         float64[T, order + 1].
     """
     cepstrum = np.fft.irfft(np.log(power), axis=1)[:, : power.shape[1]]
-    # Half a power's logarithm is an amplitude's; both sides of the even cepstrum go to its causal half.
+    # Log amplitude is half of log power; both sides of the even cepstrum are folded into its causal half.
     cepstrum[:, [0, -1]] *= 0.5
     return cepstrum @ _warping(power.shape[1], order, warp)
 
 
 @functools.lru_cache(maxsize=8)
 def _warping(num_bins: int, order: int, warp: float) -> np.ndarray:
-    """float64[num_bins, order + 1]: cepstra to warped cepstra, by the recursion of Oppenheim and Johnson
-    (1972) run on all unit vectors at once."""
+    """float64[num_bins, order + 1]: the matrix of cepstral warping, by the recursion of Oppenheim and Johnson
+    (1972) on all unit vectors at once."""
     warped = np.zeros((order + 1, num_bins))
     for unit in np.eye(num_bins)[::-1]:
         old = warped.copy()

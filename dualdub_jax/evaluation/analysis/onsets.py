@@ -1,8 +1,7 @@
-"""Where sounds begin: a spectral-flux picker with fixed parameters, and one-to-one matching to known times.
+"""Onset detection by spectral flux with fixed parameters, and one-to-one matching with annotated times.
 
-Source: the idea of SuperFlux (Böck and Widmer, 2013), a maximum over neighbouring bands before the
-difference so that vibrato is no onset; the parameters are ours, chosen once on Puppet Stage's training
-split.
+Source: after SuperFlux (Böck and Widmer, 2013): a maximum filter over neighbouring bands before the
+difference suppresses vibrato; the parameters are ours, chosen on Puppet Stage's training split.
 """
 
 import functools
@@ -16,23 +15,23 @@ STEP_S = HOP_SAMPLES / SAMPLE_RATE_HZ
 NUM_BANDS = 40
 _FFT_SAMPLES = 512
 _LOWEST_HZ, _HIGHEST_HZ = 50.0, 7900.0
-_FLOOR_POWER = 1e-7  # of a band: -70 dBFS counts as silence
+_FLOOR_POWER = 1e-7  # of a band: levels are clipped at -70 dBFS
 _LAG_STEPS = 4
 _APART_STEPS = 8
 _THRESHOLD_DB = 1.0
 _MEDIAN_STEPS = 101
-# A window is half full of a sound 8 ms after its centre: found onsets are this much early.
+# Half of a window covers a sound that starts at its centre: detected onsets are early by this much.
 _EARLY_S = 0.0077
 
 
 def finite(samples: np.ndarray) -> np.ndarray:
-    """float64[S] of a waveform as it may come: holes of NaN and infinities are silence."""
+    """The waveform as float64[S], flattened, with NaN and infinity replaced by 0."""
     return np.nan_to_num(np.asarray(samples, np.float64).reshape(-1), nan=0.0, posinf=0.0, neginf=0.0)
 
 
 @functools.cache
 def _filters() -> np.ndarray:
-    """float64[_FFT_SAMPLES // 2 + 1, NUM_BANDS], triangles on the mel scale, each with sum 1."""
+    """float64[_FFT_SAMPLES // 2 + 1, NUM_BANDS]: triangular mel filters, each with sum 1."""
 
     def mel(hz: float) -> float:
         return 2595 * np.log10(1 + hz / 700)
@@ -46,13 +45,13 @@ def _filters() -> np.ndarray:
 
 
 def mel_power(samples: np.ndarray) -> np.ndarray:
-    """Power in bands, at steps of 5 ms.
+    """Power in mel bands every 5 ms.
 
     Args:
         samples: float[S] at 16 kHz; may be empty and may hold NaN.
 
     Returns:
-        float64[1 + S // 80, 40]; row i is centred on sample 80 i; a sine at full scale is about 1.
+        float64[1 + S // 80, 40]; row i is centred on sample 80 i; a full-scale sine has power about 1.
     """
     window = np.hanning(_FFT_SAMPLES)
     padded = np.pad(finite(samples), _FFT_SAMPLES // 2)
@@ -62,12 +61,12 @@ def mel_power(samples: np.ndarray) -> np.ndarray:
 
 
 def decibels(power: np.ndarray) -> np.ndarray:
-    """Power in dB of full scale, silence at -70."""
+    """Power in dBFS, clipped at -70."""
     return 10 * np.log10(power + _FLOOR_POWER)
 
 
 def onset_strength(power: np.ndarray) -> np.ndarray:
-    """Mean rise of the bands over 20 ms, in dB.
+    """Spectral flux: the mean rise of the bands over 20 ms, in dB.
 
     Args:
         power: float64[N, bands], of `mel_power`.
@@ -84,9 +83,9 @@ def onset_strength(power: np.ndarray) -> np.ndarray:
 
 
 def pick_onsets(strength: np.ndarray) -> np.ndarray:
-    """Candidates: local maxima within 40 ms that stand 1 dB above the median of the half second around.
+    """Onset candidates: local maxima within 40 ms, at least 1 dB above the median of the surrounding 0.5 s.
 
-    Generous on purpose: nearly all hits are among them, and some chirps and drops of rain.
+    Tuned for recall: a classifier rejects false candidates such as chirps and rain drops.
 
     Args:
         strength: float64[N], of `onset_strength`.
@@ -105,23 +104,24 @@ def pick_onsets(strength: np.ndarray) -> np.ndarray:
     is_peak &= strength > np.median(around(_MEDIAN_STEPS // 2), axis=1) + _THRESHOLD_DB
     steps: list[int] = []
     for step in np.flatnonzero(is_peak):
-        if not steps or step - steps[-1] > _APART_STEPS:  # a flat peak counts once
+        if not steps or step - steps[-1] > _APART_STEPS:  # one onset per plateau
             steps.append(int(step))
     return np.maximum((np.array(steps, float) - _LAG_STEPS / 2) * STEP_S + _EARLY_S, 0.0)
 
 
 def match(found_s: np.ndarray, true_s: np.ndarray, tolerance_s: float) -> list[tuple[int, int]]:
-    """Pairs what was found with what is true, one to one: as many pairs as possible, then the nearest.
+    """Matches detections one-to-one with annotations: maximum number of pairs, then minimum total distance.
 
     Args:
-        found_s: float[K], rising.
-        true_s: float[N], rising.
-        tolerance_s: the farthest that a pair may be apart.
+        found_s: float[K], ascending.
+        true_s: float[N], ascending.
+        tolerance_s: maximum distance of a pair.
 
     Returns:
-        (index into `found_s`, index into `true_s`) of each pair, rising.
+        (index into `found_s`, index into `true_s`) of each pair, ascending.
     """
-    # In one dimension a best pairing keeps the order, so it is an alignment: (pairs, -distance) of prefixes.
+    # An optimal matching on a line is monotonic, so dynamic programming over prefixes finds it; the objective
+    # is (number of pairs, -distance).
     best = np.zeros((len(found_s) + 1, len(true_s) + 1, 2))
     for i in range(1, len(found_s) + 1):
         for j in range(1, len(true_s) + 1):

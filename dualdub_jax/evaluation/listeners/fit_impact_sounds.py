@@ -3,9 +3,8 @@
     dualdub data build puppet_stage/soundtrack --out data
     python -m dualdub_jax.evaluation.listeners.fit_impact_sounds --data data/puppet_stage/soundtrack/1.0.0
 
-Every training clip is heard as it is, through the codec of a bundle, and spoiled at random (gain, noise, a
-low pass), so that the classifier listens to what tells the classes apart and not to the rendering. About two
-minutes on one core.
+Every training clip is used unchanged, through the codec of a bundle, and with random augmentation (gain,
+noise, low-pass), so that the classifier is robust to such differences. About two minutes on one core.
 """
 
 import argparse
@@ -26,12 +25,12 @@ from dualdub_jax.evaluation.contracts.clips import SAMPLE_RATE_HZ, Clip
 from dualdub_jax.evaluation.listeners import impact_sounds
 from dualdub_jax.evaluation.metrics.impacts import TOLERANCE_S, Impacts
 
-_UNCLEAR_S = 0.12  # a candidate this near to a contact, but not its own, teaches nothing
+_UNCLEAR_S = 0.12  # unmatched candidates this close to a contact are ambiguous and not used
 _L2 = 3e-4
 
 
 def read_split(data: pathlib.Path, split: str, limit: int) -> list[Clip]:
-    """The first `limit` clips with their true background."""
+    """Reads the first `limit` clips with their true background, float32[S] at 16 kHz."""
     source = tfds.builder_from_directory(str(data)).as_data_source(split=split)
     clips = []
     for i in range(min(limit, len(source))):
@@ -49,20 +48,20 @@ def read_split(data: pathlib.Path, split: str, limit: int) -> list[Clip]:
 
 
 def through_codec(engine: Engine, clips: list[Clip]) -> list[np.ndarray]:
-    """Each background as its codec gives it back."""
+    """Encodes and decodes each background with its codec."""
     grid, codec = engine.config.grid, engine.codecs["background"]
-    heard = []
+    decoded = []
     for clip in clips:
         num_frames = len(clip.background) // grid.samples_per_frame
         rows = np.zeros((1, grid.num_frames * grid.samples_per_frame), np.float32)
         rows[0, : len(clip.background)] = clip.background
         mask = (np.arange(grid.num_frames) < num_frames)[None]
-        heard.append(np.asarray(codec.decode(codec.encode(rows, mask), mask))[0, : len(clip.background)])
-    return heard
+        decoded.append(np.asarray(codec.decode(codec.encode(rows, mask), mask))[0, : len(clip.background)])
+    return decoded
 
 
-def spoiled(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The track at another gain, over more noise, now and then without its highs."""
+def augmented(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Augments a track with random gain, white noise and, with probability 0.4, a low-pass filter."""
     samples = samples * 10 ** (rng.uniform(-18, 6) / 20)
     noise_dbfs = rng.uniform(-75, -40)
     samples = samples + rng.standard_normal(len(samples)) * 10 ** (noise_dbfs / 20)
@@ -74,7 +73,7 @@ def spoiled(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def examples(samples: np.ndarray, contacts: list[dict]) -> Iterator[tuple[np.ndarray, int]]:
-    """Features and label of each candidate in a track; label 6 is "none of them"."""
+    """Features and label of each candidate onset in a track; label 6 is "no impact"."""
     power = onsets.mel_power(samples)
     times_s = onsets.pick_onsets(onsets.onset_strength(power))
     true_s = np.array([contact["time_s"] for contact in contacts])
@@ -87,7 +86,15 @@ def examples(samples: np.ndarray, contacts: list[dict]) -> Iterator[tuple[np.nda
 
 
 def fit(x: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Multinomial logistic regression with an L2 penalty: weights [features, 7], biases [7]."""
+    """Multinomial logistic regression with an L2 penalty.
+
+    Args:
+        x: float[N, features].
+        labels: int[N], 0 to 6.
+
+    Returns:
+        Weights float64[features, 7] and biases float64[7].
+    """
     num_classes = len(impact_sounds.CLASSES) + 1
     x = np.concatenate([x, np.ones((len(x), 1))], axis=1)
     targets = np.eye(num_classes)[labels]
@@ -109,7 +116,7 @@ def fit(x: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def print_figures(title: str, clips: list[Clip], tracks: list[np.ndarray]) -> None:
-    """One line of the metric's figures for these tracks."""
+    """Prints the metric's figures for these tracks on one line."""
     metric = Impacts()
     clips = [
         Clip(id=clip.id, num_samples=clip.num_samples, background=track, world=clip.world)
@@ -137,7 +144,7 @@ def main() -> None:
     rows: list[np.ndarray] = []
     labels: list[int] = []
     for clip, coded in zip(clips, through_codec(engine, clips), strict=True):
-        for track in (clip.background, coded, spoiled(clip.background, rng), spoiled(coded, rng)):
+        for track in (clip.background, coded, augmented(clip.background, rng), augmented(coded, rng)):
             for row, label in examples(track, clip.world["contacts"]):
                 rows.append(row)
                 labels.append(label)

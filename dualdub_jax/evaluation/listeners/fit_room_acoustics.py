@@ -1,11 +1,11 @@
-"""Fits the coefficients of `room_acoustics.py` to a rendered Puppet Stage and prints their ceilings.
+"""Fits the coefficients of `room_acoustics.py` to a rendered Puppet Stage and prints the ceilings.
 
     dualdub data build puppet_stage/soundtrack --out data
     python -m dualdub_jax.evaluation.listeners.fit_room_acoustics --data data/puppet_stage/soundtrack/1.0.0
 
-Tracks of the training split are heard as they are, and some also through the codecs of the bundled
-checkpoint, for those are what generated tracks sound like. The ceilings are of the test split. About two
-minutes on one core. The same data and versions of packages give the same coefficients.
+The training data are tracks of the training split, a part of them also through the codecs of the bundled
+checkpoint, to match generated tracks. The ceilings are measured on the test split. About two minutes on one
+core. Deterministic for given data and package versions.
 """
 
 import argparse
@@ -28,13 +28,13 @@ from dualdub_jax.evaluation.listeners.room_acoustics import LOG_RT60_MEAN, LOG_R
 from dualdub_jax.evaluation.metrics.acoustics import SPEECH_NOISE_OFFSET_DB, RoomAcoustics
 
 _HIDDEN, _STEPS, _LEARNING_RATE, _WEIGHT_DECAY = 24, 250, 5e-3, 0.02
-_JITTER = 0.3  # of the features, in their spreads, while fitting
-_OWN_LOSS = 0.1  # weight of each vote's own error beside the clip's
+_JITTER = 0.3  # Gaussian noise on the standardised features while fitting
+_OWN_LOSS = 0.1  # weight of the likelihood of single decays beside that of the clip
 _RIDGE = 10.0
 
 
 def read_split(data: pathlib.Path, split: str, limit: int) -> list[Clip]:
-    """The first `limit` clips with their true tracks; where nobody speaks there is no speech track."""
+    """Reads the first `limit` clips with their true tracks; the speech track is None if silent."""
     source = tfds.builder_from_directory(str(data)).as_data_source(split=split)
     clips = []
     for i in range(min(limit, len(source))):
@@ -57,7 +57,7 @@ def read_split(data: pathlib.Path, split: str, limit: int) -> list[Clip]:
 
 
 def through_codec(engine: Engine, clip: Clip, track: Track) -> np.ndarray:
-    """float32[S]: the track of a clip as its codec gives it back."""
+    """Encodes and decodes a clip's track with its codec: float32[S] at 16 kHz."""
     grid, codec, samples = engine.config.grid, engine.codecs[track], getattr(clip, track)
     rows = np.zeros((1, grid.num_frames * grid.samples_per_frame), np.float32)
     rows[0, : len(samples)] = samples
@@ -67,12 +67,15 @@ def through_codec(engine: Engine, clip: Clip, track: Track) -> np.ndarray:
 
 
 def fit(sounds: list[np.ndarray], rooms: list[dict], track: Track) -> dict[str, np.ndarray]:
-    """Coefficients of one track.
+    """Fits the coefficients of one track.
 
     Args:
-        sounds: float32[S] each.
+        sounds: float32[S] at 16 kHz each.
         rooms: `Clip.world["room"]` of each.
-        track: which.
+        track: "speech" or "background".
+
+    Returns:
+        float32 arrays by name, as in the asset.
     """
     levels = [room_acoustics.band_levels_db(sound.astype(np.float64)) for sound in sounds]
     rt60 = np.array([(np.log(room["rt60_s"]) - LOG_RT60_MEAN) / LOG_RT60_SPREAD for room in rooms])
@@ -84,11 +87,11 @@ def fit(sounds: list[np.ndarray], rooms: list[dict], track: Track) -> dict[str, 
 
 
 def _fit_votes(decays: list[np.ndarray], rt60: np.ndarray) -> dict[str, np.ndarray]:
-    """The network by the likelihood of each clip's weighted mean, in full batches.
+    """Fits the network by the Gaussian likelihood of each clip's precision-weighted mean, full batch.
 
     Args:
         decays: float64[K, F] of each clip.
-        rt60: float64[N], log RT60 in spreads from its mean.
+        rt60: float64[N], standardised log RT60.
     """
     owner = np.repeat(np.arange(len(decays)), [len(rows) for rows in decays])
     rows = np.concatenate(decays)
@@ -129,7 +132,7 @@ def _fit_votes(decays: list[np.ndarray], rt60: np.ndarray) -> dict[str, np.ndarr
 
 
 def _fit_noise(features: list[tuple[np.ndarray, float]], noise_dbfs: np.ndarray) -> dict[str, np.ndarray]:
-    """Ridge regression of what the noise level is above the quietest band."""
+    """Ridge regression of the noise level relative to the quietest band, in dB."""
     rows = np.stack([row for row, _ in features])
     target = noise_dbfs - np.array([lowest for _, lowest in features])
     mean, scale = rows.mean(axis=0), rows.std(axis=0) + 0.1
@@ -151,9 +154,9 @@ def main() -> None:
     engine = Engine.from_bundle(default_bundle_path())
     coefficients = {}
     for track in room_acoustics.TRACKS:
-        heard = [clip for clip in clips if getattr(clip, track) is not None]
-        pairs = [(getattr(clip, track), clip.world["room"]) for clip in heard]
-        coded = heard[: args.codec_clips]
+        usable = [clip for clip in clips if getattr(clip, track) is not None]
+        pairs = [(getattr(clip, track), clip.world["room"]) for clip in usable]
+        coded = usable[: args.codec_clips]
         pairs += [(through_codec(engine, clip, track), clip.world["room"]) for clip in coded]
         coefficients |= fit([sound for sound, _ in pairs], [room for _, room in pairs], track)
     np.savez(args.out, **coefficients)

@@ -1,8 +1,9 @@
-"""Which thing was hit, by ear: a small linear classifier of the sounds of Puppet Stage's six impacts.
+"""Detection and classification of Puppet Stage's six impact sounds by a linear classifier.
 
-It also says "none of them" of a candidate (a chirp, a drop of rain, a cricket), so that the picker of
-`onsets.py` can be generous. It knows this world's sounds and no others: a hit that sounds like nothing in
-the world is no hit. Coefficients lie in `assets/impact_sounds.npz`, fitted by `fit_impact_sounds.py`.
+A seventh class rejects candidates of `onsets.py` that are no impact (a chirp, a rain drop, a cricket). The
+classifier is specific to this world: a hit unlike its sounds is rejected. The coefficients in
+`assets/impact_sounds.npz` are fitted by `fit_impact_sounds.py`.
+
 Source: our choice; multinomial logistic regression.
 """
 
@@ -23,16 +24,16 @@ _BEFORE_STEPS = (-9, -2)
 _AFTER_STEPS = ((0, 3), (3, 7), (7, 14), (14, 24), (24, 40))  # to 200 ms after
 _RANGE_DB = 30.0
 _PEAK_BEFORE, _PEAK_AFTER = 160, 400  # samples
-_APART_S = 0.1  # hits nearer than that are one
+_APART_S = 0.1  # closer hits are merged
 
 
 @dataclasses.dataclass(frozen=True)
 class Hits:
-    """Hits heard in a track.
+    """Hits detected in a track.
 
     Attributes:
-        times_s: float64[K], rising.
-        classes: int[K], index into `CLASSES` of the likeliest.
+        times_s: float64[K], ascending.
+        classes: int[K], index into `CLASSES` of the most probable class.
         peaks: float64[K], the largest |sample| from 10 ms before to 25 ms after the onset.
     """
 
@@ -42,11 +43,14 @@ class Hits:
 
 
 def features(power: np.ndarray, times_s: np.ndarray) -> np.ndarray:
-    """How each band rises and falls around each onset, whatever the gain: float64[K, 400].
+    """Gain-invariant features of onsets: rise and decay of each band.
 
     Args:
         power: float64[N, 40], of `onsets.mel_power`.
         times_s: float64[K], of onsets.
+
+    Returns:
+        float64[K, 400].
     """
     before, after = _around(power, times_s)
     rise_db = onsets.decibels(after) - onsets.decibels(before)[:, None]
@@ -59,7 +63,7 @@ def features(power: np.ndarray, times_s: np.ndarray) -> np.ndarray:
 def peaks(samples: np.ndarray, times_s: np.ndarray) -> np.ndarray:
     """float64[K]: the largest |sample| from 10 ms before to 25 ms after each onset; 0 outside the track.
 
-    A peak and not a power: reverberation and what else sounds change it least.
+    A peak is less sensitive than power to reverberation and to concurrent sounds.
     """
     padded = np.pad(np.abs(onsets.finite(samples)), _PEAK_AFTER)
     first = np.round(np.asarray(times_s) * SAMPLE_RATE_HZ).astype(int) + _PEAK_AFTER
@@ -68,7 +72,7 @@ def peaks(samples: np.ndarray, times_s: np.ndarray) -> np.ndarray:
 
 
 def _around(power: np.ndarray, times_s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean power just before each onset, float64[K, 40], and in windows after it, float64[K, 5, 40]."""
+    """Mean power before each onset, float64[K, 40], and in windows after it, float64[K, 5, 40]."""
     first = np.round(np.asarray(times_s) / onsets.STEP_S).astype(int)
 
     def mean_of(span: tuple[int, int]) -> np.ndarray:
@@ -80,20 +84,20 @@ def _around(power: np.ndarray, times_s: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 @functools.cache
 def _coefficients() -> tuple[np.ndarray, np.ndarray]:
-    """Weights float64[400, 7] and biases float64[7]; the last class is "none of them"."""
+    """Weights float64[400, 7] and biases float64[7]; the last class is "no impact"."""
     with np.load(ASSET, allow_pickle=False) as asset:
         if tuple(asset["classes"]) != CLASSES:
-            raise ValueError(f"{ASSET.name} knows {tuple(asset['classes'])}, the code {CLASSES}")
+            raise ValueError(f"{ASSET.name}: classes {tuple(asset['classes'])}, expected {CLASSES}")
         return asset["weights"].astype(np.float64), asset["biases"].astype(np.float64)
 
 
 def coefficients_sha256() -> str:
-    """Of the file with the coefficients."""
+    """Hex digest of the file with the coefficients."""
     return hashlib.sha256(ASSET.read_bytes()).hexdigest()
 
 
-def hear_hits(samples: np.ndarray) -> Hits:
-    """Finds and names the impacts in a background track.
+def detect_hits(samples: np.ndarray) -> Hits:
+    """Detects and classifies the impacts in a background track.
 
     Args:
         samples: float[S] at 16 kHz; may be empty and may hold NaN.

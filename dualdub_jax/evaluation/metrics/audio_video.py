@@ -1,16 +1,16 @@
-"""Does something begin to sound when something moves on screen? An agreement that needs no learned model.
+"""Audio-visual onset synchronization, without a learned model.
 
-What is seen: the largest change of brightness from frame to frame in any cell of an 8 x 8 grid. What is
-heard: the spectral flux of the mixture (`onsets.py`), its largest value in the 40 ms around the frame's
-time. Their correlation over a clip at no delay, and the delay at which it is highest.
+The visual curve is the largest frame-to-frame change of brightness in any cell of an 8 x 8 grid. The audio
+curve is the spectral flux of the mixture (`onsets.py`), its maximum in the 40 ms around the frame's time. The
+figures are their correlation at zero lag (`av_correlation`, mean over clips) and the absolute lag of the
+highest correlation within 500 ms (`av_lag_ms`, median over clips).
 
-- `av_correlation`: the mean over clips; `av_lag_ms`: the median size of the best delay within 500 ms.
+Limits: it measures timing, not content. Music, cuts and camera motion cause unrelated onsets, so even true
+audio scores low; the ceiling and the floor of a report give the usable range. On an animated film with music
+(Big Buck Bunny) this range was small and the lag uninformative. It is not AV-Align, the paper's column, which
+is an intersection over union of audio onsets and peaks of video motion.
 
-Limits: it knows when, not what; music, cuts and camera moves have onsets that belong to nothing, so even
-true sound scores low: the ceiling and floor columns of a report say how far a film's own sound is told from
-another's. On a real animated film with music (Big Buck Bunny was tried) that is little, and the delay says
-nothing. Read it over many clips and against the true and the shuffled rows of the same films.
-Source: our choice, after the audio-visual correlation of onsets (Barzelay and Schechner 2007).
+Source: our choice, after the audio-visual correlation of onsets (Barzelay and Schechner, 2007).
 """
 
 from collections.abc import Callable, Mapping
@@ -26,11 +26,11 @@ from dualdub_jax.evaluation.metrics.lip_sync import median_size
 
 _CELLS = 8
 _STEPS_PER_FRAME = round(1 / FRAME_RATE_HZ / onsets.STEP_S)
-_BEFORE_STEPS = 3  # the flux of a sound that begins with a frame rises this much before it
+_BEFORE_STEPS = 3  # the flux of a sound that starts with a frame rises this many steps before it
 
 
 class AudioVideo(ClipMetric):
-    """Changes on screen against onsets in the mixture."""
+    """Visual change against spectral flux of the mixture."""
 
     name = "audio_video"
     figures = (
@@ -38,20 +38,20 @@ class AudioVideo(ClipMetric):
             "av_correlation",
             "",
             "higher",
-            "correlation of the largest local change on screen with the mixture's spectral flux at no delay",
+            "correlation of the largest local visual change with the mixture's spectral flux at zero lag",
         ),
         Figure(
             "av_lag_ms",
             "ms",
             "lower",
-            "size of the delay at which they correlate best, within 500 ms; median over clips",
+            "absolute lag of their highest correlation, within 500 ms; median over clips",
             median_size,
             lambda value: abs(float(value)),
         ),
     )
 
     def score_clip(self, clip: Clip) -> Mapping[str, Value]:
-        """See `ClipMetric.score_clip`; nothing without pictures, sound or anything that moves."""
+        """float64[]; no entry without video, audio or visual change."""
         if clip.load_frames is None or clip.mix is None:
             return {}
         found = agreement(visible_change(clip.load_frames()), _onsets_at(clip.mix), FRAME_RATE_HZ)
@@ -64,13 +64,13 @@ class AudioVideo(ClipMetric):
 
 
 def visible_change(frames: np.ndarray) -> np.ndarray:
-    """How much the busiest place of the picture changes from the frame before.
+    """The largest change from the previous frame in any cell of the grid.
 
     Args:
         frames: uint8[T, height, width, 3].
 
     Returns:
-        float64[T], levels of brightness; NaN for the first frame.
+        float64[T], mean absolute difference of brightness, 0 to 255; NaN for the first frame.
     """
     change = np.full(len(frames), np.nan)
     before = None
@@ -87,7 +87,7 @@ def visible_change(frames: np.ndarray) -> np.ndarray:
 
 
 def _onsets_at(samples: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-    """The largest spectral flux in the 40 ms around a time: s -> dB, NaN outside the track."""
+    """The maximum spectral flux in the 40 ms around a time: s -> dB, NaN outside the track."""
     strength = onsets.onset_strength(onsets.mel_power(samples))
     padded = np.pad(strength, (_BEFORE_STEPS, _STEPS_PER_FRAME))
     largest = np.lib.stride_tricks.sliding_window_view(padded, _STEPS_PER_FRAME).max(axis=1)

@@ -1,25 +1,24 @@
-"""CASP: do a soundtrack's speech and background sound as if they belonged to one scene?
+"""CASP: speech–background harmony as the cosine of contrastive embeddings of the two stems.
 
-What: a contrastive pair of encoders, trained to tell the speech and the background of one film from those of
-others; the score is the cosine of their embeddings. Two conventions are in use; their figures do not compare:
+A speech encoder and an audio encoder are trained contrastively to match the stems of one film. The score is
+the cosine of their embeddings. Two conventions are in use, and their figures are not comparable:
 
-- `casp`, DualBench's: the first 5 s, zeros behind them, the plain cosine.
-- `casp_podeval`, PodEval's: chunks of 10 s, a short one repeated, (cosine + 1) / 2. PodEval has weights of
+- `casp`, DualBench's (the paper's DualScore): the first 5 s, zero-padded; the cosine.
+- `casp_podeval`, PodEval's: chunks of 10 s, short ones repeated; (cosine + 1) / 2. PodEval has weights of
   its own.
 
-Weights: none of the authors' are redistributed here. `python -m dualdub_jax.casp.convert` converts theirs.
-Without them a small CASP of our own is used, which knows the Puppet Stage world alone: there the stems of a
-film share a room (reverberation, noise floor) and the background gives way to speech. For `casp` it scores
-crops of 2 s, every half second, and takes their mean. Its figures for real films mean little; the report
-names the weights beside each figure.
+Weights: the authors' are not redistributed here; `python -m dualdub_jax.casp.convert` converts them. The
+default is a small CASP trained on Puppet Stage only, where the stems of a film share a room (reverberation
+time, noise floor) and the background is ducked under speech. For `casp` it embeds crops of 2 s every half
+second and takes their mean. Its figures are not meaningful for real films; the report names the weights
+beside each figure.
 
-Known limits: levels are normalised away, so the balance of the stems is not heard (the loudness difference
-says it). A silent stem has no score. With the 5 s window, films shorter than that show both encoders the same
-length of zeros, which by itself makes pairs recognisable: read `casp` beside its floor and
-`casp_retrieval_top1`, which say whether the score separates anything.
+Limits: levels are normalised, so CASP is blind to the balance of the stems; the loudness difference covers
+it. A silent stem has no score. With the 5 s window, both stems of a shorter film have the same length of zero
+padding, which alone helps to identify pairs: read `casp` beside its floor and `casp_retrieval_top1`.
 
-Source: the public DualBench and PodEval repositories; margin and retrieval are our choice of the control that
-DualBench asks for.
+Source: the paper and the public DualBench and PodEval repositories; margin and retrieval are our choice of
+control.
 """
 
 import pathlib
@@ -33,22 +32,22 @@ from dualdub_jax.dubbing.soundtrack import describe_folder
 from dualdub_jax.evaluation.contracts.clips import Clip
 from dualdub_jax.evaluation.contracts.metric import ClipMetric, Figure, Value
 
-BATCH_SIZE = 32  # of the retrieval
+BATCH_SIZE = 32  # candidates of the retrieval
 
 
 def cosine(value: np.ndarray) -> float:
-    """float[2, D], embeddings of speech and background at unit length -> their cosine."""
+    """The cosine of float[2, D], unit-norm embeddings of speech and background."""
     return float(value[0] @ value[1])
 
 
 def margin(values: Sequence[np.ndarray]) -> float:
-    """Mean cosine of matched pairs less that of all mismatched ones.
+    """Mean cosine of matched pairs minus that of all mismatched pairs.
 
     Args:
-        values: float[2, D] a clip; copies of a clip (in a bootstrap) are not mismatched.
+        values: float[2, D] a clip; duplicates of a clip (in a bootstrap draw) are not mismatched pairs.
 
     Returns:
-        In [-2, 2]; NaN where there is nothing to mismatch.
+        In [-2, 2]; NaN without any mismatched pair.
     """
     similarity, is_rival = _similarity(values)
     if not is_rival.any():
@@ -57,17 +56,17 @@ def margin(values: Sequence[np.ndarray]) -> float:
 
 
 def retrieval_top1(values: Sequence[np.ndarray]) -> float:
-    """How often a stem's own partner is the nearest of `BATCH_SIZE`, chance being 1 / `BATCH_SIZE`.
+    """Top-1 retrieval accuracy among `BATCH_SIZE` candidates; chance is 1 / `BATCH_SIZE`.
 
-    The mean over both directions, all clips, and all batches that can be drawn: with r of the n - 1 wrong
-    partners at least as near as the right one, none of them is in a batch with probability
-    C(n - 1 - r, 31) / C(n - 1, 31). So the figure does not depend on the order of clips.
+    The expectation over both directions, all clips and all batches of candidates, so it does not depend on
+    the order of clips: if r of the n - 1 wrong partners are at least as similar as the right one, a batch
+    contains none of them with probability C(n - 1 - r, 31) / C(n - 1, 31).
 
     Args:
-        values: float[2, D] a clip; copies of a clip (in a bootstrap) are not rivals of each other.
+        values: float[2, D] a clip; duplicates of a clip (in a bootstrap draw) do not compete.
 
     Returns:
-        In [0, 1]; NaN with fewer than `BATCH_SIZE` clips, where chance would be another one.
+        In [0, 1]; NaN with fewer than `BATCH_SIZE` clips.
     """
     count = len(values)
     if count < BATCH_SIZE:
@@ -78,13 +77,13 @@ def retrieval_top1(values: Sequence[np.ndarray]) -> float:
     for direction in (similarity, similarity.T):
         nearer = np.sum(is_rival & (direction >= np.diag(direction)[:, None]), axis=1)
         free = np.maximum(count - 1 - nearer[:, None] - seats, 0) / (count - 1 - seats)
-        # Encoders that say the same of everything have found nothing.
+        # Constant embeddings score 0, not 1.
         hits.append(np.prod(free, axis=1) * is_rival.any(axis=1))
     return float(np.mean(hits))
 
 
 def _similarity(values: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """float64[n, n], speech by background; and bool[n, n], True where the two are of different clips."""
+    """Cosines float64[n, n], speech by background, and bool[n, n], True where the clips differ."""
     pairs = np.asarray(values, np.float64)
     _, identity = np.unique(pairs.reshape(len(pairs), -1), axis=0, return_inverse=True)
     identity = identity.reshape(-1)
@@ -95,11 +94,10 @@ class CaspMetric(ClipMetric):
     """CASP of the system's speech and background.
 
     Args:
-        weights: folder of `dualdub_jax.casp.bundle`; None: the small CASP that comes with the
-            package.
+        weights: folder in the format of `dualdub_jax.casp.bundle`; None: the small bundled CASP.
 
     Raises:
-        UserError: `weights` is no such folder.
+        UserError: `weights` is not such a folder.
     """
 
     name = "casp"
@@ -123,13 +121,13 @@ class CaspMetric(ClipMetric):
                 "casp_podeval",
                 "",
                 "higher",
-                f"(cosine + 1) / 2, 10 s chunks repeated when short (PodEval's convention); weights: {named}",
+                f"(cosine + 1) / 2, 10 s chunks, repeated if short (PodEval's convention); weights: {named}",
             ),
             Figure(
                 "casp_margin",
                 "",
                 "higher",
-                f"mean cosine of matched pairs less that of all mismatched pairs; weights: {named}",
+                f"mean cosine of matched pairs minus that of all mismatched pairs; weights: {named}",
                 summarise=margin,
                 clip_value=cosine,
                 num_resamples=200,
@@ -138,8 +136,8 @@ class CaspMetric(ClipMetric):
                 "casp_retrieval_top1",
                 "%",
                 "higher",
-                f"own partner nearest among {BATCH_SIZE}, both directions, chance {1 / BATCH_SIZE:.1%}; "
-                f"not given for fewer than {BATCH_SIZE} clips; weights: {named}",
+                f"top-1 retrieval among {BATCH_SIZE} candidates, both directions, chance "
+                f"{1 / BATCH_SIZE:.1%}; undefined below {BATCH_SIZE} clips; weights: {named}",
                 summarise=retrieval_top1,
                 clip_value=cosine,
                 num_resamples=200,
@@ -148,11 +146,12 @@ class CaspMetric(ClipMetric):
         )
 
     def settings(self) -> str:
-        """Digest of the weights' folder: scores of other weights are not taken for these."""
+        """Digest of the weights' folder, part of the key of cached scores."""
         return self._folder_sha256
 
     def score_clip(self, clip: Clip) -> Mapping[str, Value]:
-        """See `ClipMetric.score_clip`; nothing where a stem is missing, silent, empty or not finite."""
+        """float64[1], or float64[2, D] embeddings for margin and retrieval; None where a stem is missing,
+        silent, empty or not finite."""
         if self._scorer is None:
             self._scorer = CaspScorer(self._weights)
             self.weights_sha256 = self._scorer.weights_sha256

@@ -1,4 +1,4 @@
-"""Distill-MOS: how listeners would rate the speech track's quality, as a small network predicts it."""
+"""Distill-MOS: predicted mean opinion score of the speech track by a distilled quality model."""
 
 import contextlib
 import functools
@@ -15,22 +15,22 @@ from dualdub_jax.evaluation.contracts.clips import Clip
 from dualdub_jax.evaluation.contracts.metric import ClipMetric, Figure, Requirement, Value
 from dualdub_jax.evaluation.listeners.packaged_file import packaged_file, sha256_of
 
-_WORST = 1.0  # of the scale of opinion scores
+_WORST = 1.0  # the lowest opinion score
 
 
 class DistillMOS(ClipMetric):
     """Predicted mean opinion score of the speech track, 1 to 5.
 
-    For clips with a text, or with an unknown one. As the reference does it: windows of 7.68 s at most 1 s
-    apart, a shorter track completed with zeros, each window brought to a peak of 1, scores averaged; so the
-    track's level does not matter. A track without any sound scores 1 where a text should be heard, and is
-    left out where that is unknown.
+    Applies to clips with a script, or an unknown one. As in the reference implementation, windows of 7.68 s
+    at most 1 s apart are peak-normalised and their scores averaged; a shorter track is zero-padded. The score
+    is therefore invariant to gain. A silent track scores 1 if the clip has a script, and is excluded if the
+    script is unknown.
 
-    Needs torch, which no other metric does; a CPU build will do. The package also asks for torchaudio and
-    transformers, which scoring does not use: `pip install torch==2.13.0` and then
-    `pip install --no-deps distillmos==0.9.1 xls-r-sqa==0.1.0` is enough.
+    Requires torch, unlike every other metric; a CPU build suffices. The package also declares torchaudio and
+    transformers, which scoring does not use: install `torch==2.13.0`, then
+    `pip install --no-deps distillmos==0.9.1 xls-r-sqa==0.1.0`.
 
-    Source: Stahl and Gamper (2025), from their package, weights inside.
+    Source: Stahl and Gamper (2025); code and weights from their package.
     """
 
     name = "distillmos"
@@ -65,7 +65,7 @@ class DistillMOS(ClipMetric):
 
 
 def predict(samples: np.ndarray) -> float:
-    """What the network says of float32[S] at 16 kHz, 1 to 5."""
+    """Predicts the opinion score of float32[S] at 16 kHz, 1 to 5."""
     import torch
 
     with torch.inference_mode():
@@ -75,18 +75,18 @@ def predict(samples: np.ndarray) -> float:
 @functools.cache
 def _model() -> Any:
     """The network with its weights, loaded once a process."""
-    with _torchaudio_left_out():
+    with _without_torchaudio():
         import distillmos
-    with contextlib.redirect_stdout(io.StringIO()):  # it prints where its weights are
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints the path of its weights
         return distillmos.ConvTransformerSQAModel().eval()
 
 
 @contextlib.contextmanager
-def _torchaudio_left_out() -> Iterator[None]:
-    """While open, `import torchaudio` gives an empty module.
+def _without_torchaudio() -> Iterator[None]:
+    """Replaces `torchaudio` by an empty module.
 
-    The package imports it at its top and uses it only to read files in its command line. Its wheels fit one
-    build of torch each, and a wrong one fails at import.
+    The package imports it at module level and uses it only in its command line. A torchaudio wheel matches
+    one build of torch, and a mismatch fails at import.
     """
     loaded = sys.modules.get("torchaudio")
     sys.modules["torchaudio"] = types.ModuleType("torchaudio")

@@ -1,4 +1,4 @@
-"""DNSMOS: how listeners would rate the speech track's quality, by networks trained on their ratings."""
+"""DNSMOS: predicted mean opinion scores of the speech track."""
 
 from collections.abc import Mapping
 
@@ -16,21 +16,20 @@ _KEYS = {
     "dnsmos_p808": "p808_mos",
 }
 _MODELS = ("sig_bak_ovr.onnx", "model_v8.onnx")
-_WORST = 1.0  # of the scale of opinion scores
+_WORST = 1.0  # the lowest opinion score
 
 
 class DNSMOS(ClipMetric):
     """Predicted mean opinion scores of the speech track, 1 to 5: overall, speech, background noise; P.808.
 
-    For clips with a text, or with an unknown one. The track goes in at its own level, as the reference
-    does it: a track shorter than 9.01 s is doubled until it is not, windows of 9.01 s start every second,
-    their scores are averaged. A track without any sound scores 1 where a text should be heard, and is left
-    out where that is unknown.
+    Applies to clips with a script, or an unknown one. As in the reference implementation, the level is not
+    normalised, a track shorter than 9.01 s is repeated, and scores of windows of 9.01 s every second are
+    averaged. A silent track scores 1 if the clip has a script, and is excluded if the script is unknown.
 
-    Limits: trained on noisy calls, not on synthesis; kind to old synthetic voices. It hears reverberation
-    and noise that belong to the scene as faults: compare with the true recording.
+    Limits: trained on noisy calls, not on synthesis, and lenient with older synthetic voices. Reverberation
+    and noise of the scene lower the score: compare with the true audio. It is not UTMOS, the paper's column.
 
-    Source: Reddy et al. (2021, 2022); the reference implementation, from the package `speechmos`.
+    Source: Reddy et al. (2021, 2022); the reference implementation in the package `speechmos`.
     """
 
     name = "dnsmos"
@@ -52,7 +51,7 @@ class DNSMOS(ClipMetric):
     )
 
     def score_clip(self, clip: Clip) -> Mapping[str, Value]:
-        """float64[]."""
+        """float64[] by figure, 1 to 5."""
         if clip.speech is None or clip.text == "":
             return {}
         speech = as_sound(clip.speech)

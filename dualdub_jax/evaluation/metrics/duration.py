@@ -1,4 +1,4 @@
-"""Whether the tracks are exactly as long as the film."""
+"""Duration error of the tracks against the film."""
 
 from collections.abc import Mapping, Sequence
 
@@ -13,10 +13,10 @@ def _worst(values: Sequence[np.ndarray]) -> float:
 
 
 class Duration(ClipMetric):
-    """Samples by which the worst of a clip's tracks is too long or too short; has to be 0.
+    """The largest length error of a clip's tracks in samples at `clips.SAMPLE_RATE_HZ`; must be 0.
 
-    Counted are speech, background and mixture, those that are given, at 16 kHz. The figure is the worst
-    clip's, not the mean: one soundtrack that drifts off its film is a fault. Source: our choice.
+    Covers the given ones of speech, background and mixture. The figure is the maximum over clips, not the
+    mean, since a single soundtrack that loses sync is a fault. Source: our choice.
     """
 
     name = "duration"
@@ -25,14 +25,14 @@ class Duration(ClipMetric):
             "duration_error_samples",
             unit="samples",
             better="lower",
-            about="Largest difference between a track's length and the film's, of the worst clip.",
+            about="Largest difference between a track's length and the film's; maximum over clips.",
             summarise=_worst,
             paired_floor=False,
         ),
     )
 
     def score_clip(self, clip: Clip) -> Mapping[str, Value]:
-        """float64[]; None where no track is given."""
+        """float64[], samples; None where no track is given."""
         return {"duration_error_samples": _error(clip)}
 
 

@@ -1,15 +1,15 @@
-"""Does the speech move with a real face's mouth, and how late is it?
+"""Lip sync for real faces: correlation and lag of mouth opening and speech envelope.
 
-The opening of the mouth by a face mesh (`face_mesh.py`) against the speech's envelope
-(`speech_envelope.py`); without a speech track, against that of the mixture. As `lip_sync`, for films whose
-mouths nobody knows; clips of a rendered world, and clips with a face in fewer than two frames of three,
-have no value.
+The mouth opening is estimated by a face mesh (`face_mesh.py`) and compared with the envelope of the speech
+(`speech_envelope.py`) or, without a speech track, of the mixture. It complements `lip_sync`, which requires
+annotations. Clips of a rendered world and clips with a face in fewer than two thirds of the frames have no
+value.
 
-Limits: lips close without silence and vowels are loud with small openings, so even true sound correlates
-weakly: .36 and .39 on two recordings of one man, 8 s and 6 s long, against .17 and -.07 with their sounds
-exchanged. The delay is the place of a broad maximum: true sound had 6 ms in one and 203 ms in the other
-(.40 there against .36 at none), so trust a median over many clips and no single one. Music or footsteps in
-a mixture are heard as speech. It is not the field's LSE-C and LSE-D, whose SyncNet no package ships.
+Limits: lips close without silence, and loud vowels may have small openings, so even true audio correlates
+weakly: .36 and .39 on two recordings of one speaker (8 s and 6 s), against .17 and -.07 with their audio
+exchanged. The lag is the position of a broad maximum: true audio gave 6 ms on one recording and 203 ms on the
+other (.40 at this lag, .36 at zero), so only a median over many clips is reliable. Music or footsteps in a
+mixture count as speech. These are not LSE-C and LSE-D, which require SyncNet.
 """
 
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ _FEWEST_FACES = 2 / 3
 
 
 class FaceSync(ClipMetric):
-    """Speech against the mouth of a real face."""
+    """Speech envelope against the estimated mouth opening of a real face."""
 
     name = "face_sync"
     figures = (
@@ -35,19 +35,19 @@ class FaceSync(ClipMetric):
             "face_lip_correlation",
             "",
             "higher",
-            "correlation of the speech's envelope with the mouth's opening (face mesh) at no delay",
+            "correlation of the speech envelope with the mouth opening (face mesh) at zero lag",
         ),
         Figure(
             "face_lip_best_correlation",
             "",
             "higher",
-            "the same at the best delay within 500 ms; chance alone puts it above 0",
+            "the same at the best lag within 500 ms; above 0 by chance alone",
         ),
         Figure(
             "face_lip_lag_ms",
             "ms",
             "lower",
-            "size of that delay; median over clips",
+            "absolute value of that lag; median over clips",
             median_size,
             lambda value: abs(float(value)),
         ),
@@ -58,7 +58,7 @@ class FaceSync(ClipMetric):
     )
 
     def score_clip(self, clip: Clip) -> Mapping[str, Value]:
-        """See `ClipMetric.score_clip`."""
+        """float64[] by figure; no entry without a visible face or without sound."""
         mesh = face_mesh.load()
         self.weights_sha256 = mesh.sha256
         found = _agreement(mesh, clip)

@@ -1,4 +1,4 @@
-"""Words where nobody should speak: in the background track, and in the speech track of clips without text."""
+"""Ghost speech: words in the background track, and in the speech track of clips with an empty script."""
 
 import functools
 from collections.abc import Mapping, Sequence
@@ -23,39 +23,37 @@ def _in_100_clips(values: Sequence[np.ndarray]) -> float:
 
 
 class GhostSpeech(ClipMetric):
-    """Words that two independent detectors agree on in tracks that should hold none, in 100 clips.
+    """Words per 100 clips in tracks that should contain none, confirmed by two independent detectors.
 
-    Looked at: the background track of every clip that has one (`ghost_words_background`), and the speech
-    track of clips whose text is "" (`ghost_words_speech`); `ghost_words` adds both up. A recogniser asked to
-    write down noise invents words, so those of a window count only if the track's loud frames reach
-    -60 dBFS, Whisper tiny.en puts the probability that nobody speaks below 0.6, and the Silero voice
-    detector (inside faster-whisper) hears a voice in at least three frames of 32 ms. The number of words
-    is that of Whisper's text.
+    Covers the background track of every clip (`ghost_words_background`) and the speech track of clips whose
+    script is "" (`ghost_words_speech`); `ghost_words` is their sum. Recognisers hallucinate words on noise,
+    so the words of a window count only if all of these hold: the track's loud frames reach -60 dBFS, the
+    no-speech probability of Whisper tiny.en is below 0.6, and the Silero voice activity detector (in
+    faster-whisper) is active in at least three frames of 32 ms. The count is that of Whisper's transcript.
 
-    Measured by `benchmarks/ghost_speech_rule.py` on Puppet Stage; clips in which words were counted:
-    true backgrounds 0 of 40 (lowest no-speech probability 0.75); with true speech mixed in at the
-    background's level 12 of 12, 5 dB below it 11 of 12, 10 dB below it 5 of 12. `tests` hold a smaller
-    sample of it.
+    Measured by `benchmarks/ghost_speech_rule.py` on Puppet Stage, clips with counted words: true backgrounds
+    0 of 40 (lowest no-speech probability 0.75); with true speech mixed in at the background's level 12 of
+    12, 5 dB below it 11 of 12, 10 dB below it 5 of 12. The tests cover a smaller sample.
 
-    Limits: speech 10 dB below the background stays unnoticed more often than not, as does babble that is no
-    English. Singing counts. In films whose true background has voices, compare with the ceiling.
+    Limits: speech 10 dB below the background is missed more often than not, as is unintelligible or
+    non-English babble. Singing counts. If the true backgrounds contain voices, compare with the ceiling.
 
-    Source: our choice; no paper of the field reports it.
+    Source: our choice.
     """
 
     name = "ghost_speech"
     figures = tuple(
         Figure(name, "words in 100 clips", "lower", about, summarise=_in_100_clips)
         for name, about in (
-            ("ghost_words", "Words heard in backgrounds and in the speech track of clips without a text."),
-            ("ghost_words_background", "Words heard in the background track."),
-            ("ghost_words_speech", "Words heard in the speech track of clips without a text."),
+            ("ghost_words", "Words recognised in backgrounds and in the speech of clips without a script."),
+            ("ghost_words_background", "Words recognised in the background track."),
+            ("ghost_words_speech", "Words recognised in the speech track of clips without a script."),
         )
     )
     requirements = whisper.REQUIREMENTS
 
     def score_clip(self, clip: Clip) -> Mapping[str, Value]:
-        """float64[], the number of words,."""
+        """float64[] by figure: the number of words."""
         background = self._count(clip.background)
         speech = self._count(clip.speech) if clip.text is not None and not clip.text.strip() else None
         counts = [count for count in (background, speech) if count is not None]
@@ -73,17 +71,24 @@ class GhostSpeech(ClipMetric):
 
 
 def ghost_words(track: np.ndarray) -> list[str]:
-    """The words that count as speech in float[S], by the rule of `GhostSpeech`."""
+    """Recognises ghost words in a track by the rule of `GhostSpeech`.
+
+    Args:
+        track: float[S] at 16 kHz.
+
+    Returns:
+        Normalised words; empty if the track is inaudible or without voice activity.
+    """
     samples = at_speech_level(track, silence_dbfs=_AUDIBLE_DBFS)
     if samples is None or _voice_frames(samples) < _LEAST_VOICE_FRAMES:
         return []
     passages = whisper.transcribe(samples)
-    heard = (p.text for p in passages if p.no_speech_probability < _MOST_NO_SPEECH)
-    return normalise(" ".join(heard)).split()
+    accepted = (p.text for p in passages if p.no_speech_probability < _MOST_NO_SPEECH)
+    return normalise(" ".join(accepted)).split()
 
 
 def _voice_frames(samples: np.ndarray) -> int:
-    """How many frames of float32[S] hold a voice."""
+    """Number of frames of float32[S] with voice activity."""
     padded = np.pad(samples, (0, -len(samples) % _VOICE_FRAME))
     return int(np.sum(_voice_detector()(padded) > _VOICE_PROBABILITY))
 

@@ -1,16 +1,15 @@
-"""Do the things on screen sound when they touch, which of them, and how loud?
+"""Impact sounds: onset F1, class accuracy, and correlation of loudness with impact speed.
 
-Only for rendered worlds, where every contact is known (`Clip.world["contacts"]`: "time_s", "class",
-"speed"). Hits are heard in the background track by `impact_sounds.hear_hits` and paired one to one with the
-contacts within 60 ms. Counts are summed over clips before any division, so F1 is the F1 of the sums.
+Requires a rendered world with annotated contacts (`Clip.world["contacts"]`: "time_s", "class", "speed"). Hits
+are detected in the background track by `impact_sounds.detect_hits` and matched one-to-one with contacts
+within 60 ms. Counts are summed over clips, so F1 is a micro-average.
 
 Ceilings on the world's 256 test clips (906 contacts), by `fit_impact_sounds.py`: true tracks F1 .991 and
 .996 (seen and unseen voices), class accuracy 1.000, loudness-speed correlation .96 and .95; through a codec
-of the first checkpoint F1 .98, class .99, loudness-speed .78.
+of the first checkpoint F1 .98, class accuracy .99, loudness-speed correlation .78.
 
-Limits: the ear was fitted to this world's sounds (training split), so a hit that sounds like nothing in the
-world is not heard; contacts that rain or ambience mask are part of the truth. Read every figure beside the
-ceiling.
+Limits: the detector was fitted to this world's sounds (training split), so it misses hits unlike any of them.
+Contacts masked by rain or ambience count as contacts. Read every figure beside the ceiling.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,27 +23,27 @@ from dualdub_jax.evaluation.contracts.metric import ClipMetric, Figure, Value, r
 from dualdub_jax.evaluation.listeners import impact_sounds
 
 TOLERANCE_S = 0.06
-# The world lowers its background under speech by up to 3 dB: fully from this opening of the mouth on,
-# smoothed over half a second.
+# The world ducks its background under speech by up to 3 dB; ducking saturates at this mouth opening, smoothed
+# over half a second.
 _DUCKED_FROM = 0.5
 _DUCKING_FRAMES = 13
 
 
 def _f1(values: Sequence[np.ndarray]) -> float:
-    """Of float64[3] values (pairs, hits heard, contacts). NaN where there is neither."""
-    pairs, heard, true = np.sum(values, axis=0)
-    return float(2 * pairs / (heard + true)) if heard + true else float("nan")
+    """F1 of float64[3] values (matched pairs, detected hits, contacts). NaN without hits and contacts."""
+    pairs, detected, true = np.sum(values, axis=0)
+    return float(2 * pairs / (detected + true)) if detected + true else float("nan")
 
 
 def _within_class_correlation(values: Sequence[np.ndarray]) -> float:
     """Partial correlation of level and speed, given class and ducking.
 
     Args:
-        values: one a clip, float64[K, 4]: class, level in dB, speed in dB, how much somebody speaks.
+        values: one a clip, float64[K, 4]: class, level in dB, speed in dB, speech activity in [0, 1].
 
     Returns:
-        Pearson's correlation of what is left of level and speed when each class's mean and the best line over
-        the speaking are taken away; NaN if nothing is left to compare.
+        Pearson's correlation of the residuals of level and speed after regression on class and speech
+        activity; NaN with too few hits or without residual variance.
     """
     rows = np.concatenate([np.asarray(value).reshape(-1, 4) for value in values])
     kinds = np.unique(rows[:, 0])
@@ -71,17 +70,17 @@ class Impacts(ClipMetric):
             "onset_f1",
             "",
             "higher",
-            "hits heard within 60 ms of a contact, paired one to one; F1 of sums over clips",
+            "F1 of detected hits against contacts, matched one-to-one within 60 ms; micro-average",
             _f1,
             lambda value: _f1([value]),
         ),
-        Figure("onset_precision", "", "higher", "hits heard that belong to a contact", ratio, _share),
-        Figure("onset_recall", "", "higher", "contacts that are heard", ratio, _share),
+        Figure("onset_precision", "", "higher", "detected hits that match a contact", ratio, _share),
+        Figure("onset_recall", "", "higher", "contacts matched by a detected hit", ratio, _share),
         Figure(
             "impact_class_accuracy",
             "",
             "higher",
-            "paired hits that sound like the thing that was hit (linear classifier, 6 classes)",
+            "matched hits classified as the object that was hit (linear classifier, 6 classes)",
             ratio,
             _share,
         ),
@@ -89,8 +88,8 @@ class Impacts(ClipMetric):
             "loudness_speed_correlation",
             "",
             "higher",
-            "peak level of paired hits (dB) against the contact's speed (dB), each class around its mean, "
-            "ducking under speech taken away (partial correlation over all hits)",
+            "partial correlation of the peak level of matched hits (dB) with the contact's speed (dB), "
+            "given class and ducking under speech",
             _within_class_correlation,
             lambda value: _within_class_correlation([value]),
             num_resamples=300,
@@ -98,7 +97,7 @@ class Impacts(ClipMetric):
     )
 
     def score_clip(self, clip: Clip) -> Mapping[str, Value]:
-        """See `ClipMetric.score_clip`; nothing without a background track or without known contacts."""
+        """Counts and levels by figure; no entry without a background track or annotated contacts."""
         self.weights_sha256 = impact_sounds.coefficients_sha256()
         if clip.background is None or clip.world is None or "contacts" not in clip.world:
             return {}
@@ -107,7 +106,7 @@ class Impacts(ClipMetric):
 
 def _score_one(background: np.ndarray, world: Mapping[str, Any]) -> dict[str, Value]:
     contacts = sorted(world["contacts"], key=lambda contact: contact["time_s"])
-    hits = impact_sounds.hear_hits(background)
+    hits = impact_sounds.detect_hits(background)
     true_s = np.array([contact["time_s"] for contact in contacts])
     pairs = onsets.match(hits.times_s, true_s, TOLERANCE_S)
     right = sum(impact_sounds.CLASSES[hits.classes[i]] == contacts[j]["class"] for i, j in pairs)
@@ -131,12 +130,12 @@ def _score_one(background: np.ndarray, world: Mapping[str, Any]) -> dict[str, Va
 
 
 def _class_index(kind: str) -> int:
-    """-1 for a class that the ear does not know."""
+    """Index of a class; -1 for one unknown to the classifier."""
     return impact_sounds.CLASSES.index(kind) if kind in impact_sounds.CLASSES else -1
 
 
 def _speaking(mouth: Sequence[float] | None, times_s: np.ndarray) -> np.ndarray:
-    """How much somebody speaks around each time, 0 to 1: what the world's background ducks under."""
+    """Speech activity around each time, 0 to 1, which controls the world's ducking."""
     if mouth is None or not len(mouth):
         return np.zeros(len(times_s))
     kernel = np.hanning(_DUCKING_FRAMES) / np.hanning(_DUCKING_FRAMES).sum()

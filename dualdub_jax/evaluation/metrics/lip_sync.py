@@ -1,16 +1,14 @@
-"""Does the speech move with the puppet's mouth, and how late is it?
+"""Lip sync with an annotated mouth: correlation and lag of mouth opening and speech envelope.
 
-Only for rendered worlds, where the opening of the mouth is known (`Clip.world["mouth"]`, one value a
-frame). The speech track's envelope (`speech_envelope.py`, the curve that opens the world's mouths) is
-compared with it.
+Requires a rendered world (`Clip.world["mouth"]`, one opening a frame). The opening is compared with the
+envelope of the speech track (`speech_envelope.py`, the curve that animates the world's mouths).
 
-- `lip_correlation`: Pearson's correlation at no delay, the mean over clips. Silence where the mouth moves
-  is 0.
-- `lip_lag_ms`: the delay with the highest correlation within half a second; the median of its size over
-  clips, so that a few clips whose speech fits nowhere do not decide it. A silent track has no delay.
-- `lip_lag_signed_ms`: the median with its sign; above 0: the sound is late.
+- `lip_correlation`: Pearson's correlation at zero lag, mean over clips. A silent track scores 0.
+- `lip_lag_ms`: absolute lag of the highest correlation within 500 ms; the median over clips, which is robust
+  to clips whose speech matches nowhere. A silent track has no lag.
+- `lip_lag_signed_ms`: the median of the signed lag; positive: the audio is late.
 
-Limits: an envelope knows when and how loud, not what: other words in the same rhythm score as well.
+Limits: an envelope carries timing and level but no content; other words in the same rhythm score equally.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,7 +20,7 @@ from dualdub_jax.evaluation.analysis.speech_envelope import speech_envelope
 from dualdub_jax.evaluation.contracts.clips import FRAME_RATE_HZ, Clip
 from dualdub_jax.evaluation.contracts.metric import ClipMetric, Figure, Value
 
-_OPEN = 0.2  # a mouth that never opens so far says nothing
+_OPEN = 0.2  # a mouth that never opens this far carries no signal
 
 
 def median_size(values: Sequence[np.ndarray]) -> float:
@@ -36,7 +34,7 @@ def median(values: Sequence[np.ndarray]) -> float:
 
 
 class LipSync(ClipMetric):
-    """Speech against the known mouth of a rendered world."""
+    """Speech envelope against the annotated mouth of a rendered world."""
 
     name = "lip_sync"
     figures = (
@@ -44,21 +42,21 @@ class LipSync(ClipMetric):
             "lip_correlation",
             "",
             "higher",
-            "correlation of the speech's envelope with the known mouth at no delay; clips that speak",
+            "correlation of speech envelope and annotated mouth opening at zero lag; clips with speech",
         ),
         Figure(
             "lip_lag_ms",
             "ms",
             "lower",
-            "size of the delay at which they correlate best, within 500 ms; median over clips",
+            "absolute lag of their highest correlation, within 500 ms; median over clips",
             median_size,
             lambda value: abs(float(value)),
         ),
-        Figure("lip_lag_signed_ms", "ms", "neither", "the delay with its sign; above 0: late", median),
+        Figure("lip_lag_signed_ms", "ms", "neither", "the signed lag; positive: audio late", median),
     )
 
     def score_clip(self, clip: Clip) -> Mapping[str, Value]:
-        """See `ClipMetric.score_clip`; nothing without a speech track or without a mouth that moves."""
+        """float64[] by figure; no entry without a speech track or a moving mouth."""
         if clip.speech is None or clip.world is None or clip.world.get("mouth") is None:
             return {}
         mouth = np.asarray(clip.world["mouth"], np.float64)

@@ -1,4 +1,4 @@
-"""How loud the tracks are by ITU-R BS.1770, and whether their balance is the truth's."""
+"""Loudness of the tracks by ITU-R BS.1770, and the error of their balance."""
 
 from collections.abc import Mapping
 
@@ -12,14 +12,14 @@ _BLOCK_S = 0.4
 
 
 class Loudness(ClipMetric):
-    """Integrated loudness (gated, K-weighted) of each track and of the mix, and the tracks' difference.
+    """Integrated loudness (gated, K-weighted) of each track and of the mix, and the tracks' balance.
 
-    CASP and other embeddings see no levels, so a report puts the balance beside them:
-    `loudness_difference_lu` is speech minus background, `loudness_balance_error_lu` the size of its
-    difference to the truth's. The balance is the same whatever the overall level.
+    CASP and similar embeddings normalise levels, so the balance is reported separately:
+    `loudness_difference_lu` is speech minus background, `loudness_balance_error_lu` its absolute error to the
+    ground truth. The balance is invariant to the overall gain.
 
-    A track that is shorter than one block of 400 ms, or that has no block above -70 LUFS (silence), has no
-    loudness: None. Limits: at 16 kHz the standard's filters end at 8 kHz; mono.
+    A track shorter than one block of 400 ms, or without a block above -70 LUFS, has no loudness: None.
+    Limits: mono at 16 kHz, so content above 8 kHz is not measured.
 
     Source: ITU-R BS.1770-4, through pyloudnorm.
     """
@@ -29,18 +29,18 @@ class Loudness(ClipMetric):
         Figure("loudness_speech_lufs", "LUFS", "neither", "Integrated loudness of the speech track."),
         Figure("loudness_background_lufs", "LUFS", "neither", "Integrated loudness of the background track."),
         Figure("loudness_mix_lufs", "LUFS", "neither", "Integrated loudness of both tracks together."),
-        Figure("loudness_difference_lu", "LU", "neither", "Loudness of speech minus that of background."),
+        Figure("loudness_difference_lu", "LU", "neither", "Loudness of the speech minus the background."),
         Figure(
             "loudness_balance_error_lu",
             "LU",
             "lower",
-            "Mean distance of that difference from the true tracks'.",
+            "Mean absolute error of that difference, to the true tracks.",
         ),
     )
     requirements = (Requirement("pyloudnorm", "pyloudnorm"),)
 
     def score_clip(self, clip: Clip) -> Mapping[str, Value]:
-        """float64[]; None where a track is missing, too short or silent."""
+        """float64[] by figure, LUFS or LU; no entry where a track is missing, too short or silent."""
         speech, background, mix = map(integrated_lufs, (clip.speech, clip.background, clip.mix))
         difference = _difference(speech, background)
         true_difference = _difference(
@@ -58,7 +58,7 @@ class Loudness(ClipMetric):
 
 
 def integrated_lufs(track: np.ndarray | None) -> float | None:
-    """Loudness of float32[S] at 16 kHz; None if it is missing, shorter than a block, or silent."""
+    """Integrated loudness of float32[S] at 16 kHz; None if missing, shorter than a block, or silent."""
     import pyloudnorm
 
     if track is None or len(track) < _BLOCK_S * SAMPLE_RATE_HZ:

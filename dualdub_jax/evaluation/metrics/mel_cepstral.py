@@ -1,4 +1,4 @@
-"""Mel-cepstral distortion: how far the spectral envelope of the speech lies from that of the true speech."""
+"""Mel-cepstral distortion between the speech and the true speech."""
 
 from collections.abc import Mapping
 
@@ -11,35 +11,35 @@ from dualdub_jax.evaluation.analysis.mel_cepstrum import PLAIN, PYMCD, mel_cepst
 from dualdub_jax.evaluation.contracts.clips import SAMPLE_RATE_HZ, Clip
 from dualdub_jax.evaluation.contracts.metric import ClipMetric, Figure, Requirement, Value
 
-_DB = 10 / np.log(10) * np.sqrt(2)  # of a Euclidean distance of cepstra
-_SPOKEN_DB = 25.0  # what is more than this below the loud frames at the ends is no speech
+_DB = 10 / np.log(10) * np.sqrt(2)  # from the Euclidean distance of cepstra
+_SPOKEN_DB = 25.0  # leading and trailing frames further below the loud ones are trimmed
 _MIN_SAMPLES = SAMPLE_RATE_HZ // 10
 
 _PYMCD_ABOUT = (
-    "as pymcd 0.2.1 computes it, for comparison with dubbing papers (22.05 kHz, order 13, warp 0.65, c0 "
-    "included, cepstra of squared power, so about twice the plain figure and more)."
+    "as computed by pymcd 0.2.1, for comparison with dubbing papers (22.05 kHz, order 13, warp 0.65, c0 "
+    "included, cepstra of squared power: more than twice the plain figure)."
 )
 
 
 class MelCepstral(ClipMetric):
     """MCD, MCD-DTW and MCD-DTW-SL of the speech against the true speech, in dB, in two conventions.
 
-    Plain figures (`mcd`, `mcd_dtw`, `mcd_dtw_sl`): mel cepstra of order 1 to 23 (c0, the level, left out;
-    warp 0.42) of WORLD's CheapTrick envelope every 5 ms at 16 kHz; a frame's distortion is 10 / ln 10 times
-    the root of twice the summed squares of the difference; a clip's is the mean over frames or over the
-    steps of the warping path.
+    Plain figures (`mcd`, `mcd_dtw`, `mcd_dtw_sl`): mel cepstra of order 1 to 23 (without c0, the level; warp
+    0.42) of WORLD's CheapTrick envelope every 5 ms at 16 kHz. The distortion of a frame is 10 / ln 10 times
+    the root of twice the summed squared differences; that of a clip is the mean over frames or over the steps
+    of the warping path.
 
-    - `mcd` compares frame with frame of the whole tracks, the shorter one padded with silence, so it counts
-      wrong timing too.
+    - `mcd` compares the whole tracks frame by frame, the shorter one padded with silence; it penalises
+      timing errors.
     - `mcd_dtw` and `mcd_dtw_sl` compare the spoken parts, from the first to the last frame within 25 dB of
-      the loud ones (the 95th percentile); our tracks are as long as the film, so only there does a length
-      say anything. The warping is exact. SL multiplies by the longer length over the shorter one.
+      the loud ones (95th percentile), since the tracks themselves have the film's duration. The warping is
+      exact. SL multiplies by the ratio of the longer to the shorter length.
 
-    The figures ending in `_pymcd` are what that package prints for the whole tracks. It takes WORLD's power
-    envelope for an amplitude and leaves c0 in; papers that use it cannot be compared with the plain figures.
+    Figures ending in `_pymcd` reproduce that package on the whole tracks. It treats WORLD's power envelope as
+    an amplitude and includes c0, so they are not comparable with the plain figures.
 
-    Limits: silence and noise floors count as any frame in `mcd`; a speech track with a different voice
-    scores badly even when the words are right. A silent speech track is scored; a silent truth is not.
+    Limits: silence and noise floor count as any other frame in `mcd`; correct words in another voice score
+    badly. A silent speech track is scored; a clip with silent ground truth is excluded.
 
     Source: Kubichek (1993); SL: Chen et al., V2C (2022); the parameters are ESPnet's at 16 kHz.
     """
@@ -56,7 +56,7 @@ class MelCepstral(ClipMetric):
     requirements = (Requirement("pyworld-prebuilt", "pyworld"),)
 
     def score_clip(self, clip: Clip) -> Mapping[str, Value]:
-        """float64[]; None without speech, without true speech, or where either is too short."""
+        """float64[] by figure, dB; no entry without speech and true speech of at least 0.1 s."""
         return {name: np.array(value) for name, value in _distortions(clip).items()}
 
 
@@ -84,7 +84,7 @@ def _distortions(clip: Clip) -> dict[str, float]:
 
 
 def spoken_part(sound: np.ndarray) -> np.ndarray:
-    """Cuts off what is not speech at the ends of float64[S]; leaves at least 0.1 s."""
+    """Trims leading and trailing silence of float64[S] at 16 kHz; keeps at least 0.1 s."""
     hop = SAMPLE_RATE_HZ // 100
     levels = frame_levels_dbfs(sound, 2 * hop, hop)
     active = np.flatnonzero(levels > np.percentile(levels, 95) - _SPOKEN_DB)
@@ -103,7 +103,7 @@ def _mean(x: np.ndarray, y: np.ndarray) -> float:
 
 
 def _warped_mean(x: np.ndarray, y: np.ndarray, first: int = 0) -> float:
-    """Mean over the path that is cheapest by the coefficients from `first` on."""
+    """Mean distortion over the warping path, which is optimal for the coefficients from `first` on."""
     i, j = cheapest_path(x[:, first:], y[:, first:])
     return _mean(x[i], y[j])
 

@@ -1,4 +1,4 @@
-"""How well an open-vocabulary recogniser, as a listener without hints, understands the speech track."""
+"""Word and character error rates of the speech track by an open-vocabulary recogniser."""
 
 from collections.abc import Mapping
 
@@ -11,50 +11,51 @@ from dualdub_jax.evaluation.contracts.clips import Clip
 from dualdub_jax.evaluation.contracts.metric import ClipMetric, Figure, Value, ratio
 from dualdub_jax.evaluation.listeners import closed_grammar, whisper
 
-# Whisper's own rule for "nobody speaks": both at once.
+# Whisper's own rule for a window without speech: both thresholds are exceeded.
 _NO_SPEECH_PROBABILITY, _LOW_LOG_PROBABILITY = 0.6, -1.0
 
 
 class OpenASR(ClipMetric):
     """Word and character error rates by Whisper tiny.en (beam 5, temperature 0) on the speech track.
 
-    For every clip with a text. The track is brought to one level; one in which nothing can be heard, or
-    that Whisper itself takes for no speech, has all words wrong, as deletions. Both texts go through
-    `text_normaliser`. Errors and words are summed over clips, so that rates above 1 are possible.
-    `wer_open_grid` has the clips whose text is of the closed grammar, `wer_open_free` the others.
+    Applies to every clip with a script. The track's level is normalised; an inaudible track, or one that
+    Whisper classifies as no speech, scores all words as deletions. Script and transcript are normalised by
+    `text_normaliser`. Errors and words are summed over clips; rates above 100% are possible. `wer_open_grid`
+    covers scripts of the closed grammar, `wer_open_free` all others.
 
-    Limits: a small recogniser made for English prose. It knows no closed grammar, so it hears "bin blue" as
-    "Ben Blue" in true recordings too: compare with the ceiling. Homophones count as errors.
+    Limits: a small recogniser trained on English prose. Without the closed grammar it transcribes "bin blue"
+    as "Ben Blue" in true recordings too: compare with the ceiling. Homophones count as errors. The paper's
+    column uses Whisper-large-v3 and is not comparable.
 
-    Source: our choice; open-ASR WER is the field's, the recogniser Radford et al. (2022).
+    Source: our choice; the recogniser is that of Radford et al. (2022).
     """
 
     name = "open_asr"
     figures = tuple(
         Figure(name, "%", "lower", about, summarise=ratio, clip_value=error_rate)
         for name, about in (
-            ("wer_open", "Word errors by an open recogniser (Whisper tiny.en), all texts."),
-            ("cer_open", "Character errors by the same recogniser, all texts."),
-            ("wer_open_grid", "Word errors by the same recogniser, texts of the closed grammar."),
-            ("wer_open_free", "Word errors by the same recogniser, all other texts."),
+            ("wer_open", "Word error rate, open-vocabulary recogniser (Whisper tiny.en), all scripts."),
+            ("cer_open", "Character error rate, same recogniser, all scripts."),
+            ("wer_open_grid", "Word error rate, same recogniser, scripts of the closed grammar."),
+            ("wer_open_free", "Word error rate, same recogniser, all other scripts."),
         )
     )
     requirements = whisper.REQUIREMENTS
 
     def score_clip(self, clip: Clip) -> Mapping[str, Value]:
-        """float64[2] (errors, words or characters)."""
-        said = normalise(clip.text or "")
-        if not said or clip.speech is None:
+        """float64[2] (errors, words or characters) by figure."""
+        reference = normalise(clip.text or "")
+        if not reference or clip.speech is None:
             return {}
         self.weights_sha256 = whisper.weights_sha256()
-        heard = normalise(heard_words(clip.speech))
-        words = word_errors(said, heard)
-        kind = "wer_open_grid" if closed_grammar.holds(said) else "wer_open_free"
-        return {"wer_open": words, "cer_open": character_errors(said, heard), kind: words}
+        hypothesis = normalise(transcript(clip.speech))
+        words = word_errors(reference, hypothesis)
+        kind = "wer_open_grid" if closed_grammar.holds(reference) else "wer_open_free"
+        return {"wer_open": words, "cer_open": character_errors(reference, hypothesis), kind: words}
 
 
-def heard_words(speech: np.ndarray) -> str:
-    """What Whisper hears in float[S]; "" if it hears nobody."""
+def transcript(speech: np.ndarray) -> str:
+    """Whisper's transcript of float[S] at 16 kHz; "" if inaudible or classified as no speech."""
     samples = at_speech_level(speech)
     if samples is None:
         return ""

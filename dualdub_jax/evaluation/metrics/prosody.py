@@ -1,4 +1,4 @@
-"""Melody and stress of the speech against the true speech, moment by moment."""
+"""Prosody: pitch, voicing and energy contours of the speech against the true speech."""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,11 +11,11 @@ from dualdub_jax.evaluation.contracts.metric import ClipMetric, Figure, Requirem
 _HOP_MS = 10.0
 _HOP = round(SAMPLE_RATE_HZ * _HOP_MS / 1000)
 _ENERGY_WINDOW = 4 * _HOP
-_ENERGY_RANGE_DB = 40.0  # below the loudest frame all is silence, be it a hiss or digital zeros
+_ENERGY_RANGE_DB = 40.0  # levels are clipped this far below the loudest frame
 _MIN_PITCH_HZ, _MAX_PITCH_HZ = 60.0, 500.0
 _MIN_VOICED_FRAMES = 10
 _MIN_SAMPLES = SAMPLE_RATE_HZ // 10
-_VOICED_DB = 30.0  # WORLD finds a pitch in faint noise too: voiced is only what is this close to the loudest
+_VOICED_DB = 30.0  # WORLD assigns pitch to faint noise: frames further below the loudest are unvoiced
 
 
 def _root_of_ratio(values: Sequence[np.ndarray]) -> float:
@@ -23,17 +23,17 @@ def _root_of_ratio(values: Sequence[np.ndarray]) -> float:
 
 
 class Prosody(ClipMetric):
-    """Pitch and energy of the speech beside the true speech at the same time; nothing is warped.
+    """Pitch and energy contours compared frame by frame, without time warping.
 
-    Pitch is WORLD's Harvest every 10 ms, 60 to 500 Hz, in semitones; voiced are frames with a pitch within
-    30 dB of the loudest frame. `pitch_correlation` and `pitch_error_semitones` look at frames that are
-    voiced in both, of clips with at least ten of them: a voice that is higher throughout has a high error
-    and an unchanged correlation. `voicing_error` is the share of frames voiced in one of them only.
-    `energy_correlation` is that of the frame levels (40 ms windows) in dB, the lowest 40 dB below each
-    track's loudest frame; a silent track has the correlation 0 with speech.
+    Pitch is estimated by WORLD's Harvest every 10 ms, 60 to 500 Hz, in semitones; a frame is voiced if it has
+    a pitch and lies within 30 dB of the loudest frame. `pitch_correlation` and `pitch_error_semitones` use
+    frames voiced in both tracks, of clips with at least ten of them; a constant transposition raises the
+    error and leaves the correlation unchanged. `voicing_error` is the fraction of frames voiced in one track
+    only. `energy_correlation` compares frame levels (40 ms windows) in dB, clipped 40 dB below each track's
+    loudest frame; a silent track has correlation 0.
 
-    Limits: words at other times count as wrong melody; a pitch tracker errs by octaves now and then.
-    Clips whose truth is silent are left out.
+    Limits: words at other times count as prosody errors; pitch trackers make occasional octave errors. Clips
+    with silent ground truth are excluded.
 
     Source: Harvest: Morise (2017), through pyworld; the figures are the field's, the thresholds ours.
     """
@@ -45,7 +45,7 @@ class Prosody(ClipMetric):
             "pitch_error_semitones",
             "semitones",
             "lower",
-            "Root mean square difference of pitch over all frames voiced in both.",
+            "Root mean square error of pitch over all frames voiced in both.",
             summarise=_root_of_ratio,
             clip_value=lambda value: float(np.sqrt(value[0] / value[1])),
         ),
@@ -53,7 +53,7 @@ class Prosody(ClipMetric):
             "voicing_error",
             "",
             "lower",
-            "Share of frames voiced in one of the two tracks only.",
+            "Fraction of frames voiced in one of the two tracks only.",
             summarise=ratio,
             clip_value=lambda value: float(value[0] / value[1]),
         ),
@@ -62,12 +62,12 @@ class Prosody(ClipMetric):
     requirements = (Requirement("pyworld-prebuilt", "pyworld"),)
 
     def score_clip(self, clip: Clip) -> Mapping[str, Value]:
-        """float64[]; float64[2], a sum and its frames, where frames of all clips are pooled."""
+        """float64[] by figure; float64[2] (sum, number of frames) where frames of all clips are pooled."""
         return _compare(clip)
 
 
 def _compare(clip: Clip) -> dict[str, np.ndarray]:
-    """What can be said of a clip; what cannot is left out."""
+    """Values of the figures that apply to a clip."""
     if clip.speech is None or clip.true_speech is None:
         return {}
     size = min(len(clip.speech), len(clip.true_speech))
@@ -89,7 +89,14 @@ def _compare(clip: Clip) -> dict[str, np.ndarray]:
 
 
 def pitch_semitones(sound: np.ndarray) -> np.ndarray:
-    """Pitch every 10 ms in semitones above 1 Hz, NaN where unvoiced: float64[S // 160 + 1]."""
+    """Estimates pitch every 10 ms.
+
+    Args:
+        sound: float64[S] at 16 kHz.
+
+    Returns:
+        float64[S // 160 + 1], semitones above 1 Hz; NaN where unvoiced.
+    """
     import pyworld
 
     levels = frame_levels_dbfs(sound, _ENERGY_WINDOW, _HOP)
@@ -108,7 +115,7 @@ def _energy_db(sound: np.ndarray) -> np.ndarray:
 
 
 def _correlation(x: np.ndarray, y: np.ndarray) -> float:
-    """0 if one of the two does not move."""
+    """Pearson's correlation; 0 if either input is constant."""
     if x.std() < 1e-9 or y.std() < 1e-9:
         return 0.0
     return float(np.corrcoef(x, y)[0, 1])

@@ -1,4 +1,4 @@
-"""How fast soundtracks are made: seconds of work for a second of film."""
+"""Real-time factor of generation."""
 
 from collections.abc import Mapping
 
@@ -9,13 +9,13 @@ from dualdub_jax.evaluation.contracts.metric import ClipMetric, Figure, Value, r
 
 
 class RealTime(ClipMetric):
-    """Wall seconds of generation over seconds of film, summed over clips; below 1 is faster than realtime.
+    """Seconds of generation per second of film, summed over clips; below 1 is faster than realtime.
 
-    Counted are generating tokens and decoding them to waveforms, one film at a time, on the machine that
-    runs the evaluation; reading the film and compiling are not (a film that needs a new compiled program is
-    made twice and the second time counts). Of systems that do not say how long they took there is no figure.
+    Includes token generation and waveform decoding, one film at a time, on the evaluating machine. Excludes
+    reading the film and compilation: a film that triggers compilation is generated twice and the second run
+    counts. Systems without `generation_s` have no figure.
 
-    Limits: compare only on one machine that does nothing else. Source: our choice; the field's "RTF".
+    Limits: comparable only on one otherwise idle machine. Source: the field's RTF.
     """
 
     name = "realtime"
@@ -24,7 +24,7 @@ class RealTime(ClipMetric):
             "rtf",
             unit="s/s",
             better="lower",
-            about="Seconds of generation and decoding for a second of film, compilation excluded.",
+            about="Seconds of generation and decoding per second of film, compilation excluded.",
             summarise=ratio,
             clip_value=lambda value: float(value[0] / value[1]),
             paired_floor=False,
@@ -32,7 +32,7 @@ class RealTime(ClipMetric):
     )
 
     def score_clip(self, clip: Clip) -> Mapping[str, Value]:
-        """float64[2] of each clip: seconds of work, seconds of film."""
+        """float64[2]: seconds of generation, seconds of film."""
         return {"rtf": _seconds(clip)}
 
 

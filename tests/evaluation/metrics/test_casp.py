@@ -168,7 +168,7 @@ def test_the_weights_are_named(metric, weights):
     assert "first 0.5 s" in metric.figures[0].about
     metric.score([])
     assert len(metric.weights_sha256) == 64
-    with pytest.raises(UserError, match=r"nowhere: no CASP weights there: .*dualdub_jax\.convert\.casp"):
+    with pytest.raises(UserError, match=r"nowhere: no CASP weights there: .*dualdub_jax\.casp\.convert"):
         CaspMetric(weights.parent / "nowhere")
 
 

@@ -55,14 +55,14 @@ def test_clips_without_speech_are_left_out(heard):
 def test_a_torchaudio_that_does_not_fit_is_left_alone(monkeypatch):
     loaded = object()
     monkeypatch.setitem(sys.modules, "torchaudio", loaded)
-    with distillmos._torchaudio_left_out():
+    with distillmos._without_torchaudio():
         assert sys.modules["torchaudio"] is not loaded
     assert sys.modules["torchaudio"] is loaded
 
 
 def test_nothing_of_the_stand_in_stays(monkeypatch):
     monkeypatch.delitem(sys.modules, "torchaudio", raising=False)
-    with distillmos._torchaudio_left_out():
+    with distillmos._without_torchaudio():
         assert "torchaudio" in sys.modules
     assert "torchaudio" not in sys.modules
 

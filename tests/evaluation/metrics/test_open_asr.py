@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dualdub_jax.evaluation.listeners import closed_grammar
-from dualdub_jax.evaluation.metrics.open_asr import OpenASR, heard_words
+from dualdub_jax.evaluation.metrics.open_asr import OpenASR, transcript
 from tests.evaluation import degrade
 from tests.evaluation.puppet_clips import spoken_clips
 
@@ -50,13 +50,13 @@ def test_each_clip_is_of_one_kind(clips):
 
 def test_level_does_not_matter(clips):
     quiet = degrade.amplified(clips[-1], "speech", -40)
-    assert heard_words(quiet.speech) == heard_words(clips[-1].speech)
+    assert transcript(quiet.speech) == transcript(clips[-1].speech)
 
 
 def test_silence_and_noise_have_no_words():
-    assert heard_words(np.zeros(32_000, np.float32)) == ""
-    assert heard_words(np.zeros(0, np.float32)) == ""
-    assert heard_words(0.1 * np.random.default_rng(0).standard_normal(32_000)) == ""
+    assert transcript(np.zeros(32_000, np.float32)) == ""
+    assert transcript(np.zeros(0, np.float32)) == ""
+    assert transcript(0.1 * np.random.default_rng(0).standard_normal(32_000)) == ""
 
 
 def test_clips_without_a_text_are_left_out(clips):

@@ -13,9 +13,10 @@ import rich.console
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core import shuffle
 
-from data_pipeline import prepare
 from data_pipeline import record as records
-from data_pipeline.builders.puppet_stage.builder import PuppetStage
+from data_pipeline.build import build
+from data_pipeline.inspection import inspect
+from data_pipeline.record_writer import RecordWriter
 from dualdub_jax.errors import UserError
 
 
@@ -25,7 +26,7 @@ def _quiet() -> rich.console.Console:
 
 def _build(out_dir: pathlib.Path, **kwargs) -> list[pathlib.Path]:
     kwargs = {"num_clips": 3, "num_processes": 1, "voice_bank": "tone", "console": _quiet()} | kwargs
-    return prepare.build(kwargs.pop("name", "puppet_stage"), out_dir, **kwargs)
+    return build(kwargs.pop("name", "puppet_stage"), out_dir, **kwargs)
 
 
 def _digests(folder: pathlib.Path) -> dict[str, str]:
@@ -74,9 +75,9 @@ def test_ids_are_unique(built: pathlib.Path) -> None:
 def test_building_and_reading_load_no_tensorflow(tmp_path: pathlib.Path) -> None:
     code = (
         "import sys, tensorflow_datasets as tfds\n"
-        "from data_pipeline import prepare\n"
+        "from data_pipeline.build import build\n"
         f"name, out_dir = 'puppet_stage/text_speech', {str(tmp_path)!r}\n"
-        "(path,) = prepare.build(name, out_dir, num_clips=1, num_processes=1, voice_bank='tone')\n"
+        "(path,) = build(name, out_dir, num_clips=1, num_processes=1, voice_bank='tone')\n"
         "source = tfds.builder_from_directory(str(path)).as_data_source('train')\n"
         "assert source[0]['duration_s'] >= 2\n"
         "assert 'tensorflow' not in sys.modules\n"
@@ -114,7 +115,7 @@ def test_splits_too_large_for_memory_are_the_same_bytes(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"name": "pupet_stage"}, "no such dataset; choose one of puppet_stage"),
+        ({"name": "pupet_stage"}, "no such builder; did you mean puppet_stage"),
         ({"name": "puppet_stage/sound"}, "choose one of text_speech, video_audio, soundtrack"),
         ({"num_clips": {"training": 3}}, "'training': no such split"),
         ({"voice_bank": "kazoo"}, "choose one of hibari, tone"),
@@ -133,10 +134,10 @@ def test_an_output_folder_that_is_a_file(tmp_path: pathlib.Path) -> None:
 
 
 def test_a_full_disk_is_the_users_to_mend(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(self: PuppetStage, **kwargs) -> None:
+    def full(self: RecordWriter, **kwargs) -> None:
         raise RuntimeError("Failed to finalize writing: write() failed: No space left on device")
 
-    monkeypatch.setattr(PuppetStage, "download_and_prepare", full)
+    monkeypatch.setattr(RecordWriter, "download_and_prepare", full)
     with pytest.raises(UserError, match=r"No space left on device.*free some space"):
         _build(tmp_path, name="puppet_stage/text_speech")
 
@@ -153,11 +154,11 @@ def test_progress_is_plain_lines_off_a_terminal(
 
 def test_inspect_counts_and_draws(tmp_path: pathlib.Path, built: pathlib.Path) -> None:
     console = _quiet()
-    figures = prepare.inspect(built, sheet=tmp_path / "sheet.png", console=console)
+    figures = inspect(built, sheet=tmp_path / "sheet.png", console=console)
     assert len(figures) == 8
     train = figures["puppet_stage/soundtrack/train"]
     assert train["clips"] == train["with_video"] == train["with_script"] == 3
-    assert 6 <= train["seconds"] <= 12 and train["contacts"]
+    assert 6 <= train["seconds"] <= 12 and train["classes"]["contacts"]
     assert figures["puppet_stage/text_speech/train"]["with_video"] == 0
     assert "puppet_stage/video_audio/validation  3 clips" in console.file.getvalue()
     with av.open(str(tmp_path / "sheet.png")) as container:
@@ -167,7 +168,7 @@ def test_inspect_counts_and_draws(tmp_path: pathlib.Path, built: pathlib.Path) -
 
 def test_inspect_of_nothing(tmp_path: pathlib.Path, built: pathlib.Path) -> None:
     with pytest.raises(UserError, match="no dataset there"):
-        prepare.inspect(tmp_path)
+        inspect(tmp_path)
     with pytest.raises(UserError, match="no clip has video"):
-        prepare.inspect(built / "puppet_stage" / "text_speech", sheet=tmp_path / "s.png", console=_quiet())
+        inspect(built / "puppet_stage" / "text_speech", sheet=tmp_path / "s.png", console=_quiet())
     assert not (tmp_path / "s.png").exists()

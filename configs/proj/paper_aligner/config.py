@@ -1,0 +1,20 @@
+"""configs/puppet.py with the paper's aligner; that is the only difference.
+
+    dualdub train --config configs/proj/paper_aligner/config.py --workdir runs/paper_aligner
+    dualdub train --config configs/proj/paper_aligner/config.py:tiny --workdir runs/paper_aligner_tiny   # minutes
+
+Each attention can be switched off: `…:PaperAligner(speech_from_video=False)`.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import puppet
+
+ALIGNER = "configs.proj.paper_aligner.paper_aligner:PaperAligner"
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    config = puppet.get_config(arg)
+    config.name = config.name.replace("puppet", "paper_aligner")
+    config.model.aligner.kind = ALIGNER
+    return config

@@ -1,0 +1,22 @@
+"""configs/puppet.py with another aligner; that is the only difference.
+
+    dualdub train --config configs/proj/windowed_aligner/config.py --workdir runs/windowed
+    dualdub train --config configs/proj/windowed_aligner/config.py:tiny --workdir runs/windowed_tiny     # minutes
+
+The window is a size of the class, so a sweep needs no new file:
+
+    --config.model.aligner.kind='configs.proj.windowed_aligner.windowed_aligner:WindowedAligner(window_frames=5)'
+"""
+
+from ml_collections import ConfigDict
+
+from configs import puppet
+
+ALIGNER = "configs.proj.windowed_aligner.windowed_aligner:WindowedAligner"
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    config = puppet.get_config(arg)
+    config.name = config.name.replace("puppet", "windowed_aligner")
+    config.model.aligner.kind = f"{ALIGNER}(window_frames=25)"
+    return config

@@ -1,0 +1,160 @@
+"""`dualdub data build`: any builder's records into datasets on disk."""
+
+import collections
+import contextlib
+import errno
+import json
+import os
+import pathlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import rich.console
+import tensorflow_datasets as tfds
+
+from data_pipeline.builders.base import Builder, Dropped, Item
+from data_pipeline.builders.registry import find_builder, split_name
+from data_pipeline.item_workers import ItemWorkers
+from data_pipeline.progress import Progress
+from data_pipeline.record import Record
+from data_pipeline.record_writer import make_writer
+from dualdub_jax.errors import UserError
+
+
+def build(
+    name: str | Builder,
+    out_dir: str | os.PathLike[str],
+    *,
+    num_processes: int | None = None,
+    console: rich.console.Console | None = None,
+    **options: Any,
+) -> list[pathlib.Path]:
+    """Builds a dataset: a progress bar on a terminal, plain lines elsewhere.
+
+    A config that is already there, built from the same recipe, is left as it is. Each item that gives no
+    record is named, and counted by reason in the dataset's metadata under "dropped".
+
+    Args:
+        name: a builder by name or import path, followed by "/config" for one config alone, such as
+            "puppet_stage/soundtrack"; or a builder itself, for all of its configs.
+        out_dir: records land in `out_dir/dataset[/config]/version`.
+        num_processes: that work at the same time; None is one for each CPU.
+        console: where to report; None is standard error.
+        options: of the builder's constructor, if it is given by name.
+
+    Returns:
+        The folder of each config, in the builder's order.
+
+    Raises:
+        UserError: an unknown name, config or option, a source that cannot be read or gives no record, a
+            folder that cannot be written, or one that holds a build from another recipe.
+    """
+    console = console or rich.console.Console(stderr=True)
+    only = ""
+    if isinstance(name, str):
+        name, only = split_name(name)
+        builder = find_builder(name)(**options)
+    else:
+        builder = name
+    return build_configs(builder, out_dir, only=only, num_processes=num_processes, console=console)
+
+
+def build_configs(
+    builder: Builder,
+    out_dir: str | os.PathLike[str],
+    *,
+    only: str = "",
+    num_processes: int | None = None,
+    console: rich.console.Console | None = None,
+) -> list[pathlib.Path]:
+    """`build` of a builder that is there, restricted to the config `only` unless that is empty."""
+    console = console or rich.console.Console(stderr=True)
+    if only and only not in builder.configs:
+        choices = f"choose one of {', '.join(builder.configs)}" if builder.configs else "it has none"
+        raise UserError(f"{builder.name}/{only}: no such config; {choices}")
+    builder.check()
+    out_dir = pathlib.Path(out_dir)
+    try:
+        out_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{out_dir}: cannot be written ({error.strerror}); choose another --out") from error
+    tfds.disable_progress_bar()  # ours counts items, over all splits
+    num_processes = num_processes or os.cpu_count() or 1
+    configs = [only] if only else list(builder.configs) or [""]
+    return [_build_config(builder, config, out_dir, num_processes, console) for config in configs]
+
+
+def _build_config(
+    builder: Builder, config: str, out_dir: pathlib.Path, num_processes: int, console: rich.console.Console
+) -> pathlib.Path:
+    recipe = json.loads(json.dumps(builder.recipe(config)))  # as it is read back
+    label = f"{builder.dataset_name}/{config}".rstrip("/")
+    writer = make_writer(
+        name=builder.dataset_name,
+        version=builder.version,
+        config=config,
+        description=builder.configs.get(config) or builder.description,
+        data_dir=out_dir,
+        metadata={"builder": builder.name, "recipe": recipe},
+    )
+    if writer.folder.exists():
+        _check_same_recipe(writer.folder, recipe)
+        console.print(f"{label}: already built in {writer.folder}", soft_wrap=True)
+        return writer.folder
+    splits = builder.splits(config)
+    dropped: collections.Counter[str] = collections.Counter()
+    with (
+        Progress(console, label, sum(map(len, splits.values())), builder.unit) as progress,
+        ItemWorkers(builder, config, num_processes) as workers,
+        _disk_errors(out_dir),
+    ):
+        records = {split: _kept(workers, items, dropped, progress) for split, items in splits.items()}
+        writer.metadata["dropped"] = dropped  # counted while records are written
+        num_splits = writer.write(records)
+    if dropped:
+        counts = ", ".join(f"{reason} {count}" for reason, count in dropped.most_common())
+        console.print(f"{label}: dropped {sum(dropped.values())}: {counts}", soft_wrap=True, markup=False)
+    if not num_splits:
+        raise UserError(f"{label}: no item of the source gives a record; give another source")
+    return writer.folder
+
+
+def _kept(
+    workers: ItemWorkers, items: Sequence[Item], dropped: collections.Counter[str], progress: Progress
+) -> Iterator[Record]:
+    """The records of items; what is dropped is named and counted."""
+    for made in workers.records(items):
+        for found in made:
+            if isinstance(found, Dropped):
+                dropped[found.reason] += 1
+                detail = f" ({found.detail})" if found.detail else ""
+                progress.note(f"{found.source}: dropped: {found.reason}{detail}")
+            else:
+                yield found
+        progress.advance()
+
+
+def _check_same_recipe(path: pathlib.Path, recipe: Mapping[str, Any]) -> None:
+    metadata = path / "metadata.json"
+    found = json.loads(metadata.read_text()).get("recipe") if metadata.is_file() else None
+    if found != recipe:
+        raise UserError(
+            f"{path}: holds a build with other settings ({found}, not {dict(recipe)}); remove that folder or "
+            "choose another --out"
+        )
+
+
+@contextlib.contextmanager
+def _disk_errors(out_dir: pathlib.Path) -> Iterator[None]:
+    """A full or read-only disk as a `UserError`."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        # The record writer reports a full disk as a RuntimeError that only quotes the system.
+        for number in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+            if os.strerror(number) in str(error):
+                raise UserError(
+                    f"{out_dir}: writing failed ({os.strerror(number)}); free some space or choose "
+                    "another --out"
+                ) from error
+        raise

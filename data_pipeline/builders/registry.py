@@ -1,0 +1,64 @@
+"""Builders by name, or by import path."""
+
+import difflib
+import importlib
+import inspect
+
+from data_pipeline.builders.base import Builder
+from dualdub_jax.errors import UserError
+
+# Imported when asked for: a builder may need packages that others do not.
+BUILDERS = {
+    "puppet_stage": "data_pipeline.builders.puppet_stage.builder:PuppetStage",
+}
+
+
+def find_builder(name: str) -> type[Builder]:
+    """The builder class called `name`.
+
+    Args:
+        name: a key of `BUILDERS`, or an import path "package.module:Class".
+
+    Raises:
+        UserError: no such builder (the text names the known ones), or an import path that leads to none.
+    """
+    path = BUILDERS.get(name, name)
+    module_name, colon, class_name = path.partition(":")
+    if not colon:
+        near = difflib.get_close_matches(name, BUILDERS, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise UserError(
+            f"{name}: no such builder; {hint}choose one of {', '.join(BUILDERS)}, or give an import path "
+            "such as package.module:Class"
+        )
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        top = module_name.split(".")[0]
+        raise UserError(
+            f"{name}: cannot import {module_name} ({error}); put the folder that holds {top} on PYTHONPATH"
+        ) from error
+    found = getattr(module, class_name, None)
+    if not (inspect.isclass(found) and issubclass(found, Builder)):
+        raise UserError(
+            f"{name}: {class_name} in {module_name} is no subclass of data_pipeline.builders.base.Builder; "
+            "docs/data.md shows how to write one"
+        )
+    missing = sorted(found.__abstractmethods__) + ([] if hasattr(found, "name") else ["name"])
+    if missing:
+        raise UserError(f"{name}: lacks {', '.join(missing)}; docs/data.md shows how to write a builder")
+    return found
+
+
+def split_name(name: str) -> tuple[str, str]:
+    """ "builder/config" -> ("builder", "config"); the config is "" where none is named."""
+    builder, _, config = name.partition("/")
+    return builder, config
+
+
+def buildable() -> list[str]:
+    """Names of the datasets that builders of a fixed name make, for messages."""
+    datasets = []
+    for name in BUILDERS:
+        datasets += [f"{name}/{config}" for config in find_builder(name).configs]
+    return datasets

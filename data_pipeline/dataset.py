@@ -1,0 +1,75 @@
+"""One dataset on disk, whoever wrote it: TFDS in ArrayRecord files with the features of `record.RECORD`."""
+
+import json
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import tensorflow_datasets as tfds
+
+from data_pipeline import older_records
+from data_pipeline.record import Record
+from dualdub_jax.errors import UserError
+
+
+class Dataset:
+    """An opened dataset; records of earlier schemas are adapted (`older_records.py`).
+
+    Args:
+        folder: that holds `dataset_info.json`.
+        name: for errors; None is the dataset's own, "builder/config".
+
+    Raises:
+        UserError: no dataset there, files in another format, or features other than those of `RECORD`.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], name: str | None = None) -> None:
+        self.folder = pathlib.Path(folder)
+        if not (self.folder / "dataset_info.json").is_file():
+            raise UserError(f"{folder}: no dataset there; give a folder that holds dataset_info.json")
+        self._builder = tfds.builder_from_directory(str(self.folder))
+        info = self._builder.info
+        self.name = name or info.full_name.rpartition("/")[0]
+        self._fields = set(info.features)
+        missing = older_records.missing_fields(self._fields)
+        if missing:
+            raise UserError(
+                f"{self.name}: its records lack {', '.join(missing)}; "
+                "use data_pipeline.record.record_features() in its builder"
+            )
+        if info.file_format != tfds.core.FileFormat.ARRAY_RECORD:
+            raise UserError(
+                f"{self.name}: is in {info.file_format.value} files, which have no random access; "
+                'write it again with file_format="array_record"'
+            )
+
+    @property
+    def splits(self) -> list[str]:
+        """Names of the splits that hold clips."""
+        return [name for name, info in self._builder.info.splits.items() if info.num_examples]
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """What the build kept beside the records: "recipe", "dropped"; empty for datasets of others."""
+        path = self.folder / "metadata.json"
+        return json.loads(path.read_text()) if path.is_file() else {}
+
+    def num_bytes(self, split: str) -> int:
+        """Size of a split on disk, bytes."""
+        return self._builder.info.splits[split].num_bytes
+
+    def records(self, split: str) -> Sequence[Record]:
+        """Random access to a split's records, safe to read from threads and to send to processes.
+
+        Raises:
+            UserError: no such split, or an empty one.
+        """
+        splits = self._builder.info.splits
+        if split not in splits:
+            raise UserError(
+                f"{self.name}: has no split {split!r}; it has {', '.join(sorted(splits)) or 'none'}"
+            )
+        if splits[split].num_examples == 0:
+            raise UserError(f"{self.name}: its split {split!r} is empty; build it with at least one clip")
+        return older_records.adapt(self._builder.as_data_source(split=split), self._fields)

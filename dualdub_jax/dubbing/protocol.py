@@ -1,0 +1,83 @@
+"""What a project needs of a model: the engine of a bundle, or a stand-in of a test."""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import numpy as np
+
+from dualdub_jax.config import Config, SamplingConfig
+from dualdub_jax.dsp.acoustics import Acoustics
+from dualdub_jax.media.frames import FrameSpec
+from dualdub_jax.text.tokenizer import Tokenizer
+from dualdub_jax.types import Stream
+
+
+class TrackDecoder(Protocol):
+    """Decodes the tokens of one track, piece by piece.
+
+    The concatenation of all that `push` and `flush` return is the whole track.
+
+    Attributes:
+        sample_rate_hz: of the waveform.
+    """
+
+    sample_rate_hz: int
+
+    def push(self, tokens: np.ndarray) -> np.ndarray:
+        """Takes int32[t, Q]; returns float32[s], the samples that are complete, s may be 0."""
+        ...
+
+    def flush(self) -> np.ndarray:
+        """Ends the track; returns float32[s], the rest of its samples."""
+        ...
+
+
+class DubbingEngine(Protocol):
+    """A model with its codecs.
+
+    Attributes:
+        config: of the bundle.
+        tokenizer: of scripts.
+        frame_spec: the video frames that `encode_frames` takes; their rate may differ from the grid's.
+    """
+
+    config: Config
+    tokenizer: Tokenizer
+    frame_spec: FrameSpec
+
+    def encode_frames(self, frames: np.ndarray) -> np.ndarray:
+        """The model's video input of uint8[n, size, size, 3]: the frames, or features float32[n, D].
+
+        Frames are encoded one by one, so that a film can be encoded in blocks.
+        """
+        ...
+
+    def sample_rate_hz(self, stream: Stream) -> int:
+        """Sample rate of a decoded track; the streams' may differ."""
+        ...
+
+    def sample_acoustics(self, video: np.ndarray, seed: int) -> Acoustics | None:
+        """Acoustics sampled for a window of video as `encode_frames` gives it; None: no such condition."""
+        ...
+
+    def generate(
+        self,
+        *,
+        video: np.ndarray,
+        script: str,
+        voice: np.ndarray | None,
+        acoustics: Acoustics | None = None,
+        use_speech: bool,
+        use_background: bool,
+        context: Mapping[str, np.ndarray],
+        seed: int,
+        sampling: SamplingConfig,
+    ) -> dict[str, np.ndarray]:
+        """Tokens int32[T, Q] of the streams in use; the first frames are those of `context`."""
+        ...
+
+    def open_decoder(
+        self, stream: Stream, voice: np.ndarray | None = None, acoustics: Acoustics | None = None
+    ) -> TrackDecoder:
+        """A decoder for one track; speech is conditioned on the reference recording."""
+        ...

@@ -1,0 +1,68 @@
+"""Decoding a track of any length in bounded memory.
+
+A short track is decoded in one call. A longer one goes through the codec's streaming decoder in large chunks,
+which gives the same samples within float rounding: networks that relate all frames of a call to each other
+(the acoustics renderer) would need memory that grows with the square of its length. Source: our choice.
+"""
+
+from collections.abc import Callable
+
+import jax
+import numpy as np
+
+from dualdub_jax.codecs.base import CodecStream
+
+ONE_CALL_S = 60  # the longest track that is decoded in one call
+CHUNK_S = 20
+
+
+class BufferedTrackDecoder:
+    """Implements `protocol.TrackDecoder` for a codec.
+
+    Attributes:
+        sample_rate_hz: of the waveform.
+    """
+
+    def __init__(
+        self,
+        decode: Callable[[np.ndarray], np.ndarray],
+        open_stream: Callable[[], CodecStream],
+        sample_rate_hz: int,
+        max_frames: int,
+    ) -> None:
+        """Begins a track.
+
+        Args:
+            decode: decodes a whole track, int32[T, Q] -> float32[S].
+            open_stream: begins a streaming decoder of a batch of one.
+            sample_rate_hz: of the waveform.
+            max_frames: the longest track that `decode` is given.
+        """
+        self.sample_rate_hz = sample_rate_hz
+        self._decode, self._open_stream, self._max_frames = decode, open_stream, max_frames
+        self._held: list[np.ndarray] = []  # int32[t, Q] each, while the track is short
+        self._stream: CodecStream | None = None
+
+    def push(self, tokens: np.ndarray) -> np.ndarray:
+        """See `TrackDecoder.push`."""
+        if self._stream is not None:
+            return _row(self._stream.push(np.asarray(tokens)[None]))
+        self._held.append(np.asarray(tokens))
+        if sum(map(len, self._held)) <= self._max_frames:
+            return np.zeros(0, np.float32)
+        self._stream = self._open_stream()
+        held, self._held = np.concatenate(self._held), []
+        return _row(self._stream.push(held[None]))
+
+    def flush(self) -> np.ndarray:
+        """See `TrackDecoder.flush`."""
+        if self._stream is not None:
+            return _row(self._stream.flush())
+        if not self._held:
+            return np.zeros(0, np.float32)
+        held, self._held = np.concatenate(self._held), []
+        return self._decode(held)
+
+
+def _row(waveforms: jax.Array) -> np.ndarray:
+    return np.asarray(waveforms, np.float32)[0]
