@@ -1,7 +1,7 @@
-"""One card a clip for the report: its film, and its tracks to listen to, ours above the truth.
+"""One card per clip in the report: film, spectrograms and players for the tracks of every system.
 
-Sound, film and spectrograms of the clips that matter most are put inside the page while a budget lasts; all
-other clips are linked to their files.
+Audio, film and spectrograms of the most relevant clips are embedded in the page up to a byte budget; all
+other clips link to their files.
 """
 
 import dataclasses
@@ -22,60 +22,62 @@ from dualdub_jax.media.sound_file import read_mono
 from dualdub_jax.pages.data_uri import data_uri, film_uri, is_playable, opus_bytes, webp_uri
 from dualdub_jax.pages.track_pictures import mel_levels_db, paint_spectrogram
 
-OPUS_BIT_RATE = 32_000  # bits a second, mono at 16 kHz: hard to tell from the file
-MAX_FILM_BYTES = 600_000  # a film inside the page; larger ones are linked
-_MEDIA_SHARE = 0.75  # of the page's bytes; the rest is for spectrograms of more clips
+OPUS_BIT_RATE = 32_000  # bits a second, mono at 16 kHz: nearly transparent
+MAX_FILM_BYTES = 600_000  # of an embedded film; larger ones are linked
+_MEDIA_SHARE = 0.75  # of the byte budget; the rest is for spectrograms of further clips
 _TRACKS = ("speech", "background", "mix")
-_COMPARED = (OURS, OTHER, TRUE)  # have players; further systems are links
-_EXTRA_FILES = {"video": "film", "voice": "reference voice"}  # key in the results -> in words
+_COMPARED = (OURS, OTHER, TRUE)  # systems with players; the others are linked
+_EXTRA_FILES = {"video": "film", "voice": "reference voice"}  # key in the results -> label
 _COLUMNS = 360  # of spectrograms
 
-# What is inside the page of one clip: data URIs by "video", "TRACK SYSTEM" and "picture TRACK SYSTEM".
+# Embedded media of one clip: data URIs by "video", "TRACK SYSTEM" and "picture TRACK SYSTEM".
 _Embedded = Mapping[str, str]
 
 
 @dataclasses.dataclass(frozen=True)
 class Links:
-    """URLs of a run's files for a page: relative, so that both can be moved together.
+    """Relative URLs of a run's files, so that page and run can be moved together.
 
     Attributes:
-        page_folder: where the page will lie.
-        files_root: what paths in the results are relative to.
+        page_folder: folder of the page.
+        files_root: base of the relative paths in the results.
     """
 
     page_folder: pathlib.Path
     files_root: pathlib.Path
 
     def path(self, name: str) -> pathlib.Path:
+        """The file of a path in the results."""
         return self.files_root / name
 
     def url(self, name: str) -> str:
-        """A URL that needs no more escaping inside of an attribute."""
+        """The file's URL, escaped for an HTML attribute."""
         path = self.path(name).absolute()
         try:
             relative = pathlib.PurePath(os.path.relpath(path, self.page_folder.absolute())).as_posix()
-        except ValueError:  # on another drive
+        except ValueError:  # another drive
             return html.escape(path.as_uri())
-        # "./" keeps a colon in the first folder's name from being read as a protocol.
+        # "./" prevents a colon in the first folder's name from being parsed as a URL scheme.
         return html.escape("./" + urllib.parse.quote(relative))
 
     def anchor(self, label: str, name: str) -> str:
+        """HTML of a link to the file."""
         return f'<a href="{self.url(name)}">{html.escape(label)}</a>'
 
 
 def clip_cards(
     clips: Sequence[Mapping[str, Any]], first: Iterable[int], links: Links, max_embedded_bytes: int
 ) -> tuple[list[str], int]:
-    """Makes the cards of all clips.
+    """Renders the cards of all clips.
 
     Args:
         clips: as in the results.
-        first: indices of the clips to put inside the page, most important first; the rest is linked.
-        links: where files are.
-        max_embedded_bytes: what all media inside the page may add up to.
+        first: indices of the clips to embed, most relevant first; the others are linked.
+        links: resolves the clips' files.
+        max_embedded_bytes: budget of all embedded media.
 
     Returns:
-        HTML of a card for every clip, and how many clips can be seen and heard without their files.
+        HTML of a card for every clip, and the number of clips that are embedded completely.
     """
     left, left_for_media = max_embedded_bytes, int(_MEDIA_SHARE * max_embedded_bytes)
     embedded: dict[int, _Embedded] = {}
@@ -101,7 +103,7 @@ def _size(embedded: _Embedded) -> int:
 
 
 def _takes(clip: Mapping[str, Any], track: str) -> dict[str, str]:
-    """System -> path of the track, those that are compared first."""
+    """System -> path of the track, systems with players first."""
     takes = {system: path for system, path in clip["files"].get(track, {}).items() if path}
     order = [system for system in _COMPARED if system in takes]
     return {system: takes[system] for system in (*order, *(s for s in takes if s not in order))}
@@ -112,16 +114,16 @@ def _compared(clip: Mapping[str, Any], track: str) -> dict[str, str]:
 
 
 def _read(path: pathlib.Path) -> np.ndarray | None:
-    """float32[S] at `SAMPLE_RATE_HZ`, without NaN; None if nothing can be read."""
+    """float32[S], resampled to `SAMPLE_RATE_HZ`, without NaN; None if the file cannot be read."""
     try:
         samples = read_mono(path, SAMPLE_RATE_HZ)
     except UserError:
-        return None  # the card links the file, and the browser tells that it is not there
+        return None  # the card links the file, and the browser reports that it is missing
     return np.nan_to_num(samples) if len(samples) else None
 
 
 def _sounds(clip: Mapping[str, Any], links: Links) -> dict[tuple[str, str], np.ndarray]:
-    """(track, system) -> float32[S] of all that is compared; a mix that no file holds is added up."""
+    """(track, system) -> float32[S] of systems with players; a mix without a file is the stems' sum."""
     sounds = {}
     for track in _TRACKS:
         for system, path in _compared(clip, track).items():
@@ -139,7 +141,7 @@ def _sounds(clip: Mapping[str, Any], links: Links) -> dict[tuple[str, str], np.n
 
 
 def _pictures(sounds: Mapping[tuple[str, str], np.ndarray]) -> dict[str, str]:
-    """Spectrograms of the stems, those of one stem on one scale."""
+    """Spectrograms of the stems; those of one stem share a colour scale."""
     pictures = {}
     for track in ("speech", "background"):
         levels_db = {
@@ -179,8 +181,8 @@ def _fits_in_page(film: pathlib.Path) -> bool:
 def _card(clip: Mapping[str, Any], embedded: _Embedded, links: Links) -> str:
     files = clip["files"]
     text = clip["text"]
-    said = f"<q>{html.escape(text)}</q>" if text else ("nobody speaks" if text == "" else "text unknown")
-    facts = [html.escape(clip["group"]), f"{clip['duration_s']:.2f} s", said]
+    script = f"<q>{html.escape(text)}</q>" if text else ("no speech" if text == "" else "script unknown")
+    facts = [html.escape(clip["group"]), f"{clip['duration_s']:.2f} s", script]
     rows = []
     for track in _TRACKS:
         paths = _compared(clip, track)
@@ -209,7 +211,7 @@ def _film(files: Mapping[str, Any], embedded: _Embedded, links: Links) -> str:
     if not files.get("video"):
         return ""
     source = embedded.get("video") or links.url(files["video"])
-    # Muted: it follows whichever track is played.
+    # Muted: it is synchronized with the track that plays.
     return (
         f'<div class="film"><video muted playsinline preload="metadata" aria-label="film" src="{source}">'
         "</video></div>"
@@ -219,7 +221,7 @@ def _film(files: Mapping[str, Any], embedded: _Embedded, links: Links) -> str:
 def _take(
     track: str, system: str, path: str | None, clip: Mapping[str, Any], embedded: _Embedded, links: Links
 ) -> str:
-    """One row of a card: who, the spectrogram with the marks of what is on screen, a player."""
+    """One row of a card: system, spectrogram with marks of the contacts, player."""
     name = html.escape(f"{system} {track}")
     picture = embedded.get(f"picture {track} {system}")
     plot = ""
@@ -238,7 +240,7 @@ def _take(
 
 
 def _marks(clip: Mapping[str, Any]) -> str:
-    """When things touch on screen, where the suite knows it."""
+    """Marks at the annotated contacts, if the suite has any."""
     times_s = clip["notes"].get("contacts_s", ())
     duration_s = clip["duration_s"] or 1.0
     mark = '<i class="mark" style="left:{:.2f}%" title="contact at {:.2f} s"></i>'

@@ -1,4 +1,4 @@
-"""The report's tables of figures: each one between its floor and its ceiling, and against another run."""
+"""The report's tables: each figure between its floor and its ceiling, and the paired differences."""
 
 import html
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ from dualdub_jax.evaluation.report.interval_chart import difference_chart, inter
 from dualdub_jax.evaluation.report.number_text import WAYS, breakable, in_unit, interval, number, signed
 from dualdub_jax.pages.page import two_column_rows
 
-# Heading -> how names of its figures begin. The first that fits takes a figure.
+# Heading -> prefixes of its figures' names. The first match applies.
 _GROUPS: dict[str, tuple[str, ...]] = {
     "Speech content": ("wer", "cer", "ghost"),
     "Voice": ("voice",),
@@ -27,7 +27,7 @@ _OTHER_FIGURES = "Further figures"
 
 
 def grouped(metrics: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Heading -> names of figures, in the order of the results; every figure is somewhere."""
+    """Heading -> names of figures, in the order of the results; every figure has a heading."""
     groups: dict[str, list[str]] = {title: [] for title in (*_GROUPS, _OTHER_FIGURES)}
     for name in metrics:
         title = next((t for t, starts in _GROUPS.items() if name.startswith(starts)), _OTHER_FIGURES)
@@ -36,7 +36,7 @@ def grouped(metrics: Mapping[str, Any]) -> dict[str, list[str]]:
 
 
 def figure_table_body(title: str, names: Sequence[str], metrics: Mapping[str, Any]) -> str:
-    """The rows of one group of figures.
+    """HTML of one group of figures.
 
     Args:
         title: of the group.
@@ -69,7 +69,7 @@ def _figure_row(name: str, figure: Mapping[str, Any]) -> str:
 
 
 def _figure_name(name: str, figure: Mapping[str, Any]) -> str:
-    """The row's head: the name, which unfolds into all that is known of how it was measured."""
+    """The row's head: the name, which expands to the figure's definition and provenance."""
     arrow, way = WAYS[figure["better"]]
     facts = [("Metric", f"{figure['metric']}, version {figure['metric_version']}")]
     if figure["weights_sha256"]:
@@ -93,7 +93,7 @@ def _value_cell(value: str, unit: str, between: str) -> str:
 
 
 def difference_section(against: Mapping[str, Any] | None, groups: Mapping[str, Sequence[str]]) -> str:
-    """The section of paired differences; empty if the run was compared with nothing.
+    """HTML of the section of paired differences; empty without a comparison.
 
     Args:
         against: as in the results.
@@ -106,8 +106,8 @@ def difference_section(against: Mapping[str, Any] | None, groups: Mapping[str, S
     rows = "".join(_difference_row(name, against["metrics"][name]) for name in names)
     return (
         f'<section class="card"><h2>Ours minus {html.escape(against["name"])}</h2>'
-        f'<p class="note">Paired over the {against["num_clips"]} clips that both have: each clip is compared '
-        "with itself. The line in the middle is no difference; to the right of it ours is better.</p>"
+        f'<p class="note">Paired over the {against["num_clips"]} clips that both systems have. The middle '
+        "line is no difference; ours is better to the right of it.</p>"
         '<table class="figures"><thead><tr><th scope="col">Figure</th>'
         '<th scope="col">Difference<small>95% interval</small></th>'
         '<th scope="col" class="chart">worse · better</th><th scope="col">Clips</th>'

@@ -1,7 +1,7 @@
-"""The outcome of an evaluation as one HTML page: figures, every clip, and the worst clips to listen to.
+"""The results of an evaluation as one HTML page: figures, all clips, and players for the worst clips.
 
-The page needs no network and no program but a browser. Its look and behaviour are in
-`assets/evaluation.html`; everything in it that comes from outside (texts, names, errors) is escaped.
+The page is self-contained and needs no network. Layout and behaviour are in `assets/evaluation.html`; all
+external text (scripts, names, errors) is escaped.
 """
 
 import datetime
@@ -19,11 +19,11 @@ from dualdub_jax.evaluation.report.number_text import WAYS, breakable, in_unit, 
 from dualdub_jax.evaluation.report.worst_clips import clip_figure, worst_clips
 from dualdub_jax.pages.page import fill_page, two_column_rows
 
-MAX_EMBEDDED_BYTES = 12_000_000  # of sound, film and pictures: mail servers take such a page
+MAX_EMBEDDED_BYTES = 12_000_000  # of audio, film and images: small enough for mail
 NUM_WORST = 8  # clips of each figure
-_NUM_SHOWN = 200  # rows of clips, until more are asked for
-_FEW_TROUBLES = 12  # are shown unfolded
-_LONG_TEXT = 32  # characters that the column of texts has room for
+_NUM_SHOWN = 200  # rows of clips shown initially
+_FEW_TROUBLES = 12  # are shown expanded
+_LONG_TEXT = 32  # characters that fit into the column of scripts
 
 
 def write_html(results: Mapping[str, Any], path: pathlib.Path, *, files_root: pathlib.Path) -> None:
@@ -31,8 +31,8 @@ def write_html(results: Mapping[str, Any], path: pathlib.Path, *, files_root: pa
 
     Args:
         results: as described in `results`.
-        path: the page.
-        files_root: what relative paths of the clips' files are relative to: the run's working folder.
+        path: of the page.
+        files_root: base of the relative paths of the clips' files: the run's working directory.
 
     Raises:
         UserError: the page cannot be written.
@@ -40,7 +40,7 @@ def write_html(results: Mapping[str, Any], path: pathlib.Path, *, files_root: pa
     try:
         path.write_text(render_html(results, path.parent, files_root), encoding="utf-8")
     except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror}); choose another place") from error
+        raise UserError(f"{path}: cannot be written ({error.strerror}); choose another path") from error
 
 
 def render_html(
@@ -49,19 +49,19 @@ def render_html(
     files_root: pathlib.Path,
     max_embedded_bytes: int = MAX_EMBEDDED_BYTES,
 ) -> str:
-    """The page as text.
+    """Renders the page as HTML.
 
     Args:
         results: as described in `results`.
-        page_folder: where the page will lie: links are relative to it.
-        files_root: what relative paths of the clips' files are relative to.
-        max_embedded_bytes: of sound, film and pictures inside the page; what does not fit is linked.
+        page_folder: folder of the page, to which links are relative.
+        files_root: base of the relative paths of the clips' files.
+        max_embedded_bytes: budget of embedded audio, film and images; the rest is linked.
     """
     clips, metrics = results["clips"], results["metrics"]
     groups = grouped(metrics)
     shown = [name for names in groups.values() for name in names if _has_values(clips, name)]
     worst = {name: worst_clips(clips, name, metrics[name]["better"], NUM_WORST) for name in shown}
-    # The worst clip of every figure first, then every second worst: all figures share the space.
+    # The worst clip of every figure first, then the second worst: all figures share the byte budget.
     first = [worst[name][rank] for rank in range(NUM_WORST) for name in shown if rank < len(worst[name])]
     links = Links(page_folder, files_root)
     cards, num_whole = clip_cards(clips, first, links, max_embedded_bytes)
@@ -99,7 +99,7 @@ def _data(
     worst: Mapping[str, Sequence[int]],
     systems: Sequence[str],
 ) -> dict[str, Any]:
-    """What the page's script needs; clips and figures go by their place in `clips` and in `shown`."""
+    """Data of the page's script; clips and figures are indices into `clips` and `shown`."""
 
     def column(system: str, name: str) -> list[float | None]:
         unit = metrics[name]["unit"]
@@ -115,7 +115,7 @@ def _data(
     }
 
 
-# --- What was done ---------------------------------------------------------------------------------------
+# --- Header ----------------------------------------------------------------------------------------------
 
 
 def _checkpoint_name(results: Mapping[str, Any]) -> str:
@@ -146,7 +146,7 @@ def _facts(results: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _flat(protocol: Any, prefix: str = "") -> list[tuple[str, str]]:
-    """Nested keys as "a.b.c", in their order."""
+    """Flattens nested keys to "a.b.c", in their order."""
     if isinstance(protocol, Mapping):
         return [
             row for key, item in protocol.items() for row in _flat(item, f"{prefix}.{key}" if prefix else key)
@@ -155,7 +155,7 @@ def _flat(protocol: Any, prefix: str = "") -> list[tuple[str, str]]:
 
 
 def _troubles(results: Mapping[str, Any]) -> str:
-    """Failures and missing media, spelled out: nothing is left out silently."""
+    """Lists all failures and missing media."""
     failures = [(f["id"], f"{f['system']}, {f['stage']}: {f['error']}") for f in results["failures"]]
     missing = [(m["id"], f"{m['kind']}: {m['file']}") for m in results["missing_media"]]
     parts = []
@@ -173,7 +173,7 @@ def _troubles(results: Mapping[str, Any]) -> str:
 
 
 def _has_values(clips: Sequence[Mapping[str, Any]], name: str) -> bool:
-    """Whether any clip has a value of its own; of a Fréchet distance none has."""
+    """Whether the figure is defined for single clips; a Fréchet distance is not."""
     return any(clip_figure(clip, system, name) is not None for clip in clips for system in clip["figures"])
 
 
@@ -210,6 +210,6 @@ def _clip_row(index: int, clip: Mapping[str, Any], shown: Sequence[str], metrics
 
 
 def _json_for_script(data: Any) -> str:
-    """JSON that cannot end the script element it stands in."""
+    """JSON that is safe inside a script element."""
     text = json.dumps(data, allow_nan=False, separators=(",", ":"))
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")

@@ -1,11 +1,11 @@
-"""A figure as a small picture: where its value and interval lie between the floor and the ceiling."""
+"""Inline SVG charts: value and interval between floor and ceiling, and paired differences."""
 
 import html
 import math
 from collections.abc import Sequence
 
 _WIDTH, _HEIGHT, _MIDDLE = 220, 24, 12
-_LEFT, _RIGHT = 30.0, 190.0  # where the two ends of the scale lie
+_LEFT, _RIGHT = 30.0, 190.0  # x of floor and ceiling
 
 
 def place_on_scale(
@@ -15,18 +15,17 @@ def place_on_scale(
     ceiling: float | None,
     better: str,
 ) -> list[float | None]:
-    """Where values lie on an axis whose good end is on the right.
+    """Maps values to an axis on which right is better.
 
     Args:
-        values: None and infinities stay unplaced.
-        floor: what chance or shuffled pairs reach.
-        ceiling: what true audio reaches.
+        values: None and infinities are mapped to None.
+        floor: value of shuffled pairs.
+        ceiling: value of true audio.
         better: "higher", "lower" or "neither".
 
     Returns:
-        0 at the floor and 1 at the ceiling. Where these do not span a scale (one is unknown, they are equal,
-        or the floor is the better one), 0 and 1 are the extremes of all that is known; with "neither" the
-        axis runs upwards.
+        0 at the floor and 1 at the ceiling. If these do not span a scale (one is unknown, they are equal, or
+        the floor is better), 0 and 1 are the extremes of all finite values; with "neither" the axis ascends.
     """
     sign = -1.0 if better == "lower" else 1.0
     known = [sign * v for v in (*values, floor, ceiling) if v is not None and math.isfinite(v)]
@@ -52,17 +51,17 @@ def interval_chart(
     better: str,
     label: str,
 ) -> str:
-    """The picture as inline SVG; colours come from the page's style sheet.
+    """Renders a figure as inline SVG; colours are defined by the page's style sheet.
 
     Args:
-        value: the figure; None leaves only the landmarks.
-        low: lower end of its interval.
-        high: upper end of its interval.
+        value: the point estimate; None: landmarks only.
+        low: lower bound of its interval.
+        high: upper bound of its interval.
         floor: left landmark.
         ceiling: right landmark.
         codec_ceiling: landmark of true audio through the codec.
         better: "higher", "lower" or "neither".
-        label: the same in words, for the tooltip and for those who do not see it.
+        label: text alternative and tooltip.
     """
     points = place_on_scale(
         [value, low, high, floor, ceiling, codec_ceiling], floor=floor, ceiling=ceiling, better=better
@@ -81,14 +80,14 @@ def interval_chart(
 def difference_chart(
     value: float | None, low: float | None, high: float | None, better: str, label: str
 ) -> str:
-    """A paired difference around zero, the good side on the right; as inline SVG.
+    """Renders a paired difference around zero as inline SVG; right is better.
 
     Args:
-        value: ours minus the other's.
-        low: lower end of its interval.
-        high: upper end of its interval.
+        value: ours minus other.
+        low: lower bound of its interval.
+        high: upper bound of its interval.
         better: "higher", "lower" or "neither".
-        label: the same in words.
+        label: text alternative and tooltip.
     """
     known = [abs(v) for v in (value, low, high) if v is not None and math.isfinite(v)]
     reach = max(known, default=0.0) or 1.0
@@ -114,5 +113,5 @@ def _svg(landmarks: str, value: float | None, low: float | None, high: float | N
 
 
 def _x(place: float | None) -> float | None:
-    """Beyond the picture's edge becomes its edge."""
+    """x of a point on the axis, clipped to the chart."""
     return None if place is None else min(_WIDTH - 5.0, max(5.0, _LEFT + (_RIGHT - _LEFT) * place))

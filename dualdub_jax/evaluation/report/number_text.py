@@ -1,25 +1,25 @@
-"""Numbers and names as the report shows them."""
+"""Formats numbers and names for the report."""
 
 import html
 import math
 from collections.abc import Callable
 
-NONE_SHOWN = "\N{EN DASH}"  # for a number that does not exist
-# Which way is better -> its sign, and in words.
+NONE_SHOWN = "\N{EN DASH}"  # for an undefined number
+# Direction of improvement -> symbol and description.
 WAYS = {
     "higher": ("\N{UPWARDS ARROW}", "higher is better"),
     "lower": ("\N{DOWNWARDS ARROW}", "lower is better"),
-    "neither": ("", "describes only"),
+    "neither": ("", "descriptive"),
 }
 
 
 def in_unit(value: float | None, unit: str) -> float | None:
-    """A figure's number in its unit: the results hold 0.12 for 12%."""
+    """A figure's number in its unit: the results store 12% as 0.12."""
     return 100.0 * value if value is not None and unit == "%" else value
 
 
 def number(value: float | None) -> str:
-    """Three or four digits that matter; `number` in `assets/evaluation.html` writes them the same way."""
+    """A number with three or four significant digits, as `number` in `assets/evaluation.html` formats it."""
     if value is None or not math.isfinite(value):
         return NONE_SHOWN
     size = abs(value)
@@ -32,14 +32,15 @@ def number(value: float | None) -> str:
 
 
 def signed(value: float | None) -> str:
-    """A difference: with its plus."""
+    """A difference with its sign, also if positive."""
     return f"+{number(value)}" if value is not None and value > 0 else number(value)
 
 
 def interval(low: float | None, high: float | None, text: Callable[[float | None], str] = number) -> str:
+    """An interval, formatted by `text`; a dash without one."""
     return NONE_SHOWN if low is None or high is None else f"{text(low)} to {text(high)}"
 
 
 def breakable(name: str) -> str:
-    """HTML of a name that may be broken into lines behind its underscores."""
+    """HTML of a name with optional line breaks after its underscores."""
     return html.escape(name).replace("_", "_<wbr>")

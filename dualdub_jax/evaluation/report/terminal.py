@@ -1,4 +1,4 @@
-"""The results on a terminal or in a log: header, one line a figure, comparison, what is missing or failed."""
+"""Prints results as text: header, one line a figure, comparison, missing media, failures."""
 
 import collections
 import pathlib
@@ -10,19 +10,19 @@ import rich.text
 
 from dualdub_jax.evaluation.contracts.metric import Metric
 
-_MAX_LISTED = 20  # missing files or failures; all of them are in the JSON
+_MAX_LISTED = 20  # missing files or failures; the JSON lists all
 _ARROWS = {"higher": "↑", "lower": "↓", "neither": " "}
 _NONE = "-"
 _VERDICT_STYLES = {"better": "green", "worse": "red"}
 
 
 def print_results(results: Mapping[str, Any], log: pathlib.Path, console: rich.console.Console) -> None:
-    """Prints everything.
+    """Prints all results.
 
     Args:
         results: as in `results`.
-        log: where the tracebacks of failures are.
-        console: where to.
+        log: path of the log with the tracebacks of failures.
+        console: the output.
     """
     for line in _header(results):
         _print(console, line)
@@ -38,12 +38,12 @@ def print_results(results: Mapping[str, Any], log: pathlib.Path, console: rich.c
 def print_metrics(
     metrics: Sequence[Metric], missing: Mapping[str, str | None], console: rich.console.Console
 ) -> None:
-    """Prints what can be measured: `--list-metrics`.
+    """Prints the available metrics and their figures: `--list-metrics`.
 
     Args:
-        metrics: all of them.
-        missing: by metric, what to install first.
-        console: where to.
+        metrics: to list.
+        missing: metric -> installation command of its first missing package, or None.
+        console: the output.
     """
     for metric in metrics:
         note = missing[metric.name] or "ready"
@@ -67,7 +67,7 @@ def _header(results: Mapping[str, Any]) -> Iterator[str]:
         sampling = " ".join(f"{key}={value:g}" for key, value in protocol["sampling"].items())
         sha256 = protocol["checkpoint"]["sha256"][:16]
         yield f"checkpoint sha256 {sha256}…, seed {protocol['seed']}, {sampling}"
-    # Long digests are for the JSON.
+    # Digests are in the JSON only.
     suite = {key: value for key, value in protocol["suite"].items() if not key.endswith("sha256")}
     yield ", ".join(f"{key.replace('_', ' ')}: {value}" for key, value in suite.items() if value is not None)
     yield f"{protocol['package']}; intervals: {protocol['bootstrap']['method']}"
@@ -94,7 +94,7 @@ def _print_figures(metrics: Mapping[str, Any], console: rich.console.Console) ->
 def _print_comparison(against: Mapping[str, Any], console: rich.console.Console) -> None:
     _print(
         console,
-        f"against {against['name']}, {against['num_clips']} clips that both have, each with itself",
+        f"against {against['name']}: paired differences over {against['num_clips']} shared clips",
         "bold",
     )
     width = max([len(name) for name in against["metrics"]] + [6])
@@ -125,7 +125,7 @@ def _missing_media(missing: Sequence[Mapping[str, str]]) -> Iterator[str]:
     for item in missing[:_MAX_LISTED]:
         yield f"  missing {item['kind']} of {item['id']}: {item['file']}"
     if len(missing) > _MAX_LISTED:
-        yield f"  and {len(missing) - _MAX_LISTED} more, all of them in the JSON"
+        yield f"  and {len(missing) - _MAX_LISTED} more, listed in the JSON"
 
 
 def _failures(failures: Sequence[Mapping[str, str]], log: pathlib.Path) -> Iterator[str]:
@@ -145,7 +145,7 @@ def _with_interval(entry: Mapping[str, Any], key: str) -> str:
 
 
 def number(value: float | None, unit: str = "") -> str:
-    """Three decimals of a small number, fewer of a large one; what is a share is shown in per cent."""
+    """A number with three decimals, fewer if it is large; "%" figures are scaled to per cent."""
     if value is None:
         return _NONE
     if unit == "%":

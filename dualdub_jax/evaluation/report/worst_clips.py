@@ -1,4 +1,4 @@
-"""Which clips did worst on a figure: those that are worth looking at and listening to."""
+"""Ranks clips by their value of a figure, worst first, for inspection and listening."""
 
 import math
 import statistics
@@ -11,18 +11,18 @@ from dualdub_jax.evaluation.contracts.results import OURS, TRUE
 def worst_clips(clips: Sequence[Mapping[str, Any]], figure: str, better: str, count: int) -> list[int]:
     """Ranks the clips of "ours" by one figure.
 
-    Where neither direction is better, the worst are the farthest from their own true audio, or from the
-    median clip where the truth has no value.
+    For descriptive figures, the worst clips are those farthest from the value of their true audio, or from
+    the median if the true audio has none.
 
     Args:
         clips: as in the results.
         figure: its name.
         better: "higher", "lower" or "neither".
-        count: at most this many.
+        count: maximum number of clips.
 
     Returns:
         Indices into `clips`, worst first, ties in the order of the suite. Clips without a value and clips
-        that are as good as the best one are left out: there is nothing to hear.
+        that equal the best one are omitted.
     """
     values = {i: clip_figure(clip, OURS, figure) for i, clip in enumerate(clips)}
     known = {i: value for i, value in values.items() if value is not None}
@@ -42,6 +42,6 @@ def worst_clips(clips: Sequence[Mapping[str, Any]], figure: str, better: str, co
 
 
 def clip_figure(clip: Mapping[str, Any], system: str, figure: str) -> float | None:
-    """A clip's number, or None where there is none."""
+    """A clip's number, or None if undefined."""
     value = (clip["figures"].get(system) or {}).get(figure)
     return float(value) if value is not None and math.isfinite(value) else None

@@ -81,7 +81,7 @@ def test_two_checkpoints_side_by_side(tiny_bundle, workdir, tmp_path, capsys):
     entry = against["metrics"]["level_error"]
     assert against["kind"] == "checkpoint" and against["num_clips"] == 3
     assert entry["difference"] == pytest.approx(entry["ours"] - entry["other"]) and entry["difference"] != 0
-    assert f"against {other}, 3 clips that both have" in capsys.readouterr().out
+    assert f"against {other}: paired differences over 3 shared clips" in capsys.readouterr().out
     swapped = ["evaluate", "--suite", "puppet", "--limit", "3", "--checkpoint", str(other), "--metrics",
                "level_error", "--workdir", str(workdir), "--against", str(tmp_path / "a.json")]  # fmt: skip
     assert main([*swapped, "--json", str(tmp_path / "b.json")]) == 0
