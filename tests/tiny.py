@@ -78,9 +78,7 @@ def random_batch(config: Config, batch_size: int, seed: int = 0) -> Batch:
     rng = np.random.default_rng(seed)
     batch = jax.tree.map(np.asarray, example_batch(config, batch_size))
     fields: dict[str, Any] = {
-        "script_tokens": rng.integers(
-            1, config.model.script_vocab_size, batch.script_tokens.shape, np.int32
-        ),
+        "script_tokens": rng.integers(1, config.model.script_vocab_size, batch.script_tokens.shape, np.int32),
         "script_alignment": np.sort(
             rng.integers(-1, batch.script_tokens.shape[1], batch.frame_mask.shape), axis=1
         ),

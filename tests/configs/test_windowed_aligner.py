@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-
 from configs.proj.example.windowed_aligner import WindowedMutualAligner
+
 from dualdub_jax.bundles.bundle import abstract_params, load_bundle, save_bundle
 from dualdub_jax.config import load_config
 from dualdub_jax.models.aligners.grid import MutualAligner

@@ -5,10 +5,10 @@
     background from video     non-causal   the whole video, for synchronization
     speech from video         non-causal
 
-Source: the DualDub paper (arXiv 2507.10109), its section on the cross-modal aligner. The paper leaves open and
-we choose: rotary positions on the time grid, shared by streams and video; RMSNorm before queries and before
-keys; separate weights for the four; 4 heads; a term whose query stream is absent is zero, and a key stream or
-video that is absent adds nothing to its residual connection.
+Source: the DualDub paper (arXiv 2507.10109), its section on the cross-modal aligner. The paper leaves open
+and we choose: rotary positions on the time grid, shared by streams and video; RMSNorm before queries and
+before keys; separate weights for the four; 4 heads; a term whose query stream is absent is zero, and a key
+stream or video that is absent adds nothing to its residual connection.
 """
 
 from typing import NamedTuple
@@ -61,7 +61,9 @@ class CrossAttention(nn.Module):
     def keys_values(self, context: jax.Array, positions: jax.Array) -> KVCache:
         """float[B, S, D] at int32[S] -> float[B, S, N, H] twice."""
         context = self.key_norm(context)
-        return KVCache(rotate(self._heads(self.key(context)), positions, _ROPE_THETA), self._heads(self.value(context)))
+        return KVCache(
+            rotate(self._heads(self.key(context)), positions, _ROPE_THETA), self._heads(self.value(context))
+        )
 
     def __call__(self, x: jax.Array, positions: jax.Array, context: KVCache, mask: jax.Array) -> jax.Array:
         """float[B, T, D] at int32[T], bool[B, T, S] True where a query may attend -> float[B, T, D]."""
