@@ -9,6 +9,7 @@ from dualdub_jax.errors import UserError
 
 # Imported when asked for: a builder may need packages that others do not.
 BUILDERS = {
+    "folder": "data_pipeline.builders.folder.builder:Folder",
     "puppet_stage": "data_pipeline.builders.puppet_stage.builder:PuppetStage",
 }
 

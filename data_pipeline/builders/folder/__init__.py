@@ -1,0 +1,1 @@
+"""A folder of films as a corpus: videos with their sound, and nothing else known of them."""
