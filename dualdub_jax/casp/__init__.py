@@ -1,1 +1,1 @@
-"""CASP: do this speech and this background belong to one scene? BEATs, the model on it, and its scores."""
+"""CASP, contrastive audio–speech pretraining: BEATs encoders, the model, its training and its scores."""

@@ -1,9 +1,11 @@
-"""BEATs, the audio encoder under CASP: patches of a log-mel spectrogram through a deep-norm transformer.
+"""BEATs, the audio encoder of CASP: a deep-norm transformer over patches of a log-mel spectrogram.
+
+Two differences leave the values unchanged: the weight norm of the positional convolution is folded into its
+kernel, and the layers are scanned, so compile time does not grow with depth. Dropout and layer drop are not
+implemented. `casp/convert/beats_from_torch.py` converts the public weights.
 
 Source: Chen et al., "BEATs: Audio Pre-Training with Acoustic Tokenizers" (arXiv 2212.09058), the encoder of
-its third iteration, written anew; `casp/convert/beats_from_torch.py` reads the public weights. Two
-liberties that change no value: the weight norm of the positional convolution is folded into its kernel, and
-the layers are scanned, so that twelve of them compile as fast as one. There is no dropout and no layer drop.
+the third iteration, reimplemented.
 """
 
 import math
@@ -24,7 +26,7 @@ _GATE_SIZE = 8  # two gates, each the sum of four values
 
 
 class Beats(nn.Module):
-    """Waveforms to one vector a patch of 16 x 16 (160 ms by one eighth of the bands, low bands first)."""
+    """Encodes waveforms to one vector per patch (16 x 16: 160 ms by one eighth of the bands, low first)."""
 
     config: BeatsConfig
 
@@ -78,7 +80,7 @@ class PatchEmbedding(nn.Module):
 
 
 class PositionalConvolution(nn.Module):
-    """A wide grouped convolution that tells patches where they are: float32[B, L, D], same shape."""
+    """Positional embedding by a wide grouped convolution: float32[B, L, D] -> float32[B, L, D]."""
 
     config: BeatsConfig
 
@@ -99,7 +101,7 @@ class PositionalConvolution(nn.Module):
 
 
 class RelativeBias(nn.Module):
-    """One bias a head and a bucket of relative positions, shared by all layers: L -> float32[N, L, L]."""
+    """Relative position bias per head and bucket, shared by all layers: L -> float32[N, L, L]."""
 
     config: BeatsConfig
 
@@ -117,17 +119,17 @@ class RelativeBias(nn.Module):
 
 
 class Layer(nn.Module):
-    """Self-attention and feed-forward, normalised after each sum, with the residual scaled up (deep-norm)."""
+    """A deep-norm layer: self-attention and feed-forward, post-norm, with scaled residuals."""
 
     config: BeatsConfig
 
     @nn.compact
     def __call__(self, x: jax.Array, bias: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """One layer.
+        """Applies the layer.
 
         Args:
             x: float32[B, L, D].
-            bias: float32[N, L, L], of relative positions, before the gates.
+            bias: float32[N, L, L], ungated relative position bias.
 
         Returns:
             float32[B, L, D], twice: the carry and the output of a scan.
@@ -148,7 +150,7 @@ class Layer(nn.Module):
 
 
 class GatedAttention(nn.Module):
-    """Attention whose position bias is scaled by gates that each query opens for itself."""
+    """Self-attention with a relative position bias gated by the query."""
 
     config: BeatsConfig
 
@@ -180,12 +182,12 @@ class GatedAttention(nn.Module):
 
 
 def relative_buckets(offset: np.ndarray, num_buckets: int, max_distance: int) -> np.ndarray:
-    """Buckets of relative positions: exact when near, logarithmic when far, one half for each direction.
+    """Buckets of relative positions: exact for small distances, logarithmic for large ones.
 
     Args:
         offset: int[...], key position minus query position.
-        num_buckets: of both directions together.
-        max_distance: all from here on share the last bucket.
+        num_buckets: in total; half for each direction.
+        max_distance: larger distances share the last bucket.
 
     Returns:
         int[...], in [0, num_buckets).
@@ -193,7 +195,7 @@ def relative_buckets(offset: np.ndarray, num_buckets: int, max_distance: int) ->
     per_side = num_buckets // 2
     num_exact = per_side // 2
     distance = np.abs(offset)
-    # float32, as in the original: the rounding decides on which side of a boundary a distance falls.
+    # float32 as in the original: rounding determines the bucket at boundaries.
     ratio = np.log(np.maximum(distance, 1).astype(np.float32) / np.float32(num_exact))
     far = num_exact + (
         ratio / np.float32(math.log(max_distance / num_exact)) * (per_side - num_exact)
@@ -203,7 +205,7 @@ def relative_buckets(offset: np.ndarray, num_buckets: int, max_distance: int) ->
 
 
 def scale_gradient(x: jax.Array, factor: float) -> jax.Array:
-    """`x`, whose gradient is multiplied by `factor` on the way back."""
+    """The identity, whose gradient is multiplied by `factor`."""
     if factor == 1.0:
         return x
     return factor * x + jax.lax.stop_gradient((1.0 - factor) * x)
@@ -217,7 +219,7 @@ def linear(
     use_bias: bool = True,
     init: nn.initializers.Initializer = _UNIFORM_INIT,
 ) -> nn.Dense:
-    """A float32 matrix product with a bias; `axes` are the logical names of its input and output."""
+    """A float32 linear layer; `axes` are the logical axis names of its input and output."""
     return nn.Dense(
         features,
         use_bias=use_bias,
@@ -228,7 +230,7 @@ def linear(
 
 
 def layer_norm(name: str) -> nn.LayerNorm:
-    """LayerNorm over the last axis with the ε of PyTorch, variance in two passes."""
+    """LayerNorm over the last axis with PyTorch's ε and a two-pass variance."""
     return nn.LayerNorm(
         epsilon=1e-5,
         use_fast_variance=False,

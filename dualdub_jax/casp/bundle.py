@@ -1,10 +1,10 @@
-"""Folders with CASP's weights, or with those of one BEATs encoder: config and parameters, nothing pickled.
+"""Weight folders of CASP, or of one BEATs encoder: config and parameters, without pickles.
 
-    DIR/config.json    format version, kind ("casp" or "beats"), sizes, where the weights come from
+    DIR/config.json    format version, kind ("casp" or "beats"), sizes, origin of the weights
     DIR/params/        orbax: the parameters of `Casp`, or of `Beats`
 
-`dualdub train --config configs/casp.py` ends with one, `python -m dualdub_jax.casp.convert` writes one from
-the authors' checkpoint, and `dualdub evaluate --casp-weights DIR` reads one.
+`dualdub train --config configs/casp.py` and `python -m dualdub_jax.casp.convert` (from the authors'
+checkpoint) write such a folder; `dualdub evaluate --casp-weights DIR` reads it.
 """
 
 import hashlib
@@ -35,12 +35,12 @@ _CONFIGS = {"casp": CaspConfig, "beats": BeatsConfig}
 
 
 def default_path() -> pathlib.Path:
-    """The small CASP that comes with the package, trained on Puppet Stage."""
+    """Folder of the small CASP bundled with the package, trained on Puppet Stage."""
     return pathlib.Path(__file__).parents[1] / "assets" / "casp_puppet"
 
 
 def abstract_params(config: CaspConfig | BeatsConfig) -> PyTree:
-    """Shapes of the parameters that a folder with this config holds, without memory."""
+    """Shapes of the parameters for a config, without allocating them."""
     if isinstance(config, CaspConfig):
         return model.abstract_params(config)
     stem = jnp.zeros((1, model.least_num_samples(CaspConfig(encoder=config))))
@@ -54,14 +54,14 @@ def save(
     origin: Mapping[str, Any],
     dtype: str = "float32",
 ) -> None:
-    """Writes a folder, whole or not at all.
+    """Writes a folder atomically.
 
     Args:
-        directory: made; replaced if it is there already.
-        config: sizes; they say which kind it is.
-        params: as `abstract_params`, arrays.
-        origin: JSON: how the weights came about.
-        dtype: "float32" or "bfloat16" (half the size; read back as float32).
+        directory: created, or replaced if it exists.
+        config: sizes; its class determines the kind.
+        params: arrays of the shapes of `abstract_params`.
+        origin: provenance of the weights, JSON-serialisable.
+        dtype: "float32" or "bfloat16" (half the size; restored as float32).
     """
     kind = next(kind for kind, cls in _CONFIGS.items() if isinstance(config, cls))
     header = {
@@ -79,10 +79,10 @@ def save(
 
 
 def read_header(directory: pathlib.Path, kind: Kind) -> tuple[Any, dict[str, Any]]:
-    """The config and the origin of a folder.
+    """Reads the config and the origin of a folder.
 
     Raises:
-        UserError: no such folder, another kind of folder, or one written by a newer version.
+        UserError: the folder is missing, of another kind, or written by a newer version.
     """
     directory = pathlib.Path(directory)
     try:
@@ -109,7 +109,7 @@ def load(directory: pathlib.Path, kind: Kind) -> tuple[Any, PyTree]:
         Its `CaspConfig` or `BeatsConfig`, and float32 parameters.
 
     Raises:
-        UserError: as `read_header`; parameters that cannot be read or are not those of the config.
+        UserError: as `read_header`; or the parameters cannot be read or do not match the config.
     """
     directory = pathlib.Path(directory)
     config, _ = read_header(directory, kind)
@@ -130,7 +130,7 @@ def load(directory: pathlib.Path, kind: Kind) -> tuple[Any, PyTree]:
 
 
 def params_sha256(params: PyTree) -> str:
-    """Hash of names, shapes and float32 values: the same for the same weights, however they are stored."""
+    """Hex digest of names, shapes and float32 values, independent of the storage format."""
     digest = hashlib.sha256()
     for path, leaf in sorted(jax.tree.leaves_with_path(params), key=lambda item: path_name(item[0])):
         digest.update(f"{path_name(path)} {leaf.shape}\n".encode())

@@ -1,9 +1,11 @@
 """Kaldi's log-mel filterbank energies in JAX, the front end of BEATs.
 
-Frames lie wholly inside the signal ("snip edges"); each has its mean taken off, is pre-emphasised and
-windowed on its own. Nothing is dithered. Source: the conventions of Kaldi's `compute-fbank-feats` with
-BEATs' settings (128 bands of the power spectrum from 20 Hz to 8 kHz, 25 ms windows every 10 ms, samples
-scaled to 16 bit integers); tests compare with kaldi-native-fbank.
+Frames lie entirely inside the signal ("snip edges"). Mean subtraction, pre-emphasis and windowing apply per
+frame; there is no dither.
+
+Source: Kaldi's `compute-fbank-feats` with the settings of BEATs (128 bands of the power spectrum from 20 Hz
+to 8 kHz, 25 ms windows every 10 ms, samples scaled to 16-bit integers); tests compare with
+kaldi-native-fbank.
 """
 
 import functools
@@ -22,22 +24,22 @@ _PREEMPHASIS = 0.97
 _FULL_SCALE = 2.0**15
 _LEAST_ENERGY = float(np.finfo(np.float32).eps)
 
-# Of AudioSet's log-mels, as BEATs was trained; the factor 2 makes the result's deviation one half.
+# Statistics of AudioSet's log-mels from BEATs' training; the factor 2 gives a standard deviation of 0.5.
 _MEAN_LOG_MEL, _STD_LOG_MEL = 15.41663, 6.55582
 
 
 def num_frames(num_samples: int) -> int:
-    """Frames of a signal; 0 if it is shorter than a window."""
+    """Number of frames of a signal; 0 if it is shorter than a window."""
     return max(0, 1 + (num_samples - WINDOW_LENGTH) // HOP_LENGTH)
 
 
 def log_mel(waveform: jax.Array, num_mels: int = 128) -> jax.Array:
-    """Natural logarithms of mel band energies.
+    """Natural logarithm of mel band energies.
 
     Args:
         waveform: float32[..., S] at 16 kHz in [-1, 1], S at least `WINDOW_LENGTH`.
-        num_mels: number of bands between 20 Hz and 8 kHz. With 128, some of the lowest lie between two bins
-            of the spectrum and hold nothing; they read log(1.19e-7) always, as in Kaldi.
+        num_mels: number of bands between 20 Hz and 8 kHz. With 128, some of the lowest contain no bin of the
+            spectrum and are constant at log(1.19e-7), as in Kaldi.
 
     Returns:
         float32[..., num_frames(S), num_mels].
@@ -47,7 +49,7 @@ def log_mel(waveform: jax.Array, num_mels: int = 128) -> jax.Array:
     """
     frames = _frame(jnp.asarray(waveform, jnp.float32) * _FULL_SCALE)
     frames = frames - jnp.mean(frames, axis=-1, keepdims=True)
-    # A frame's first sample stands in for the one before it.
+    # The first sample of a frame is its own predecessor.
     before = jnp.concatenate([frames[..., :1], frames[..., :-1]], axis=-1)
     frames = (frames - _PREEMPHASIS * before) * povey_window()
     spectrum = jnp.fft.rfft(frames, n=_N_FFT)[..., : _N_FFT // 2]
@@ -57,12 +59,12 @@ def log_mel(waveform: jax.Array, num_mels: int = 128) -> jax.Array:
 
 
 def beats_features(waveform: jax.Array, num_mels: int = 128) -> jax.Array:
-    """`log_mel`, shifted and scaled as BEATs sees it: float32[..., S] -> float32[..., T, num_mels]."""
+    """`log_mel`, standardised as BEATs expects: float32[..., S] -> float32[..., T, num_mels]."""
     return (log_mel(waveform, num_mels) - _MEAN_LOG_MEL) / (2.0 * _STD_LOG_MEL)
 
 
 def _frame(signal: jax.Array) -> jax.Array:
-    """float32[..., S] -> float32[..., T, WINDOW_LENGTH], by shifted concatenations instead of a gather."""
+    """float32[..., S] -> float32[..., T, WINDOW_LENGTH], by shifted concatenation instead of a gather."""
     count = num_frames(signal.shape[-1])
     if count == 0:
         raise ValueError(f"a signal of {signal.shape[-1]} samples is shorter than a window, {WINDOW_LENGTH}")
@@ -84,7 +86,7 @@ def povey_window() -> np.ndarray:
 
 @functools.lru_cache
 def mel_filterbank(num_mels: int) -> np.ndarray:
-    """Triangles on the mel scale 1127 ln(1 + f / 700), each of height 1.
+    """Triangular filters on the mel scale 1127 ln(1 + f / 700), each of height 1.
 
     Returns:
         float32[256, num_mels], over the bins below 8 kHz.

@@ -1,6 +1,6 @@
-"""CASP itself: two BEATs, attention pooling, projections, a temperature, and the loss on pairs.
+"""The CASP model: two BEATs encoders, attention pooling, projections, a temperature, contrastive loss.
 
-Source: the public DualBench repository; written anew.
+Source: the paper and the public DualBench repository; reimplemented.
 """
 
 import math
@@ -21,7 +21,7 @@ MAX_LOG_SCALE = math.log(100.0)
 
 
 class Casp(nn.Module):
-    """Speech and background to embeddings whose cosine says how well they go together."""
+    """Embeds speech and background such that the cosine measures their harmony."""
 
     config: CaspConfig
 
@@ -36,15 +36,15 @@ class Casp(nn.Module):
         )
 
     def __call__(self, speech: jax.Array, background: jax.Array) -> tuple[jax.Array, dict[str, Any]]:
-        """Similarities of all speech stems with all background stems.
+        """Similarity logits of all speech stems with all background stems.
 
         Args:
             speech: float32[B, S], prepared as in `waveform.py`.
             background: float32[B, S].
 
         Returns:
-            float32[B, B], cosines times the temperature, a row a speech stem; and named intermediates:
-            "speech" and "background" float32[B, D], unit length; "scale" float32[].
+            float32[B, B], cosines times the logit scale, one row per speech stem; and named intermediates:
+            "speech" and "background" float32[B, D], unit norm; "scale" float32[].
         """
         speech, background = self.embed_speech(speech), self.embed_background(background)
         scale = jnp.exp(self.logit_scale)
@@ -52,16 +52,16 @@ class Casp(nn.Module):
         return logits, {"speech": speech, "background": background, "scale": scale}
 
     def embed_speech(self, waveform: jax.Array) -> jax.Array:
-        """float32[B, S] -> float32[B, D], unit length."""
+        """float32[B, S] -> float32[B, D], unit norm."""
         return self.speech_encoder(waveform)[0]
 
     def embed_background(self, waveform: jax.Array) -> jax.Array:
-        """float32[B, S] -> float32[B, D], unit length."""
+        """float32[B, S] -> float32[B, D], unit norm."""
         return self.background_encoder(waveform)[0]
 
 
 class StemEncoder(nn.Module):
-    """BEATs, pooling and projection of one stem: float32[B, S] -> float32[B, D] of unit length."""
+    """BEATs, pooling and projection of one stem: float32[B, S] -> float32[B, D] of unit norm."""
 
     config: CaspConfig
 
@@ -78,7 +78,7 @@ class StemEncoder(nn.Module):
 
 
 class AttentionPooling(nn.Module):
-    """The mean of vectors by learned weights: float32[B, L, D] -> float32[B, D]."""
+    """The mean of vectors with learned attention weights: float32[B, L, D] -> float32[B, D]."""
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -89,15 +89,14 @@ class AttentionPooling(nn.Module):
 
 
 def contrastive_loss(logits: jax.Array, is_pair: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Symmetric cross entropy: each speech finds its background, each background its speech.
+    """Symmetric cross-entropy over both retrieval directions.
 
     Args:
-        logits: float32[B, B], the matched ones on the diagonal.
-        is_pair: bool[B], True for pairs that count. Others (a silent stem) are neither asked for nor
-            offered as wrong answers.
+        logits: float32[B, B], matched pairs on the diagonal.
+        is_pair: bool[B], True for valid pairs. Others (a silent stem) are neither queries nor candidates.
 
     Returns:
-        Loss, and the share of right first guesses in both directions.
+        Loss float32[] in nats, and top-1 accuracy float32[], both averaged over the directions.
     """
     labels = jnp.arange(len(logits))
     weight = is_pair / jnp.maximum(jnp.sum(is_pair), 1)
@@ -110,11 +109,11 @@ def contrastive_loss(logits: jax.Array, is_pair: jax.Array) -> tuple[jax.Array, 
 
 
 def least_num_samples(config: CaspConfig) -> int:
-    """The shortest waveform that the encoders take: one patch in time."""
+    """Length of the shortest valid waveform in samples: one patch in time."""
     return WINDOW_LENGTH + (config.encoder.patch_size - 1) * HOP_LENGTH
 
 
 def abstract_params(config: CaspConfig) -> PyTree:
-    """Shapes of CASP's parameters, without memory."""
+    """Shapes of CASP's parameters, without allocating them."""
     stem = jnp.zeros((1, least_num_samples(config)))
     return jax.eval_shape(lambda: nn.unbox(Casp(config).init(jax.random.key(0), stem, stem)["params"]))

@@ -1,4 +1,4 @@
-"""Embeddings of stems by CASP, in DualBench's convention and in PodEval's."""
+"""CASP embeddings of stems in the conventions of DualBench and PodEval."""
 
 import functools
 import pathlib
@@ -18,10 +18,10 @@ _MAX_BATCH = 8
 
 
 class CaspScorer:
-    """A loaded CASP.
+    """CASP with its weights.
 
     Args:
-        weights: folder that `bundle.save` wrote.
+        weights: folder written by `bundle.save`.
 
     Raises:
         UserError: as `bundle.load`.
@@ -42,12 +42,12 @@ class CaspScorer:
         """Embeds the windows of a stem.
 
         Args:
-            stream: which encoder.
+            stream: selects the encoder.
             stem: float32[S] at 16 kHz.
-            convention: how windows are taken, see `waveform.py`.
+            convention: of the windowing, see `waveform.py`.
 
         Returns:
-            float32[N, D], each of unit length, one a window; None for a stem that is silent, empty or not
+            float32[N, D] of unit norm, one row per window; None for a stem that is silent, empty or not
             finite.
         """
         stem = np.asarray(stem, np.float32)
@@ -70,7 +70,7 @@ class CaspScorer:
         )
 
     def _embed_batch(self, stream: Stream, windows: np.ndarray) -> np.ndarray:
-        # Filled up to a power of two, so that few shapes are compiled.
+        # Padded to a power of two to limit the number of compiled shapes.
         fill = (1 << (len(windows) - 1).bit_length()) - len(windows)
         batch = np.pad(windows, ((0, fill), (0, 0)))
         with jax.default_matmul_precision("highest"):
@@ -79,6 +79,6 @@ class CaspScorer:
 
 
 def mean_embedding(embeddings: np.ndarray) -> np.ndarray:
-    """The mean of a stem's windows at unit length: float32[N, D] -> float32[D]; of one window, itself."""
+    """The normalised mean of a stem's windows: float32[N, D] -> float32[D] of unit norm."""
     mean = embeddings.mean(axis=0)
     return mean / max(float(np.linalg.norm(mean)), 1e-12)

@@ -1,7 +1,7 @@
-"""CASP's one phase: pairs of stems, a symmetric contrastive loss, AdamW on everything, a clamped temperature.
+"""The training phase of CASP: symmetric contrastive loss on pairs of stems, AdamW, a clamped temperature.
 
-Source: the public DualBench repository. Not taken over: there, each device looks for a pair among its own 64
-only; here the batch is global, so that the loss does not depend on the number of devices.
+Source: the public DualBench repository. One difference: there the contrastive loss is computed per device
+over 64 pairs; here it is computed over the global batch, so it does not depend on the number of devices.
 """
 
 import dataclasses
@@ -31,18 +31,18 @@ PHASE_NAME = "casp"
 
 
 def casp_phase(config: Config, make_batches: Callable[[], Any], audio_encoder: PyTree | None) -> Phase:
-    """Trains CASP.
+    """Builds the training phase of CASP.
 
     Args:
-        config: of the run; `casp` and `casp_training` matter.
+        config: of the run; uses `casp` and `casp_training`.
         make_batches: see `Phase`; host batches as of `data_pipeline.stem_pairs.make_pair_batches`.
-        audio_encoder: parameters of BEATs that the background encoder starts from; None: random ones.
+        audio_encoder: BEATs parameters that initialise the background encoder; None: random initialisation.
 
     Returns:
-        The phase `casp`; its parameters are those of `Casp`.
+        The phase `casp`, whose parameters are those of `Casp`.
 
     Raises:
-        UserError: windows that do not fit each other.
+        UserError: a crop is longer than its window.
     """
     _check_windows(config)
     model, training = Casp(config.casp), config.casp_training
@@ -54,7 +54,7 @@ def casp_phase(config: Config, make_batches: Callable[[], Any], audio_encoder: P
         params = model.init(rng, stem, stem)["params"]
         if audio_encoder is not None:
             random = params["background"]["encoder"]
-            # Into the boxes, so that the logical names stay.
+            # Replaces the values inside the boxes, which keeps the logical axis names.
             boxed = nn.meta.replace_boxed(random, audio_encoder)
             params = params | {"background": params["background"] | {"encoder": boxed}}
         return first_state(params, optimizer, has_average=False)
@@ -97,7 +97,7 @@ def casp_phase(config: Config, make_batches: Callable[[], Any], audio_encoder: P
 
 
 def make_casp_optimizer(config: OptimizerConfig, num_steps: int) -> optax.GradientTransformation:
-    """AdamW that decays every parameter, norms and temperature too: what the authors' code does."""
+    """AdamW with weight decay on every parameter, norms and temperature included, as in the authors' code."""
     adamw = optax.adamw(
         make_schedule(config, num_steps), b1=config.b1, b2=config.b2, weight_decay=config.weight_decay
     )
@@ -111,5 +111,5 @@ def _check_windows(config: Config) -> None:
         if not 0 < crop <= window:
             raise UserError(
                 f"casp.{part}_crop_samples={crop} does not fit casp.{part}_window_samples={window}; "
-                "a window holds a crop and the zeros behind it"
+                "a window is a crop padded with zeros, so set the crop to 1 or more and at most the window"
             )

@@ -1,8 +1,12 @@
-"""How a stem becomes what CASP hears: crops, levels, padding, in DualBench's and in PodEval's convention.
+"""Preprocessing of stems for CASP: cropping, level normalisation and padding.
 
-Levels are normalised away, so CASP cannot hear the balance between speech and background. Silence stays
-silence (the original divides it by zero); a silent stem has no score. Source: the public DualBench and
-PodEval repositories.
+Two conventions are implemented, DualBench's and PodEval's.
+
+Levels are normalised, so CASP is blind to the balance of speech and background. A silent stem remains silent
+(the original code divides by zero) and has no score.
+
+Source: the public DualBench and PodEval repositories. Where they differ, the code is followed: the paper
+states training segments of 5 s, the authors' code crops 1 s for training and 5 s for scoring.
 """
 
 from collections.abc import Iterator
@@ -17,9 +21,15 @@ PODEVAL_CHUNK_SAMPLES = 160_000  # 10 s at 16 kHz
 
 
 def normalise(waveform: Array) -> Array:
-    """Takes the mean off and scales the peak to one, along the last axis; silence becomes zeros.
+    """Subtracts the mean and normalises the peak to 1 along the last axis; silence becomes zeros.
 
-    The authors add 1e-8 to the peak and then normalise the peak again after padding, which makes it one.
+    The authors add 1e-8 to the peak and normalise again after padding, which gives a peak of exactly 1.
+
+    Args:
+        waveform: float32[..., S].
+
+    Returns:
+        float32[..., S] in [-1, 1].
     """
     waveform = waveform - waveform.mean(axis=-1, keepdims=True)
     peak = abs(waveform).max(axis=-1, keepdims=True)
@@ -29,19 +39,19 @@ def normalise(waveform: Array) -> Array:
 
 
 def is_silent(waveform: np.ndarray) -> bool:
-    """True for what `normalise` cannot bring to a peak of one: nothing, or one value throughout."""
+    """True for an empty or constant float32[S], which `normalise` cannot scale to a peak of 1."""
     return waveform.size == 0 or float(np.ptp(waveform)) < 1e-6
 
 
 def dualbench_windows(waveform: np.ndarray, crop: int, window: int, hop: int = 0) -> np.ndarray:
-    """Crops of a stem, each normalised by itself, then padded with zeros.
+    """Crops of a stem, individually normalised and zero-padded.
 
     Args:
-        waveform: float32[S], S at least 1.
-        crop: samples of a crop; a shorter stem is one crop as it is.
-        window: samples after padding, at least `crop`.
-        hop: distance of crops, samples; the last one ends where the stem ends. 0: the first crop only,
-            which is DualBench's convention.
+        waveform: float32[S] at 16 kHz, S at least 1.
+        crop: length of a crop, samples; a shorter stem is a single crop.
+        window: length after padding, samples, at least `crop`.
+        hop: distance of crops, samples; the last crop is aligned with the end. 0: the first crop only, which
+            is DualBench's convention.
 
     Returns:
         float32[N, window].
@@ -53,11 +63,11 @@ def dualbench_windows(waveform: np.ndarray, crop: int, window: int, hop: int = 0
 
 
 def podeval_chunks(waveform: np.ndarray, chunk: int = PODEVAL_CHUNK_SAMPLES) -> Iterator[np.ndarray]:
-    """The whole stem at a peak of one, cut into chunks; a last one that is too short is repeated, not padded.
+    """Chunks of a peak-normalised stem; a short last chunk is repeated, not padded.
 
     Args:
-        waveform: float32[S].
-        chunk: samples of a chunk.
+        waveform: float32[S] at 16 kHz.
+        chunk: length of a chunk, samples.
 
     Yields:
         float32[chunk].

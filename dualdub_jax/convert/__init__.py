@@ -1,1 +1,1 @@
-"""Public weights to our parameter trees, name by name, never unpickling code."""
+"""Conversion of public weights to our parameter trees, name by name, without unpickling code."""

@@ -1,4 +1,4 @@
-"""A state dict that is used up name by name, so that nothing is forgotten and nothing made up."""
+"""A state dict that records consumed names, so that conversion misses no tensor."""
 
 from collections.abc import Mapping
 
@@ -10,7 +10,7 @@ _MAX_LISTED = 8
 
 
 class StateDict:
-    """Tensors that are taken out by name; at the end, `finish` refuses missing and leftover ones.
+    """Tensors that are consumed by name; at the end, `finish` rejects missing and unexpected ones.
 
     Args:
         tensors: by name.
@@ -27,7 +27,7 @@ class StateDict:
         return name in self._tensors
 
     def take(self, name: str) -> np.ndarray:
-        """The tensor of this name. If there is none, that is noted, and an empty one is returned."""
+        """Consumes a tensor; a missing one is recorded and replaced by a scalar zero."""
         if name not in self._tensors:
             self._missing.append(name)
             return np.zeros((), np.float32)
@@ -43,18 +43,18 @@ class StateDict:
         return {"scale": self.take(f"{prefix}.weight"), "bias": self.take(f"{prefix}.bias")}
 
     def refuse_missing(self) -> None:
-        """Raises a `UserError` that lists the names that were asked for and not there."""
+        """Raises a `UserError` that lists all missing names."""
         if self._missing:
             raise UserError(
                 f"{self._where}: lacks {_listed(self._missing)}; is it another model's checkpoint?"
             )
 
     def finish(self) -> None:
-        """Raises a `UserError` that lists names that were asked for in vain, or never asked for."""
+        """Raises a `UserError` that lists all missing or all unexpected names."""
         self.refuse_missing()
         if self._left:
             raise UserError(
-                f"{self._where}: holds {_listed(sorted(self._left))}, which our model has no place for; "
+                f"{self._where}: holds {_listed(sorted(self._left))}, which the model does not have; "
                 "is it another model's checkpoint?"
             )
 

@@ -1,4 +1,4 @@
-"""Tensors of a PyTorch checkpoint or of a safetensors file as NumPy arrays; no code in them is ever run."""
+"""Reads the tensors of a PyTorch checkpoint or a safetensors file as NumPy arrays, without running code."""
 
 import pathlib
 import pickle
@@ -9,7 +9,7 @@ import numpy as np
 
 from dualdub_jax.errors import UserError
 
-# Where checkpoints keep their tensors: Lightning, then BEATs, then a bare state dict.
+# Keys of the state dict: Lightning's, then BEATs'; otherwise the file is a bare state dict.
 _STATE_KEYS = ("state_dict", "model")
 
 
@@ -17,16 +17,16 @@ def read_tensors(path: pathlib.Path) -> tuple[dict[str, np.ndarray], Mapping[str
     """Reads a file.
 
     Args:
-        path: `.safetensors`, which needs the package safetensors, or a file of `torch.save`, which needs
-            torch.
+        path: `.safetensors`, which requires the package safetensors, or a file of `torch.save`, which
+            requires torch.
 
     Returns:
-        Tensors by name, floating ones as float32; and the configuration that the file carries ("cfg" of
-        BEATs checkpoints), {} if none.
+        Tensors by name, floating-point ones as float32; and the file's configuration ("cfg" of BEATs
+        checkpoints), {} if none.
 
     Raises:
-        UserError: no such file, not such a file, a package that is not installed, or a pickle with more in
-            it than tensors and plain values.
+        UserError: the file is missing or malformed, a package is not installed, or a pickle holds more than
+            tensors and plain values.
     """
     path = pathlib.Path(path)
     if not path.is_file():
@@ -66,8 +66,8 @@ def _read_torch(path: pathlib.Path) -> tuple[dict[str, np.ndarray], Mapping[str,
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise UserError(
-            f"{path}: not a checkpoint of tensors and plain values alone, and code in checkpoints is never "
-            "run; give a .safetensors copy of its state dict"
+            f"{path}: holds more than tensors and plain values, and code in checkpoints is never run; "
+            "give a .safetensors copy of its state dict"
         ) from None
     except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -80,7 +80,10 @@ def _read_torch(path: pathlib.Path) -> tuple[dict[str, np.ndarray], Mapping[str,
                 state = content[key]
                 break
     if not isinstance(state, Mapping) or not all(isinstance(x, torch.Tensor) for x in state.values()):
-        raise UserError(f"{path}: holds no state dict of tensors, neither itself nor under {_STATE_KEYS}")
+        raise UserError(
+            f"{path}: expected a state dict of tensors, at top level or under {' or '.join(_STATE_KEYS)}; "
+            "give a checkpoint that has one"
+        )
     return {
         name: (x.float() if x.is_floating_point() else x).detach().numpy() for name, x in state.items()
     }, (config if isinstance(config, Mapping) else {})

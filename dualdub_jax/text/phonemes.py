@@ -1,9 +1,9 @@
-"""Script text to phonemes: what the bundled model reads.
+"""Grapheme-to-phoneme conversion and the phoneme tokenizer, the bundled model's script input.
 
-Words are looked up in a small lexicon that comes with the package; `hibari-tts`, where it is installed,
-pronounces all others. Source: our choice. Phonemes are the usual input of speech synthesis: some fifty
-sounds, each heard thousands of times in a corpus of a few hours, in place of words that are rarer the more
-of them there are.
+Words are looked up in a small bundled lexicon; `hibari-tts`, if installed, converts all others. Phonemes suit
+a small corpus: about fifty symbols, each with thousands of examples in a few hours of speech.
+
+Source: our choice; the paper uses BPE (tiktoken).
 """
 
 # ruff: noqa: RUF001 (phonemes look like letters)
@@ -23,18 +23,20 @@ LEXICON_FILE = pathlib.Path(__file__).parents[1] / "assets" / "lexicon.json"
 _CONSONANTS = "bdfhjklmnpstvwzðŋɡɹʃʒʤʧθTɾʔ"
 _VOWELS = "AIOQWYaeiouæɑɐɒɔəɚɛɜɪʊʌᵊᵻ"
 _STRESS = "ˈ"  # secondary stress is read as none
-# What is said is labelled with plain phonemes, stressed or not, twice a frame of the grid; 0 is a pause.
+# Phoneme labels of aligned speech, without stress, two per frame of the grid; 0 is a pause.
 SYMBOLS = {symbol: i for i, symbol in enumerate(_CONSONANTS + _VOWELS, start=1)}
 PAUSE, LABELS_PER_FRAME = 0, 2
-# "a" is an article or a letter, and sounds accordingly; which of them is for the model to see from its place.
+# "a" is an article or a letter with different pronunciations; the model disambiguates from context.
 AMBIGUOUS = {"a": "a?"}
 
 
 class PhonemeTokenizer:
-    """Phonemes of English words: id 0 is padding, then begin and end; a stressed vowel has an id of its own.
+    """Tokenizes English words into phonemes; stressed vowels are separate tokens.
+
+    Ids: 0 is padding, 1 begin, 2 end, then the phonemes.
 
     Args:
-        lexicon: file that maps words to phonemes, as `data_pipeline.builders.puppet_stage.lexicon` makes it.
+        lexicon: JSON file of word -> phonemes, written by `data_pipeline.builders.puppet_stage.lexicon`.
     """
 
     pad_id, begin_id, end_id = 0, 1, 2
@@ -50,10 +52,10 @@ class PhonemeTokenizer:
         return len(self._symbols)
 
     def encode(self, text: str) -> list[int]:
-        """Ids of the phonemes of `text` between a begin and an end marker; case and punctuation are ignored.
+        """Ids of the phonemes of `text` between begin and end marker; case and punctuation are ignored.
 
         Raises:
-            UserError: words that nobody here can pronounce.
+            UserError: words without a known pronunciation.
         """
         symbols = {word: self._symbols_of(word) for word in dict.fromkeys(spoken_words(text))}
         if unknown := [word for word, found in symbols.items() if not found]:
@@ -62,11 +64,11 @@ class PhonemeTokenizer:
         return [self.begin_id, *ids, self.end_id]
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The phonemes of `ids` in one string; the words' spelling and borders are gone."""
+        """The phonemes of `ids` as one string, without spelling and word boundaries."""
         return "".join(self._symbols[i] for i in ids)
 
     def _symbols_of(self, word: str) -> list[str]:
-        """Phonemes of a word; empty where it, or a sound in it, is not known."""
+        """Phonemes of a word; empty if the word or one of its phonemes is unknown."""
         if word in AMBIGUOUS:
             return [AMBIGUOUS[word]]
         found = symbols_in(self._lexicon.get(word) or pronounce(word))
@@ -79,17 +81,17 @@ def spoken_words(text: str) -> list[str]:
 
 
 def symbols_in(phonemes: str) -> list[str]:
-    """Cuts a string of phonemes into tokens: "sˈɛvən" is s, ˈɛ, v, ə, n."""
+    """Splits a string of phonemes into symbols: "sˈɛvən" becomes s, ˈɛ, v, ə, n."""
     return re.findall(f"{_STRESS}?[^{_STRESS}ˌ ]", phonemes)
 
 
 def plain(phoneme: str) -> str:
-    """A phoneme without its mark of stress."""
+    """A phoneme without its stress mark."""
     return phoneme.strip(_STRESS + "ˌ")
 
 
 def pronounce(text: str) -> str:
-    """The phonemes of `text` by hibari-tts; empty where that is not installed or does not know."""
+    """The phonemes of `text` by hibari-tts; empty if it is not installed or the text is unknown."""
     phonemiser = _phonemiser()
     return "" if phonemiser is None else " ".join(phonemiser.phonemize(text))
 
@@ -105,5 +107,5 @@ def _phonemiser() -> Any:
 
 def _advice() -> str:
     if _phonemiser() is None:
-        return "without hibari-tts it has only the words of Puppet Stage: pip install 'dualdub-jax[g2p]'"
+        return "without hibari-tts the lexicon covers Puppet Stage only: pip install 'dualdub-jax[g2p]'"
     return "write it out in English words"

@@ -1,10 +1,9 @@
-"""The script: what is said, from a text, a text file or subtitles, in the letters that the model knows.
+"""Reads a script from text, a text file or subtitles, and normalises it to the model's alphabet.
 
-The model is trained on lower-case words of the letters a to z with single spaces between them, so this is
-what it is given. Numbers become words, accents are folded (`é` is `e`), apostrophes join (`don't` is
-`dont`), a few signs are spelt (`&` is `and`), and other punctuation separates words; sentence marks are
-remembered, because long scripts are best divided there. What cannot be spoken is left out and named.
-Source: our choice.
+The model is trained on lower-case words of the letters a to z, separated by single spaces. Numbers are spelt,
+accents are folded (`é` becomes `e`), apostrophes are removed (`don't` becomes `dont`), some symbols are spelt
+(`&` becomes `and`), and other punctuation separates words. Sentence ends are recorded, since long scripts are
+preferably split there. Characters that cannot be spoken are dropped with a warning. Source: our choice.
 """
 
 import dataclasses
@@ -21,14 +20,14 @@ from dualdub_jax.errors import UserError
 
 FILE_SUFFIXES = (".txt", ".srt", ".vtt")
 CUE_SUFFIXES = (".srt", ".vtt")
-# Subtitles are timed in milliseconds and to frames; a cue may end this much after the video.
+# Subtitle times are rounded to milliseconds or frames: a cue may end this much after the video.
 CUE_TOLERANCE_S = Fraction(1, 20)
 
 _SENTENCE_MARKS = ".!?。"  # NFKD turns the wide and the dotted ones into these
 _SPELT = {"&": "and", "%": "percent", "+": "plus", "=": "equals", "@": "at"}
 _LIGATURES = {"æ": "ae", "œ": "oe", "ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th"}
 _APOSTROPHES = "'`\u2018\u2019\u02bc"
-# A longer one is not a word: it is divided into pieces, so that it is refused or said like any other text.
+# Longer letter sequences are not words and are split into pieces.
 _LONGEST_WORD = 24
 _PIECE_LENGTH = 5
 
@@ -39,8 +38,8 @@ class Word:
 
     Attributes:
         text: its letters.
-        ends_sentence: a sentence ends with it.
-        joins_next: it is a piece of an endless word that the next piece goes on.
+        ends_sentence: whether it is the last word of a sentence.
+        joins_next: whether it is a piece of an overlong word, continued by the next one.
     """
 
     text: str
@@ -50,7 +49,7 @@ class Word:
 
 @dataclasses.dataclass(frozen=True)
 class Cue:
-    """Words to be said between two times, seconds since the first picture."""
+    """Words to be spoken between two times, in seconds from the first frame."""
 
     start_s: Fraction
     end_s: Fraction
@@ -59,14 +58,14 @@ class Cue:
 
 @dataclasses.dataclass(frozen=True)
 class Script:
-    """What is said.
+    """A normalised script.
 
     Attributes:
         source: the file's name, or "--script", for messages.
         words: all words in order.
-        cues: the same words by time; empty for a script without times.
-        num_characters: length of the script as the user wrote it.
-        warnings: what the user should know, one sentence each.
+        cues: the same words with times; empty for an untimed script.
+        num_characters: length of the script before normalisation.
+        warnings: for the user, one sentence each.
     """
 
     source: str = "--script"
@@ -77,27 +76,27 @@ class Script:
 
     @property
     def text(self) -> str:
-        """The whole script as the model is given it."""
+        """The whole normalised script."""
         return join_words(self.words)
 
 
 def join_words(words: Sequence[Word]) -> str:
-    """The words with single spaces between them."""
+    """The words separated by single spaces; pieces of an overlong word are joined."""
     return "".join(word.text + " " * (not word.joins_next) for word in words).rstrip()
 
 
 def read_script(argument: str, duration_s: Fraction, allow_overrun: bool = False) -> Script:
-    """Reads the script that the user gave.
+    """Reads and normalises the user's script.
 
     Args:
-        argument: the text to say, or the path of a text or subtitle file. It is a path if such a file
-            exists or if it ends in `.txt`, `.srt` or `.vtt`.
-        duration_s: length of the video, seconds.
-        allow_overrun: cues are cut at the video's end instead of being an error.
+        argument: the text, or the path of a text or subtitle file. It is a path if such a file exists or if
+            it ends in `.txt`, `.srt` or `.vtt`.
+        duration_s: of the video, seconds.
+        allow_overrun: truncate cues at the end of the video instead of raising an error.
 
     Raises:
-        UserError: the file is missing, not UTF-8, not subtitles; a cue lies outside the video or ends
-            before it begins; nothing in the script can be spoken.
+        UserError: the file is missing, not UTF-8 or not subtitles; a cue ends after the video or before its
+            start; or nothing in the script can be spoken.
     """
     path = _as_path(argument)
     if path is None:
@@ -113,7 +112,7 @@ def _as_path(argument: str) -> pathlib.Path | None:
     try:
         if path.is_file():
             return path
-    except (OSError, ValueError):  # too long for a name, or with a zero byte: certainly text
+    except (OSError, ValueError):  # too long for a file name, or with a null byte: text
         return None
     return path if path.suffix.lower() in FILE_SUFFIXES and "\n" not in argument else None
 
@@ -141,17 +140,19 @@ def _untimed(source: str, text: str) -> Script:
 def _timed(path: pathlib.Path, text: str, duration_s: Fraction, allow_overrun: bool) -> Script:
     try:
         events = pysubs2.SSAFile.from_string(text, format_=path.suffix.lower()[1:]).events
-    except Exception as error:  # pysubs2 lets errors of any type through
-        raise UserError(f"{path}: not a subtitle file ({error}); see whether a player shows it") from None
+    except Exception as error:  # pysubs2 raises errors of any type
+        raise UserError(f"{path}: not a subtitle file ({error}); give a valid .srt or .vtt file") from None
     if text.strip() and not events:
-        raise UserError(f"{path}: no cue in it; a cue is a line `00:00:01,000 --> 00:00:02,500` and its text")
+        raise UserError(
+            f"{path}: holds no cue; a cue is a line `00:00:01,000 --> 00:00:02,500`, followed by its text"
+        )
     cues, unspoken = [], {}
     for number, event in enumerate(events, start=1):
         start_s, end_s = Fraction(event.start, 1000), Fraction(event.end, 1000)
         if end_s <= start_s:
             raise UserError(
                 f"{path}: cue {number} ends at {float(end_s):.2f} s, not after its start at "
-                f"{float(start_s):.2f} s; mend its times"
+                f"{float(start_s):.2f} s; correct its times"
             )
         if end_s > duration_s + CUE_TOLERANCE_S and not allow_overrun:
             raise UserError(
@@ -177,18 +178,18 @@ def _check_spoken(
     named = " ".join(unspoken[:10]) + (f" and {len(unspoken) - 10} more" if len(unspoken) > 10 else "")
     if not words and text.strip():
         raise UserError(f"{source}: nothing in it can be spoken ({named}); write it in Latin letters")
-    return (f"{source}: left out what cannot be spoken: {named}",)
+    return (f"{source}: dropped characters that cannot be spoken: {named}",)
 
 
 def normalise(text: str) -> tuple[tuple[Word, ...], tuple[str, ...]]:
-    """Turns any text into words that the model knows.
+    """Normalises a text to words of the letters a to z.
 
     Args:
-        text: as a person writes it.
+        text: any Unicode text.
 
     Returns:
-        The words, and the characters that were left out because they cannot be spoken, each once.
-        Punctuation and invisible characters are not among these.
+        The words, and the distinct characters that were dropped because they cannot be spoken, without
+        punctuation and invisible characters.
     """
     folded = unicodedata.normalize("NFKD", text.casefold())
     folded = re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", folded)  # 1,000
@@ -204,7 +205,7 @@ def normalise(text: str) -> tuple[tuple[Word, ...], tuple[str, ...]]:
         elif character in _SPELT:
             out.append(f" {_SPELT[character]} ")
         elif character in _APOSTROPHES or category in ("Mn", "Cf"):
-            continue  # joins: don't, accents, soft hyphens
+            continue  # removed without a word boundary: apostrophes, accents, soft hyphens
         else:
             out.append(" ")
             if category[0] in "LNSM" or category in ("Co", "Cn"):
@@ -230,7 +231,7 @@ _ONES = (
     *("twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen"),
 )
 _TENS = ("", "", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
-_MAX_DIGITS = 9  # longer numbers, and those that begin with zero, are read digit by digit
+_MAX_DIGITS = 9  # longer numbers, and those with a leading zero, are spelt digit by digit
 
 
 def _spell_number(whole: str, decimals: str | None) -> str:

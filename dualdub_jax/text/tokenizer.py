@@ -1,7 +1,7 @@
-"""Script text to token ids and back, behind one small interface.
+"""Script tokenizers: the interface, bytes, and Hugging Face files.
 
-The tokens of a script, begin and end markers included, are the prefix of the language model. An empty
-script ("nothing is said") is the two markers alone; an unknown script has no tokens at all.
+The tokens of a script, with begin and end marker, are part of the prefix of the language model. An empty
+script (no speech) consists of the two markers; an unknown script has no tokens.
 """
 
 import pathlib
@@ -18,27 +18,26 @@ from dualdub_jax.text.phonemes import PhonemeTokenizer
 
 
 class Tokenizer(Protocol):
-    """What the pipeline, the model's configuration and generation need of a tokenizer."""
+    """The interface of a script tokenizer."""
 
     @property
     def vocab_size(self) -> int:
-        """Number of ids; every id that `encode` returns is below it."""
+        """Upper bound of the ids that `encode` returns, exclusive."""
         ...
 
     def encode(self, text: str) -> list[int]:
-        """Ids of `text` between a begin and an end marker."""
+        """Ids of `text` between begin and end marker."""
         ...
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Text of `ids`; markers and padding are left out."""
+        """Text of `ids`, without markers and padding."""
         ...
 
 
 class ByteTokenizer:
     """UTF-8 bytes: id 0 is padding, 1 to 256 are the bytes, then begin and end.
 
-    Source: our choice for the embedded default, which so needs no vocabulary file and has no unknown
-    characters.
+    Source: our choice; it needs no vocabulary file and has no unknown characters.
     """
 
     pad_id = 0
@@ -50,12 +49,11 @@ class ByteTokenizer:
         return [self.begin_id, *(byte + 1 for byte in text.encode("utf-8")), self.end_id]
 
     def decode(self, ids: Sequence[int]) -> str:
-        # A cut sequence may end inside a character: it decodes to U+FFFD and not to an exception.
+        # A truncated sequence may end inside a character, which decodes to U+FFFD.
         return bytes(i - 1 for i in ids if self.pad_id < i < self.begin_id).decode("utf-8", errors="replace")
 
 
-# Names of the markers in the vocabularies of public language models, the clearest first: a model that
-# has both `<s>` and `<|endoftext|>` means the first as its marker.
+# Marker names in the vocabularies of public language models, in order of precedence.
 _BEGIN_NAMES = (
     "<s>",
     "<bos>",
@@ -69,18 +67,18 @@ _END_NAMES = ("</s>", "<eos>", "[SEP]", "<|end_of_text|>", "<|im_end|>", "<|endo
 
 
 class HuggingFaceTokenizer:
-    """Any Hugging Face `tokenizer.json`, for a backbone that starts from a public language model.
+    """A Hugging Face `tokenizer.json`, for a backbone initialised from a public language model.
 
-    The markers are put around the text here and not by the file's own template: many public files have no
-    template, or one without an end marker.
+    Markers are added here and not by the file's own template, since many public files have no template, or
+    one without an end marker.
 
     Args:
         path: the `tokenizer.json`.
-        begin_token: the begin marker's name in the vocabulary; by default the first known name found.
-        end_token: the end marker's name; by default likewise.
+        begin_token: name of the begin marker; by default the first known name in the vocabulary.
+        end_token: name of the end marker; by default likewise.
 
     Raises:
-        UserError: no such file, not a tokenizer, or no begin or end marker in its vocabulary.
+        UserError: the file is missing or not a tokenizer, or its vocabulary has no begin or end marker.
     """
 
     def __init__(
@@ -94,7 +92,7 @@ class HuggingFaceTokenizer:
             raise UserError(
                 f"{path}: not a Hugging Face tokenizer.json ({error}); export one with save_pretrained"
             ) from error
-        # A file may carry truncation or padding of its own; a script must come through whole.
+        # The file may define truncation or padding; scripts must not be truncated.
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         self.begin_id = self._marker(path, "begin", (begin_token,) if begin_token else _BEGIN_NAMES)
@@ -112,7 +110,7 @@ class HuggingFaceTokenizer:
 
     @property
     def vocab_size(self) -> int:
-        # Not the number of entries: ids of added tokens may leave gaps, and embeddings are indexed by id.
+        # Not the number of entries: ids of added tokens may have gaps, and embeddings are indexed by id.
         return max(self._tokenizer.get_vocab(with_added_tokens=True).values()) + 1
 
     def encode(self, text: str) -> list[int]:
@@ -133,14 +131,14 @@ def vocabulary_file(config: ModelConfig) -> pathlib.Path | None:
 
 
 def make_tokenizer(config: ModelConfig) -> Tokenizer:
-    """The tokenizer that `config.script_tokenizer` names.
+    """Makes the tokenizer named by `config.script_tokenizer`.
 
-    "bytes"; "phonemes", of English; the import path of a class with the methods of `Tokenizer`, sizes in
-    brackets; or the path of a `tokenizer.json`.
+    It is "bytes"; "phonemes" (English); the import path of a class with the methods of `Tokenizer`, its
+    arguments in brackets; or the path of a `tokenizer.json`.
 
     Raises:
-        UserError: the file is missing or malformed, the class cannot be imported or lacks a method, or its
-            ids do not fit `config.script_vocab_size`.
+        UserError: the file is missing or malformed, the class cannot be imported or lacks a method, or the
+            ids exceed `config.script_vocab_size`.
     """
     path = vocabulary_file(config)
     if path is not None:
@@ -149,7 +147,7 @@ def make_tokenizer(config: ModelConfig) -> Tokenizer:
         tokenizer = _OWN[config.script_tokenizer]()
     else:
         tokenizer = TOKENIZERS.make(config.script_tokenizer)
-    # A larger embedding table is fine (public models pad theirs); a smaller one would clamp ids silently.
+    # A larger embedding table is valid (public models pad theirs); a smaller one would clamp ids silently.
     if tokenizer.vocab_size > config.script_vocab_size:
         raise UserError(
             f"model.script_vocab_size: {config.script_vocab_size} is too small for script_tokenizer="

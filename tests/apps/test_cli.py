@@ -26,7 +26,7 @@ from tests.films import damage_last_packets, make_film, make_sound_only, truncat
 from tests.media.test_film import real_film
 from tests.tiny import tiny_config
 
-ROOT = pathlib.Path(__file__).parent.parent
+ROOT = pathlib.Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -212,7 +212,7 @@ def test_bad_video(engine, capsys, tmp_path, name, make, message):
             b"1\n00:00:04,000 --> 00:00:06,000\nhi\n",
             "s.srt: cue 1 ends at 6.00 s but the video is 5.00 s",
         ),
-        ("s.srt", b"no subtitles", "s.srt: no cue in it"),
+        ("s.srt", b"no subtitles", "s.srt: holds no cue"),
         ("gone.txt", None, "gone.txt: no such script file"),
     ],
 )
@@ -263,8 +263,8 @@ def test_bad_voice(engine, capsys, make, message):
         ("--stems film.mp4", "film.mp4: is a file, but the stems need a folder"),
         ("--receipt no/r.json", "no/r.json: there is no folder no"),
         ("-o out.mp4 --report out.mp4", "out.mp4: named for two outputs"),
-        ("--no-speech --no-background", "--no-speech and --no-background: nothing would be left to make"),
-        ("--no-background", "film.mp4: nothing to make"),
+        ("--no-speech --no-background", "--no-speech and --no-background: nothing is left to generate"),
+        ("--no-background", "film.mp4: nothing to generate"),
         ("--seed -1", "argument --seed: expected a whole number from 0 to"),
         ("--speech-top-p 1.5", "argument --speech-top-p: expected a number from"),
         ("--guidance-scale nan", "argument --guidance-scale: expected a number"),
@@ -372,7 +372,7 @@ def test_with_a_real_model(capsys, tmp_path, monkeypatch, tiny_checkpoint):
 
 def test_a_fault_of_ours_is_status_1_with_a_traceback(engine, capsys, monkeypatch):
     make_film("film.mp4")
-    monkeypatch.setattr(engine, "decode", lambda *_: 1 / 0)
+    monkeypatch.setattr(engine, "open_decoder", lambda *_: 1 / 0)
     assert main(["dub", "film.mp4"]) == 1
     assert "ZeroDivisionError" in capsys.readouterr().err
     assert os.listdir() == ["film.mp4"]
@@ -384,7 +384,7 @@ def test_interrupt_is_one_line(engine, capsys, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("dualdub_jax.dubbing.soundtrack.write_wav", interrupted)
+    monkeypatch.setattr("dualdub_jax.dubbing.delivery.copy_track", interrupted)
     assert main(["dub", "film.mp4", "--stems", "s"]) == 130
     assert capsys.readouterr().err == "dualdub: interrupted\n"
     assert os.listdir() == ["film.mp4"]
@@ -393,18 +393,18 @@ def test_interrupt_is_one_line(engine, capsys, monkeypatch):
 _SLOW = """
 import pathlib, sys, time
 import dualdub_jax
-from dualdub_jax import cli
-from dualdub_jax.inference import soundtrack
+from dualdub_jax.apps import cli
+from dualdub_jax.dubbing import delivery
 from dualdub_jax.dubbing.dub import DualDub
 from tests.fake_engine import FakeEngine
 
-def slow_write(file, track, rate_hz):
+def slow_write(track, file):
     file.write(b"half")
     file.flush()
     print("writing", flush=True)
     time.sleep(60)
 
-soundtrack.write_wav = slow_write
+delivery.copy_track = slow_write
 dualdub_jax.load = lambda path=None, **_: DualDub(FakeEngine(), pathlib.Path("fake"))
 sys.exit(cli.main(sys.argv[1:]))
 """
@@ -444,7 +444,7 @@ def test_help_is_quick_and_has_an_example():
         # Seconds on any machine; what matters is that no heavy package is imported.
         assert time.perf_counter() - start < 10
     code = (
-        "import sys, dualdub_jax.cli; from dualdub_jax.apps.arguments import make_parser; "
+        "import sys, dualdub_jax.apps.cli; from dualdub_jax.apps.arguments import make_parser; "
         "make_parser(); print(*sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)

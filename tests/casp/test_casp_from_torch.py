@@ -67,7 +67,7 @@ def test_both_names_of_torchs_weight_norm_are_known(weights):
 def test_other_transformers_are_refused(weights):
     with pytest.raises(UserError, match="deep_norm=False; only True"):
         beats_config(weights, "model.audio_encoder.", {"deep_norm": False})
-    with pytest.raises(UserError, match=r"no BEATs encoder there: names such as patch_embedding\.weight"):
+    with pytest.raises(UserError, match=r"no BEATs encoder found: names such as patch_embedding\.weight"):
         beats_config({"weight": np.zeros(3)})
 
 
@@ -159,4 +159,4 @@ def test_torch_is_asked_for_tensors_alone(tmp_path, capsys, monkeypatch, weights
     error = _refused(capsys, "--checkpoint", file, "--out", tmp_path / "out")
     assert "code in checkpoints is never run" in error and ".safetensors" in error
     torch.content = {"optimizer": {}}
-    assert "holds no state dict" in _refused(capsys, "--checkpoint", file, "--out", tmp_path / "out")
+    assert "expected a state dict" in _refused(capsys, "--checkpoint", file, "--out", tmp_path / "out")

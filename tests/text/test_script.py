@@ -58,7 +58,7 @@ def test_unspeakable_characters_are_named_once():
     assert join_words(words) == "say or or"
     assert unspoken == ("☃", "犬", "€")
     script = read_script("say ☃ or 犬", TEN_S)
-    assert script.warnings == ("--script: left out what cannot be spoken: ☃ 犬",)
+    assert script.warnings == ("--script: dropped characters that cannot be spoken: ☃ 犬",)
 
 
 def test_nothing_that_can_be_spoken_is_an_error():
@@ -137,7 +137,7 @@ def test_cue_without_length(tmp_path):
     path = tmp_path / "s.srt"
     path.write_text(SRT.replace("00:00:04,500", "00:00:03,000"))
     with pytest.raises(
-        UserError, match=r"cue 2 ends at 3.00 s, not after its start at 3.00 s; mend its times"
+        UserError, match=r"cue 2 ends at 3.00 s, not after its start at 3.00 s; correct its times"
     ):
         read_script(str(path), TEN_S)
 
@@ -145,7 +145,7 @@ def test_cue_without_length(tmp_path):
 def test_subtitles_without_cues(tmp_path):
     path = tmp_path / "s.srt"
     path.write_text("these are no subtitles\n")
-    with pytest.raises(UserError, match=r"s.srt: no cue in it; a cue is a line"):
+    with pytest.raises(UserError, match=r"s.srt: holds no cue; a cue is a line"):
         read_script(str(path), TEN_S)
     path.write_text("")
     assert read_script(str(path), TEN_S).words == ()

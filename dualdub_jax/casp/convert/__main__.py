@@ -1,10 +1,10 @@
-"""Converts the authors' CASP checkpoint, or public BEATs weights, to folders that this project reads.
+"""Converts the authors' CASP checkpoint, or public BEATs weights, to the folder format of this project.
 
     python -m dualdub_jax.casp.convert --checkpoint CASP.ckpt --out weights/casp
     python -m dualdub_jax.casp.convert --beats BEATs_iter3_plus_AS2M.pt --out weights/beats
 
-The first is for `dualdub evaluate --casp-weights DIR`; the second is what configs/casp.py starts from.
-Files of PyTorch are read with `weights_only`, which needs torch; `.safetensors` copies are read without it.
+The first is for `dualdub evaluate --casp-weights DIR`; the second initialises training with configs/casp.py.
+PyTorch files are read with `weights_only`, which requires torch; `.safetensors` copies do not.
 """
 
 import argparse
@@ -23,10 +23,14 @@ from dualdub_jax.errors import UserError
 
 
 def convert_casp(checkpoint: pathlib.Path, out: pathlib.Path) -> None:
-    """The authors' Lightning checkpoint, or a safetensors copy of its state dict, to a folder of ours.
+    """Converts the authors' Lightning checkpoint, or a safetensors copy of its state dict.
+
+    Args:
+        checkpoint: the file.
+        out: folder to write.
 
     Raises:
-        UserError: what cannot be read, or names and shapes that are not CASP's.
+        UserError: the file cannot be read, or its names or shapes are not those of CASP.
     """
     tensors, _ = read_tensors(checkpoint)
     config, params = casp_from_torch(tensors, str(checkpoint))
@@ -34,10 +38,14 @@ def convert_casp(checkpoint: pathlib.Path, out: pathlib.Path) -> None:
 
 
 def convert_beats(checkpoint: pathlib.Path, out: pathlib.Path) -> None:
-    """Public BEATs weights (not a fine-tuned classifier), or a safetensors copy, to a folder of ours.
+    """Converts public BEATs weights (not a fine-tuned classifier), or a safetensors copy.
+
+    Args:
+        checkpoint: the file.
+        out: folder to write.
 
     Raises:
-        UserError: what cannot be read, or names and shapes that are not BEATs'.
+        UserError: the file cannot be read, or its names or shapes are not those of BEATs.
     """
     tensors, settings = read_tensors(checkpoint)
     config = beats_config(tensors, settings=settings)
@@ -54,7 +62,7 @@ def _save(checkpoint, out, config, params) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit status: 0 done, 2 for input that the user can mend (one line on stderr)."""
+    """Runs the converter; returns the exit status: 0, or 2 for unusable input (one line on stderr)."""
     parser = argparse.ArgumentParser(
         prog="python -m dualdub_jax.casp.convert",
         description=__doc__,
@@ -64,7 +72,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     source.add_argument(
         "--checkpoint", type=pathlib.Path, metavar="FILE", help="the authors' CASP checkpoint"
     )
-    source.add_argument("--beats", type=pathlib.Path, metavar="FILE", help="BEATs weights, one encoder")
+    source.add_argument(
+        "--beats", type=pathlib.Path, metavar="FILE", help="public BEATs weights (a single encoder)"
+    )
     parser.add_argument("--out", type=pathlib.Path, required=True, metavar="DIR", help="folder to write")
     args = parser.parse_args(argv)
     try:

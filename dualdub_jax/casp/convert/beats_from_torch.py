@@ -1,4 +1,4 @@
-"""BEATs of the public PyTorch code -> the parameters of `dualdub_jax.casp.beats.Beats`."""
+"""Converts BEATs weights of the public PyTorch code to parameters of `dualdub_jax.casp.beats.Beats`."""
 
 import re
 from collections.abc import Mapping
@@ -20,8 +20,8 @@ _PROJECTIONS = {
     "out": "out_proj",
     "gates": "grep_linear",
 }
-_BANDS = 128  # of the front end in the public code, whatever the size
-# What the public code can do and our module does not, with the only value that we take.
+_BANDS = 128  # of the front end in the public code, for every model size
+# Options of the public code with the only value that our module supports.
 _FIXED = {
     "deep_norm": True,
     "layer_norm_first": False,
@@ -36,23 +36,22 @@ _FIXED = {
 def beats_config(
     tensors: Mapping[str, np.ndarray], prefix: str = "", settings: Mapping[str, Any] | None = None
 ) -> BeatsConfig:
-    """Reads an encoder's sizes off its tensors.
+    """Infers an encoder's config from the shapes of its tensors.
 
     Args:
         tensors: a state dict.
         prefix: of the encoder's names, such as "model.audio_encoder.".
-        settings: the "cfg" of a BEATs checkpoint, where there is one. Two values cannot be read off
-            tensors: the largest relative distance and the decay of gradients; without settings they are
-            those of BEATs iter3+.
+        settings: the "cfg" of a BEATs checkpoint, if any. It defines the maximum relative distance and the
+            gradient decay, which shapes do not determine; their defaults are those of BEATs iter3+.
 
     Raises:
-        UserError: names that are needed are missing, or settings that our module does not have.
+        UserError: required names are missing, or `settings` are not supported.
     """
     settings = settings or {}
     for name, value in _FIXED.items():
         if settings.get(name, value) != value:
             raise UserError(
-                f"BEATs checkpoint: its cfg has {name}={settings[name]!r}; only {value!r} is known"
+                f"BEATs checkpoint: its cfg has {name}={settings[name]!r}; only {value!r} is supported"
             )
     layers = {
         int(match[1])
@@ -66,7 +65,7 @@ def beats_config(
         _, per_group, taps = tensors[_convolution(tensors, prefix)[1]].shape
     except (KeyError, ValueError):
         raise UserError(
-            f"no BEATs encoder there: names such as {prefix}patch_embedding.weight and "
+            f"no BEATs encoder found: names such as {prefix}patch_embedding.weight and "
             f"{prefix}encoder.layers.0.fc1.weight are missing; give a BEATs or CASP checkpoint"
         ) from None
     published = BeatsConfig()
@@ -87,18 +86,18 @@ def beats_config(
 
 
 def take_beats(state: StateDict, config: BeatsConfig, prefix: str = "") -> PyTree:
-    """Takes an encoder out of a state dict.
+    """Converts an encoder's tensors.
 
     Args:
-        state: what is taken is marked there; call its `finish` at the end.
-        config: sizes, of `beats_config`.
+        state: consumed names are recorded there; call its `finish` at the end.
+        config: as inferred by `beats_config`.
         prefix: of the encoder's names.
 
     Returns:
         Float32 parameters of `Beats`.
 
     Raises:
-        UserError: names are missing, or layers do not share one table of relative positions.
+        UserError: names are missing, or the layers do not share one table of relative positions.
     """
     patch = state.take(f"{prefix}patch_embedding.weight")
     embedding = {
@@ -118,7 +117,7 @@ def take_beats(state: StateDict, config: BeatsConfig, prefix: str = "") -> PyTre
     state.refuse_missing()
     if any(not np.array_equal(table, tables[0]) for table in tables):
         raise UserError(f"{prefix}encoder: its layers have different relative_attention_bias; expected one")
-    # Weight norm: one length for each tap.
+    # Weight normalisation with one magnitude per tap.
     norm = np.sqrt(np.sum(direction.astype(np.float64) ** 2, axis=(0, 1), keepdims=True))
     kernel = (magnitude * (direction / norm)).astype(np.float32)  # [width, width / groups, taps]
     return {
@@ -143,7 +142,7 @@ def _take_layer(state: StateDict, prefix: str) -> PyTree:
 
 
 def _convolution(names: Any, prefix: str) -> tuple[str, str]:
-    """Names of magnitude and direction, as torch's older or its newer weight norm has them."""
+    """Names of magnitude and direction in torch's older or newer weight normalisation."""
     newer = f"{prefix}encoder.pos_conv.0.parametrizations.weight.original"
     if f"{newer}0" in names:
         return f"{newer}0", f"{newer}1"

@@ -1,4 +1,4 @@
-"""The authors' CASP (a Lightning checkpoint) -> `CaspConfig` and the parameters of `Casp`."""
+"""Converts the authors' CASP (a Lightning checkpoint) to `CaspConfig` and parameters of `Casp`."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -24,10 +24,10 @@ def casp_from_torch(tensors: Mapping[str, np.ndarray], where: str) -> tuple[Casp
         where: the file, for messages.
 
     Returns:
-        Sizes read off the tensors, DualBench's windows, and float32 parameters.
+        The config inferred from the tensors, with DualBench's windows, and float32 parameters.
 
     Raises:
-        UserError: names are missing or left over (they are listed), or the encoders differ in size.
+        UserError: names are missing or unexpected (they are listed), or the encoders differ in size.
     """
     prefix = "model." if any(name.startswith("model.") for name in tensors) else ""
     encoders = {ours: f"{prefix}{theirs}_encoder." for ours, theirs in _STEMS.items()}
