@@ -60,7 +60,7 @@ def test_windows_carry_context_and_share_the_script(tmp_path, engine, model):
     assert [call["num_frames"] for call in engine.calls] == [100, 100, 90]
     assert [len(call["context"].get("speech", ())) for call in engine.calls] == [0, 25, 25]
     assert len({call["seed"] for call in engine.calls}) == 3 and engine.calls[0]["seed"] == 5
-    assert made.num_frames == 240
+    assert made.project.num_frames == 240
     # The pitch of each frame's tone is the brightness that the model saw there: all frames, in order.
     frames = made.background.reshape(240, 640)
     peaks_hz = np.abs(np.fft.rfft(frames, 16_000, axis=1)).argmax(axis=1)
@@ -124,7 +124,11 @@ def test_what_is_asked_of_the_room_replaces_the_models_choice(tmp_path, engine, 
     [
         ({"rt60_s": 9.0}, True, r"rt60_s \(--rt60\) is 9: choose from 0\.05 to 3\.2"),
         ({"noise_dbfs": float("nan")}, True, r"noise_dbfs \(--noise\) is nan: choose from -80 to -20"),
-        ({"noise_dbfs": -40.0}, False, r"noise_dbfs: the model of .*checkpoint is not told of rooms"),
+        (
+            {"noise_dbfs": -40.0},
+            False,
+            r"noise_dbfs: the model of .*checkpoint is not conditioned on acoustics",
+        ),
     ],
 )
 def test_a_room_that_cannot_be_had_is_refused(tmp_path, asked, has_acoustics, message):
@@ -140,7 +144,7 @@ def test_a_model_that_is_not_told_of_rooms_needs_none(tmp_path):
 
 
 def test_nothing_to_make_is_bad_usage(tmp_path, model):
-    with pytest.raises(UserError, match="nothing to make, for there is no speech and the background is"):
+    with pytest.raises(UserError, match="nothing to generate, for there is no speech and the background is"):
         model.dub(make_film(tmp_path / "film.mp4"), use_background=False)
 
 
@@ -180,15 +184,15 @@ def test_receipt(tmp_path, model):
     assert receipt["seed"] == 9 and receipt["sampling"]["background_temperature"] == 0.5
     assert [w["start_frame"] for w in receipt["windows"]] == [0, 100]
     assert 0 < receipt["mix_gain"] <= 1 and receipt["stem_gain"] == 1.0
-    assert receipt["warnings"] == [f"{script}: left out what cannot be spoken: ☃"]
+    assert receipt["warnings"] == [f"{script}: dropped characters that cannot be spoken: ☃"]
     assert receipt["versions"]["jax"] and receipt["realtime_factor"] > 0
 
 
 def test_loud_tracks_do_not_clip(tmp_path):
     model = DualDub(FakeEngine(loudness=0.8), tmp_path)
     made = model.dub(make_film(tmp_path / "film.mp4"), script="hello")
-    assert made.tracks.mix_gain < 1 and np.abs(made.mix).max() <= 0.892
-    expected = made.tracks.mix_gain * (made.speech.astype(float) + made.background)
+    assert made.project.mixdown.mix_gain < 1 and np.abs(made.mix).max() <= 0.892
+    expected = made.project.mixdown.mix_gain * (made.speech.astype(float) + made.background)
     assert np.abs(made.mix - expected).max() <= 0.5 / 32768 + 1e-9
 
 
@@ -200,7 +204,7 @@ def test_failed_write_leaves_nothing(tmp_path, model, monkeypatch):
     def full_disk(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("dualdub_jax.dubbing.soundtrack.write_wav", full_disk)
+    monkeypatch.setattr("dualdub_jax.dubbing.delivery.copy_track", full_disk)
     with pytest.raises(UserError, match=r"speech.wav: the disk is full and nothing was written"):
         made.write(folder / "out.mp4", stems=folder / "stems")
     assert list(folder.iterdir()) == []
@@ -209,6 +213,6 @@ def test_failed_write_leaves_nothing(tmp_path, model, monkeypatch):
 def test_progress_measures_every_step(tmp_path, model):
     progress = Progress()
     made = model.dub(make_film(tmp_path / "film.mp4"), script="hello", progress=progress)
-    made.write(pathlib.Path(tmp_path / "out.mp4"), progress=progress)
+    made.write(pathlib.Path(tmp_path / "out.mp4"))
     assert list(progress.seconds) == ["read video", "read inputs", "generate", "decode", "write"]
     assert all(seconds >= 0 for seconds in progress.seconds.values())
