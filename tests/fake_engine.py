@@ -1,32 +1,80 @@
 """A stand-in for the model, so that everything around it is tested in milliseconds.
 
-It "says" its script and "hears" the video: a speech token is the length of the window's script plus the
-frame's place in the film, a background token is the brightness of the frame. Decoding turns a token into
-a tone of its own, so that a test can tell from the sound what the model was given.
+A speech token is random, the first background token is the brightness of the frame. Decoding turns a token
+into a tone of its own pitch, so that a test can tell from the sound what the model was conditioned on.
 """
 
 import dataclasses
 from collections.abc import Mapping
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
-from dualdub_jax.config import Config, SamplingConfig
+from dualdub_jax.config import Config, GridConfig, SamplingConfig
 from dualdub_jax.dsp.acoustics import Acoustics
+from dualdub_jax.media.frames import FrameSpec
 from dualdub_jax.text.tokenizer import ByteTokenizer
+from dualdub_jax.types import Stream
 
 _NUM_CODEBOOKS = {"speech": 6, "background": 3}
+_BASE_HZ = {"speech": 200.0, "background": 1200.0}
+_RATES_HZ = {"speech": 16_000, "background": 16_000}
+
+
+class FakeDecoder:
+    """Implements `protocol.TrackDecoder`: a tone for each token, with a latency of one frame."""
+
+    def __init__(self, base_hz: float, sample_rate_hz: int, grid: GridConfig, loudness: float) -> None:
+        self.sample_rate_hz = sample_rate_hz
+        self._base_hz, self._loudness = base_hz, loudness
+        self._length = int(sample_rate_hz / grid.frame_rate)
+        self._held = np.zeros((0, 1), np.int32)
+
+    def push(self, tokens: np.ndarray) -> np.ndarray:
+        tokens = np.concatenate([self._held, tokens[:, :1]])
+        self._held = tokens[-1:]
+        return self._sing(tokens[:-1])
+
+    def flush(self) -> np.ndarray:
+        held, self._held = self._held, self._held[:0]
+        return self._sing(held)
+
+    def _sing(self, tokens: np.ndarray) -> np.ndarray:
+        seconds = np.arange(self._length) / self.sample_rate_hz
+        tones = np.sin(2 * np.pi * (self._base_hz + 4 * tokens) * seconds)
+        return (self._loudness * tones).reshape(-1).astype(np.float32)
 
 
 class FakeEngine:
-    """Implements `dualdub_jax.dubbing.dub.Engine`; `calls` records the arguments of `generate`."""
+    """Implements `protocol.DubbingEngine`; `calls` records the arguments of `generate`."""
 
-    def __init__(self, loudness: float = 0.3, has_acoustics: bool = True) -> None:
+    def __init__(
+        self,
+        loudness: float = 0.3,
+        has_acoustics: bool = True,
+        rates_hz: Mapping[Stream, int] = _RATES_HZ,
+        frame_rate: Fraction | None = None,
+        grid: GridConfig | None = None,
+    ) -> None:
+        """With `frame_rate`, video is a feature float32[n, 1] at that rate: the brightness of the frame."""
         self.has_acoustics = has_acoustics
-        self.config = Config()
+        self.config = Config() if grid is None else dataclasses.replace(Config(), grid=grid)
         self.tokenizer = ByteTokenizer()
         self.loudness = loudness
+        self.rates_hz = rates_hz
+        self.has_features = frame_rate is not None
+        self.frame_spec = FrameSpec(frame_rate or self.config.grid.frame_rate, self.config.grid.frame_size)
         self.calls: list[dict[str, Any]] = []
+        self.most_frames = 0  # that `encode_frames` was given at once
+
+    def encode_frames(self, frames: np.ndarray) -> np.ndarray:
+        assert frames.dtype == np.uint8 and frames.shape[1:] == (*2 * (self.frame_spec.frame_size,), 3)
+        self.most_frames = max(self.most_frames, len(frames))
+        return frames[:, 32, 32, :1].astype(np.float32) if self.has_features else frames
+
+    def sample_rate_hz(self, stream: Stream) -> int:
+        return self.rates_hz[stream]
 
     def sample_acoustics(self, video: np.ndarray, seed: int) -> Acoustics | None:
         return Acoustics(0.4, -50.0 - seed) if self.has_acoustics else None
@@ -45,7 +93,6 @@ class FakeEngine:
         sampling: SamplingConfig,
     ) -> dict[str, np.ndarray]:
         grid = self.config.grid
-        assert video.dtype == np.uint8 and video.shape[1:] == (grid.frame_size, grid.frame_size, 3)
         assert 0 < len(video) <= grid.num_frames
         assert len(self.tokenizer.encode(script)) <= grid.num_script_tokens
         assert voice is None or (voice.dtype == np.float32 and voice.ndim == 1)
@@ -67,22 +114,13 @@ class FakeEngine:
                 continue
             tokens = rng.integers(0, 256, (len(video), _NUM_CODEBOOKS[name])).astype(np.int32)
             if name == "background":
-                tokens[:, 0] = video[:, 32, 32, 0]
+                tokens[:, 0] = video[:, 0] if self.has_features else video[:, 32, 32, 0]
             if name in context:
                 tokens[: len(context[name])] = context[name]
             made[name] = tokens
         return made
 
-    def decode(
-        self,
-        stream: str,
-        tokens: np.ndarray,
-        voice: np.ndarray | None = None,
-        acoustics: Acoustics | None = None,
-    ) -> np.ndarray:
-        assert tokens.shape[1] == _NUM_CODEBOOKS[stream]
-        step = self.config.grid.samples_per_frame
-        seconds = np.arange(step) / self.config.grid.sample_rate_hz
-        base_hz = 200.0 if stream == "speech" else 1200.0
-        tones = np.sin(2 * np.pi * (base_hz + 4 * tokens[:, :1]) * seconds)
-        return (self.loudness * tones).reshape(-1).astype(np.float32)
+    def open_decoder(
+        self, stream: Stream, voice: np.ndarray | None = None, acoustics: Acoustics | None = None
+    ) -> FakeDecoder:
+        return FakeDecoder(_BASE_HZ[stream], self.rates_hz[stream], self.config.grid, self.loudness)

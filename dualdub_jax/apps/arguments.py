@@ -112,6 +112,7 @@ def _add_dub(commands: argparse._SubParsersAction) -> None:
     add("--stems", type=pathlib.Path, metavar="DIR", help="folder for speech.wav, background.wav and mix.wav")
     add("--receipt", type=pathlib.Path, metavar="FILE", help="JSON with all that is needed to do it again")
     add("--report", type=pathlib.Path, metavar="FILE", help="HTML page to look at and listen to the result")
+    add("--project", type=pathlib.Path, metavar="DIR", help="keep the project (plan, tokens, tracks) there")
     add("--no-speech", action="store_true", help="leave the speech track silent")
     add("--no-background", action="store_true", help="leave the background track silent")
     add("--allow-overrun", action="store_true", help="cut cues off at the end of the video")

@@ -25,8 +25,10 @@ from dualdub_jax.config import Config, SamplingConfig, load_config
 from dualdub_jax.errors import UserError
 
 if TYPE_CHECKING:
-    from dualdub_jax.dubbing.progress import Progress
-    from dualdub_jax.dubbing.soundtrack import Soundtrack
+    from dualdub_jax.dubbing.delivery import Targets
+    from dualdub_jax.dubbing.dub import Soundtrack
+    from dualdub_jax.dubbing.project import Project
+    from dualdub_jax.dubbing.request import DubRequest
 
 _STOPPED = 130  # exit status of a run that was asked to stop, and is saved
 
@@ -62,22 +64,17 @@ def _status_of(command: Callable[[], int]) -> int:
 
 
 def _demo(args: argparse.Namespace) -> int:
+    from dualdub_jax.dubbing.delivery import Targets
+    from dualdub_jax.dubbing.request import DubRequest
+
     assets = pathlib.Path(str(importlib.resources.files("dualdub_jax"))) / "assets" / "demo"
-    clip, voice, script = assets / "clip.mp4", assets / "voice.wav", assets / "script.txt"
     try:
         args.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"{args.out}: cannot be made ({error.strerror}); choose another folder") from None
-    return _make_soundtrack(
-        output=args.out / "soundtrack.mp4",
-        stems=args.out,
-        report=args.out / "report.html",
-        video=clip,
-        script=str(script),
-        voice=voice,
-        seed=args.seed,
-        measure=lambda soundtrack: _measure_demo(soundtrack, assets),
-    )
+    request = DubRequest(assets / "clip.mp4", assets / "script.txt", assets / "voice.wav", seed=args.seed)
+    targets = Targets(args.out / "soundtrack.mp4", stems=args.out, report=args.out / "report.html")
+    return _run_project(request, targets, measure=lambda soundtrack: _measure_demo(soundtrack, assets))
 
 
 def _measure_demo(soundtrack: "Soundtrack", assets: pathlib.Path) -> list[tuple[str, str]]:
@@ -87,23 +84,15 @@ def _measure_demo(soundtrack: "Soundtrack", assets: pathlib.Path) -> list[tuple[
 
 
 def _dub(args: argparse.Namespace) -> int:
-    if args.no_speech and args.no_background:
-        raise UserError(
-            "--no-speech and --no-background: nothing would be left to make; leave one of them out"
-        )
+    from dualdub_jax.dubbing.delivery import Targets
+    from dualdub_jax.dubbing.request import DubRequest
+
     sampling = {
         field.name: getattr(args, field.name)
         for field in dataclasses.fields(SamplingConfig)
         if getattr(args, field.name) is not None
     }
-    return _make_soundtrack(
-        output=args.output or args.video.with_name(f"{args.video.stem}.soundtrack.mp4"),
-        stems=args.stems,
-        receipt=args.receipt,
-        report=args.report,
-        checkpoint=args.checkpoint,
-        allow_code=args.allow_code,
-        sampling=sampling,
+    request = DubRequest(
         video=args.video,
         script=args.script,
         voice=args.voice,
@@ -112,8 +101,12 @@ def _dub(args: argparse.Namespace) -> int:
         rt60_s=args.rt60,
         noise_dbfs=args.noise,
         seed=args.seed,
+        sampling=sampling,
         allow_overrun=args.allow_overrun,
     )
+    out = args.output or args.video.with_name(f"{args.video.stem}.soundtrack.mp4")
+    targets = Targets(out, args.stems, args.receipt, args.report)
+    return _run_project(request, targets, args.project, args.checkpoint, args.allow_code)
 
 
 @contextlib.contextmanager
@@ -130,57 +123,50 @@ def _sigterm_raises() -> Iterator[None]:
 
 
 @_sigterm_raises()
-def _make_soundtrack(
-    *,
-    output: pathlib.Path,
-    stems: pathlib.Path | None = None,
-    receipt: pathlib.Path | None = None,
-    report: pathlib.Path | None = None,
+def _run_project(
+    request: "DubRequest",
+    targets: "Targets",
+    folder: pathlib.Path | None = None,
     checkpoint: pathlib.Path | None = None,
     allow_code: bool = False,
-    sampling: dict[str, float] | None = None,
-    measure: Callable[["Soundtrack"], list[tuple[str, str]]] | None = None,
-    **request: object,
+    measure: "Callable[[Soundtrack], list[tuple[str, str]]] | None" = None,
 ) -> int:
-    """What `demo` and `dub` share; `request` goes to `DualDub.dub`."""
+    """What `demo` and `dub` share: a request becomes a project, and the project is delivered."""
     _quieten_libraries()
     _keep_compiled_programs()
+    import dualdub_jax
+    from dualdub_jax.dubbing.delivery import deliver
+    from dualdub_jax.dubbing.dub import Soundtrack
     from dualdub_jax.dubbing.progress import make_progress
-    from dualdub_jax.dubbing.soundtrack import Targets
-    from dualdub_jax.media.container import open_media
+    from dualdub_jax.dubbing.project import Project
 
-    # What can be found wrong at once is found before the model is loaded.
-    for kind in ("video", "voice"):
-        if request.get(kind) is not None:
-            open_media(request[kind], "video" if kind == "video" else "sound").close()
-    targets = Targets.make(output, stems, receipt, report)
-    targets.check(request["video"], request.get("voice"), request.get("script"))
+    request.check()
+    targets.check(request.inputs)
     progress = make_progress()
-    with progress.step("load model"):
-        import dualdub_jax
-
-        model = dualdub_jax.load(checkpoint, allow_code=allow_code)
-    settings = dataclasses.replace(model.engine.config.sampling, **(sampling or {}))
-    soundtrack = model.dub(**request, sampling=settings, out=output, progress=progress)
-    figures = []
-    if measure is not None:
-        with progress.step("measure"):
-            figures = measure(soundtrack)
-    files = soundtrack.write(output, stems, receipt, report, progress, figures)
-    _print_summary(soundtrack, files, progress)
+    with Project(request, folder, progress) as project:
+        # What can be found wrong with the inputs alone is found before the model is loaded.
+        project.read(targets.out)
+        with progress.step("load model"):
+            model = dualdub_jax.load(checkpoint, allow_code=allow_code)
+        project.dub(model.engine, model.checkpoint)
+        figures = []
+        if measure is not None:
+            with progress.step("measure"):
+                figures = measure(Soundtrack(project))
+        files = deliver(project, targets, figures)
+        _print_summary(project, files)
     for name, value in figures:
         print(f"{name:<36} {value}")
     return 0
 
 
-def _print_summary(soundtrack: "Soundtrack", files: list[pathlib.Path], progress: "Progress") -> None:
-    for warning in soundtrack.warnings:
+def _print_summary(project: "Project", files: list[pathlib.Path]) -> None:
+    for warning in project.warnings:
         print(f"warning: {warning}", file=sys.stderr)
-    film = soundtrack.film
-    print(f"{'total':<18} {sum(progress.seconds.values()):6.2f} s")
+    print(f"{'total':<18} {sum(project.progress.seconds.values()):6.2f} s")
     print(
-        f"{float(film.duration_s):.2f} s of film, {len(soundtrack.mix)} samples a track, "
-        f"{len(soundtrack.windows)} window(s), made at {soundtrack.realtime_factor:.2f} x realtime"
+        f"{float(project.film.duration_s):.2f} s of film, {project.num_samples} samples a track, "
+        f"{len(project.windows)} window(s), generated at {project.realtime_factor:.2f} x realtime"
     )
     for path in files:
         print(f"wrote {path}")

@@ -1,68 +1,90 @@
-"""The way from a film to its soundtrack: read, plan, generate window by window, decode, mix."""
+"""The Python API: a loaded model, and the soundtrack that it makes of a film."""
 
+import functools
 import pathlib
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-from dualdub_jax.config import Config, SamplingConfig
-from dualdub_jax.dsp.acoustics import ACOUSTICS_RANGES, Acoustics
-from dualdub_jax.dubbing.mixdown import mix_down
-from dualdub_jax.dubbing.progress import Advance, Progress
-from dualdub_jax.dubbing.soundtrack import Soundtrack
-from dualdub_jax.dubbing.windows import Window, plan_windows
-from dualdub_jax.errors import UserError
-from dualdub_jax.media.film import FilmReader
-from dualdub_jax.media.frames import FrameSpec
-from dualdub_jax.media.mux import check_container
-from dualdub_jax.media.sound_file import read_voice
-from dualdub_jax.text.script import read_script
-from dualdub_jax.text.tokenizer import Tokenizer
-from dualdub_jax.types import STREAMS, Stream
+from dualdub_jax.config import SamplingConfig
+from dualdub_jax.dubbing.delivery import Targets, deliver
+from dualdub_jax.dubbing.progress import Progress
+from dualdub_jax.dubbing.project import Project
+from dualdub_jax.dubbing.protocol import DubbingEngine
+from dualdub_jax.dubbing.receipt import make_receipt
+from dualdub_jax.dubbing.request import DubRequest
+from dualdub_jax.media.film import Film
 
 
-class Engine(Protocol):
-    """The model's side: see `dualdub_jax.dubbing.engine`."""
+class Soundtrack:
+    """The tracks of a film, float32[S] each, exactly as long as the film.
 
-    config: Config
-    tokenizer: Tokenizer
+    Attributes:
+        project: the whole job: film, script, windows, tokens, gains, times, warnings. Its temporary folder
+            lives as long as the soundtrack.
+    """
 
-    def sample_acoustics(self, video: np.ndarray, seed: int) -> Acoustics | None:
-        """A room that goes with uint8[T, size, size, 3]; None: the model is not told of rooms."""
-        ...
+    def __init__(self, project: Project) -> None:
+        """Takes over a project whose tracks are done."""
+        self.project = project
 
-    def generate(
+    @property
+    def film(self) -> Film:
+        """Duration and format of the film."""
+        return self.project.film
+
+    @property
+    def sample_rate_hz(self) -> int:
+        """Sample rate of all tracks."""
+        return self.project.sample_rate_hz
+
+    @functools.cached_property
+    def speech(self) -> np.ndarray:
+        """float32[S]; all zeros if there is no speech."""
+        return self.project.tracks["speech"][:]
+
+    @functools.cached_property
+    def background(self) -> np.ndarray:
+        """float32[S]; all zeros if the background is switched off."""
+        return self.project.tracks["background"][:]
+
+    @functools.cached_property
+    def mix(self) -> np.ndarray:
+        """float32[S]: `mix_gain * (speech + background)`, see `mixdown`."""
+        return self.project.tracks["mix"][:]
+
+    def receipt(self) -> dict[str, Any]:
+        """Everything that is needed to make this soundtrack again, as plain JSON values."""
+        return make_receipt(self.project)
+
+    def write(
         self,
-        *,
-        video: np.ndarray,
-        script: str,
-        voice: np.ndarray | None,
-        acoustics: Acoustics | None = None,
-        use_speech: bool,
-        use_background: bool,
-        context: Mapping[str, np.ndarray],
-        seed: int,
-        sampling: SamplingConfig,
-    ) -> dict[str, np.ndarray]:
-        """Tokens int32[T, Q] of the streams in use; the first frames are those of `context`."""
-        ...
+        out: pathlib.Path | str,
+        stems: pathlib.Path | str | None = None,
+        receipt: pathlib.Path | str | None = None,
+        report: pathlib.Path | str | None = None,
+        figures: Sequence[tuple[str, str]] = (),
+    ) -> list[pathlib.Path]:
+        """Writes the film with its soundtrack, and what else is asked for: all of it or nothing.
 
-    def decode(
-        self,
-        stream: Stream,
-        tokens: np.ndarray,
-        voice: np.ndarray | None = None,
-        acoustics: Acoustics | None = None,
-    ) -> np.ndarray:
-        """int32[T, Q] -> float32[T * samples_per_frame], speech in the voice of the reference."""
-        ...
+        Args:
+            out, stems, receipt, report: see `delivery.Targets`.
+            figures: measurements of this soundtrack, names and values, for the report.
+
+        Returns:
+            The files that were written.
+
+        Raises:
+            UserError: something cannot be written, or the container cannot hold the video.
+        """
+        return deliver(self.project, Targets.make(out, stems, receipt, report), figures)
 
 
 class DualDub:
     """A loaded model, ready to dub films. Made by `dualdub_jax.load`."""
 
-    def __init__(self, engine: Engine, checkpoint: pathlib.Path) -> None:
+    def __init__(self, engine: DubbingEngine, checkpoint: pathlib.Path) -> None:
         self.engine = engine
         self.checkpoint = checkpoint
 
@@ -77,141 +99,53 @@ class DualDub:
         rt60_s: float | None = None,
         noise_dbfs: float | None = None,
         seed: int = 0,
-        sampling: SamplingConfig | None = None,
+        sampling: SamplingConfig | Mapping[str, float] | None = None,
         allow_overrun: bool = False,
         out: pathlib.Path | str | None = None,
+        project: pathlib.Path | str | None = None,
         progress: Progress | None = None,
     ) -> Soundtrack:
         """Makes the soundtrack of a film.
 
         Args:
-            video: any film, half a second or longer; its own sound is ignored.
-            script: what is said, or the path of a `.txt`, `.srt` or `.vtt` file; empty: nothing.
-            voice: a recording of the voice that speaks; None: a voice of the model's choice.
-            use_speech: False: the speech track is all zeros and is not in the mix.
-            use_background: likewise.
-            rt60_s: reverberation time of the place, 0.05 to 3.2 s; None: the model's choice.
-            noise_dbfs: level of the place's steady noise, -80 to -20 dBFS; likewise.
-            seed: equal seeds and inputs give equal tracks.
-            sampling: defaults to the checkpoint's.
-            allow_overrun: cut cues at the video's end where they would be an error.
+            video, script, voice, use_speech, use_background, rt60_s, noise_dbfs, seed, sampling,
+            allow_overrun: see `DubRequest`.
             out: where the film will be written, if already known: a container that cannot hold the video
                 is then an error before the work and not after it.
-            progress: is told of the steps.
+            project: a new or empty folder that keeps the project; None: a temporary one.
+            progress: measures the steps.
 
         Raises:
             UserError: for every input that cannot be used, naming it.
         """
-        progress = progress or Progress()
-        requested_acoustics = _requested_acoustics(rt60_s, noise_dbfs)
-        config = self.engine.config
-        grid = config.grid
-        with progress.step("read video") as advance:
-            with FilmReader(video) as reader:
-                if out is not None:
-                    check_container(reader.film, reader.stream, pathlib.Path(out))
-                num_frames = reader.film.num_frames(grid.frame_rate, grid.sample_rate_hz)
-                blocks = reader.blocks(FrameSpec(grid.frame_rate, grid.frame_size), num_frames)
-                frames = np.concatenate(list(blocks))
-                film, strip = reader.finish()
-            advance(1.0)
-        with progress.step("read inputs"):
-            text = read_script(script, film.duration_s, allow_overrun)
-            reference = None if voice is None else read_voice(voice, grid)
-            plan = plan_windows(
-                len(frames), text, grid, lambda piece: len(self.engine.tokenizer.encode(piece))
-            )
-        # A script that says nothing leaves nothing to the model: the track is silent, not nearly so.
-        has_speech = use_speech and bool(text.words)
-        if not has_speech and not use_background:
-            raise UserError(
-                f"{video}: nothing to make, for there is no speech and the background is switched off; "
-                "give a script or leave the background on"
-            )
-        used = {"speech": has_speech, "background": use_background}
-        sampling = sampling or config.sampling
-        with progress.step("generate") as advance:
-            acoustics = self._room(frames, plan[0], seed, requested_acoustics)
-            tokens = self._generate(frames, plan, reference, acoustics, used, seed, sampling, advance)
-        with progress.step("decode"):
-            decoded = {name: self.engine.decode(name, tokens[name], reference, acoustics) for name in tokens}
-        return Soundtrack(
-            film=film,
-            strip=strip,
-            num_frames=len(frames),
-            script=text,
-            windows=tuple(plan),
-            tracks=mix_down(
-                decoded.get("speech"), decoded.get("background"), film.num_samples(grid.sample_rate_hz)
-            ),
-            sample_rate_hz=grid.sample_rate_hz,
-            voice=None if voice is None else pathlib.Path(voice),
-            acoustics=acoustics,
-            checkpoint=self.checkpoint,
+        request = DubRequest(
+            video=video,
+            script=script,
+            voice=voice,
+            use_speech=use_speech,
+            use_background=use_background,
+            rt60_s=rt60_s,
+            noise_dbfs=noise_dbfs,
             seed=seed,
             sampling=sampling,
-            use_speech=has_speech,
-            use_background=use_background,
-            seconds=dict(progress.seconds),
-            warnings=(*film.warnings, *text.warnings),
+            allow_overrun=allow_overrun,
         )
+        return self.run(request, out=out, project=project, progress=progress)
 
-    def _room(
-        self, film: np.ndarray, window: Window, seed: int, asked: Mapping[str, float]
-    ) -> Acoustics | None:
-        """What is asked for, and for the rest the model's choice, the same in all of the film."""
-        acoustics = self.engine.sample_acoustics(film[: window.end_frame], seed)
-        if acoustics is None and asked:
-            raise UserError(
-                f"{', '.join(asked)}: the model of {self.checkpoint} is not told of rooms "
-                "(model.num_acoustics_bins is 0); leave it out, or take a checkpoint that is"
-            )
-        return acoustics and acoustics._replace(**asked)
-
-    def _generate(
+    def run(
         self,
-        film: np.ndarray,
-        plan: list[Window],
-        voice: np.ndarray | None,
-        acoustics: Acoustics | None,
-        used: Mapping[Stream, bool],
-        seed: int,
-        sampling: SamplingConfig,
-        advance: Advance,
-    ) -> dict[Stream, np.ndarray]:
-        """Tokens int32[T, Q] of the whole film for each stream in use."""
-        names = [name for name in STREAMS if used[name]]
-        made: dict[Stream, list[np.ndarray]] = {name: [] for name in names}
-        for index, window in enumerate(plan):
-            context = {
-                name: np.concatenate(made[name])[-window.num_context :]
-                for name in names
-                if window.num_context
-            }
-            tokens = self.engine.generate(
-                video=film[window.first_frame : window.end_frame],
-                script=window.text if used["speech"] else "",
-                voice=voice if used["speech"] else None,
-                acoustics=acoustics,
-                use_speech=used["speech"],
-                use_background=used["background"],
-                context=context,
-                seed=(seed + index * 1_000_003) % 2**31,
-                sampling=sampling,
-            )
-            for name in names:
-                made[name].append(np.asarray(tokens[name])[window.num_context :])
-            advance((index + 1) / len(plan))
-        return {name: np.concatenate(made[name]) for name in names}
-
-
-def _requested_acoustics(rt60_s: float | None, noise_dbfs: float | None) -> dict[str, float]:
-    """What the user says of the room, by the name of `Acoustics`'s field."""
-    asked = {}
-    for option, name, value in (("--rt60", "rt60_s", rt60_s), ("--noise", "noise_dbfs", noise_dbfs)):
-        if value is not None:
-            lowest, highest = ACOUSTICS_RANGES[name]
-            if not lowest <= value <= highest:
-                raise UserError(f"{name} ({option}) is {value:g}: choose from {lowest:g} to {highest:g}")
-            asked[name] = float(value)
-    return asked
+        request: DubRequest,
+        *,
+        out: pathlib.Path | str | None = None,
+        project: pathlib.Path | str | None = None,
+        progress: Progress | None = None,
+    ) -> Soundtrack:
+        """Makes the soundtrack of a request; the rest is as for `dub`."""
+        job = Project(request, project, progress)
+        try:
+            job.read(out)
+            job.dub(self.engine, self.checkpoint)
+        except BaseException:
+            job.close()
+            raise
+        return Soundtrack(job)

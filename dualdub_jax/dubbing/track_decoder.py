@@ -5,15 +5,19 @@ which gives the same samples within float rounding: networks that relate all fra
 (the acoustics renderer) would need memory that grows with the square of its length. Source: our choice.
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
 
 import jax
 import numpy as np
+import soxr
 
 from dualdub_jax.codecs.base import CodecStream
+from dualdub_jax.dubbing.protocol import TrackDecoder
 
 ONE_CALL_S = 60  # the longest track that is decoded in one call
 CHUNK_S = 20
+_PUSHED_FRAMES = 250
 
 
 class BufferedTrackDecoder:
@@ -66,3 +70,48 @@ class BufferedTrackDecoder:
 
 def _row(waveforms: jax.Array) -> np.ndarray:
     return np.asarray(waveforms, np.float32)[0]
+
+
+def decode_track(
+    decoder: TrackDecoder, tokens: np.ndarray, sample_rate_hz: int, num_samples: int
+) -> Iterator[np.ndarray]:
+    """Decodes a track to an exact number of samples at the rate of the mix.
+
+    Args:
+        decoder: new, of this track.
+        tokens: int32[T, Q].
+        sample_rate_hz: of the mix; the decoder's may be lower or higher.
+        num_samples: length of the track; samples beyond are cut off.
+
+    Yields:
+        float32[s] blocks.
+
+    Raises:
+        ValueError: the tokens are too few.
+    """
+    blocks = _decode_blocks(decoder, tokens)
+    missing = 0
+    if decoder.sample_rate_hz != sample_rate_hz:
+        blocks = _resample(blocks, decoder.sample_rate_hz, sample_rate_hz)
+        # Lengths are rounded once at each rate: the last samples may fall between them.
+        missing = math.ceil(sample_rate_hz / decoder.sample_rate_hz) + 1
+    num_left = num_samples
+    for block in blocks:
+        yield block[:num_left]
+        num_left -= min(len(block), num_left)
+    if num_left > missing:
+        raise ValueError(f"{len(tokens)} frames of tokens end {num_left} samples before the film does")
+    yield np.zeros(num_left, np.float32)
+
+
+def _decode_blocks(decoder: TrackDecoder, tokens: np.ndarray) -> Iterator[np.ndarray]:
+    for first in range(0, len(tokens), _PUSHED_FRAMES):
+        yield decoder.push(tokens[first : first + _PUSHED_FRAMES])
+    yield decoder.flush()
+
+
+def _resample(blocks: Iterator[np.ndarray], rate_hz: int, new_rate_hz: int) -> Iterator[np.ndarray]:
+    resampler = soxr.ResampleStream(rate_hz, new_rate_hz, 1, dtype="float32")
+    for block in blocks:
+        yield resampler.resample_chunk(block)
+    yield resampler.resample_chunk(np.zeros(0, np.float32), last=True)

@@ -82,9 +82,9 @@ def plan_windows(
 def _tile(num_frames: int, grid: GridConfig) -> list[Window]:
     if num_frames <= grid.num_frames:
         return [Window(0, num_frames)]
-    context = min(CONTEXT_S * grid.frame_rate_hz, grid.num_frames // 2)
+    context = min(round(CONTEXT_S * grid.frame_rate), grid.num_frames // 2)
     most_new = grid.num_frames - context
-    least_new = min(MIN_NEW_S * grid.frame_rate_hz, most_new // 2)
+    least_new = min(round(MIN_NEW_S * grid.frame_rate), most_new // 2)
     lengths = [grid.num_frames]
     while sum(lengths) < num_frames:
         lengths.append(min(most_new, num_frames - sum(lengths)))
@@ -97,7 +97,7 @@ def _tile(num_frames: int, grid: GridConfig) -> list[Window]:
 
 
 def _fits(text: str, window: Window, rate: int, grid: GridConfig, count_tokens: CountTokens) -> bool:
-    most = rate * window.num_new // grid.frame_rate_hz
+    most = rate * window.num_new // grid.frame_rate
     # Tokens never outnumber letters by much, so long texts need not be tokenised to be refused.
     return len(text) <= most and count_tokens(text) <= grid.num_script_tokens
 
@@ -111,7 +111,7 @@ def _in_order(
             if num_said == len(script.words):
                 return texts
     most = len(join_words(script.words[:num_said]))
-    seconds = windows[-1].end_frame / grid.frame_rate_hz
+    seconds = float(windows[-1].end_frame / grid.frame_rate)
     raise UserError(
         f"{script.source}: the script has {script.num_characters} characters but a video of {seconds:.2f} s "
         f"holds at most {most} of them; shorten the script or give a longer video"
@@ -152,7 +152,7 @@ def _by_time(
 ) -> list[str]:
     """Each word goes to the window that plays when it is due."""
     chosen: list[list[Word]] = [[] for _ in windows]
-    ends_s = [Fraction(window.end_frame, grid.frame_rate_hz) for window in windows]
+    ends_s = [window.end_frame / grid.frame_rate for window in windows]
     for cue in script.cues:
         for word, time_s in zip(cue.words, _due_times(cue), strict=True):
             index = next((i for i, end_s in enumerate(ends_s) if time_s < end_s), len(windows) - 1)
@@ -160,11 +160,11 @@ def _by_time(
     texts = [join_words(words) for words in chosen]
     for window, text in zip(windows, texts, strict=True):
         if not _fits(text, window, MAX_RATE, grid, count_tokens):
-            most = min(MAX_RATE * window.num_new // grid.frame_rate_hz, grid.num_script_tokens - 2)
+            most = min(MAX_RATE * window.num_new // grid.frame_rate, grid.num_script_tokens - 2)
             raise UserError(
                 f"{script.source}: {len(text)} characters are due between "
-                f"{window.start_frame / grid.frame_rate_hz:.2f} s and "
-                f"{window.end_frame / grid.frame_rate_hz:.2f} s but at most {most} can be said there; "
+                f"{float(window.start_frame / grid.frame_rate):.2f} s and "
+                f"{float(window.end_frame / grid.frame_rate):.2f} s but at most {most} can be said there; "
                 "shorten the cues"
             )
     return texts

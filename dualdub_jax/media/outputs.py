@@ -32,7 +32,7 @@ def check_outputs(outputs: Iterable[pathlib.Path], inputs: Iterable[pathlib.Path
         if resolved in originals:
             raise UserError(f"{path}: is an input and would be overwritten; give another output name")
         seen.add(resolved)
-        with _explained(path):
+        with explain_errors(path):
             temporary = _temporary(path)
             os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
             temporary.unlink()
@@ -74,7 +74,7 @@ class Outputs:
         """
         if folder.is_dir():
             return
-        with _explained(folder):
+        with explain_errors(folder):
             folder.mkdir()
         self._new_folders.append(folder)
 
@@ -85,7 +85,7 @@ class Outputs:
         Raises:
             UserError: it cannot be opened, or the disk is full; also for errors while the file is open.
         """
-        with _explained(path):
+        with explain_errors(path):
             temporary = _temporary(path)
             self._temporaries[path] = temporary
             with temporary.open("xb") as file:
@@ -109,7 +109,7 @@ class Outputs:
             UserError: a file cannot be renamed.
         """
         for path, temporary in list(self._temporaries.items()):
-            with _explained(path):
+            with explain_errors(path):
                 temporary.replace(path)
             del self._temporaries[path]
         self._new_folders.clear()
@@ -121,8 +121,8 @@ def _temporary(path: pathlib.Path) -> pathlib.Path:
 
 
 @contextlib.contextmanager
-def _explained(path: pathlib.Path) -> Iterator[None]:
-    """Turns errors of the file system about `path` into errors that the user can mend."""
+def explain_errors(path: pathlib.Path) -> Iterator[None]:
+    """Turns errors of the file system about `path` into errors that the user can mend; a context manager."""
     if path.is_dir() and not path.is_symlink():
         raise UserError(f"{path}: is a folder; give the name of a file")
     try:

@@ -1,10 +1,11 @@
-"""Mono tracks on disk as 16-bit WAV files, written and read in blocks.
+"""Mono tracks on disk, written and read in blocks: 16-bit WAV files, and bare floats in between.
 
 A 16-bit sample is a multiple of 1/32768, and so are the samples of finished tracks: they survive to the bit.
 """
 
 import pathlib
 import wave
+from collections.abc import Iterable
 from typing import BinaryIO, Protocol
 
 import numpy as np
@@ -82,3 +83,35 @@ class WavWriter:
         if integers.size and (integers.min() < -_SCALE or integers.max() >= _SCALE):
             raise ValueError("samples outside [-1, 1) would be clipped")
         self._file.writeframesraw(integers.astype("<i2").tobytes())
+
+
+class FloatFile:
+    """A file of bare 32-bit samples, written in blocks and read in slices: an intermediate result.
+
+    Attributes:
+        path: the file.
+    """
+
+    def __init__(self, path: pathlib.Path) -> None:
+        """Names the file."""
+        self.path = path
+
+    def __len__(self) -> int:
+        return self.path.stat().st_size // 4
+
+    def __getitem__(self, part: slice) -> np.ndarray:
+        """float32[n] of a slice of step 1."""
+        start, stop, step = part.indices(len(self))
+        if step != 1:
+            raise ValueError(f"a track is read in steps of 1, not {step}")
+        return np.fromfile(self.path, "<f4", max(0, stop - start), offset=4 * start)
+
+    def write(self, blocks: Iterable[np.ndarray]) -> None:
+        """Writes the file anew from float32[n] blocks.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        with self.path.open("wb") as file:
+            for block in blocks:
+                file.write(np.asarray(block, "<f4").tobytes())

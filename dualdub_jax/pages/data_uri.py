@@ -9,6 +9,9 @@ import av
 import numpy as np
 import soundfile
 
+from dualdub_jax.pages.track_pictures import Samples
+
+_BLOCK_SAMPLES = 1 << 16
 # What browsers play.
 _PLAYABLE = {".mp4": {"h264", "av1"}, ".m4v": {"h264", "av1"}, ".webm": {"vp8", "vp9", "av1"}}
 
@@ -41,11 +44,24 @@ def webp_uri(picture: np.ndarray) -> str:
     return data_uri("image/webp", _encode_picture(picture, "libwebp", "yuv420p"))
 
 
-def flac_bytes(track: np.ndarray, rate_hz: int) -> bytes:
-    """A FLAC file of float32[S] in [-1, 1]: 16 bits, without loss."""
+def flac_bytes(track: Samples, rate_hz: int, max_bytes: int | None = None) -> bytes | None:
+    """A FLAC file, 16 bits, without loss.
+
+    Args:
+        track: float32[S] in [-1, 1], read in blocks.
+        rate_hz: of `track`.
+        max_bytes: None: no limit.
+
+    Returns:
+        The file's content; None if it is larger than `max_bytes`.
+    """
     file = io.BytesIO()
-    soundfile.write(file, track, rate_hz, format="FLAC", subtype="PCM_16")
-    return file.getvalue()
+    with soundfile.SoundFile(file, "w", rate_hz, 1, "PCM_16", format="FLAC") as encoder:
+        for first in range(0, len(track), _BLOCK_SAMPLES):
+            encoder.write(track[first : first + _BLOCK_SAMPLES])
+            if max_bytes is not None and file.tell() > max_bytes:
+                return None
+    return file.getvalue() if max_bytes is None or file.tell() <= max_bytes else None
 
 
 def opus_bytes(track: np.ndarray, rate_hz: int, bit_rate: int) -> bytes:

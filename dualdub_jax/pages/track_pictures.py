@@ -1,5 +1,8 @@
 """Pictures of a track for pages: its waveform as SVG, its mel spectrogram as pixels."""
 
+import itertools
+from typing import Protocol
+
 import numpy as np
 
 from dualdub_jax.dsp.mel import mel_filterbank
@@ -13,8 +16,16 @@ _LOUDEST_DB = -40.0  # a track whose loudest band is below this is shown as quie
 _COLOURS = np.array([(8, 6, 20), (72, 24, 106), (166, 46, 98), (236, 104, 58), (250, 232, 168)], float)
 
 
-def waveform_svg(track: np.ndarray) -> str | None:
-    """An SVG of the track's extremes, column by column, in the colour of the text around it.
+class Samples(Protocol):
+    """A mono signal float32[S] that is read in slices: an array, or a file."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, part: slice) -> np.ndarray: ...
+
+
+def waveform_svg(track: Samples) -> str | None:
+    """An SVG of the track's extremes, column by column, in the colour of the surrounding text.
 
     Args:
         track: float32[S], S at least 1.
@@ -22,21 +33,21 @@ def waveform_svg(track: np.ndarray) -> str | None:
     Returns:
         The element; None if every sample is zero.
     """
-    edges = np.linspace(0, len(track), min(MAX_COLUMNS, len(track)) + 1).astype(int)[:-1]
-    high = np.maximum.reduceat(track, edges)
-    low = np.minimum.reduceat(track, edges)
+    edges = np.linspace(0, len(track), min(MAX_COLUMNS, len(track)) + 1).astype(int)
+    columns = (track[first:end] for first, end in itertools.pairwise(edges))
+    low, high = np.array([(column.min(), column.max()) for column in columns]).T
     if not high.any() and not low.any():
         return None
-    top = max(0.1, float(np.abs(track).max()))
+    top = max(0.1, float(max(high.max(), -low.min())))
     points = [f"{x},{50 - 48 * y / top:.1f}" for x, y in enumerate(high)]
     points += [f"{x},{50 - 48 * y / top + 0.4:.1f}" for x, y in reversed(list(enumerate(low)))]
     return (
-        f'<svg viewBox="0 0 {len(edges)} 100" preserveAspectRatio="none" role="img" aria-label="waveform">'
+        f'<svg viewBox="0 0 {len(high)} 100" preserveAspectRatio="none" role="img" aria-label="waveform">'
         f'<polygon fill="currentColor" points="{" ".join(points)}"/></svg>'
     )
 
 
-def mel_levels_db(track: np.ndarray, rate_hz: int, num_columns: int | None = None) -> np.ndarray:
+def mel_levels_db(track: Samples, rate_hz: int, num_columns: int | None = None) -> np.ndarray:
     """Band levels over time.
 
     Args:
@@ -50,12 +61,18 @@ def mel_levels_db(track: np.ndarray, rate_hz: int, num_columns: int | None = Non
     if num_columns is None:
         num_columns = min(MAX_COLUMNS, max(1, len(track) // 80))
     centres = ((np.arange(num_columns) + 0.5) * len(track) / num_columns).astype(int)
-    padded = np.pad(track.astype(np.float32), _N_FFT // 2)
     window = np.hanning(_N_FFT).astype(np.float32)
     bands = mel_filterbank(N_MELS, _N_FFT, rate_hz)
-    frames = np.stack([padded[c : c + _N_FFT] for c in centres]) * window
+    frames = np.stack([_frame(track, centre) for centre in centres]) * window
     spectrum = np.abs(np.fft.rfft(frames, axis=1)) * (2.0 / window.sum())
     return 20.0 * np.log10(np.maximum(spectrum @ bands, 1e-7))
+
+
+def _frame(track: Samples, centre: int) -> np.ndarray:
+    """float32[_N_FFT] around a sample; beyond the ends are zeros."""
+    first, end = centre - _N_FFT // 2, centre + _N_FFT // 2
+    inside = np.asarray(track[max(0, first) : end], np.float32)
+    return np.pad(inside, (max(0, -first), _N_FFT - max(0, -first) - len(inside)))
 
 
 def paint_spectrogram(levels_db: np.ndarray, top_db: float | None = None) -> np.ndarray:

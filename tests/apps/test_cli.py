@@ -158,7 +158,7 @@ def test_demo(engine, capsys, monkeypatch):
     out = capsys.readouterr().out
     assert "wrote out/demo/report.html" in out and "load model" in out
     # What the fake engine's tones are like, and the true audio; a metric that cannot run says why.
-    assert "Impacts within 60 ms, F1" in out and "(true: 1)" in out
+    assert "Impact onsets within 60 ms, F1" in out and "(true: 1)" in out
     assert "Duration error, samples              0 (true: 0)" in out
     assert "Word error rate                      not installed: pip" in out
 

@@ -44,7 +44,7 @@ def test_tracks_are_as_long_as_the_clip_and_sound(demo):
 def test_report_is_one_page_with_nothing_outside_it(demo):
     page = (demo / "report.html").read_text(encoding="utf-8")
     assert "set white with f four again" in page
-    assert "Impacts within 60 ms, F1</td><td>1 (true: 1)" in page
+    assert "Impact onsets within 60 ms, F1</td><td>1 (true: 1)" in page
     for outside in ('src="http', 'href="http', "url(http"):
         assert outside not in page
 

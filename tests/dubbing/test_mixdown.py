@@ -1,11 +1,28 @@
 """Stems and mix agree; nothing clips; what is switched off is zero."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
-from dualdub_jax.dubbing.mixdown import PEAK_CEILING, mix_down
+from dualdub_jax.dubbing import mixdown
+from dualdub_jax.dubbing.mixdown import PEAK_CEILING, Mixdown
 
 RNG = np.random.default_rng(0)
+
+
+@dataclasses.dataclass
+class Mixed:
+    speech: np.ndarray
+    background: np.ndarray
+    mix: np.ndarray
+    stem_gain: float
+    mix_gain: float
+
+
+def mix_down(speech, background, num_samples: int) -> Mixed:
+    made = Mixdown.measure(speech, background, num_samples)
+    return Mixed(*made.arrays(), made.stem_gain, made.mix_gain)
 
 
 def noise(level: float, num_samples: int = 5_000) -> np.ndarray:
@@ -51,3 +68,15 @@ def test_switched_off_is_zero_and_not_in_the_mix():
 def test_faults_are_not_hidden(bad, message):
     with pytest.raises(ValueError, match=message):
         mix_down(np.zeros(100), bad, 100)
+
+
+def test_blocks_make_no_difference(monkeypatch):
+    """Gains are those of the whole film: the loudest sample of either is in the last block."""
+    speech, background = noise(0.9), noise(0.9)
+    speech[-1], background[-1] = 3.0, 2.0
+    whole = mix_down(speech, background, 5_000)
+    monkeypatch.setattr(mixdown, "BLOCK_SAMPLES", 777)
+    parts = mix_down(speech, background, 5_000)
+    assert whole.stem_gain == parts.stem_gain < 0.3 and whole.mix_gain == parts.mix_gain < 1
+    for name in ("speech", "background", "mix"):
+        np.testing.assert_array_equal(getattr(parts, name), getattr(whole, name))

@@ -28,7 +28,7 @@ import numpy as np
 
 from dualdub_jax.casp import bundle
 from dualdub_jax.casp.scorer import CaspScorer, mean_embedding
-from dualdub_jax.dubbing.soundtrack import describe_folder
+from dualdub_jax.dubbing.receipt import describe_folder
 from dualdub_jax.evaluation.contracts.clips import Clip
 from dualdub_jax.evaluation.contracts.metric import ClipMetric, Figure, Value
 

@@ -20,7 +20,7 @@ from dualdub_jax.evaluation.run.scoring import missing_requirement
 from dualdub_jax.evaluation.run.systems import true_tracks, with_tracks
 
 if TYPE_CHECKING:
-    from dualdub_jax.dubbing.soundtrack import Soundtrack
+    from dualdub_jax.dubbing.dub import Soundtrack
 
 _METRICS = ("grammar_asr", "speaker", "lip_sync", "impacts", "duration")
 _SHOWN: Mapping[str, str] = {

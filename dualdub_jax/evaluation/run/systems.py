@@ -12,19 +12,21 @@ import math
 import pathlib
 import zlib
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
+import soxr
 
 import dualdub_jax
 from dualdub_jax.bundles.bundle import read_bundle_header
 from dualdub_jax.config import to_dict
-from dualdub_jax.dubbing.dub import DualDub
-from dualdub_jax.dubbing.mixdown import mix_down
-from dualdub_jax.dubbing.progress import Progress
-from dualdub_jax.dubbing.soundtrack import Soundtrack, describe_folder
+from dualdub_jax.dubbing.dub import DualDub, Soundtrack
+from dualdub_jax.dubbing.mixdown import Mixdown
+from dualdub_jax.dubbing.receipt import describe_folder
+from dualdub_jax.dubbing.request import DubRequest
 from dualdub_jax.errors import UserError
-from dualdub_jax.evaluation.contracts.clips import Clip
+from dualdub_jax.evaluation.contracts.clips import SAMPLE_RATE_HZ, Clip, at_metric_rate
 from dualdub_jax.evaluation.contracts.results import CODEC, OURS, SHUFFLED, TRUE
 from dualdub_jax.evaluation.run.stem_store import StemStore, Tracks, writing
 from dualdub_jax.evaluation.suites.suite import Footage
@@ -103,46 +105,56 @@ class Checkpoint:
         with writing(store.folder):
             store.folder.mkdir(parents=True, exist_ok=True)
             script.write_text(footage.clip.text or "", encoding="utf-8")
-        soundtrack, seconds = self._dub(footage, str(script))
-        window = self._config.grid.num_frames
-        program = (math.ceil(soundtrack.num_frames / window), soundtrack.use_speech)
+        soundtrack = self._dub(footage, str(script))
+        project = soundtrack.project
+        program = (math.ceil(project.num_frames / self._config.grid.num_frames), project.used)
         if program not in self._compiled:
             # The first film of a kind waits for the compiler, and the compiler is not to be measured.
             self._compiled.add(program)
-            soundtrack, seconds = self._dub(footage, str(script))
-        return Tracks(soundtrack.speech, soundtrack.background, generation_s=seconds)
+            soundtrack = self._dub(footage, str(script))
+        duration_s, rate_hz = soundtrack.film.duration_s, soundtrack.sample_rate_hz
+        seconds = soundtrack.project.progress.seconds
+        return Tracks(
+            at_metric_rate(soundtrack.speech, rate_hz, duration_s),
+            at_metric_rate(soundtrack.background, rate_hz, duration_s),
+            generation_s=seconds["generate"] + seconds["decode"],
+        )
 
-    def _dub(self, footage: Footage, script: str) -> tuple[Soundtrack, float]:
-        progress = Progress()
+    def _dub(self, footage: Footage, script: str) -> Soundtrack:
         seed = zlib.crc32(f"{self.seed} {footage.clip.id}".encode()) % 2**31
-        soundtrack = self.load().dub(footage.video, script, footage.voice, seed=seed, progress=progress)
-        return soundtrack, progress.seconds["generate"] + progress.seconds["decode"]
+        return self.load().run(DubRequest(footage.video, script, footage.voice, seed=seed))
 
     def code(self, clip: Clip) -> Tracks:
         """Sends a clip's true stems through the codecs and the mixdown that generated tracks go through.
 
-        A stem that is digital silence stays so: `dub` leaves a track of which nothing is asked silent too.
+        A stem that is digital silence stays so, as `dub` leaves a track silent of which nothing is asked.
         """
         stems = {"speech": clip.true_speech, "background": clip.true_background}
         coded = {stream: self._code(stream, stems[stream], clip) for stream in STREAMS}
-        mixdown = mix_down(coded["speech"], coded["background"], clip.num_samples)
+        speech, background, _ = Mixdown.measure(**coded, num_samples=clip.num_samples).arrays()
         return Tracks(
-            None if clip.true_speech is None else mixdown.speech,
-            None if clip.true_background is None else mixdown.background,
+            None if clip.true_speech is None else speech,
+            None if clip.true_background is None else background,
         )
 
     def _code(self, stream: str, stem: np.ndarray | None, clip: Clip) -> np.ndarray | None:
+        """The stem through its codec, float32[S] at the metrics' rate, S >= num_samples; None for silence."""
         if stem is None or not stem.any():
             return None
         engine, grid = self.load().engine, self._config.grid
-        num_frames = math.ceil(clip.num_samples / grid.samples_per_frame)
+        codec = engine.codecs[stream]
+        duration_s = Fraction(clip.num_samples, SAMPLE_RATE_HZ)
+        num_frames = math.ceil(duration_s * grid.frame_rate)
+        samples = fit(stem, math.ceil(num_frames * SAMPLE_RATE_HZ / grid.frame_rate))
+        if codec.spec.sample_rate_hz != SAMPLE_RATE_HZ:
+            samples = soxr.resample(samples, SAMPLE_RATE_HZ, codec.spec.sample_rate_hz)
         # Whole windows, so that films of similar length share a compiled encoder.
         padded = math.ceil(num_frames / grid.num_frames) * grid.num_frames
-        samples = fit(stem, num_frames * grid.samples_per_frame)
-        samples = fit(samples, padded * grid.samples_per_frame)
+        samples = fit(samples, padded * codec.spec.samples_per_frame)
         mask = (np.arange(padded) < num_frames)[None]
-        tokens = np.asarray(engine.codecs[stream].encode(samples[None], mask))[0, :num_frames]
-        return engine.decode(stream, tokens, clip.voice)
+        tokens = np.asarray(codec.encode(samples[None], mask))[0, :num_frames]
+        decoded = engine.decode(stream, tokens, clip.voice)
+        return at_metric_rate(decoded, engine.sample_rate_hz(stream), duration_s)
 
 
 def true_tracks(clip: Clip) -> Tracks:

@@ -1,0 +1,112 @@
+"""Delivery: the files that the user gets of a finished project, all of them or none.
+
+The film with the mix as its sound; on request the stems, a receipt and a report.
+"""
+
+import dataclasses
+import json
+import pathlib
+import shutil
+from collections.abc import Iterable, Sequence
+from typing import Any, BinaryIO
+
+from dualdub_jax.dubbing.project import TRACKS, Project
+from dualdub_jax.dubbing.receipt import make_receipt
+from dualdub_jax.dubbing.report import MAX_EMBEDDED_BYTES, render_report
+from dualdub_jax.errors import UserError
+from dualdub_jax.media.mux import mux_soundtrack
+from dualdub_jax.media.outputs import Outputs, check_outputs
+from dualdub_jax.media.track import Track
+
+
+@dataclasses.dataclass(frozen=True)
+class Targets:
+    """The files that a job will write; None: not asked for.
+
+    Attributes:
+        out: the film with the mix as its sound; the suffix chooses the container.
+        stems: a folder for `speech.wav`, `background.wav` and `mix.wav`; made if need be.
+        receipt: a JSON file, see `receipt`.
+        report: an HTML page, see `report`.
+    """
+
+    out: pathlib.Path
+    stems: pathlib.Path | None = None
+    receipt: pathlib.Path | None = None
+    report: pathlib.Path | None = None
+
+    @classmethod
+    def make(cls, out: Any, stems: Any = None, receipt: Any = None, report: Any = None) -> "Targets":
+        """From anything that names a path."""
+        return cls(*(None if path is None else pathlib.Path(path) for path in (out, stems, receipt, report)))
+
+    @property
+    def files(self) -> list[pathlib.Path]:
+        """All files, in the order in which they are listed to the user."""
+        stems = [self.stems / f"{name}.wav" for name in TRACKS] if self.stems else []
+        return [path for path in (self.out, *stems, self.receipt, self.report) if path]
+
+    def check(self, inputs: Iterable[pathlib.Path]) -> None:
+        """Checks, before any work, that all files can be written and none overwrites an input.
+
+        The stems' folder need not be there yet, but its parent.
+
+        Raises:
+            UserError: as `check_outputs`.
+        """
+        files = self.files
+        if self.stems and not self.stems.exists():
+            # Stand-ins beside the folder: whoever can write there can make it.
+            files = [path for path in files if path.parent != self.stems] + [self.stems]
+        elif self.stems and not self.stems.is_dir():
+            raise UserError(f"{self.stems}: is a file, but the stems need a folder; give another name")
+        check_outputs(files, inputs)
+
+
+def deliver(
+    project: Project, targets: Targets, figures: Sequence[tuple[str, str]] = ()
+) -> list[pathlib.Path]:
+    """Writes what is asked for of a project whose tracks are done.
+
+    Args:
+        project: after `Project.dub`; its progress measures the steps "write" and "report".
+        targets: the files.
+        figures: measurements of this soundtrack, names and values, for the report.
+
+    Returns:
+        The files that were written.
+
+    Raises:
+        UserError: something cannot be written, or the container cannot hold the video.
+    """
+    progress = project.progress
+    with Outputs() as outputs:
+        with progress.step("write") as advance:
+            with outputs.open(targets.out) as file:
+                mux_soundtrack(project.film, project.tracks["mix"], project.sample_rate_hz, targets.out, file)
+            advance(0.8)
+            if targets.stems:
+                outputs.make_folder(targets.stems)
+                for name in TRACKS:
+                    with outputs.open(targets.stems / f"{name}.wav") as file:
+                        copy_track(project.tracks[name], file)
+            advance(1.0)
+        if targets.receipt:
+            with outputs.open(targets.receipt) as file:
+                file.write(json.dumps(make_receipt(project), indent=2).encode("utf-8") + b"\n")
+        if targets.report:
+            with progress.step("report"):
+                sizes = outputs.sizes
+                is_small = sizes[targets.out] <= MAX_EMBEDDED_BYTES
+                film_bytes = outputs.read(targets.out) if is_small else None
+                page = render_report(project, targets.out, film_bytes, sizes, figures)
+                with outputs.open(targets.report) as file:
+                    file.write(page.encode("utf-8", errors="backslashreplace"))  # names may be bytes
+        outputs.commit()
+    return targets.files
+
+
+def copy_track(track: Track, file: BinaryIO) -> None:
+    """Copies a finished track's WAV file."""
+    with track.path.open("rb") as source:
+        shutil.copyfileobj(source, file)

@@ -1,0 +1,333 @@
+"""A project: one film from its request to its finished tracks, on disk, as in an audio workstation.
+
+    read -> plan -> generate -> decode -> mix          (delivery.py writes what the user gets)
+
+Each stage uses the results of those before it. Everything streams: frames are decoded as the windows need
+them, decoded tracks go to disk, and the mix is made in blocks, so that nothing but the tokens grows with the
+film. The folder holds
+
+    project.json            request, film, cues with their speakers, windows, takes, gains, warnings
+    takes/take_001.npz      tokens, seed, settings
+    tracks/speech.wav       16-bit, exactly as long as the film; likewise background.wav and mix.wav
+"""
+
+import contextlib
+import dataclasses
+import json
+import pathlib
+import shutil
+import tempfile
+import weakref
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from dualdub_jax.dsp.acoustics import Acoustics
+from dualdub_jax.dubbing.mixdown import Mixdown
+from dualdub_jax.dubbing.progress import Advance, Progress
+from dualdub_jax.dubbing.protocol import DubbingEngine
+from dualdub_jax.dubbing.request import DubRequest
+from dualdub_jax.dubbing.take import Take
+from dualdub_jax.dubbing.track_decoder import decode_track
+from dualdub_jax.dubbing.window_frames import WindowFrames
+from dualdub_jax.dubbing.windows import Window, plan_windows
+from dualdub_jax.errors import UserError
+from dualdub_jax.media.film import Film, FilmReader
+from dualdub_jax.media.mux import check_container
+from dualdub_jax.media.outputs import explain_errors
+from dualdub_jax.media.sound_file import read_voice
+from dualdub_jax.media.track import FloatFile, Track, WavWriter
+from dualdub_jax.text.script import Script, read_script
+from dualdub_jax.types import STREAMS, Stream
+
+TRACKS = ("speech", "background", "mix")
+_SEED_STEP = 1_000_003  # between the seeds of consecutive windows
+
+
+class Project:
+    """The state of one job. A context manager: leaving it closes the film and removes a temporary folder.
+
+    A folder that the user names is kept if the job is done, and emptied if it is not.
+
+    Attributes:
+        request: what is asked for.
+        folder: where everything lies; named by the user, or temporary.
+        progress: measures the steps.
+        film, script: after `read`.
+        checkpoint, windows, num_frames, sample_rate_hz, num_samples, used: after `plan`; `used` holds the
+            streams that are generated, the others are silent.
+        take, strip: after `generate`; `strip` is uint8[N, height, width, 3], thumbnails of the film.
+        mixdown, tracks: after `mix`; the tracks by name, see `TRACKS`.
+
+    Example:
+        with Project(DubRequest("film.mp4", script="lay blue at e nine soon")) as project:
+            project.read()
+            project.dub(model.engine, model.checkpoint)
+            deliver(project, Targets.make("dubbed.mp4"))
+    """
+
+    film: Film
+    script: Script
+    checkpoint: pathlib.Path
+    windows: tuple[Window, ...]
+    num_frames: int
+    sample_rate_hz: int
+    num_samples: int
+    used: tuple[Stream, ...]
+    take: Take
+    strip: np.ndarray
+    mixdown: Mixdown
+    tracks: Mapping[str, Track]
+
+    def __init__(
+        self,
+        request: DubRequest,
+        folder: pathlib.Path | str | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        """Makes the folder.
+
+        Args:
+            request: what is asked for.
+            folder: a new or empty folder for the project; None: a temporary one.
+            progress: measures the steps; None: in silence.
+
+        Raises:
+            UserError: the request cannot be met, or the folder is in use or cannot be made.
+        """
+        request.check()
+        self.request, self.progress = request, progress or Progress()
+        self._is_temporary = folder is None
+        self._is_done = False
+        self._reader: FilmReader | None = None
+        self.folder = _make_folder(folder)
+        # For a project that nobody closes: its folder goes with it, or with the process.
+        self._remove = weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
+        if not self._is_temporary:
+            self._remove.atexit = False
+
+    def __enter__(self) -> "Project":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the film; removes the folder if it is temporary or the job is not done."""
+        if self._reader is not None:
+            self._reader.close()
+        if self._is_temporary or not self._is_done:
+            self._remove()
+        else:
+            self._remove.detach()
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Defects of the inputs that the user should know of, one sentence each."""
+        return (*self.film.warnings, *self.script.warnings)
+
+    @property
+    def realtime_factor(self) -> float:
+        """Seconds of film per second of generation and decoding."""
+        seconds = self.progress.seconds
+        return float(self.film.duration_s) / (seconds["generate"] + seconds["decode"])
+
+    def read(self, out: pathlib.Path | str | None = None) -> None:
+        """Opens the film and reads the script: all that can be found wrong without a model.
+
+        Args:
+            out: where the film will be written, if already known: a container that cannot hold the video is
+                then an error before the work and not after it.
+
+        Raises:
+            UserError: the film or the script cannot be used.
+        """
+        request = self.request
+        with self.progress.step("read video"):
+            self._reader = FilmReader(request.video)
+            self.film = self._reader.film
+            if out is not None:
+                check_container(self.film, self._reader.stream, pathlib.Path(out))
+            self.script = read_script(request.script, self.film.duration_s, request.allow_overrun)
+        # A script without words leaves nothing to the model: the track is silent, not nearly so.
+        wanted = {"speech": request.use_speech and bool(self.script.words)}
+        wanted["background"] = request.use_background
+        self.used = tuple(stream for stream in STREAMS if wanted[stream])
+        if not self.used:
+            raise UserError(
+                f"{request.video}: nothing to generate, for there is no speech and the background is "
+                "switched off; give a script or leave the background on"
+            )
+
+    def dub(self, engine: DubbingEngine, checkpoint: pathlib.Path) -> None:
+        """Takes the project from its inputs to its tracks.
+
+        Args:
+            engine: the model.
+            checkpoint: its folder, for the record.
+
+        Raises:
+            UserError: an input does not fit the model: a script too long for the film, an unusable voice,
+                acoustics for a model without that condition.
+        """
+        with self.progress.step("read inputs"):
+            voice = self._plan(engine, checkpoint)
+        with self.progress.step("generate") as advance:
+            self._generate(engine, voice, advance)
+        with self.progress.step("decode") as advance, self._decoded_files() as files:
+            self._decode(engine, voice, files, advance)
+            self._mix(files)
+        self._is_done = True
+        self._save()
+
+    def _plan(self, engine: DubbingEngine, checkpoint: pathlib.Path) -> np.ndarray | None:
+        """Plans windows and tracks; returns the reference recording, float32[S]."""
+        grid, request, film = engine.config.grid, self.request, self.film
+        voice = None if request.voice is None else read_voice(request.voice, grid)
+        self.checkpoint = checkpoint
+        rates_hz = {engine.sample_rate_hz(stream) for stream in STREAMS}
+        self.sample_rate_hz = max(rates_hz)
+        self.num_samples = film.num_samples(self.sample_rate_hz)
+        # Enough for every track to reach the film's end.
+        self.num_frames = max(
+            film.num_frames(grid.frame_rate, rate_hz) for rate_hz in rates_hz | {grid.sample_rate_hz}
+        )
+
+        def count_tokens(text: str) -> int:
+            return len(engine.tokenizer.encode(text))
+
+        self.windows = tuple(plan_windows(self.num_frames, self.script, grid, count_tokens))
+        return voice
+
+    def _generate(self, engine: DubbingEngine, voice: np.ndarray | None, advance: Advance) -> None:
+        request, has_speech = self.request, "speech" in self.used
+        sampling = request.sampling_with(engine.config.sampling)
+        frames = WindowFrames(self._reader, engine, self.num_frames)
+        tokens: dict[Stream, np.ndarray] = {}  # int32[num_frames, Q], filled window by window
+        acoustics = None
+        for index, window in enumerate(self.windows):
+            video = frames.take(window.first_frame, window.end_frame)
+            if index == 0:
+                acoustics = self._choose_acoustics(engine.sample_acoustics(video, request.seed))
+            past = slice(window.first_frame, window.start_frame)
+            new = engine.generate(
+                video=video,
+                script=window.text if has_speech else "",
+                voice=voice if has_speech else None,
+                acoustics=acoustics,
+                use_speech=has_speech,
+                use_background="background" in self.used,
+                context={name: tokens[name][past] for name in self.used} if window.num_context else {},
+                seed=(request.seed + index * _SEED_STEP) % 2**31,
+                sampling=sampling,
+            )
+            for name in self.used:
+                made = np.asarray(new[name])[window.num_context :]
+                track = tokens.setdefault(name, np.zeros((self.num_frames, made.shape[1]), np.int32))
+                track[window.start_frame : window.end_frame] = made
+            advance((index + 1) / len(self.windows))
+        self.film, self.strip = self._reader.finish()
+        self._reader.close()
+        self.take = Take(tokens, request.seed, sampling, acoustics, self.checkpoint)
+        path = self.folder / "takes" / "take_001.npz"
+        with explain_errors(path):
+            path.parent.mkdir()
+            self.take.save(path)
+
+    def _choose_acoustics(self, sampled: Acoustics | None) -> Acoustics | None:
+        """The acoustics asked for, and for the rest those sampled by the model, once for the whole film."""
+        asked = self.request.acoustics
+        if sampled is None and asked:
+            raise UserError(
+                f"{', '.join(asked)}: the model of {self.checkpoint} is not conditioned on acoustics "
+                "(model.num_acoustics_bins is 0); leave it out, or take a checkpoint that is"
+            )
+        return sampled and sampled._replace(**asked)
+
+    @contextlib.contextmanager
+    def _decoded_files(self) -> Iterator[dict[Stream, FloatFile]]:
+        """Files for the decoded tracks, which are removed once they are mixed."""
+        files = {name: FloatFile(self.folder / f"{name}.decoded") for name in self.used}
+        try:
+            yield files
+        finally:
+            for file in files.values():
+                file.path.unlink(missing_ok=True)
+
+    def _decode(
+        self,
+        engine: DubbingEngine,
+        voice: np.ndarray | None,
+        files: Mapping[Stream, FloatFile],
+        advance: Advance,
+    ) -> None:
+        for index, (name, file) in enumerate(files.items()):
+            decoder = engine.open_decoder(name, voice, self.take.acoustics)
+            blocks = decode_track(decoder, self.take.tokens[name], self.sample_rate_hz, self.num_samples)
+            with explain_errors(file.path):
+                file.write(blocks)
+            advance((index + 1) / len(files))
+
+    def _mix(self, files: Mapping[Stream, FloatFile]) -> None:
+        mixdown = Mixdown.measure(files.get("speech"), files.get("background"), self.num_samples)
+        folder = self.folder / "tracks"
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(explain_errors(folder / "mix.wav"))
+            folder.mkdir()
+            writers = [
+                stack.enter_context(WavWriter(folder / f"{name}.wav", self.sample_rate_hz)) for name in TRACKS
+            ]
+            for blocks in mixdown.blocks():
+                for writer, block in zip(writers, blocks, strict=True):
+                    writer.write(block)
+        self.mixdown = dataclasses.replace(mixdown, speech=None, background=None)
+        self.tracks = {name: Track(folder / f"{name}.wav") for name in TRACKS}
+
+    def _save(self) -> None:
+        """Writes `project.json`."""
+        path = self.folder / "project.json"
+        with explain_errors(path):
+            path.write_text(json.dumps(self._describe(), indent=2, default=str), encoding="utf-8")
+
+    def _describe(self) -> dict[str, Any]:
+        cues = [
+            {
+                "start_s": float(cue.start_s),
+                "end_s": float(cue.end_s),
+                "text": " ".join(word.text for word in cue.words),
+                "speaker": None,
+            }
+            for cue in self.script.cues
+        ]
+        return {
+            "request": dataclasses.asdict(self.request),
+            "film": dataclasses.asdict(self.film) | {"duration_s": float(self.film.duration_s)},
+            "script": self.script.text,
+            "cues": cues,
+            "windows": [dataclasses.asdict(window) for window in self.windows],
+            "takes": [{"file": "takes/take_001.npz", **self.take.settings()}],
+            "tracks": {
+                "sample_rate_hz": self.sample_rate_hz,
+                "num_samples": self.num_samples,
+                "used": list(self.used),
+                "stem_gain": self.mixdown.stem_gain,
+                "mix_gain": self.mixdown.mix_gain,
+            },
+            "warnings": list(self.warnings),
+        }
+
+
+def _make_folder(folder: pathlib.Path | str | None) -> pathlib.Path:
+    if folder is None:
+        return pathlib.Path(tempfile.mkdtemp(prefix="dualdub-"))
+    folder = pathlib.Path(folder)
+    try:
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise UserError(f"{folder}: is in use; give a new or an empty folder for the project")
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"{folder}: cannot be made ({error.strerror}); choose another place for the project"
+        ) from None
+    return folder

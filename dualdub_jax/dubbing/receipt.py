@@ -1,0 +1,75 @@
+"""The receipt: everything that is needed to reproduce a soundtrack, as plain JSON values."""
+
+import dataclasses
+import hashlib
+import importlib.metadata
+import pathlib
+import platform
+from typing import Any
+
+from dualdub_jax.config import to_dict
+from dualdub_jax.dubbing.project import Project
+
+_PACKAGES = ("dualdub-jax", "jax", "flax", "numpy", "av", "soxr")
+
+
+def make_receipt(project: Project) -> dict[str, Any]:
+    """Describes a project whose tracks are done: inputs by digest, settings, plan, versions, times."""
+    film, request, take = project.film, project.request, project.take
+    script_path = pathlib.Path(project.script.source) if project.script.source != "--script" else None
+    return {
+        "inputs": {
+            "video": _describe_file(film.path),
+            "voice": _describe_file(request.voice) if request.voice else None,
+            "script": _describe_file(script_path) if script_path else None,
+        },
+        "video": {
+            "container": film.container,
+            "codec": film.codec,
+            "size": list(film.size),
+            "rate_hz": film.rate_hz,
+            "num_frames": film.num_pictures,
+            "num_missing_frames": film.num_missing,
+        },
+        "duration_s": float(film.duration_s),
+        "num_samples": project.num_samples,
+        "sample_rate_hz": project.sample_rate_hz,
+        "script": project.script.text,
+        "use_speech": "speech" in project.used,
+        "use_background": "background" in project.used,
+        "acoustics": take.acoustics and take.acoustics._asdict(),
+        "checkpoint": describe_folder(project.checkpoint),
+        "seed": take.seed,
+        "sampling": to_dict(take.sampling),
+        "windows": [dataclasses.asdict(window) for window in project.windows],
+        "stem_gain": project.mixdown.stem_gain,
+        "mix_gain": project.mixdown.mix_gain,
+        "realtime_factor": project.realtime_factor,
+        "seconds": dict(project.progress.seconds),
+        "warnings": list(project.warnings),
+        "versions": {"python": platform.python_version()} | _package_versions(),
+    }
+
+
+def describe_folder(folder: pathlib.Path) -> dict[str, Any]:
+    """One digest for the names and contents of all files in a folder."""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        digest.update(f"{path.relative_to(folder).as_posix()} {_describe_file(path)['sha256']}\n".encode())
+    return {"path": str(folder), "sha256": digest.hexdigest()}
+
+
+def _describe_file(path: pathlib.Path) -> dict[str, Any]:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return {"path": str(path), "sha256": digest, "bytes": path.stat().st_size}
+
+
+def _package_versions() -> dict[str, str]:
+    versions = {}
+    for name in _PACKAGES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:  # used from a checkout that is not installed
+            versions[name] = "not installed"
+    return versions

@@ -1,0 +1,93 @@
+"""A request: everything that a user asks for, checked before any model is loaded."""
+
+import dataclasses
+import pathlib
+from collections.abc import Mapping
+
+from dualdub_jax.config import SamplingConfig
+from dualdub_jax.dsp.acoustics import ACOUSTICS_RANGES
+from dualdub_jax.errors import UserError
+from dualdub_jax.media.container import open_media
+
+_OPTIONS = {"rt60_s": "--rt60", "noise_dbfs": "--noise"}
+
+
+@dataclasses.dataclass(frozen=True)
+class DubRequest:
+    """What to generate for which film.
+
+    Attributes:
+        video: any film, half a second or longer; its own sound is ignored.
+        script: the words to speak, or the path of a `.txt`, `.srt` or `.vtt` file; empty: no speech.
+        voice: a recording of the reference voice; None: a voice sampled by the model.
+        use_speech: False: the speech track is all zeros and not in the mix.
+        use_background: likewise.
+        rt60_s: reverberation time of both tracks, 0.05 to 3.2 s; None: sampled.
+        noise_dbfs: noise floor of both tracks, -80 to -20 dBFS; None: sampled.
+        seed: equal seeds and inputs give equal tracks.
+        sampling: settings of the sampler; a mapping replaces some of the checkpoint's, None none.
+        allow_overrun: cut cues at the video's end, where they would be an error.
+    """
+
+    video: pathlib.Path
+    script: str = ""
+    voice: pathlib.Path | None = None
+    use_speech: bool = True
+    use_background: bool = True
+    rt60_s: float | None = None
+    noise_dbfs: float | None = None
+    seed: int = 0
+    sampling: SamplingConfig | Mapping[str, float] | None = None
+    allow_overrun: bool = False
+
+    def __post_init__(self) -> None:
+        """Accepts strings for paths."""
+        object.__setattr__(self, "video", pathlib.Path(self.video))
+        object.__setattr__(self, "script", str(self.script))
+        if self.voice is not None:
+            object.__setattr__(self, "voice", pathlib.Path(self.voice))
+
+    @property
+    def inputs(self) -> tuple[pathlib.Path, ...]:
+        """Paths that no output may overwrite; the script may be text, which is no file's name."""
+        paths = (self.video, self.voice, pathlib.Path(self.script) if self.script else None)
+        return tuple(path for path in paths if path is not None)
+
+    @property
+    def acoustics(self) -> dict[str, float]:
+        """The acoustics asked for, by the field of `Acoustics`; what is left out is sampled."""
+        asked = {"rt60_s": self.rt60_s, "noise_dbfs": self.noise_dbfs}
+        return {name: float(value) for name, value in asked.items() if value is not None}
+
+    def sampling_with(self, defaults: SamplingConfig) -> SamplingConfig:
+        """The settings of the sampler, those of a checkpoint where nothing else is asked for."""
+        if isinstance(self.sampling, SamplingConfig):
+            return self.sampling
+        return dataclasses.replace(defaults, **(self.sampling or {}))
+
+    def check(self) -> None:
+        """Checks all that needs neither the film's length nor a model.
+
+        Raises:
+            UserError: both tracks are off, a value is out of its range, an unknown setting of the sampler, or
+                the voice's file cannot be opened.
+        """
+        if not self.use_speech and not self.use_background:
+            raise UserError(
+                "--no-speech and --no-background: nothing is left to generate; leave one of them out"
+            )
+        for name, value in self.acoustics.items():
+            lowest, highest = ACOUSTICS_RANGES[name]
+            if not lowest <= value <= highest:
+                raise UserError(
+                    f"{name} ({_OPTIONS[name]}) is {value:g}: choose from {lowest:g} to {highest:g}"
+                )
+        if self.seed != int(self.seed) or self.seed < 0:
+            raise UserError(f"seed (--seed) is {self.seed}: give a whole number from 0")
+        known = [field.name for field in dataclasses.fields(SamplingConfig)]
+        if isinstance(self.sampling, Mapping) and (unknown := set(self.sampling) - set(known)):
+            raise UserError(
+                f"sampling: no setting {', '.join(sorted(unknown))}; there are {', '.join(known)}"
+            )
+        if self.voice is not None:
+            open_media(self.voice, "sound").close()

@@ -1,0 +1,64 @@
+"""A take: the tokens of one generation, with all settings that they were sampled with."""
+
+import dataclasses
+import json
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from dualdub_jax.config import SamplingConfig
+from dualdub_jax.dsp.acoustics import Acoustics
+from dualdub_jax.types import Stream
+
+
+@dataclasses.dataclass(frozen=True)
+class Take:
+    """Tokens of a whole film.
+
+    Attributes:
+        tokens: int32[T, Q] by stream in use.
+        seed: of the sampler.
+        sampling: its settings.
+        acoustics: that both tracks are conditioned on; None: the model has no such condition.
+        checkpoint: folder of the model.
+    """
+
+    tokens: Mapping[Stream, np.ndarray]
+    seed: int
+    sampling: SamplingConfig
+    acoustics: Acoustics | None
+    checkpoint: pathlib.Path
+
+    def settings(self) -> dict[str, Any]:
+        """Everything but the tokens, as plain JSON values."""
+        return {
+            "seed": self.seed,
+            "sampling": dataclasses.asdict(self.sampling),
+            "acoustics": self.acoustics and self.acoustics._asdict(),
+            "checkpoint": str(self.checkpoint),
+        }
+
+    def save(self, path: pathlib.Path) -> None:
+        """Writes an `.npz` file; `load` reads it.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        np.savez_compressed(path, settings=json.dumps(self.settings()), **self.tokens)
+
+    @classmethod
+    def load(cls, path: pathlib.Path) -> "Take":
+        """Reads what `save` wrote."""
+        with np.load(path, allow_pickle=False) as file:
+            settings = json.loads(str(file["settings"]))
+            tokens = {name: file[name] for name in file.files if name != "settings"}
+        acoustics = settings["acoustics"]
+        return cls(
+            tokens=tokens,
+            seed=settings["seed"],
+            sampling=SamplingConfig(**settings["sampling"]),
+            acoustics=None if acoustics is None else Acoustics(**acoustics),
+            checkpoint=pathlib.Path(settings["checkpoint"]),
+        )
