@@ -12,7 +12,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 FLOORS = (
     *("errors", "config", "types"),
     *("parts", "checkpoints", "parallel", "dsp", "text", "media", "pages", "layers"),
-    *("training", "codecs", "encoders", "models", "bundles", "convert", "casp"),
+    *("training", "codecs", "encoders", "decoders", "models", "bundles", "convert", "casp"),
     *("data_pipeline", "curriculum", "dubbing", "evaluation", "tools", "apps"),
 )
 # The only modules beside the packages.

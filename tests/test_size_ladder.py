@@ -8,7 +8,8 @@ import pytest
 
 from dualdub_jax.config import load_config
 from dualdub_jax.layers.transformer import REMAT_POLICIES
-from dualdub_jax.models.dualdub import example_batch, make_model
+from dualdub_jax.models.batch import example_batch
+from dualdub_jax.models.dualdub import make_model
 from dualdub_jax.tools.aot import num_parameters
 from dualdub_jax.tools.topology import parse_topology
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dualdub_jax.bundles.bundle import abstract_params, load_bundle, save_bundle
-from dualdub_jax.codecs.mel_rvq.codec import init_codec_variables
+from dualdub_jax.codecs.mel_rvq.codec import MelRVQCodec
 from dualdub_jax.errors import UserError
 from tests.tiny import random_params, tiny_config
 
@@ -19,8 +19,8 @@ CONFIG = tiny_config()
 def params():
     return {
         "model": random_params(CONFIG),
-        "speech_codec": init_codec_variables(CONFIG.speech_codec, CONFIG.grid, jax.random.key(0)),
-        "background_codec": init_codec_variables(CONFIG.background_codec, CONFIG.grid, jax.random.key(1)),
+        "speech_codec": MelRVQCodec.init(CONFIG.streams.speech.codec, jax.random.key(0)),
+        "background_codec": MelRVQCodec.init(CONFIG.streams.background.codec, jax.random.key(1)),
     }
 
 

@@ -5,10 +5,10 @@ import typing
 
 import pytest
 
-from data_pipeline.transforms import PARTS
 from dualdub_jax.bundles.bundle import abstract_params
 from dualdub_jax.config import load_config
 from dualdub_jax.dubbing.engine import Condition
+from dualdub_jax.types import PARTS
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -45,10 +45,11 @@ def test_rows_differ_in_the_parts_that_they_name(rows, base):
         return {"/".join(path) for path in _paths(model)}
 
     whole = parts("all")
-    assert {path.split("/")[0] for path in whole - parts("no_causal")} == {"stream_aligner"}
+    missing = {"/".join(path.split("/")[:2]) for path in whole - parts("no_causal")}
+    assert missing == {"aligner/causal"}
     assert {path.split("/")[0] for path in whole - parts("no_script")} == {"script_aligner"}
-    missing = {path.split("/")[0] for path in whole - parts("no_noncausal")}
-    assert missing == {"video_aligner"} and parts("no_noncausal") < whole
+    missing = {"/".join(path.split("/")[:2]) for path in whole - parts("no_noncausal")}
+    assert missing == {"aligner/noncausal"} and parts("no_noncausal") < whole
     assert parts("no_room") == parts("no_video") == whole  # hidden, not removed
 
 

@@ -17,7 +17,7 @@ def test_the_bundled_checkpoint_is_of_this_config():
     saved = read_bundle_header(default_bundle_path()).config
     config = load_config(str(CONFIG))
     assert (saved.model, saved.grid, saved.sampling) == (config.model, config.grid, config.sampling)
-    assert (saved.speech_codec, saved.background_codec) == (config.speech_codec, config.background_codec)
+    assert saved.streams == config.streams
 
 
 def test_finetune_goes_on_with_all_of_the_bundled_checkpoint():

@@ -7,7 +7,8 @@ import pytest
 from dualdub_jax.checkpoints.tree_paths import path_name
 from dualdub_jax.config import MeshConfig
 from dualdub_jax.errors import UserError
-from dualdub_jax.models.dualdub import example_batch, make_model
+from dualdub_jax.models.batch import example_batch
+from dualdub_jax.models.dualdub import make_model
 from dualdub_jax.parallel.mesh import AXES, make_mesh
 from dualdub_jax.parallel.sharding import RULES, constrain
 from tests.tiny import tiny_config
