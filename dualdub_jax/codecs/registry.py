@@ -16,7 +16,10 @@ from dualdub_jax.types import STREAMS, Stream
 PyTree = Any  # of variables: each kind has its own layout
 
 CODECS = Slot(
-    "config.streams.<stream>.codec.kind", Codec, {"mel_rvq": "dualdub_jax.codecs.mel_rvq.codec:MelRVQCodec"}
+    "config.streams.<stream>.codec.kind",
+    Codec,
+    ("config", "variables"),
+    {"mel_rvq": "dualdub_jax.codecs.mel_rvq.codec:MelRVQCodec"},
 )
 
 

@@ -67,7 +67,7 @@ class WaveformDecoder(Protocol):
         ...
 
 
-DECODERS = Slot("config.streams.<stream>.decoder", WaveformDecoder, {})
+DECODERS = Slot("config.streams.<stream>.decoder", WaveformDecoder, ("config", "stream", "variables"))
 CODEC = "codec"
 
 

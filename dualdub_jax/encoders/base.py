@@ -93,20 +93,25 @@ class FeatureExtractor(Protocol):
 VIDEO_ENCODERS = Slot(
     "config.model.video.kind",
     VideoEncoder,
+    ("config",),
     {
         "pixels": "dualdub_jax.encoders.pixels:PixelVideoEncoder",
         "features": "dualdub_jax.encoders.features:FeatureVideoEncoder",
     },
 )
 SCRIPT_ENCODERS = Slot(
-    "config.model.script_encoder", ScriptEncoder, {"embedding": "dualdub_jax.encoders.script:TokenEmbedding"}
+    "config.model.script_encoder",
+    ScriptEncoder,
+    ("config",),
+    {"embedding": "dualdub_jax.encoders.script:TokenEmbedding"},
 )
 SPEAKER_ENCODERS = Slot(
     "config.model.speaker_encoder",
     SpeakerEncoder,
+    ("config", "grid"),
     {"attention_pooling": "dualdub_jax.encoders.speaker:AttentionPoolingEncoder"},
 )
-FEATURE_EXTRACTORS = Slot("config.video_features.extractor", FeatureExtractor, {})
+FEATURE_EXTRACTORS = Slot("config.video_features.extractor", FeatureExtractor, ())
 
 
 def video_inputs(config: ModelConfig) -> tuple[str, ...]:

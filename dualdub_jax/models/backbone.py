@@ -93,5 +93,8 @@ class TransformerBackbone(nn.Module):
 
 
 BACKBONES = Slot(
-    "config.model.backbone", Backbone, {"transformer": "dualdub_jax.models.backbone:TransformerBackbone"}
+    "config.model.backbone",
+    Backbone,
+    ("config",),
+    {"transformer": "dualdub_jax.models.backbone:TransformerBackbone"},
 )

@@ -119,4 +119,9 @@ class DepthHead(nn.Module):
         return x + nn.gelu(self.hidden(self.hidden_norm(x)))
 
 
-HEADS = Slot("config.streams.<stream>.head", Head, {"depth": "dualdub_jax.models.heads:DepthHead"})
+HEADS = Slot(
+    "config.streams.<stream>.head",
+    Head,
+    ("config", "num_codebooks", "codebook_size"),
+    {"depth": "dualdub_jax.models.heads:DepthHead"},
+)

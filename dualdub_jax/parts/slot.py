@@ -16,14 +16,16 @@ class Slot:
 
     Attributes:
         key: of the config, for messages.
-        contract: a protocol class. Its annotations are the fields that the class is constructed with, and its
-            methods are those that the class must have, with these parameters first. Nothing else is demanded.
+        contract: a protocol class. Its methods are those that the class must have, with these parameters
+            first. Nothing else is demanded.
+        fields: names that the class is constructed with, as keywords.
         known: kind -> import path of the project's own classes.
     """
 
     key: str
     contract: type
-    known: Mapping[str, str]
+    fields: tuple[str, ...]
+    known: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def find(self, kind: str) -> tuple[type, dict[str, Any]]:
         """The class of a kind, and the sizes that an import path gives in brackets.
@@ -54,7 +56,7 @@ class Slot:
         return found(**sizes, **fields)
 
     def _check(self, found: type, sizes: Mapping[str, Any], where: str) -> None:
-        given = [name for name in vars(self.contract).get("__annotations__", {}) if not name.startswith("_")]
+        given = self.fields
         parameters = inspect.signature(found).parameters
         own = {name: p for name, p in parameters.items() if name not in ("parent", "name")}  # linen's
         for name in given:

@@ -156,4 +156,4 @@ def make_tokenizer(config: ModelConfig) -> Tokenizer:
     return tokenizer
 
 
-TOKENIZERS = Slot("config.model.script_tokenizer", Tokenizer, {})
+TOKENIZERS = Slot("config.model.script_tokenizer", Tokenizer, ())

@@ -78,5 +78,8 @@ class Aligner(Protocol):
 
 
 ALIGNERS = Slot(
-    "config.model.aligner.kind", Aligner, {"grid": "dualdub_jax.models.aligners.grid:GridAligner"}
+    "config.model.aligner.kind",
+    Aligner,
+    ("config",),
+    {"grid": "dualdub_jax.models.aligners.grid:GridAligner"},
 )
