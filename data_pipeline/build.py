@@ -1,8 +1,6 @@
 """`dualdub data build`: any builder's records into datasets on disk."""
 
 import collections
-import contextlib
-import errno
 import json
 import os
 import pathlib
@@ -14,6 +12,7 @@ import tensorflow_datasets as tfds
 
 from data_pipeline.builders.base import Builder, Dropped, Item
 from data_pipeline.builders.registry import find_builder, split_name
+from data_pipeline.disk_errors import disk_errors
 from data_pipeline.item_workers import ItemWorkers
 from data_pipeline.progress import Progress
 from data_pipeline.record import Record
@@ -106,7 +105,7 @@ def _build_config(
     with (
         Progress(console, label, sum(map(len, splits.values())), builder.unit) as progress,
         ItemWorkers(builder, config, num_processes) as workers,
-        _disk_errors(out_dir),
+        disk_errors(out_dir, "choose another --out"),
     ):
         records = {split: _kept(workers, items, dropped, progress) for split, items in splits.items()}
         writer.metadata["dropped"] = dropped  # counted while records are written
@@ -142,19 +141,3 @@ def _check_same_recipe(path: pathlib.Path, recipe: Mapping[str, Any]) -> None:
             f"{path}: holds a build with other settings ({found}, not {dict(recipe)}); remove that folder or "
             "choose another --out"
         )
-
-
-@contextlib.contextmanager
-def _disk_errors(out_dir: pathlib.Path) -> Iterator[None]:
-    """A full or read-only disk as a `UserError`."""
-    try:
-        yield
-    except (OSError, RuntimeError) as error:
-        # The record writer reports a full disk as a RuntimeError that only quotes the system.
-        for number in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
-            if os.strerror(number) in str(error):
-                raise UserError(
-                    f"{out_dir}: writing failed ({os.strerror(number)}); free some space or choose "
-                    "another --out"
-                ) from error
-        raise

@@ -23,8 +23,7 @@ def missing_fields(names: set[str]) -> list[str]:
 
 def adapt(records: Sequence[Record], names: set[str]) -> Sequence[Record]:
     """Records of a dataset with the features `names`, as records of the present schema."""
-    del names
-    return _Adapted(records)
+    return records if names == set(RECORD) else _Adapted(records)
 
 
 class _Adapted(Sequence):
@@ -46,5 +45,4 @@ def _present(old: Record) -> Record:
     new = {name: old[name] if name in old else _ABSENT.get(name) for name in RECORD}
     if new["duration_s"] is None:
         new["duration_s"] = float(old["num_frames"]) / _FRAME_RATE_HZ
-    new["num_frames"] = round(float(new["duration_s"]) * _FRAME_RATE_HZ)  # until transforms.py reads seconds
     return new

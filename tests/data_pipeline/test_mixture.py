@@ -20,7 +20,7 @@ def test_weights_are_normalised_and_records_readable(tiny_data_dir: str) -> None
     assert (first.name, first.weight) == ("tiny_films/soundtrack", 0.75)
     assert (second.name, second.weight) == ("tiny_films/video_audio", 0.25)
     assert len(first.records) == NUM_TRAIN_CLIPS
-    assert set(RECORD) <= set(first.records[0])
+    assert set(first.records[0]) == set(RECORD)
 
 
 def test_split_and_version_are_chosen(tiny_data_dir: str) -> None:
