@@ -1,4 +1,4 @@
-"""Room acoustics (reverberation time, noise floor) and their encoding as mixtures of bins."""
+"""Room acoustics (reverberation time, noise floor) and their soft quantisation into bins."""
 
 from typing import NamedTuple
 
@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-# The ends of both quantities' bins; what lies beyond is cut.
+# Range of the bins of both quantities; values are clipped to it.
 ACOUSTICS_RANGES = {"rt60_s": (0.05, 3.2), "noise_dbfs": (-80.0, -20.0)}
 
 
@@ -14,8 +14,8 @@ class Acoustics(NamedTuple):
     """Room acoustics, shared by both streams; None where a quantity is unknown.
 
     Attributes:
-        rt60_s: reverberation time, in which sound decays by 60 dB, seconds.
-        noise_dbfs: level (root mean square) of the background's stationary noise, dB full scale.
+        rt60_s: reverberation time, the decay time by 60 dB, seconds.
+        noise_dbfs: root mean square level of the background's stationary noise, dBFS.
     """
 
     rt60_s: float | None
@@ -23,17 +23,20 @@ class Acoustics(NamedTuple):
 
 
 def _ends() -> tuple[np.ndarray, np.ndarray]:
-    """Of the bins, lowest and highest: (log2 of seconds, dBFS), float32[2] each."""
+    """Lowest and highest bin centres, (log2 of seconds, dBFS), float32[2] each."""
     (shortest, longest), (softest, loudest) = ACOUSTICS_RANGES.values()
     return np.float32([np.log2(shortest), softest]), np.float32([np.log2(longest), loudest])
 
 
 def bin_weights(acoustics: jax.Array, num_bins: int) -> jax.Array:
-    """Each quantity as a mixture of its two nearest bins, float32[..., 2] -> float32[..., 2, V].
+    """Linear interpolation weights of each quantity between its two nearest bins.
 
     Args:
-        acoustics: (RT60 in seconds, noise in dBFS); anything, if only finite weights are asked for.
+        acoustics: float32[..., 2], (RT60 in seconds, noise in dBFS); clipped to `ACOUSTICS_RANGES`.
         num_bins: V, at least 2.
+
+    Returns:
+        float32[..., 2, V], summing to 1 over V.
     """
     lowest, highest = _ends()
     log_rt60 = jnp.log2(jnp.maximum(acoustics[..., 0], 1e-3))
@@ -43,7 +46,7 @@ def bin_weights(acoustics: jax.Array, num_bins: int) -> jax.Array:
 
 
 def bin_values(bins: jax.Array, num_bins: int) -> jax.Array:
-    """int32[..., 2] -> float32[..., 2], the middles of bins: seconds and dBFS."""
+    """Bin centres: int32[..., 2] -> float32[..., 2], seconds and dBFS."""
     lowest, highest = _ends()
     values = lowest + (highest - lowest) * bins / (num_bins - 1)
     return jnp.stack([jnp.exp2(values[..., 0]), values[..., 1]], axis=-1)

@@ -1,6 +1,6 @@
-"""Log-mel to waveform without a neural network: what the vocoder has to beat. Not used for generation.
+"""Griffin-Lim inversion of log-mels, a baseline for the vocoder; not used for generation.
 
-Source: Griffin and Lim (1984) with the momentum of Perraudin et al. (2013); code ours.
+Source: Griffin and Lim (1984) with the momentum of Perraudin et al. (2013).
 """
 
 import jax
@@ -23,17 +23,17 @@ def griffin_lim(
     num_iterations: int = 60,
     refinement: int = 4,
 ) -> jax.Array:
-    """Rebuilds a waveform from log-mels.
+    """Estimates a waveform from log-mels.
 
     Args:
-        log_mel: float32[B, M, n_mels], as `mel.log_mel` makes them.
+        log_mel: float32[B, M, n_mels], as computed by `mel.log_mel`.
         sample_rate_hz: of the waveform.
         n_fft: of the log-mels.
         hop_length: of the log-mels, samples.
-        rng: a key, for the phases to begin with.
-        num_iterations: of the phase's estimation.
-        refinement: spectra are interpolated to so many frames a mel frame: phases cannot be found
-            from windows that overlap too little.
+        rng: key of the initial phases.
+        num_iterations: of phase estimation.
+        refinement: number of interpolated spectra per mel frame, since phase retrieval requires sufficient
+            overlap of the windows.
 
     Returns:
         float32[B, M * hop_length].
@@ -55,7 +55,7 @@ def griffin_lim(
 
 
 def _mel_to_magnitude(log_mel: jax.Array, sample_rate_hz: int, n_fft: int) -> jax.Array:
-    """Non-negative magnitudes with the given bands, by multiplicative updates."""
+    """Non-negative magnitudes that match the given mel bands, by multiplicative updates."""
     bands = mel_filterbank(log_mel.shape[-1], n_fft, sample_rate_hz)  # [bins, n_mels]
     target = jnp.exp(log_mel) * float(hann_window(n_fft).sum()) / 2.0
     floor = LOG_FLOOR * 1e-3
@@ -66,5 +66,5 @@ def _mel_to_magnitude(log_mel: jax.Array, sample_rate_hz: int, n_fft: int) -> ja
         return estimate * correction, None
 
     estimate, _ = jax.lax.scan(improve, estimate, None, length=_NUM_FIT_STEPS)
-    # Bins that no band covers (the very first and last) stay as they are: near zero.
+    # Bins outside all bands (the first and the last) remain near zero.
     return estimate

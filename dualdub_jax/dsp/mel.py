@@ -1,9 +1,9 @@
-"""Log-mel spectra: the front end of the codecs and of the voice encoder.
+"""Log-mel spectrograms, the front end of the mel codecs and of the speaker encoder.
 
-Magnitudes are scaled so that a full-scale sine reads about 1 in its bin, mel bands are weighted means of
-bins, and the logarithm has a floor: digital silence is a constant `log(floor)`, far from everything
-audible. Source: our choice; the mel scale is HTK's, whose low bands are narrow enough (22 Hz) to hold the
-harmonics of a voice.
+Magnitudes are scaled such that a full-scale sine has magnitude about 1. Mel bands are weighted means of bins,
+and the logarithm is floored: digital silence maps to `log(floor)`, well below audible levels.
+
+Source: our choice; the mel scale is HTK's, whose low bands (22 Hz) resolve the harmonics of a voice.
 """
 
 import functools
@@ -16,7 +16,7 @@ from dualdub_jax.dsp.stft import hann_window, stft
 
 LOG_FLOOR = 1e-5  # amplitude; about the band level of white noise at -76 dB full scale
 
-# Typical log-mels of recordings: networks see them with about zero mean and unit variance.
+# Statistics of typical log-mels, which standardise the inputs of networks.
 MEAN_LOG_MEL, STD_LOG_MEL = -7.0, 3.0
 
 
@@ -32,7 +32,8 @@ def _mel_to_hz(mel: np.ndarray) -> np.ndarray:
 def mel_band_edges_hz(
     n_mels: int, sample_rate_hz: int, min_hz: float = 0.0, max_hz: float | None = None
 ) -> np.ndarray:
-    """float64[n_mels + 2]: band m rises from edge m to its centre, edge m + 1, and falls to edge m + 2."""
+    """float64[n_mels + 2], Hz. Band m rises from edge m to edge m + 1, its centre, falls to edge m + 2.
+    """
     top = sample_rate_hz / 2 if max_hz is None else max_hz
     return _mel_to_hz(np.linspace(_hz_to_mel(min_hz), _hz_to_mel(top), n_mels + 2))
 
@@ -41,13 +42,13 @@ def mel_band_edges_hz(
 def mel_filterbank(
     n_mels: int, n_fft: int, sample_rate_hz: int, min_hz: float = 0.0, max_hz: float | None = None
 ) -> np.ndarray:
-    """Triangular bands over the bins of a spectrum, each summing to one.
+    """Triangular mel filters, each summing to 1 over the bins.
 
     Returns:
         float32[n_fft // 2 + 1, n_mels].
 
     Raises:
-        ValueError: more bands than the spectrum's resolution can tell apart.
+        ValueError: a band contains no bin, because there are too many bands for the resolution.
     """
     edges = mel_band_edges_hz(n_mels, sample_rate_hz, min_hz, max_hz)
     bins_hz = np.arange(n_fft // 2 + 1) * sample_rate_hz / n_fft
@@ -78,10 +79,10 @@ def log_mel(
     Args:
         waveform: float32[..., S], in [-1, 1].
         sample_rate_hz: of `waveform`.
-        n_fft: length of a Hann window, samples.
-        hop_length: distance of frames, samples; frame i is centred on the middle of hop i.
+        n_fft: length of the Hann window, samples.
+        hop_length: distance of frames, samples; frame i is centred on hop i.
         n_mels: number of bands between `min_hz` and `max_hz` (None: half the sample rate).
-        floor: least amplitude.
+        floor: minimum amplitude.
 
     Returns:
         float32[..., S // hop_length, n_mels], between `log(floor)` and about 0.
@@ -92,6 +93,6 @@ def log_mel(
 
 
 def unit_noise_band_amplitude(n_fft: int) -> float:
-    """Band amplitude that `log_mel` reads for white noise of unit variance (a Rayleigh mean)."""
+    """Expected band amplitude of white noise of unit variance in `log_mel` (a Rayleigh mean)."""
     window = hann_window(n_fft)
     return float(np.sqrt(np.pi) / 2.0 * np.sqrt(np.sum(window**2)) * 2.0 / np.sum(window))

@@ -1,7 +1,9 @@
-"""Fundamental frequency of a waveform by autocorrelation: the training target of the vocoder's pitch.
+"""Pitch estimation by autocorrelation, the training target of the vocoder's pitch predictor.
 
-Only training needs it: a decoder hears the pitch from the tokens. Source: the normalised autocorrelation of
-Boersma (1993) without its path search; the network that learns from it averages the octave errors out.
+It is used in training only; at inference the decoder predicts pitch from the tokens.
+
+Source: the normalised autocorrelation of Boersma (1993) without its path search; the predictor averages out
+octave errors.
 """
 
 import flax.struct
@@ -15,15 +17,15 @@ MIN_PITCH_HZ = 60.0
 MAX_PITCH_HZ = 500.0
 
 _VOICED_CORRELATION = 0.5
-_OCTAVE_COST = 0.02  # correlation that a pitch an octave lower must win by
+_OCTAVE_COST = 0.02  # correlation margin required of a pitch one octave lower
 _LOW_PASS_HZ = 1200.0
-_SILENCE = 1e-3  # root mean square of a frame below which nothing is voiced
+_SILENCE = 1e-3  # frames with a root mean square below are unvoiced
 
 
 @flax.struct.dataclass
 class Pitch:
     """Attributes:
-    log_hz: float32[..., T], natural logarithm of the fundamental frequency; meaningless where unvoiced.
+    log_hz: float32[..., T], natural logarithm of the fundamental frequency in Hz; undefined if unvoiced.
     is_voiced: bool[..., T].
     """
 
@@ -32,13 +34,13 @@ class Pitch:
 
 
 def estimate_pitch(waveform: jax.Array, sample_rate_hz: int, hop_length: int, n_fft: int = 1024) -> Pitch:
-    """Pitch of every hop.
+    """Estimates pitch and voicing of every hop.
 
     Args:
         waveform: float32[..., S].
         sample_rate_hz: of `waveform`.
         hop_length: distance of frames, samples.
-        n_fft: length of a frame, samples: at least three periods of `MIN_PITCH_HZ`.
+        n_fft: length of a frame, samples; at least three periods of `MIN_PITCH_HZ`.
 
     Returns:
         `Pitch` with T = S // hop_length.
@@ -48,7 +50,7 @@ def estimate_pitch(waveform: jax.Array, sample_rate_hz: int, hop_length: int, n_
     frames = (frames - jnp.mean(frames, axis=-1, keepdims=True)) * window
     correlation = _autocorrelation(frames, sample_rate_hz)
     energy = correlation[..., :1]
-    # The window's own autocorrelation is divided out, lest long periods look less periodic.
+    # Division by the window's autocorrelation removes the bias against long periods.
     window_correlation = np.correlate(window, window, "full")[n_fft - 1 :]
     window_correlation = window_correlation / window_correlation[0]
     shortest, longest = int(sample_rate_hz / MAX_PITCH_HZ), int(sample_rate_hz / MIN_PITCH_HZ)
@@ -77,7 +79,7 @@ def estimate_pitch(waveform: jax.Array, sample_rate_hz: int, hop_length: int, n_
 
 
 def _autocorrelation(frames: jax.Array, sample_rate_hz: int) -> jax.Array:
-    """Of the low-passed frames: the peaks of all harmonics together would be narrower than a sample."""
+    """Autocorrelation of low-passed frames; with all harmonics, peaks would be narrower than a sample."""
     n_fft = frames.shape[-1]
     bins_hz = np.arange(n_fft + 1) * sample_rate_hz / (2 * n_fft)
     low_pass = (1.0 / (1.0 + (bins_hz / _LOW_PASS_HZ) ** 4)).astype(np.float32)

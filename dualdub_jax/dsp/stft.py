@@ -1,10 +1,11 @@
-"""Short-time Fourier transform and its exact inverse, in pieces of one hop.
+"""Hop-aligned short-time Fourier transform and its exact inverse.
 
-Frame i is centred on the middle of hop i, at sample `(i + 1/2) * hop_length`: `S` samples give exactly
-`S // hop_length` frames, every frame belongs to one hop of the signal, and a stream can be cut at any
-hop. Framing and overlap-add are shifted concatenations and sums, which XLA differentiates into each
-other; gathers and scatters would be several times slower. Source: our choice of centring; the inverse is
-the least-squares one of Griffin and Lim (1984).
+Frame i is centred on hop i, at sample `(i + 1/2) * hop_length`. `S` samples therefore give exactly
+`S // hop_length` frames, each frame belongs to one hop, and a stream can be split at any hop. Framing and
+overlap-add are shifted concatenations and sums, each the derivative of the other; gathers and scatters are
+several times slower.
+
+Source: our choice of centring; the inverse is the least-squares one of Griffin and Lim (1984).
 """
 
 import jax
@@ -12,28 +13,28 @@ import jax.numpy as jnp
 import numpy as np
 from einops import rearrange
 
-# Below this sum of squared windows a sample is not covered by any frame, and the inverse leaves it zero.
+# Samples with a smaller sum of squared windows are covered by no frame, and the inverse sets them to 0.
 _LEAST_WINDOW_SUM = 1e-6
 
 
 def hann_window(n_fft: int) -> np.ndarray:
-    """float32[n_fft], the periodic Hann window."""
+    """The periodic Hann window, float32[n_fft]."""
     return (0.5 - 0.5 * np.cos(2.0 * np.pi * np.arange(n_fft) / n_fft)).astype(np.float32)
 
 
 def frame(signal: jax.Array, n_fft: int, hop_length: int) -> jax.Array:
-    """Cuts a signal into overlapping frames; zeros are read beyond both ends.
+    """Splits a signal into overlapping frames, zero-padded at both ends.
 
     Args:
         signal: float32[..., S]; samples past the last whole hop are ignored.
-        n_fft: length of a frame, samples; `n_fft - hop_length` is even and not negative.
+        n_fft: length of a frame, samples; `n_fft - hop_length` must be even and not negative.
         hop_length: distance of frames, samples.
 
     Returns:
         float32[..., S // hop_length, n_fft].
 
     Raises:
-        ValueError: `n_fft` and `hop_length` leave no symmetric margin.
+        ValueError: `n_fft - hop_length` is odd or negative.
     """
     margin = _margin(n_fft, hop_length)
     num_frames = signal.shape[-1] // hop_length
@@ -48,7 +49,7 @@ def frame(signal: jax.Array, n_fft: int, hop_length: int) -> jax.Array:
 
 
 def overlap_add(frames: jax.Array, hop_length: int) -> jax.Array:
-    """Adds frames up where they came from: the transpose of `frame`.
+    """Sums overlapping frames: the transpose of `frame`.
 
     Args:
         frames: float32[..., T, n_fft].
@@ -85,14 +86,14 @@ def stft(signal: jax.Array, n_fft: int, hop_length: int) -> jax.Array:
 
 
 def istft(spectra: jax.Array, n_fft: int, hop_length: int, frame_mask: jax.Array | None = None) -> jax.Array:
-    """The signal whose `stft` is nearest to the given spectra; exact for `spectra = stft(x)`.
+    """Least-squares inverse of `stft`; exact for `spectra = stft(x)`.
 
     Args:
         spectra: complex64[..., T, n_fft // 2 + 1].
         n_fft: length of a frame, samples.
         hop_length: distance of frames, samples.
-        frame_mask: bool[..., T], True for frames that exist; the others are not used at all (they may
-            hold NaN) and their own hops are zero. None: all exist.
+        frame_mask: bool[..., T], True for valid frames; the others are ignored (they may be NaN) and their
+            hops are zero. None: all are valid.
 
     Returns:
         float32[..., T * hop_length].

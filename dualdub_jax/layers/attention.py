@@ -1,4 +1,4 @@
-"""Multi-head attention with grouped keys, rotary positions, an additive bias and an explicit cache."""
+"""Grouped-query attention with rotary positions, an additive bias and an explicit key-value cache."""
 
 from typing import NamedTuple
 
@@ -14,24 +14,27 @@ from dualdub_jax.parallel.sharding import constrain
 
 
 class KVCache(NamedTuple):
-    """Keys and values of the frames decoded so far, float[B, S, K, H] each; unwritten slots are zero."""
+    """Keys and values of the positions decoded so far, float[B, S, K, H] each; unwritten slots are zero."""
 
     keys: jax.Array
     values: jax.Array
 
 
 def rotate(x: jax.Array, positions: jax.Array, theta: float) -> jax.Array:
-    """Rotary position embedding (Su et al., 2021), halves convention of Llama.
+    """Rotary position embedding (Su et al., 2021) in Llama's half-split convention.
 
     Args:
         x: float[B, T, N, H], H even.
         positions: int32[T].
         theta: base of the wavelengths.
+
+    Returns:
+        float[B, T, N, H].
     """
     half = x.shape[-1] // 2
     frequencies = theta ** (-jnp.arange(half, dtype=jnp.float32) / half)
     angles = positions[:, None].astype(jnp.float32) * frequencies  # [T, H/2]
-    # Without the barrier, XLA computes them again for each example and head.
+    # Without the barrier, XLA recomputes them for each example and head.
     cos, sin = jax.lax.optimization_barrier((jnp.cos(angles)[:, None, :], jnp.sin(angles)[:, None, :]))
     first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
     return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1).astype(x.dtype)
@@ -40,16 +43,16 @@ def rotate(x: jax.Array, positions: jax.Array, theta: float) -> jax.Array:
 def dot_product_attention(
     queries: jax.Array, keys: jax.Array, values: jax.Array, mask: jax.Array, bias: jax.Array | None = None
 ) -> jax.Array:
-    """Softmax attention in float32, for any backend.
+    """Scaled dot-product attention with a float32 softmax, for any backend.
 
     Args:
         queries: float[B, T, N, H].
         keys, values: float[B, S, K, H], K divides N.
-        mask: bool[B or 1, T, S], True where a query may look.
+        mask: bool[B or 1, T, S], True where a query attends.
         bias: float[N, T, S], added to the scaled logits.
 
     Returns:
-        float[B, T, N, H]; zeros for a query that may look nowhere.
+        float[B, T, N, H]; zeros for a fully masked query.
     """
     num_groups = keys.shape[2]
     q = rearrange(queries, "B T (K G) H -> B K (G T) H", K=num_groups)
@@ -64,14 +67,14 @@ def dot_product_attention(
     weights = rearrange(weights, "B K G T S -> B K (G T) S")
     out = jnp.einsum("BKXS,BKSH->BKXH", weights, v)
     out = rearrange(out, "B K (G T) H -> B T (K G) H", T=queries.shape[1])
-    # The result is zeroed and not the weights: they are the largest array of all.
+    # The output is zeroed instead of the weights, which are the largest array.
     return jnp.where(mask.any(-1)[:, :, None, None], out, 0.0)
 
 
 class RelativeTimeBias(nn.Module):
-    """A learned bias by distance in frames: float[N, T, S] for queries 0..T-1 and keys 0..S-1.
+    """A learned relative bias by distance in frames: float[N, T, S] for queries 0..T-1 and keys 0..S-1.
 
-    Distances beyond `max_distance` share the outermost entries. Source: our choice.
+    Distances are clipped at `max_distance`. Source: our choice.
     """
 
     num_heads: int
@@ -86,7 +89,7 @@ class RelativeTimeBias(nn.Module):
 
 
 class Attention(nn.Module):
-    """Projections around `dot_product_attention`.
+    """Attention with query, key, value and output projections.
 
     Attributes:
         num_heads: N.
@@ -120,19 +123,19 @@ class Attention(nn.Module):
         cache: KVCache | None = None,
         cache_index: jax.Array | int | None = None,
     ) -> tuple[jax.Array, KVCache | None]:
-        """Attends from `x` to `context` (default: to `x` itself).
+        """Attends from `x` to `context` (default: self-attention).
 
         Args:
             x: float[B, T, D].
-            mask: bool[B or 1, T, S], True where a query may look; with a cache, S is the cache's length.
+            mask: bool[B or 1, T, S], True where a query attends; with a cache, S is the cache's length.
             context: float[B, S, D'].
-            positions: int32[T], for rotary positions (queries and keys alike).
+            positions: int32[T], for the rotary embedding of queries and keys.
             bias: float[N, T, S].
-            cache: keys and values so far; those of `x` are written at `cache_index`.
+            cache: previous keys and values; those of `x` are written at `cache_index`.
             cache_index: first slot to write.
 
         Returns:
-            float[B, T, D] and the cache with the new keys and values (None without one).
+            float[B, T, D] and the updated cache (None without one).
         """
         context = x if context is None else context
         q_width, kv_width = self.num_heads * self.head_dim, self.num_kv_heads * self.head_dim

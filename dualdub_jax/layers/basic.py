@@ -1,4 +1,4 @@
-"""The few layers that every part of the model is made of, with their logical axis names."""
+"""Elementary layers with logical axis names: linear, RMSNorm, SwiGLU, learned arrays."""
 
 import functools
 from collections.abc import Sequence
@@ -21,8 +21,8 @@ _EPSILON = 1e-6  # of RMSNorm
 def matrix_product(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """`x @ kernel`, float[..., I] and float[I, O] -> float[..., O].
 
-    The gradient of the kernel is taken as `x^T dy`, in the kernel's own layout. Derived automatically it is
-    `(dy^T x)^T`, and XLA's CPU backend copies `dy` into a transposed array for it.
+    The kernel's gradient is computed as `x^T dy`, in the kernel's layout. Automatic differentiation gives
+    `(dy^T x)^T`, for which XLA's CPU backend materialises a transpose of `dy`.
     """
     return jnp.matmul(x, kernel)
 
@@ -35,9 +35,8 @@ def _matrix_product_backward(saved, dy):
     x, kernel = saved
     dx = jax.lax.dot_general(dy, kernel, (((dy.ndim - 1,), (1,)), ((), ())))
     if num_shares("length") == 1 and (x.ndim == 3 or platform() == "cpu"):
-        # With several axes of rows, the same backend copies x into a transposed array instead. A length that
-        # is split over devices cannot be folded into the batch without moving it; and on a TPU, films and
-        # codebooks would be laid out anew for it, gigabytes of them.
+        # With several row axes, the same backend materialises a transpose of x. Folding a sharded length into
+        # the batch would require communication, and on TPU folding further axes relays out gigabytes.
         x, dy = rearrange(x, "... I -> (...) I"), rearrange(dy, "... O -> (...) O")
     rows = tuple(range(x.ndim - 1))
     return dx, jax.lax.dot_general(x, dy, ((rows, rows), ((), ())))
@@ -47,17 +46,17 @@ matrix_product.defvjp(_matrix_product_forward, _matrix_product_backward)
 
 
 def _dense_product(x: jax.Array, kernel: jax.Array, *unused: Any, **also_unused: Any) -> jax.Array:
-    """`matrix_product`, called as `nn.Dense` calls its `dot_general`; dimensions and precision are fixed."""
+    """`matrix_product` with the signature of `dot_general`; dimension numbers and precision are ignored."""
     return matrix_product(x, kernel)
 
 
 def dense(
     features: int, axes: Sequence[str], *, name: str, dtype: str, use_bias: bool = False, scale: float = 1.0
 ) -> nn.Dense:
-    """A matrix product whose kernel carries the logical axis names `axes` (input, output).
+    """A linear layer whose kernel has the logical axis names `axes` (input, output).
 
-    Kernels stay two-dimensional, also where the output is split into heads afterwards: XLA's CPU
-    backend is slower on head-shaped kernels and the sharding is the same.
+    Kernels are two-dimensional, also if the output is split into heads: XLA's CPU backend is slower on
+    head-shaped kernels, and the sharding is the same.
     """
     init = nn.initializers.variance_scaling(scale, "fan_in", "truncated_normal")
     return nn.Dense(
@@ -75,7 +74,8 @@ def dense(
 def normalize(x: jax.Array, scale: jax.Array) -> jax.Array:
     """`x / rms(x) * scale` over the last axis, float32[..., D] and float32[D] -> float32[..., D].
 
-    The backward pass keeps `x` and one number a row; derived automatically it keeps three arrays like `x`.
+    The backward pass saves `x` and one number per row; automatic differentiation saves three arrays of its
+    size.
     """
     return x * jax.lax.rsqrt(jnp.mean(jnp.square(x), axis=-1, keepdims=True) + _EPSILON) * scale
 
@@ -113,7 +113,7 @@ def rms_norm(name: str, dtype: str) -> RMSNorm:
 
 
 def learned(module: nn.Module, name: str, shape: Sequence[int], axes: Sequence[str]) -> jax.Array:
-    """A learned array of `module`: null vectors, queries, embedding tables."""
+    """A learned float32 array of `module`: a null vector, a query, an embedding table."""
     init = nn.with_logical_partitioning(_EMBEDDING_INIT, tuple(axes))
     return module.param(name, init, tuple(shape), jnp.float32)
 
@@ -133,7 +133,7 @@ class SwiGLU(nn.Module):
         return dense(x.shape[-1], ("mlp", "embed"), name="down", dtype=self.dtype)(hidden)
 
 
-@functools.partial(jax.checkpoint, prevent_cse=False)  # a scan keeps both passes apart by itself
+@functools.partial(jax.checkpoint, prevent_cse=False)  # not needed inside a scan
 def _gated(gate: jax.Array, up: jax.Array) -> jax.Array:
-    """The backward pass keeps both arguments, and none of the five arrays between them and the result."""
+    """The SwiGLU product; its backward pass saves both arguments and none of the five intermediates."""
     return nn.silu(gate) * up

@@ -1,15 +1,15 @@
-"""Which attention runs where: a fused kernel on TPU and GPU, plain operations elsewhere.
+"""Dispatch of attention: a fused kernel on TPU and GPU, plain operations elsewhere.
 
-| platform | kernel | takes |
+| platform | kernel | supports |
 |---|---|---|
 | tpu | `tpu_attention` (Pallas, in this project) | lengths in multiples of 128, at most 2048 keys |
 | cuda | cuDNN's, by `jax.nn.dot_product_attention` | bfloat16 or float16, even lengths, heads of 8 to 128 |
 | others | none | |
 
-`model.attention_implementation` says what the backbone and the video encoder's temporal stack do: "plain"
-never uses a kernel, "auto" does where there is one that takes the shapes (and logs once where it does not),
-"fused" is an error where there is none. Plain whatever the config says: steps of generation (one query has
-no scores worth hiding), and the aligner and the voice encoder (a few small layers, one with a learned bias).
+`model.attention_implementation` applies to the backbone and the temporal stack of the video encoder: "plain"
+never uses a kernel, "auto" uses one if it supports the shapes (and logs once otherwise), "fused" raises an
+error without one. Generation steps (a single query) and the aligner and speaker encoder (few small layers,
+one with a learned bias) always run plain.
 """
 
 import functools
@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 
 
 def use_fused(implementation: str, queries: jax.Array, keys: jax.Array) -> bool:
-    """Whether `fused_attention` is to run; decided while tracing, by the platform of the mesh in use.
+    """Whether to use `fused_attention`; decided at trace time by the platform of the mesh in use.
 
     Args:
         implementation: of `IMPLEMENTATIONS`.
@@ -37,7 +37,7 @@ def use_fused(implementation: str, queries: jax.Array, keys: jax.Array) -> bool:
         keys: float[B, S, K, H].
 
     Raises:
-        UserError: an unknown implementation, or "fused" where no kernel takes these shapes.
+        UserError: an unknown implementation, or "fused" without a kernel for these shapes.
     """
     if implementation not in IMPLEMENTATIONS:
         raise UserError(
@@ -59,21 +59,21 @@ def use_fused(implementation: str, queries: jax.Array, keys: jax.Array) -> bool:
 
 
 def fused_attention(queries: jax.Array, keys: jax.Array, values: jax.Array, mask: jax.Array) -> jax.Array:
-    """What `dot_product_attention` computes without a bias, by the platform's kernel.
+    """`dot_product_attention` without bias, by the platform's kernel.
 
     Args:
         queries: float[B, T, N, H].
         keys, values: float[B, S, K, H], K divides N.
-        mask: bool[B or 1, T, S], True where a query may look.
+        mask: bool[B or 1, T, S], True where a query attends.
 
     Returns:
-        float[B, T, N, H]; zeros for a query that may look nowhere.
+        float[B, T, N, H]; zeros for a fully masked query.
     """
     return _KERNELS[platform()](queries, keys, values, mask)
 
 
 def platform() -> str:
-    """Of the mesh in use, as JAX names it; without a mesh, of the default backend."""
+    """JAX's name of the platform of the mesh in use, or of the default backend without a mesh."""
     device = jax.sharding.get_abstract_mesh().abstract_device
     name = jax.default_backend() if device is None else device.platform
     return "cuda" if name == "gpu" else name
@@ -84,8 +84,8 @@ def _on_tpu(queries: jax.Array, keys: jax.Array, values: jax.Array, mask: jax.Ar
     if mesh.empty:
         return tpu_attention(queries, keys, values, mask)
     batch, length, heads = mesh_axes("batch"), mesh_axes("length"), mesh_axes("act_heads")
-    # The compiler cannot split a kernel by itself. Each device computes its clips, its heads and its
-    # queries; along a split length it has the keys whole, which is where they are gathered.
+    # The compiler cannot partition a kernel. Each device computes its clips, heads and queries; keys and
+    # values are all-gathered along a sharded length.
     kernel = jax.shard_map(
         tpu_attention,
         in_specs=(
@@ -109,7 +109,7 @@ _KERNELS = {"tpu": _on_tpu, "cuda": _on_cuda}
 
 
 def _obstacle(queries: jax.Array, keys: jax.Array) -> str | None:
-    """Why no kernel takes these shapes on the mesh in use, or None."""
+    """Why no kernel supports these shapes on the mesh in use; None if one does."""
     kind = platform()
     if kind not in _KERNELS:
         return f"there is no kernel for the platform {kind}"
@@ -122,17 +122,17 @@ def _obstacle(queries: jax.Array, keys: jax.Array) -> str | None:
         num_queries //= num_shares("length")
         if num_queries % LANES or num_keys % LANES or num_keys > MAX_KEYS:
             return (
-                f"{num_queries} queries a device and {num_keys} keys; the TPU kernel takes multiples of "
+                f"{num_queries} queries a device and {num_keys} keys; the TPU kernel supports multiples of "
                 f"{LANES}, and at most {MAX_KEYS} keys"
             )
         return None
     if num_shares("length") > 1:
         return "cuDNN's kernel does not run on a mesh with sequence > 1"
     if queries.dtype not in (jnp.bfloat16, jnp.float16):
-        return f"cuDNN's kernel takes bfloat16 or float16, not {queries.dtype} (model.compute_dtype)"
+        return f"cuDNN's kernel supports bfloat16 or float16, not {queries.dtype} (model.compute_dtype)"
     if head_dim % 8 or head_dim > 128 or num_queries % 2 or num_keys % 2:
         return (
-            f"{num_queries} queries, {num_keys} keys, heads of {head_dim}; cuDNN's kernel takes even "
+            f"{num_queries} queries, {num_keys} keys, heads of {head_dim}; cuDNN's kernel supports even "
             "lengths, and heads in multiples of 8 up to 128"
         )
     return None

@@ -1,11 +1,11 @@
-"""Softmax attention as one TPU kernel each way: scores are made and used in fast memory and never leave it.
+"""Softmax attention as one TPU kernel per direction, with the scores in VMEM only.
 
-Windows here are hundreds of positions, so all keys of a clip and a head fit beside a block of queries: a
-program sees whole rows of scores, and needs no running softmax. The backward kernel makes the scores again,
-and from whole rows it needs nothing that the forward kernel would have to keep. Masks are arrays, different
-for each clip. (The kernels that come with JAX are for longer sequences, and want masks known when traced.)
+Windows have hundreds of positions, so all keys of a clip and head fit into VMEM beside a block of queries. A
+program computes whole rows of scores and needs no online softmax. The backward kernel recomputes the scores
+and needs no residuals besides the inputs. Masks are arrays, different for each clip; JAX's own kernels target
+longer sequences and require static masks.
 
-Source: our choice; not writing the scores to memory is the idea of FlashAttention (Dao et al., 2022).
+Source: our choice; keeping scores out of HBM follows FlashAttention (Dao et al., 2022).
 """
 
 import functools
@@ -16,9 +16,9 @@ from einops import rearrange
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 
-LANES = 128  # lengths are multiples of the width of a TPU's vectors
-MAX_KEYS = 2048  # of a clip: beyond it, a block of whole rows is too much for fast memory
-_MAX_SCORES = 512 * 512  # of a program
+LANES = 128  # vector lanes of a TPU; lengths are multiples of it
+MAX_KEYS = 2048  # of a clip; beyond it, a block of whole rows exceeds VMEM
+_MAX_SCORES = 512 * 512  # per program
 _MASKED = -1e30
 
 
@@ -26,16 +26,16 @@ _MASKED = -1e30
 def tpu_attention(
     queries: jax.Array, keys: jax.Array, values: jax.Array, mask: jax.Array, interpret: bool = False
 ) -> jax.Array:
-    """What `dot_product_attention` computes without a bias.
+    """`dot_product_attention` without bias as a TPU kernel, differentiable.
 
     Args:
         queries: float[B, T, N, H], T a multiple of `LANES`.
         keys, values: float[B, S, K, H], K divides N, S a multiple of `LANES` and at most `MAX_KEYS`.
-        mask: bool[B or 1, T, S], True where a query may look.
-        interpret: run the kernels as ordinary operations, on any backend; for tests.
+        mask: bool[B or 1, T, S], True where a query attends.
+        interpret: run the kernels in interpret mode on any backend; for tests.
 
     Returns:
-        float[B, T, N, H]; zeros for a query that may look nowhere.
+        float[B, T, N, H]; zeros for a fully masked query.
     """
     num_queries, num_groups = queries.shape[1], keys.shape[2]
     rows, keys, values = _by_group(queries, num_groups), _by_group(keys), _by_group(values)
@@ -87,11 +87,11 @@ def _backward(
 
 
 def _weights(q: jax.Array, k: jax.Array, mask: jax.Array, scale: float) -> jax.Array:
-    """float32[rows, S], each row's softmax; zeros in a row that may look nowhere."""
-    may_look = mask.astype(jnp.int32) != 0
-    logits = jnp.where(may_look, _product(q, k, 1, 1) * scale, _MASKED)
+    """float32[rows, S]: softmax over keys; zeros in fully masked rows."""
+    is_visible = mask.astype(jnp.int32) != 0
+    logits = jnp.where(is_visible, _product(q, k, 1, 1) * scale, _MASKED)
     weights = jnp.exp(logits - logits.max(axis=-1, keepdims=True))
-    weights = jnp.where(may_look, weights, 0.0)
+    weights = jnp.where(is_visible, weights, 0.0)
     total = weights.sum(axis=-1, keepdims=True)
     return weights / jnp.where(total > 0, total, 1.0)
 
@@ -137,7 +137,7 @@ _BLOCKS_IN_ORDER = pltpu.CompilerParams(dimension_semantics=("parallel", "parall
 def _specs(
     block: int, num_queries: int, num_keys: int, head_dim: int, is_mask_by_clip: bool
 ) -> tuple[pl.BlockSpec, pl.BlockSpec, pl.BlockSpec]:
-    """Blocks of queries, of keys and of the mask for the program of a clip, a group and a block of rows."""
+    """Block specs of queries, keys and mask for a program of one clip, group and block of rows."""
     blocks_of_a_head = num_queries // block
     return (
         pl.BlockSpec((1, 1, block, head_dim), lambda clip, group, i: (clip, group, i, 0)),
@@ -150,13 +150,13 @@ def _specs(
 
 
 def _rows_of_a_block(num_queries: int, num_keys: int) -> int:
-    """The largest divisor of `num_queries` in whole vectors whose scores are few enough."""
+    """The largest divisor of `num_queries` that is a multiple of `LANES` and within `_MAX_SCORES`."""
     divisors = [n for n in range(LANES, num_queries + 1, LANES) if num_queries % n == 0]
     return max((n for n in divisors if n * num_keys <= _MAX_SCORES), default=LANES)
 
 
 def _by_group(x: jax.Array, num_groups: int | None = None) -> jax.Array:
-    """float[B, T, N, H] -> float[B, K, G T, H]: heads that share keys are rows of one matrix."""
+    """float[B, T, N, H] -> float[B, K, G T, H]: heads that share keys are stacked as rows."""
     return rearrange(x, "B T (K G) H -> B K (G T) H", K=num_groups or x.shape[2])
 
 
@@ -166,7 +166,7 @@ def _by_head(x: jax.Array, num_queries: int) -> jax.Array:
 
 
 def _cost(num_products: int, rows: jax.Array, keys: jax.Array) -> pl.CostEstimate:
-    """For the compiler's scheduler, and for the counts of `dualdub aot`."""
+    """Cost estimate for the compiler's scheduler and for `dualdub aot`."""
     scores = rows.shape[0] * rows.shape[1] * rows.shape[2] * keys.shape[2]
     return pl.CostEstimate(
         flops=2 * num_products * scores * rows.shape[3],

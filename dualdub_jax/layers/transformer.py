@@ -1,4 +1,5 @@
-"""Pre-norm transformer stacks in the Llama and Qwen family, scanned over layers, with remat by name."""
+"""Pre-norm transformer stacks of the Llama and Qwen family, scanned over layers, with remat policies."""
+"""
 
 from typing import Any
 
@@ -12,10 +13,10 @@ from dualdub_jax.layers.attention import Attention, KVCache
 from dualdub_jax.layers.basic import SwiGLU, rms_norm
 from dualdub_jax.parallel.sharding import constrain
 
-# Name in the config -> what the backward pass may keep of a layer besides its input; "none" keeps everything.
-# "attention" is queries, keys, values, what attention made of them and the residual path behind it; "mlp" is
-# both products that the gated feed-forward starts with, several times as much. What has no name (the pixel
-# encoder, norms) is always computed again.
+# Name in the config -> activations of a layer that are saved for the backward pass besides its input; "none"
+# disables remat and saves all. "attention": queries, keys, values, the attention output and the residual
+# after it; "mlp": the gate and up projections, several times as large. Unnamed activations (pixel encoder,
+# norms) are always recomputed.
 _only = jax.checkpoint_policies.save_only_these_names
 REMAT_POLICIES: dict[str, Any] = {
     "full": jax.checkpoint_policies.nothing_saveable,
@@ -26,12 +27,12 @@ REMAT_POLICIES: dict[str, Any] = {
 
 
 def remat(module: type[nn.Module], policy: str, prevent_cse: bool = True) -> type[nn.Module]:
-    """The module, computed again in the backward pass as far as a policy says.
+    """Wraps a module in rematerialisation.
 
     Args:
         module: a linen class.
         policy: "none", or a key of `REMAT_POLICIES`.
-        prevent_cse: keeps the compiler from merging both computations; not needed inside a scan.
+        prevent_cse: prevents common subexpression elimination; not needed inside a scan.
 
     Raises:
         UserError: there is no policy of that name.
@@ -45,7 +46,7 @@ def remat(module: type[nn.Module], policy: str, prevent_cse: bool = True) -> typ
 
 
 class Block(nn.Module):
-    """One layer: attention and SwiGLU, each behind an RMSNorm and around a residual path."""
+    """A pre-norm layer: attention and SwiGLU with residual connections."""
 
     num_heads: int
     num_kv_heads: int
@@ -89,10 +90,10 @@ class Block(nn.Module):
 
 
 class Transformer(nn.Module):
-    """A stack of `Block`s and a final norm; what it is (causal, prefix, bidirectional) is in the mask.
+    """A stack of `Block`s and a final norm; causal, prefix or bidirectional according to the mask.
 
-    Parameters of all layers are stacked on a leading "layers" axis by `nn.scan`, so that compile time
-    does not grow with depth.
+    `nn.scan` stacks the parameters of all layers on a leading "layers" axis, so compile time does not grow
+    with depth.
     """
 
     num_layers: int
@@ -120,7 +121,7 @@ class Transformer(nn.Module):
 
         Args:
             x: float[B, T, D].
-            mask: bool[B or 1, T, S], True where a position may look; S = T without a cache.
+            mask: bool[B or 1, T, S], True where a position attends; S = T without a cache.
             positions: int32[T].
             cache: float[layers, B, S, K, H] keys and values, or None.
             cache_index: first slot of the cache to write.
@@ -129,7 +130,7 @@ class Transformer(nn.Module):
             float[B, T, D] and the updated cache.
         """
         layers = nn.scan(
-            remat(Block, self.remat_policy, prevent_cse=False),  # a scan keeps its turns apart by itself
+            remat(Block, self.remat_policy, prevent_cse=False),  # not needed inside a scan
             variable_axes={"params": 0},
             split_rngs={"params": True},
             in_axes=(nn.broadcast, nn.broadcast, 0, nn.broadcast),
@@ -152,6 +153,6 @@ class Transformer(nn.Module):
         return rms_norm("norm", self.dtype)(x), cache
 
     def empty_cache(self, batch_size: int, length: int) -> KVCache:
-        """A cache of zeros for `batch_size` sequences of `length` positions."""
+        """A zero cache, float[layers, B, S, K, H], for `batch_size` sequences of `length` positions."""
         shape = (self.num_layers, batch_size, length, self.num_kv_heads, self.head_dim)
         return KVCache(jnp.zeros(shape, self.dtype), jnp.zeros(shape, self.dtype))
