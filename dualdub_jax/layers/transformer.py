@@ -1,5 +1,4 @@
 """Pre-norm transformer stacks of the Llama and Qwen family, scanned over layers, with remat policies."""
-"""
 
 from typing import Any
 
