@@ -214,8 +214,7 @@ class Engine:
     def _decoder_conditions(
         self, stream: Stream, voice: np.ndarray | None, acoustics: Acoustics | None
     ) -> dict[str, jax.Array]:
-        """Conditions of a decoder: "speaker" float32[1, D], "acoustics" float32[1, 2], where it takes them.
-        """
+        """The conditions that a decoder takes: "speaker" float32[1, D], "acoustics" float32[1, 2]."""
         conditions, codec = {}, self.codecs[stream]
         if stream == "speech" and "speaker" in codec.spec.decode_conditions:
             samples, mask = self._codec_reference(codec.spec, None if "voice" in self._absent else voice)

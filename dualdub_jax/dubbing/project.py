@@ -48,7 +48,7 @@ _SEED_STEP = 1_000_003  # between the seeds of consecutive windows
 class Project:
     """The state of one job. A context manager: leaving it closes the film and removes a temporary folder.
 
-    A folder that the user names is kept if the job is done, and emptied if it is not.
+    A folder that the user names is kept once the tracks are done, and removed if they are not.
 
     Attributes:
         request: what is asked for.
@@ -99,13 +99,10 @@ class Project:
         request.check()
         self.request, self.progress = request, progress or Progress()
         self._is_temporary = folder is None
-        self._is_done = False
         self._reader: FilmReader | None = None
         self.folder = _make_folder(folder)
-        # For a project that nobody closes: its folder goes with it, or with the process.
+        # Called by `close`; for a project that nobody closes, when it or the process ends.
         self._remove = weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
-        if not self._is_temporary:
-            self._remove.atexit = False
 
     def __enter__(self) -> "Project":
         return self
@@ -117,10 +114,7 @@ class Project:
         """Closes the film; removes the folder if it is temporary or the job is not done."""
         if self._reader is not None:
             self._reader.close()
-        if self._is_temporary or not self._is_done:
-            self._remove()
-        else:
-            self._remove.detach()
+        self._remove()  # does nothing once it is detached
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -178,8 +172,9 @@ class Project:
         with self.progress.step("decode") as advance, self._decoded_files() as files:
             self._decode(engine, voice, files, advance)
             self._mix(files)
-        self._is_done = True
         self._save()
+        if not self._is_temporary:
+            self._remove.detach()
 
     def _plan(self, engine: DubbingEngine, checkpoint: pathlib.Path) -> np.ndarray | None:
         """Plans windows and tracks; returns the reference recording, float32[S]."""

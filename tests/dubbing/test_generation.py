@@ -40,12 +40,12 @@ def generate(params):
 def test_greedy_tokens_are_the_most_likely_ones_of_the_forward_pass(params, generate):
     batch = random_batch(CONFIG, 2)
     tokens = generate(batch)
-    logits, _ = jax.jit(make_model(CONFIG).apply)(
+    output = jax.jit(make_model(CONFIG).apply)(
         {"params": params},
         batch.replace(speech_tokens=tokens["speech"], background_tokens=tokens["background"]),
     )
     for stream in ("speech", "background"):
-        np.testing.assert_array_equal(np.argmax(logits[stream], -1), tokens[stream])
+        np.testing.assert_array_equal(np.argmax(output.logits[stream], -1), tokens[stream])
 
 
 def test_context_frames_are_kept_and_heard(generate):

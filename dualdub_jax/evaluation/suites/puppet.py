@@ -15,13 +15,13 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
-from data_pipeline import decoding
 from data_pipeline.builders import puppet_stage
 from data_pipeline.builders.puppet_stage import clip as stage_clip
 from data_pipeline.builders.puppet_stage import voices
 from dualdub_jax.errors import UserError
-from dualdub_jax.evaluation.contracts.clips import SAMPLE_RATE_HZ, Clip
+from dualdub_jax.evaluation.contracts.clips import Clip
 from dualdub_jax.evaluation.suites.pictures import load_frames
+from dualdub_jax.evaluation.suites.sound import read_track
 from dualdub_jax.evaluation.suites.suite import Footage, Suite, contact_times_s, samples_of_frames
 
 DEFAULT_LIMIT = 200
@@ -123,8 +123,7 @@ class PuppetSuite(Suite):
         return self._folder / f"{split}-{index:06d}.{suffix}"
 
     def _audio(self, split: str, index: int, name: str) -> Any:
-        data = self._path(split, index, f"{name}.flac").read_bytes()
-        return decoding.decode_audio(data, sample_rate_hz=SAMPLE_RATE_HZ)
+        return read_track(self._path(split, index, f"{name}.flac"))
 
     @functools.lru_cache(maxsize=2048)  # noqa: B019 (a suite lives as long as its process)
     def _rendered(self, split: str, index: int) -> dict[str, Any]:

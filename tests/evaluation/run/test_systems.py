@@ -114,9 +114,16 @@ def test_compiling_is_not_measured(tiny_bundle, speaking, tmp_path, monkeypatch)
     fresh = Checkpoint(tiny_bundle)
     seconds = iter([100.0, 1.0, 2.0])
     store = StemStore(tmp_path, "ours", {})
-    film = types.SimpleNamespace(frames=np.zeros(50))
-    soundtrack = types.SimpleNamespace(film=film, use_speech=True, speech=None, background=None)
-    monkeypatch.setattr(fresh, "_dub", lambda footage, script: (soundtrack, next(seconds)))
+
+    def dub(footage, script):
+        progress = types.SimpleNamespace(seconds={"generate": next(seconds), "decode": 0.0})
+        project = types.SimpleNamespace(num_frames=50, used=("speech", "background"), progress=progress)
+        film = types.SimpleNamespace(duration_s=2.0)
+        return types.SimpleNamespace(
+            project=project, film=film, sample_rate_hz=16_000, speech=None, background=None
+        )
+
+    monkeypatch.setattr(fresh, "_dub", dub)
     assert fresh.generate(speaking, store).generation_s == 1.0  # the first one compiled
     assert fresh.generate(speaking, store).generation_s == 2.0
 

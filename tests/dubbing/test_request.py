@@ -1,0 +1,49 @@
+"""Requests are checked before any model work."""
+
+import pathlib
+
+import pytest
+
+from dualdub_jax.config import SamplingConfig
+from dualdub_jax.dubbing.request import DubRequest
+from dualdub_jax.errors import UserError
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"use_speech": False, "use_background": False}, "--no-speech and --no-background: nothing is left"),
+        ({"rt60_s": 9.0}, r"rt60_s \(--rt60\) is 9: choose from 0\.05 to 3\.2"),
+        ({"noise_dbfs": float("nan")}, r"noise_dbfs \(--noise\) is nan: choose from -80 to -20"),
+        ({"seed": -1}, r"seed \(--seed\) is -1: give a whole number from 0"),
+        ({"seed": 1.5}, r"seed \(--seed\) is 1.5"),
+        (
+            {"sampling": {"temperature": 1.0}},
+            "sampling: no setting temperature; there are speech_temperature, ",
+        ),
+        ({"voice": "gone.wav"}, "gone.wav: no such file; give the path of a sound file"),
+    ],
+)
+def test_what_cannot_be_met_is_refused(asked, message):
+    with pytest.raises(UserError, match=message):
+        DubRequest("film.mp4", script="hello", **asked).check()
+
+
+def test_paths_may_be_strings_and_inputs_are_listed():
+    request = DubRequest("film.mp4", "words.txt", "voice.wav")
+    assert request.inputs == tuple(map(pathlib.Path, ("film.mp4", "voice.wav", "words.txt")))
+    assert request == DubRequest(pathlib.Path("film.mp4"), "words.txt", pathlib.Path("voice.wav"))
+    assert DubRequest("film.mp4").inputs == (pathlib.Path("film.mp4"),)
+
+
+def test_sampling_is_that_of_the_checkpoint_where_nothing_is_asked():
+    defaults = SamplingConfig(speech_temperature=0.9, background_top_k=7)
+    assert DubRequest("film.mp4").sampling_with(defaults) == defaults
+    replaced = DubRequest("film.mp4", sampling={"background_top_k": 3}).sampling_with(defaults)
+    assert replaced == SamplingConfig(speech_temperature=0.9, background_top_k=3)
+    assert DubRequest("film.mp4", sampling=SamplingConfig()).sampling_with(defaults) == SamplingConfig()
+
+
+def test_acoustics_are_those_asked_for():
+    assert DubRequest("film.mp4").acoustics == {}
+    assert DubRequest("film.mp4", noise_dbfs=-50).acoustics == {"noise_dbfs": -50.0}
