@@ -58,7 +58,6 @@ def make_record(name: str, num_frames: int = 10, **fields: Any) -> dict[str, Any
         "video_features_rate_hz": 0.0,
         "licence": "",
         "events": "{}",
-        "num_frames": num_frames,
     }
     return {**record, **fields}
 

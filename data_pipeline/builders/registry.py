@@ -1,11 +1,10 @@
 """Builders by name, or by import path."""
 
 import difflib
-import importlib
-import inspect
 
 from data_pipeline.builders.base import Builder
 from dualdub_jax.errors import UserError
+from dualdub_jax.parts.import_path import import_class, is_import_path
 
 # Imported when asked for: a builder may need packages that others do not.
 BUILDERS = {
@@ -23,27 +22,18 @@ def find_builder(name: str) -> type[Builder]:
     Raises:
         UserError: no such builder (the text names the known ones), or an import path that leads to none.
     """
-    path = BUILDERS.get(name, name)
-    module_name, colon, class_name = path.partition(":")
-    if not colon:
+    if name not in BUILDERS and not is_import_path(name):
         near = difflib.get_close_matches(name, BUILDERS, n=1)
         hint = f"did you mean {near[0]}? " if near else ""
         raise UserError(
             f"{name}: no such builder; {hint}choose one of {', '.join(BUILDERS)}, or give an import path "
             "such as package.module:Class"
         )
-    try:
-        module = importlib.import_module(module_name)
-    except ImportError as error:
-        top = module_name.split(".")[0]
+    found, _ = import_class(BUILDERS.get(name, name), "builder")
+    if not issubclass(found, Builder):
         raise UserError(
-            f"{name}: cannot import {module_name} ({error}); put the folder that holds {top} on PYTHONPATH"
-        ) from error
-    found = getattr(module, class_name, None)
-    if not (inspect.isclass(found) and issubclass(found, Builder)):
-        raise UserError(
-            f"{name}: {class_name} in {module_name} is no subclass of data_pipeline.builders.base.Builder; "
-            "docs/data.md shows how to write one"
+            f"{name}: is no subclass of data_pipeline.builders.base.Builder; docs/data.md shows how to "
+            "write one"
         )
     missing = sorted(found.__abstractmethods__) + ([] if hasattr(found, "name") else ["name"])
     if missing:

@@ -83,7 +83,6 @@ def test_interrupted_and_resumed_it_has_the_same_bytes(dataset: pathlib.Path, nu
         name: data for name, data in whole.items() if name != "sidecar.json"
     }
     # A shard of three clips takes two batches; only whole shards were kept.
-    # made.
     assert len(resumed) == NUM_TRAIN_CLIPS + NUM_TEST_CLIPS - 3 * (num_batches // 2)
 
 

@@ -1,0 +1,154 @@
+"""A corpus of one's own is one class: found by import path, built, named in a stage, trained on."""
+
+import dataclasses
+import io
+import pathlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar
+
+import jax
+import numpy as np
+import pytest
+import rich.console
+
+from data_pipeline import loader, record
+from data_pipeline.build import build
+from data_pipeline.builders.base import Builder, Dropped
+from data_pipeline.dataset import Dataset
+from dualdub_jax.apps.cli import main
+from dualdub_jax.codecs.registry import codec_class, codec_config, make_codecs
+from dualdub_jax.config import SourceConfig, StageConfig
+from dualdub_jax.curriculum.stage import stage_phase
+from dualdub_jax.errors import UserError
+from dualdub_jax.types import STREAMS
+from tests.phases import run_steps
+from tests.tiny import tiny_config
+from tests.tiny_dataset import film_bytes
+
+BEEPS = "tests.data_pipeline.test_own_builder:Beeps"
+
+
+@dataclasses.dataclass(frozen=True)
+class Beeps(Builder):
+    """Sines with films of the same length, at 22.05 kHz; every third one is dropped."""
+
+    num_beeps: int = 9
+    fails_on: int = -1
+
+    name: ClassVar[str] = "beeps"
+    version: ClassVar[str] = "0.3.0"
+    configs: ClassVar[Mapping[str, str]] = {"loud": "At half of full scale.", "soft": "Forty decibels lower."}
+
+    @classmethod
+    def add_arguments(cls, parser: Any) -> None:
+        parser.add_argument("--beeps", dest="num_beeps", type=int, default=9, metavar="N", help="how many")
+
+    def recipe(self, config: str) -> Mapping[str, Any]:
+        return {"beeps": self.num_beeps}
+
+    def splits(self, config: str) -> Mapping[str, Sequence[int]]:
+        return {"train": range(self.num_beeps), "validation": [2, 5]}  # all of validation is dropped
+
+    def make_records(self, config: str, item: int) -> Iterator[record.Record | Dropped]:
+        if item == self.fails_on:
+            raise RuntimeError(f"beep {item} is broken")
+        if item % 3 == 2:
+            yield Dropped(f"beep {item}", "every third one")
+            return
+        level = {"loud": 0.5, "soft": 0.005}[config]
+        sine = level * np.sin(np.arange(round(0.4 * 22_050)) * (0.05 + 0.01 * item))
+        yield record.make(
+            id=f"beep_{item}",
+            duration_s=0.4,
+            video=film_bytes(10),
+            background=record.encode_flac(sine, 22_050),
+            licence="CC0-1.0",
+        )
+
+
+def _quiet() -> rich.console.Console:
+    return rich.console.Console(file=io.StringIO(), width=200)
+
+
+@pytest.mark.parametrize("num_processes", [1, 2])
+def test_a_builder_by_import_path(tmp_path: pathlib.Path, num_processes: int) -> None:
+    console = _quiet()
+    folders = build(BEEPS, tmp_path, num_processes=num_processes, console=console, num_beeps=7)
+    assert [str(f.relative_to(tmp_path)) for f in folders] == ["beeps/loud/0.3.0", "beeps/soft/0.3.0"]
+    dataset = Dataset(folders[0])
+    assert dataset.splits == ["train"]
+    assert sorted(clip["id"] for clip in dataset.records("train")) == [
+        b"beep_0", b"beep_1", b"beep_3", b"beep_4", b"beep_6"
+    ]  # fmt: skip
+    assert dataset.metadata == {"builder": "beeps", "recipe": {"beeps": 7}, "dropped": {"every third one": 4}}
+    printed = console.file.getvalue()
+    assert "beep 2: dropped: every third one" in printed and "dropped 4: every third one 4" in printed
+
+
+def test_the_command_line_takes_the_builders_own_options(tmp_path: pathlib.Path, capsys) -> None:
+    argv = ["data", "build", f"{BEEPS}/soft", "--out", str(tmp_path), "--processes", "1"]
+    assert main([*argv, "--beeps", "4"]) == 0
+    assert len(Dataset(tmp_path / "beeps" / "soft" / "0.3.0").records("train")) == 3
+    assert not (tmp_path / "beeps" / "loud").exists()
+    capsys.readouterr()
+    assert main([*argv, "--boops", "4"]) == 2
+    assert "unknown argument --boops" in capsys.readouterr().err
+    assert main([*argv, "--beeps", "5"]) == 2
+    assert "holds a build with other settings" in capsys.readouterr().err
+
+
+def test_one_batch_of_it_trains_a_model(tmp_path: pathlib.Path) -> None:
+    build(BEEPS, tmp_path, num_processes=1, console=_quiet())
+    mixture = (SourceConfig("beeps/loud", 1.0), SourceConfig("beeps/soft", 1.0))
+    stage = StageConfig(name="beeps", mixture=mixture, batch_size=2, num_steps=2)
+    config = tiny_config(data_dir=str(tmp_path))
+    codecs = make_codecs(
+        config,
+        {s: codec_class(config, s).init(codec_config(config, s), jax.random.key(0)) for s in STREAMS},
+    )
+    batches = loader.make_batches(config, stage, codecs, seed=0)
+    seen: list[dict[str, Any]] = []
+
+    def one_batch() -> Iterator[dict[str, Any]]:
+        batch = dict(next(batches))
+        assert all(clip.startswith("beeps/") for clip in batch.pop("example_ids"))
+        seen.append(batch)
+        yield batch
+
+    _, (metrics,) = run_steps(stage_phase(config, stage, one_batch), 1)
+    batches.close()
+    assert seen[0]["has_background"].all() and seen[0]["has_video"].all() and not seen[0]["has_speech"].any()
+    assert np.isfinite(metrics["loss"]) and metrics["loss"] > 0
+
+
+@pytest.mark.parametrize("num_processes", [1, 2])
+def test_a_fault_of_a_builder_leaves_no_dataset(tmp_path: pathlib.Path, num_processes: int) -> None:
+    with pytest.raises(RuntimeError, match="beep 4 is broken"):
+        build(BEEPS, tmp_path, num_processes=num_processes, console=_quiet(), fails_on=4)
+    assert not list(tmp_path.rglob("dataset_info.json"))
+    build(BEEPS, tmp_path, num_processes=1, console=_quiet())
+    assert len(list(tmp_path.rglob("dataset_info.json"))) == 2
+
+
+class Unfinished(Builder):
+    """Lacks everything but a recipe."""
+
+    def recipe(self, config: str) -> Mapping[str, Any]:
+        return {}
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("beeps", "beeps: no such builder; choose one of folder, puppet_stage"),
+        ("tests.nowhere:Beeps", "cannot import tests.nowhere"),
+        ("tests.data_pipeline.test_own_builder:Boops", "did you mean Beeps"),
+        ("tests.tiny_dataset:TinyFilms", "is no subclass of data_pipeline.builders.base.Builder"),
+        ("tests.data_pipeline.test_own_builder:Unfinished", "lacks make_records, splits, name"),
+        (f"{BEEPS}/quiet", "beeps/quiet: no such config; choose one of loud, soft"),
+    ],
+)
+def test_what_is_no_builder_is_named(tmp_path: pathlib.Path, name: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        build(name, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
