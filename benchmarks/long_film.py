@@ -1,0 +1,166 @@
+"""Memory and time of dubbing a long film, stage by stage, beside a film of a fifth of its length.
+
+    python benchmarks/long_film.py                                   # ten minutes, the bundled model
+    python benchmarks/long_film.py --minutes 60 --random-tokens      # without generation: an hour in minutes
+
+The film is synthetic, 320 x 180 at 25 frames a second. Each length is dubbed in a process of its own, and the
+resident memory of the process is sampled every 20 ms. With --random-tokens the tokens are drawn at random and
+the output says so: reading, decoding, mixing and muxing are as always, generation is not measured.
+"""
+
+import argparse
+import contextlib
+import json
+import multiprocessing
+import os
+import pathlib
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import av
+import numpy as np
+
+FRAME_RATE = 25
+SIZE = (320, 180)
+_SAMPLING_S = 0.02
+_SCRIPT = "lay blue at e nine soon. place green by a four again. set white with f four again."
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=10.0, help="length of the film")
+    parser.add_argument("--random-tokens", action="store_true", help="draw tokens at random")
+    parser.add_argument("--checkpoint", type=pathlib.Path, help="default: the one in the package")
+    args = parser.parse_args()
+    measured = {}
+    with tempfile.TemporaryDirectory(prefix="long_film-") as folder:
+        for minutes in (args.minutes / 5, args.minutes):
+            film = make_film(pathlib.Path(folder) / f"{minutes:g}.mp4", minutes)
+            with multiprocessing.get_context("spawn").Pool(1) as pool:
+                measured[minutes] = pool.apply(dub, (film, args.random_tokens, args.checkpoint))
+            film.unlink()
+    print_table(measured, args.random_tokens)
+
+
+def make_film(path: pathlib.Path, minutes: float) -> pathlib.Path:
+    """A film of moving stripes."""
+    rows, columns = np.mgrid[: SIZE[1], : SIZE[0]]
+    pictures = [
+        np.stack([(2 * columns + 9 * t) % 256, (3 * rows + 5 * t) % 256, (rows + columns) % 256], -1).astype(
+            np.uint8
+        )
+        for t in range(64)
+    ]
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=FRAME_RATE, options={"preset": "ultrafast"})
+        stream.width, stream.height, stream.pix_fmt = *SIZE, "yuv420p"
+        for t in range(round(60 * minutes * FRAME_RATE)):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pictures[t % 64], format="rgb24")))
+        container.mux(stream.encode(None))
+    return path
+
+
+class MemoryMeter:
+    """Samples the resident memory of this process, MB."""
+
+    def __init__(self) -> None:
+        self.peak_mb = self._now_mb()
+        self._stop = threading.Event()
+        threading.Thread(target=self._sample, daemon=True).start()
+
+    def take_peak_mb(self) -> float:
+        """The peak since the last call."""
+        peak_mb, self.peak_mb = max(self.peak_mb, self._now_mb()), self._now_mb()
+        return peak_mb
+
+    def _sample(self) -> None:
+        while not self._stop.wait(_SAMPLING_S):
+            self.peak_mb = max(self.peak_mb, self._now_mb())
+
+    def _now_mb(self) -> float:
+        pages = int(pathlib.Path("/proc/self/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def dub(film: pathlib.Path, random_tokens: bool, checkpoint: pathlib.Path | None) -> dict[str, Any]:
+    """Dubs a film; returns seconds and peak memory by stage."""
+    import dualdub_jax
+    from dualdub_jax.dubbing.delivery import Targets, deliver
+    from dualdub_jax.dubbing.progress import Progress
+    from dualdub_jax.dubbing.project import Project
+    from dualdub_jax.dubbing.request import DubRequest
+
+    meter, peaks_mb = MemoryMeter(), {}
+
+    class MeasuredProgress(Progress):
+        @contextlib.contextmanager
+        def _shown(self, name: str) -> Iterator[Any]:
+            meter.take_peak_mb()
+            yield lambda fraction: None
+            peaks_mb[name] = meter.take_peak_mb()
+
+    progress = MeasuredProgress()
+    start_s = time.perf_counter()
+    with progress.step("load model"):
+        model = dualdub_jax.load(checkpoint)
+    if random_tokens:
+        model.engine.generate = _random_generate(model.engine)
+    out = film.with_suffix(".dubbed.mkv")
+    with Project(DubRequest(film, script=_SCRIPT), progress=progress) as project:
+        project.read(out)
+        project.dub(model.engine, model.checkpoint)
+        deliver(project, Targets.make(out))
+        token_mb = sum(tokens.nbytes for tokens in project.take.tokens.values()) / 1e6
+    out.unlink()
+    return {
+        "seconds": dict(progress.seconds),
+        "peaks_mb": peaks_mb,
+        "token_mb": token_mb,
+        "total_s": time.perf_counter() - start_s,
+    }
+
+
+def _random_generate(engine: Any) -> Any:
+    def generate(*, video: np.ndarray, context: Mapping[str, np.ndarray], seed: int, **rest: Any) -> Any:
+        rng, tokens = np.random.default_rng(seed), {}
+        for stream, codec in engine.codecs.items():
+            if rest[f"use_{stream}"]:
+                shape = (len(video), codec.spec.num_codebooks)
+                tokens[stream] = rng.integers(0, codec.spec.codebook_size, shape).astype(np.int32)
+                tokens[stream][: len(context.get(stream, ()))] = context.get(stream, 0)
+        return tokens
+
+    return generate
+
+
+def print_table(measured: dict[float, dict[str, Any]], random_tokens: bool) -> None:
+    (short, brief), (long, whole) = measured.items()
+    if random_tokens:
+        print("tokens drawn at random: generation is not measured")
+    print(f"{'':12s} {'seconds':>20s} {'peak memory, MB':>20s}")
+    print(f"{'film, min':12s} {short:10.4g} {long:9.4g} {short:10.4g} {long:9.4g}")
+    for name in whole["seconds"]:
+        pair = [run[kind].get(name, 0.0) for kind in ("seconds", "peaks_mb") for run in (brief, whole)]
+        print(f"{name:12s} {pair[0]:10.2f} {pair[1]:9.2f} {pair[2]:10.0f} {pair[3]:9.0f}")
+    peak_mb = max(whole["peaks_mb"].values())
+    growth = (peak_mb - max(brief["peaks_mb"].values())) / (long - short)
+    print(
+        f"peak memory grows by {growth:.2f} MB per minute of film; tokens: {whole['token_mb'] / long:.2f} MB"
+    )
+    figures = {
+        "minutes": long,
+        "random_tokens": random_tokens,
+        "peak_mb": peak_mb,
+        "peak_mb_short": max(brief["peaks_mb"].values()),
+        "growth_mb_per_minute": growth,
+        "realtime_factor": 60 * long / whole["total_s"],
+        **{f"peak_mb_{name.replace(' ', '_')}": value for name, value in whole["peaks_mb"].items()},
+    }
+    print(json.dumps({k: round(v, 3) if isinstance(v, float) else v for k, v in figures.items()}))
+
+
+if __name__ == "__main__":
+    main()
