@@ -82,6 +82,17 @@ def test_dub_writes_all_that_is_asked_for(engine, capsys):
     assert receipt["sampling"]["background_temperature"] == engine.config.sampling.background_temperature
 
 
+def test_project_is_kept_where_it_is_asked_for(engine, capsys):
+    make_film("film.mp4", num_frames=60)
+    assert main(["dub", "film.mp4", "--script", "words", "--project", "p", "--stems", "s"]) == 0
+    for name in ("speech", "background", "mix"):
+        assert pathlib.Path(f"p/tracks/{name}.wav").read_bytes() == pathlib.Path(f"s/{name}.wav").read_bytes()
+    assert json.loads(pathlib.Path("p/project.json").read_text())["script"] == "words"
+    capsys.readouterr()
+    assert "p: is in use; give a new or an empty folder" in fails(capsys, "dub", "film.mp4", "--project", "p")
+    assert len(engine.calls) == 1
+
+
 def test_default_output_is_beside_the_film(engine, tmp_path):
     (tmp_path / "films").mkdir()
     make_film(tmp_path / "films" / "my.film.mkv")
@@ -412,11 +423,14 @@ sys.exit(cli.main(sys.argv[1:]))
 
 @pytest.mark.parametrize(("signal_number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_signals_leave_nothing_behind(tmp_path, signal_number, status):
+    temporary, tmp_path = tmp_path / "tmp", tmp_path / "work"
+    temporary.mkdir()
+    tmp_path.mkdir()
     make_film(tmp_path / "film.mp4")
     process = subprocess.Popen(
         [sys.executable, "-c", _SLOW, "dub", "film.mp4", "--stems", "s"],
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(temporary)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -425,11 +439,12 @@ def test_signals_leave_nothing_behind(tmp_path, signal_number, status):
         if line == "writing\n":
             break
     assert any(name.endswith(".part") for name in os.listdir(tmp_path))
+    assert [name.startswith("dualdub-") for name in os.listdir(temporary)] == [True]
     process.send_signal(signal_number)
     _, error = process.communicate(timeout=30)
     assert process.returncode == status
     assert error == ("dualdub: interrupted\n" if signal_number == signal.SIGINT else "")
-    assert os.listdir(tmp_path) == ["film.mp4"]
+    assert os.listdir(tmp_path) == ["film.mp4"] and not os.listdir(temporary)
 
 
 def test_help_is_quick_and_has_an_example():
