@@ -1,19 +1,17 @@
 """A corpus of one's own is one class: found by import path, built, named in a stage, trained on."""
 
-import dataclasses
 import io
 import pathlib
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Iterator
+from typing import Any
 
 import jax
 import numpy as np
 import pytest
 import rich.console
 
-from data_pipeline import loader, record
+from data_pipeline import loader
 from data_pipeline.build import build
-from data_pipeline.builders.base import Builder, Dropped
 from data_pipeline.dataset import Dataset
 from dualdub_jax.apps.cli import main
 from dualdub_jax.codecs.registry import codec_class, codec_config, make_codecs
@@ -23,47 +21,8 @@ from dualdub_jax.errors import UserError
 from dualdub_jax.types import STREAMS
 from tests.phases import run_steps
 from tests.tiny import tiny_config
-from tests.tiny_dataset import film_bytes
 
-BEEPS = "tests.data_pipeline.test_own_builder:Beeps"
-
-
-@dataclasses.dataclass(frozen=True)
-class Beeps(Builder):
-    """Sines with films of the same length, at 22.05 kHz; every third one is dropped."""
-
-    num_beeps: int = 9
-    fails_on: int = -1
-
-    name: ClassVar[str] = "beeps"
-    version: ClassVar[str] = "0.3.0"
-    configs: ClassVar[Mapping[str, str]] = {"loud": "At half of full scale.", "soft": "Forty decibels lower."}
-
-    @classmethod
-    def add_arguments(cls, parser: Any) -> None:
-        parser.add_argument("--beeps", dest="num_beeps", type=int, default=9, metavar="N", help="how many")
-
-    def recipe(self, config: str) -> Mapping[str, Any]:
-        return {"beeps": self.num_beeps}
-
-    def splits(self, config: str) -> Mapping[str, Sequence[int]]:
-        return {"train": range(self.num_beeps), "validation": [2, 5]}  # all of validation is dropped
-
-    def make_records(self, config: str, item: int) -> Iterator[record.Record | Dropped]:
-        if item == self.fails_on:
-            raise RuntimeError(f"beep {item} is broken")
-        if item % 3 == 2:
-            yield Dropped(f"beep {item}", "every third one")
-            return
-        level = {"loud": 0.5, "soft": 0.005}[config]
-        sine = level * np.sin(np.arange(round(0.4 * 22_050)) * (0.05 + 0.01 * item))
-        yield record.make(
-            id=f"beep_{item}",
-            duration_s=0.4,
-            video=film_bytes(10),
-            background=record.encode_flac(sine, 22_050),
-            licence="CC0-1.0",
-        )
+BEEPS = "tests.data_pipeline.beeps:Beeps"
 
 
 def _quiet() -> rich.console.Console:
@@ -130,21 +89,14 @@ def test_a_fault_of_a_builder_leaves_no_dataset(tmp_path: pathlib.Path, num_proc
     assert len(list(tmp_path.rglob("dataset_info.json"))) == 2
 
 
-class Unfinished(Builder):
-    """Lacks everything but a recipe."""
-
-    def recipe(self, config: str) -> Mapping[str, Any]:
-        return {}
-
-
 @pytest.mark.parametrize(
     ("name", "message"),
     [
         ("beeps", "beeps: no such builder; choose one of folder, puppet_stage"),
         ("tests.nowhere:Beeps", "cannot import tests.nowhere"),
-        ("tests.data_pipeline.test_own_builder:Boops", "did you mean Beeps"),
+        ("tests.data_pipeline.beeps:Boops", "did you mean Beeps"),
         ("tests.tiny_dataset:TinyFilms", "is no subclass of data_pipeline.builders.base.Builder"),
-        ("tests.data_pipeline.test_own_builder:Unfinished", "lacks make_records, splits, name"),
+        ("tests.data_pipeline.beeps:Unfinished", "lacks make_records, splits, name"),
         (f"{BEEPS}/quiet", "beeps/quiet: no such config; choose one of loud, soft"),
     ],
 )
