@@ -79,7 +79,12 @@ setuptools.setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.11",
-    packages=setuptools.find_packages(include=["dualdub_jax*", "data_pipeline*", "configs*"]),
+    # One top-level name: the folders beside the package are installed inside it.
+    packages=[
+        *setuptools.find_packages(include=["dualdub_jax*"]),
+        *(f"dualdub_jax.{name}" for name in setuptools.find_packages(include=["data_pipeline*", "configs*"])),
+    ],
+    package_dir={"dualdub_jax.configs": "configs", "dualdub_jax.data_pipeline": "data_pipeline"},
     package_data={"dualdub_jax": ["assets/**/*", "evaluation/assets/*"]},
     include_package_data=True,
     install_requires=_CORE,

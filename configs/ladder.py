@@ -9,10 +9,9 @@ The stages name Puppet Stage, so that each size can be tried at once; a real run
 (docs/data.md) in the same three stages.
 """
 
+from dualdub_jax.configs import common
+from dualdub_jax.configs.stages import soundtrack, text_speech, video_audio
 from ml_collections import ConfigDict
-
-from configs import common
-from configs.stages import soundtrack, text_speech, video_audio
 
 
 def ladder_config(name: str, batch_size: int, learning_rate: float) -> ConfigDict:

@@ -9,10 +9,9 @@ As in configs/base.py the vocabulary is an input table only, and the tokenizer f
 `--config.model.script_tokenizer=`.
 """
 
+from dualdub_jax.configs import common
+from dualdub_jax.configs.ladder import ladder_config
 from ml_collections import ConfigDict
-
-from configs import common
-from configs.ladder import ladder_config
 
 
 def get_config(arg: str = "") -> ConfigDict:

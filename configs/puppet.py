@@ -21,10 +21,10 @@ listen to. `configs/puppet.py:finetune` goes on from the bundled checkpoint with
 lower rate: for your own clips, or to train the default further.
 """
 
+from dualdub_jax.configs import common
+from dualdub_jax.configs.stages import soundtrack, text_speech, video_audio
 from ml_collections import ConfigDict
 
-from configs import common
-from configs.stages import soundtrack, text_speech, video_audio
 from dualdub_jax.bundles.bundle import default_bundle_path
 
 

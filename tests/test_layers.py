@@ -16,7 +16,7 @@ FLOORS = (
     *("data_pipeline", "curriculum", "dubbing", "evaluation", "tools", "apps"),
 )
 # The only modules beside the packages.
-LOOSE = {"__init__", "config", "errors", "types"}
+LOOSE = {"__init__", "errors", "types"}
 # Packages that know nothing of each other although one stands above the other.
 NEVER = {"dubbing": {"training", "curriculum", "data_pipeline"}, "media": {"text"}, "pages": {"media"}}
 

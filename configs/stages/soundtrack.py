@@ -1,6 +1,6 @@
 """Stage 3, video–soundtrack: both streams at once, from everything; stages 1 and 2 are replayed."""
 
-from configs.common import mixture
+from dualdub_jax.configs.common import mixture
 
 
 def get_stage(num_steps: int, learning_rate: float = 2e-3) -> dict:

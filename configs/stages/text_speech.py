@@ -1,6 +1,6 @@
 """Stage 1, text–speech: the language model learns to say scripts in a reference voice, without a video."""
 
-from configs.common import mixture
+from dualdub_jax.configs.common import mixture
 
 
 def get_stage(num_steps: int, learning_rate: float = 3e-3) -> dict:

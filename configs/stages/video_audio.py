@@ -1,6 +1,6 @@
 """Stage 2, video–audio: what is seen, heard; stage 1 is replayed so that speech is not forgotten."""
 
-from configs.common import mixture
+from dualdub_jax.configs.common import mixture
 
 
 def get_stage(num_steps: int, learning_rate: float = 2.5e-3) -> dict:

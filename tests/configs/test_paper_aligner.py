@@ -8,15 +8,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from dualdub_jax.configs.proj.paper_aligner.paper_aligner import PaperAligner
 
-from configs.proj.paper_aligner.paper_aligner import PaperAligner
 from dualdub_jax.config import load_config
 from dualdub_jax.models.conditions import Conditions
 from dualdub_jax.models.dualdub import make_model
 from tests.tiny import random_batch, random_params, tiny_config
 
 ROOT = pathlib.Path(__file__).parents[2]
-PATH = "configs.proj.paper_aligner.paper_aligner:PaperAligner(num_heads=2)"
+PATH = "dualdub_jax.configs.proj.paper_aligner.paper_aligner:PaperAligner(num_heads=2)"
 TINY = tiny_config()
 CONFIG = dataclasses.replace(
     TINY, model=dataclasses.replace(TINY.model, aligner=dataclasses.replace(TINY.model.aligner, kind=PATH))

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from dualdub_jax.configs.proj.windowed_aligner.windowed_aligner import WindowedAligner
 
-from configs.proj.windowed_aligner.windowed_aligner import WindowedAligner
 from dualdub_jax.bundles.bundle import abstract_params, load_bundle, save_bundle
 from dualdub_jax.config import load_config
 from dualdub_jax.models.aligners.grid import GridAligner
@@ -19,7 +19,7 @@ from dualdub_jax.types import STREAMS
 from tests.tiny import random_batch, random_params, tiny_config
 
 ROOT = pathlib.Path(__file__).parents[2]
-PATH = "configs.proj.windowed_aligner.windowed_aligner:WindowedAligner(window_frames=3)"
+PATH = "dualdub_jax.configs.proj.windowed_aligner.windowed_aligner:WindowedAligner(window_frames=3)"
 TINY = tiny_config()
 CONFIG = dataclasses.replace(
     TINY,
@@ -66,7 +66,8 @@ def _fuse(aligner, params, streams, conditions):
 
 
 def test_a_position_sees_its_window_of_the_other_stream_and_no_more(streams, params, conditions):
-    # A change of the background reaches frame 4 of its own stream, and of speech the frames that attend to it.
+    # A change of the background reaches frame 4 of its own stream, and of speech the frames that attend to
+    # it.
     apply = jax.jit(lambda streams: _fused_speech(params, streams, conditions))
     changed = streams.copy()
     changed[1, :, 4] += 1.0

@@ -6,11 +6,10 @@
 Each attention can be switched off: `…:PaperAligner(speech_from_video=False)`.
 """
 
+from dualdub_jax.configs import puppet
 from ml_collections import ConfigDict
 
-from configs import puppet
-
-ALIGNER = "configs.proj.paper_aligner.paper_aligner:PaperAligner"
+ALIGNER = "dualdub_jax.configs.proj.paper_aligner.paper_aligner:PaperAligner"
 
 
 def get_config(arg: str = "") -> ConfigDict:

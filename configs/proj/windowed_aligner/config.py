@@ -3,16 +3,13 @@
     dualdub train --config configs/proj/windowed_aligner/config.py --workdir runs/windowed
     dualdub train --config configs/proj/windowed_aligner/config.py:tiny --workdir runs/windowed_tiny # minutes
 
-The window is a size of the class, so a sweep needs no new file:
-
-    --config.model.aligner.kind='configs.proj.windowed_aligner.windowed_aligner:WindowedAligner(window_frames=5)'
+The window is a size of the class, so a sweep needs no new file: `…:WindowedAligner(window_frames=5)`.
 """
 
+from dualdub_jax.configs import puppet
 from ml_collections import ConfigDict
 
-from configs import puppet
-
-ALIGNER = "configs.proj.windowed_aligner.windowed_aligner:WindowedAligner"
+ALIGNER = "dualdub_jax.configs.proj.windowed_aligner.windowed_aligner:WindowedAligner"
 
 
 def get_config(arg: str = "") -> ConfigDict:

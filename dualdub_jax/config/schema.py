@@ -1,0 +1,335 @@
+"""The keys of a run's config: frozen dataclasses with defaults, units and meaning."""
+
+import dataclasses
+from fractions import Fraction
+from typing import Annotated, Any
+
+from dualdub_jax.config.groups import Kinds, machine
+from dualdub_jax.errors import UserError
+
+_CODECS = Kinds(mel_rvq="dualdub_jax.codecs.mel_rvq.config:MelRVQConfig")
+
+
+def whole(number: Fraction, what: str) -> int:
+    """A ratio that has to be a whole number, as one.
+
+    Raises:
+        UserError: it is none; the text begins with `what`.
+    """
+    if number.denominator != 1:
+        raise UserError(
+            f"{what} is {float(number):g}, not a whole number; choose rates that divide each other"
+        )
+    return int(number)
+
+
+@dataclasses.dataclass(frozen=True)
+class GridConfig:
+    """The one time grid: video frames, speech tokens and background tokens share its rate.
+
+    Frame t covers [t / frame_rate_hz, (t + 1) / frame_rate_hz) seconds.
+    """
+
+    frame_rate_hz: int | float | str = 25  # also 12.5, or a ratio such as "44100/2048"
+    sample_rate_hz: int = 16_000  # of the reference voice; codecs have their own rates
+    num_frames: int = 100  # the model's window
+    frame_size: int = 64  # height and width of the video frames, pixels
+    num_script_tokens: int = 72  # longest script of a window, markers included
+    num_voice_frames: int = 75  # longest reference recording, grid frames
+
+    @property
+    def frame_rate(self) -> Fraction:
+        """Frames a second, exactly."""
+        return Fraction(self.frame_rate_hz)
+
+    @property
+    def samples_per_frame(self) -> int:
+        """Samples of the reference voice in a grid frame."""
+        return whole(self.sample_rate_hz / self.frame_rate, "grid: sample_rate_hz / frame_rate_hz")
+
+
+@dataclasses.dataclass(frozen=True)
+class VideoEncoderConfig:
+    """The video encoder: its kind, and the sizes of "pixels" and of "features".
+
+    "pixels" is a trainable encoder of RGB frames (our choice: patches, then merges of 2 x 2, all of it matrix
+    products); "features" projects precomputed features of dimension `feature_dim` (`VideoFeaturesConfig`).
+    Both end in a bidirectional stack over time.
+    """
+
+    kind: str = "pixels"  # "pixels", "features", or an import path (docs/forking.md)
+    feature_dim: int = 0
+    patch_size: int = 4
+    patch_width: int = 24
+    merge_widths: tuple[int, ...] = (64, 128)  # of the levels; each halves both sides
+    num_layers: int = 2  # bidirectional temporal stack
+
+
+@dataclasses.dataclass(frozen=True)
+class AlignerConfig:
+    """The cross-modal aligner: its kind, the sizes of "grid", and the script aligner, which goes with any."""
+
+    kind: str = "grid"  # or an import path, sizes in brackets behind it (docs/forking.md)
+    use_noncausal: bool = True  # attention of each frame over the whole video
+    use_causal: bool = True  # mutual attention between the streams' pasts
+    use_script: bool = False  # a monotonic aligner of the script, for models too small to learn one
+    num_heads: int = 4
+    head_dim: int = 48
+    max_relative_frames: int = 32
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+    """Sizes of the language model and of its encoders. Backbone names follow Llama and Qwen.
+
+    Each `kind`, and `backbone`, `script_encoder` and `speaker_encoder`, names a part of the project, or a
+    class outside of it by its import path (docs/forking.md).
+    """
+
+    width: int = 192
+    num_layers: int = 4
+    num_heads: int = 4
+    num_kv_heads: int = 2
+    head_dim: int = 48
+    mlp_width: int = 512
+    rope_theta: float = 10_000.0
+    use_qkv_bias: bool = False
+    use_qk_norm: bool = True
+    head_width: int = 256  # hidden width of the depth heads
+    backbone: str = "transformer"
+    script_tokenizer: str = "bytes"  # "bytes", "phonemes" (English), a tokenizer.json's path, an import path
+    script_vocab_size: int = 259  # bytes, padding, begin, end
+    script_encoder: str = "embedding"
+    speaker_encoder: str = "attention_pooling"
+    num_speaker_vectors: int = 4
+    speaker_width: int = 128
+    num_acoustics_bins: int = 0  # of reverberation time and of noise level; 0: acoustics are no condition
+    compute_dtype: str = "float32"
+    remat_policy: str = machine("none")  # "none", "full", "attention", "mlp", "dots": layers/transformer.py
+    attention_implementation: str = machine("auto")  # "auto", "plain", "fused": layers/fused_attention.py
+    video: VideoEncoderConfig = VideoEncoderConfig()
+    aligner: AlignerConfig = AlignerConfig()
+
+
+@dataclasses.dataclass(frozen=True)
+class VideoFeaturesConfig:
+    """Precomputed video features, for a video encoder that reads them.
+
+    The extractor is frozen and no part of the trained model: `dualdub data prepare` stores what it computes,
+    and `dualdub dub` runs it on the film.
+    """
+
+    extractor: str = ""  # import path of an `encoders.base.FeatureExtractor`; empty: records hold features
+
+
+@dataclasses.dataclass(frozen=True)
+class MeshConfig:
+    """Devices along each mesh axis; -1 takes what is left. One device is a mesh of ones."""
+
+    data: int = -1
+    fsdp: int = 1
+    tensor: int = 1
+    sequence: int = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerConfig:
+    learning_rate: float = 2e-3
+    warmup_steps: int = 200
+    final_learning_rate_ratio: float = 0.05
+    b1: float = 0.9
+    b2: float = 0.98
+    weight_decay: float = 0.02
+    clip_norm: float = 1.0  # CASP takes 0 for no clipping
+    ema_decay: float = 0.999
+
+
+@dataclasses.dataclass(frozen=True)
+class SourceConfig:
+    """One dataset in a stage's mixture."""
+
+    name: str = ""  # "puppet_stage/soundtrack": builder and builder config
+    weight: float = 1.0
+
+
+@dataclasses.dataclass(frozen=True)
+class StreamConfig:
+    """One stream: codec, language model head, waveform decoder.
+
+    The keys of `codec` are those of its `kind`: a kind of the project, or the import path of a class
+    (`codecs.base.Codec`), whose `Config` names the keys.
+    """
+
+    codec: Annotated[Any, _CODECS] = dataclasses.field(default_factory=_CODECS.default)
+    head: str = "depth"  # or an import path
+    decoder: str = "codec"  # the codec's own decoder, or the import path of a `decoders.base.WaveformDecoder`
+
+
+@dataclasses.dataclass(frozen=True)
+class StreamsConfig:
+    """Both streams; also `streams[stream]`."""
+
+    speech: StreamConfig = dataclasses.field(default_factory=StreamConfig)
+    background: StreamConfig = dataclasses.field(
+        default_factory=lambda: StreamConfig(
+            codec=_CODECS.default(num_codebooks=3, tonal_source="grid", noise_seed=1)
+        )
+    )
+
+    def __getitem__(self, stream: str) -> StreamConfig:
+        return getattr(self, stream)
+
+
+@dataclasses.dataclass(frozen=True)
+class StageConfig:
+    """One curriculum stage of the language model: mixture, length, frozen parameters, dropped conditions."""
+
+    name: str = ""
+    mixture: tuple[SourceConfig, ...] = ()
+    num_steps: int = 1000
+    batch_size: int = 16
+    freeze: tuple[str, ...] = ()  # regular expressions over parameter paths such as "video_encoder/.*"
+    drop: tuple[
+        str, ...
+    ] = ()  # parts that are masked, such as "script" or "background"
+    use_pretrained_video_encoder: bool = False  # initialised from the phase "video_encoder"
+    optimizer: OptimizerConfig = OptimizerConfig()
+
+
+@dataclasses.dataclass(frozen=True)
+class VideoTrainingConfig:
+    """The phase "video_encoder": both streams' codes predicted from video alone. 0 steps: no such phase."""
+
+    mixture: tuple[SourceConfig, ...] = ()
+    batch_size: int = 16
+    num_steps: int = 0
+    optimizer: OptimizerConfig = OptimizerConfig()
+
+
+@dataclasses.dataclass(frozen=True)
+class BeatsConfig:
+    """Sizes of a BEATs encoder; the defaults are those of BEATs iter3+ (AS2M)."""
+
+    num_mels: int = 128
+    patch_size: int = 16  # frames, and mel bands
+    patch_width: int = 512
+    width: int = 768
+    num_layers: int = 12
+    num_heads: int = 12
+    mlp_width: int = 3072
+    conv_kernel_size: int = 128
+    conv_num_groups: int = 16
+    num_buckets: int = 320
+    max_distance: int = 800
+    gradient_decay: float = 0.6  # factor on the gradient that a layer passes to the one below
+
+
+@dataclasses.dataclass(frozen=True)
+class CaspConfig:
+    """CASP and its input windows; the defaults are DualBench's. Samples are at 16 kHz."""
+
+    encoder: BeatsConfig = BeatsConfig()
+    initial_log_scale: float = 1.0  # of the temperature
+    train_crop_samples: int = 16_000
+    train_window_samples: int = 16_320  # a zero-padded crop
+    score_crop_samples: int = 80_000
+    score_window_samples: int = 81_920
+    score_hop_samples: int = 0  # 0: one crop at a stem's start is scored; else crops at this hop
+
+
+@dataclasses.dataclass(frozen=True)
+class CaspTrainingConfig:
+    """How CASP is trained; decay touches every parameter, as in the authors' code."""
+
+    mixture: tuple[SourceConfig, ...] = ()
+    batch_size: int = 64
+    num_steps: int = 115_000
+    audio_encoder: str = ""  # converted BEATs weights that initialise the background encoder
+    optimizer: OptimizerConfig = OptimizerConfig(
+        learning_rate=2e-4,
+        warmup_steps=2000,
+        final_learning_rate_ratio=0.0,
+        b2=0.99,
+        weight_decay=0.2,
+        clip_norm=0.0,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class LossConfig:
+    speech_weight: float = 1.0
+    background_weight: float = 1.0
+    alignment_weight: float = 0.3  # of the script aligner, where word times are known
+    acoustics_weight: float = 0.1  # of the acoustics predicted from video, where known
+    z_loss: float = 0.0
+    codebook_decay: float = 1.0  # ratio of each codebook's weight to the previous one's; mean 1
+    condition_dropout_rate: float = 0.1  # of each condition; for classifier-free guidance
+    past_dropout_rate: float = 0.0  # of examples; of these a random share of each stream's past is masked
+
+
+@dataclasses.dataclass(frozen=True)
+class CheckpointConfig:
+    save_every_steps: int = 500
+    keep_last: int = 2  # newest checkpoints kept; at least 2 survive a damaged newest one
+    keep_every_steps: int = 0  # checkpoints at multiples are kept for good; 0: none
+    use_async: bool = True  # write in the background during training
+    bundle_dtype: str = "float32"  # of the final bundle; "bfloat16" halves its size
+
+
+@dataclasses.dataclass(frozen=True)
+class BadStepConfig:
+    """Handling of steps whose loss or gradient is not finite, or whose loss is a spike.
+
+    By default a loss that is not finite ends the run. With `skip`, such a step changes neither parameters nor
+    optimizer, its examples are logged, and only `max_in_a_row` of them end the run.
+    """
+
+    skip: bool = False
+    spike_ratio: float = 0.0  # also skip losses above this multiple of the recent median; 0: never
+    max_in_a_row: int = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class SamplingConfig:
+    """Defaults of generation; each is a flag of `dualdub dub`."""
+
+    speech_temperature: float = 0.3
+    speech_top_k: int = 0  # 0: off
+    speech_top_p: float = 1.0  # 1: off
+    background_temperature: float = 0.5
+    background_top_k: int = 0
+    background_top_p: float = 1.0
+    guidance_scale: float = 1.0  # 1: no guidance, one forward pass a frame
+    guidance_codebooks: int = 0  # guided codebooks of a frame, from the first; 0: all
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """A whole run."""
+
+    name: str = ""
+    task: str = "soundtrack"  # of `dualdub train`: "soundtrack" (codecs, curriculum) or "casp"
+    seed: int = 0
+    data_dir: str = "data"
+    num_loader_workers: int = 0
+    grid: GridConfig = GridConfig()
+    streams: StreamsConfig = dataclasses.field(default_factory=StreamsConfig)
+    model: ModelConfig = ModelConfig()
+    video_features: VideoFeaturesConfig = VideoFeaturesConfig()
+    codecs_from: str = ""  # a bundle to take codecs from; empty: train them
+    model_from: str = ""  # a bundle that initialises the first stage; empty: random
+    mesh: MeshConfig = MeshConfig()
+    gradient_accumulation_steps: int = 1  # microbatches of a language model batch
+    # Keep freed memory (training/kept_pages.py) where JAX can use the CPU only; with an accelerator's plugin
+    # installed, where JAX_PLATFORMS=cpu is set.
+    keep_pages: bool = True
+    device_peak_tflops: float = 0.0  # of one device, for the MFU; 0: by the chip's name
+    video_training: VideoTrainingConfig = VideoTrainingConfig()
+    stages: tuple[StageConfig, ...] = ()
+    loss: LossConfig = LossConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    bad_steps: BadStepConfig = BadStepConfig()
+    sampling: SamplingConfig = SamplingConfig()
+    casp: CaspConfig = CaspConfig()
+    casp_training: CaspTrainingConfig = CaspTrainingConfig()
+    log_every_steps: int = 20
