@@ -1,10 +1,10 @@
-"""Constants of accelerators: the one place where they are written down.
+"""Rated constants of accelerators.
 
 Sources: Google Cloud's TPU system architecture pages (https://cloud.google.com/tpu/docs/v5e, /v5p, /v6e:
 peak rate, memory, bandwidth of memory and interconnect), and "How to Scale Your Model", chapter 2
 (https://jax-ml.github.io/scaling-book/tpus: links a chip, one-way bandwidth of a link, matrix unit, vector
-unit: 8 x 128 lanes of 4 operations a cycle; the clock is what the rated matrix products need).
-All are rated values: a program that reaches nine tenths of one is a good program.
+unit: 8 x 128 lanes of 4 operations a cycle; the clock is derived from the rated matrix products).
+All are peak values: 90% of one is a good result in practice.
 """
 
 import dataclasses
@@ -15,16 +15,16 @@ class Chip:
     """One kind of accelerator, per JAX device.
 
     Attributes:
-        name: as topologies are named, such as "v5e".
-        flops_per_s: bf16 matrix products.
-        hbm_bytes: memory.
-        hbm_bytes_per_s: its bandwidth.
-        link_bytes_per_s: one link of the interconnect in one direction; two links to each torus axis.
-        hop_s: latency of one hop.
-        tile: edge of the matrix unit.
-        num_axes: of the interconnect's mesh.
-        vector_ops_per_s: float32 operations of the vector unit: lanes, times what each does a cycle.
-        wraps_at: an axis closes to a ring if its length is a multiple of this.
+        name: as in topology names, such as "v5e".
+        flops_per_s: peak of bf16 matrix products, FLOP/s.
+        hbm_bytes: memory capacity.
+        hbm_bytes_per_s: memory bandwidth.
+        link_bytes_per_s: one-way bandwidth of an interconnect link; each torus axis has two links.
+        hop_s: latency of one hop, seconds.
+        tile: edge length of the matrix unit.
+        num_axes: dimensions of the interconnect's torus.
+        vector_ops_per_s: peak of float32 vector operations: lanes times operations per cycle times clock.
+        wraps_at: an axis is a ring (has wraparound links) if its length is a multiple of this.
     """
 
     name: str
@@ -48,5 +48,5 @@ CHIPS = {
     )
 }
 
-# What the compiled program must leave free: the runtime, the next batch on its way in, fragmentation.
+# Headroom that a compiled program must leave: runtime, prefetched batch, fragmentation.
 RESERVED_FRACTION_OF_HBM = 0.08

@@ -1,4 +1,4 @@
-"""Several processes as one program: starting together, agreeing, writing together, failing together."""
+"""Multi-process execution: initialisation, barriers, gathers, joint writes and failure handling."""
 
 import contextlib
 import itertools
@@ -19,32 +19,32 @@ from dualdub_jax.errors import UserError
 
 PyTree = Any
 
-# A process that has not been heard of for this long is dead, and the others stop with an error.
+# A process without a heartbeat for this long counts as lost, and the others stop with an error.
 HEARTBEAT_TIMEOUT_S = 25
 _BARRIER_TIMEOUT_S = 3600
 _barrier_numbers = itertools.count()  # every process passes the same barriers in the same order
-# How long a process that has finished waits for the others.
+# How long a finished process waits for the others.
 _SHUTDOWN_TIMEOUT_S = 60
 _ADDRESS_HELP = "--coordinator HOST:PORT --num-processes N --process-id I"
 
 
-# What the collectives of CPU, GPU and TPU say when a process at the other end is gone.
+# Substrings of the error messages of CPU, GPU and TPU collectives when a peer is lost.
 _LOST = ("gloo", "connection", "socket", "heartbeat", "unavailable", "nccl", "task", "deadline")
 
 
 class PeerLostError(Exception):
-    """Another process has died, or does not answer; the text has what the collective said."""
+    """Another process has died or does not respond; the message includes the collective's error."""
 
     def __init__(self, error: BaseException):
         first_line = next(iter(str(error).splitlines()), "")
         super().__init__(
             f"process {jax.process_index()}: another process has died ({first_line[:200]}); "
-            "see its own output; start all of them again to go on from the last checkpoint"
+            "see its own output; restart all processes to resume from the last checkpoint"
         )
 
 
 def is_loss_of_peer(error: BaseException) -> bool:
-    """True if a collective failed because of the process at the other end."""
+    """True if a collective failed because a peer was lost."""
     text = str(error).lower()
     return jax.process_count() > 1 and any(word in text for word in _LOST)
 
@@ -52,30 +52,30 @@ def is_loss_of_peer(error: BaseException) -> bool:
 def initialize(
     coordinator: str | None = None, num_processes: int | None = None, process_id: int | None = None
 ) -> None:
-    """Joins the other processes; call it before anything else of JAX.
+    """Initialises `jax.distributed`; must precede any other use of JAX.
 
     Args:
-        coordinator: "HOST:PORT", where process 0 listens; None finds out from the cluster (TPU, SLURM, Open
-            MPI, Kubernetes), as far as JAX knows how.
-        num_processes: how many there are.
-        process_id: which one this is, from 0.
+        coordinator: "HOST:PORT" of process 0; None: detected from the cluster (TPU, SLURM, Open MPI,
+            Kubernetes) where JAX supports it.
+        num_processes: total number.
+        process_id: of this process, from 0.
 
     Raises:
-        UserError: some but not all of the arguments, an address without a port, an id out of range, no
-            cluster found, or the others were not reached.
+        UserError: only some of the arguments are given, the address has no port, the id is out of range, no
+            cluster is detected, or the other processes cannot be reached.
     """
     given = [coordinator, num_processes, process_id]
     if any(value is not None for value in given):
         if None in given:
-            raise UserError(f"--distributed: give all of {_ADDRESS_HELP}, or none to ask the cluster")
+            raise UserError(f"--distributed: give all of {_ADDRESS_HELP}, or none to detect the cluster")
         host, _, port = coordinator.rpartition(":")
         if not host or not port.isdigit():
             raise UserError(f"--coordinator {coordinator}: expected HOST:PORT, such as 10.0.0.1:8476")
         if not 0 <= process_id < num_processes:
             raise UserError(
-                f"--process-id {process_id}: expected 0 to {num_processes - 1}, for there are {num_processes}"
+                f"--process-id {process_id}: expected 0 to {num_processes - 1} with {num_processes} processes"
             )
-    # It would take SIGTERM for itself: the training loop has its own way to stop at one step everywhere.
+    # The service would handle SIGTERM; the training loop stops all processes at the same step by itself.
     jax.config.update("jax_enable_preemption_service", False)
     try:
         jax.distributed.initialize(
@@ -86,12 +86,12 @@ def initialize(
             shutdown_timeout_seconds=_SHUTDOWN_TIMEOUT_S,
         )
     except ValueError as error:
-        raise UserError(f"--distributed: no cluster was found ({error}); give {_ADDRESS_HELP}") from None
+        raise UserError(f"--distributed: no cluster detected ({error}); give {_ADDRESS_HELP}") from None
     except RuntimeError as error:
         first_line = str(error).splitlines()[0]
         raise UserError(
-            f"--distributed: the other processes were not reached ({first_line}); "
-            "see that each is started, with the same --coordinator and an id of its own"
+            f"--distributed: the other processes cannot be reached ({first_line}); "
+            "start each of them with the same --coordinator and a distinct --process-id"
         ) from None
 
 
@@ -100,9 +100,8 @@ def leave(status: int, *, together: bool) -> None:
 
     Args:
         status: exit status.
-        together: every process comes here, so that they can wait for each other. A process that fails alone
-            must not wait: the others are inside a collective that it will never join, and would sit there
-            until it is gone.
+        together: whether every process gets here and they wait for each other. A process that fails alone
+            exits at once: the others block in a collective until it is gone.
     """
     if together:
         jax.distributed.shutdown()
@@ -113,15 +112,15 @@ def leave(status: int, *, together: bool) -> None:
 
 
 def is_first() -> bool:
-    """True on the one process that writes logs and metrics."""
+    """True on process 0, which writes logs and metrics."""
     return jax.process_index() == 0
 
 
 def barrier(name: str) -> None:
-    """Waits until every process is here, however long that takes; a death among them ends the wait.
+    """Waits for every process; the loss of a peer ends the wait with an error.
 
-    It goes through the coordinator and not through the devices: collectives on CPUs give each other 30 s
-    only, which is less than one process may need longer than another to compile or to read.
+    It uses the coordinator instead of a device collective: CPU collectives time out after 30 s, which
+    differences in compilation or reading time can exceed.
     """
     if jax.process_count() > 1:
         unique_name = f"{name} {next(_barrier_numbers)}"
@@ -130,7 +129,7 @@ def barrier(name: str) -> None:
 
 
 def gather_json(value: Any) -> list[Any]:
-    """The JSON value of every process, in their order; every process must call it."""
+    """All-gathers a JSON value in the order of processes; every process must call it."""
     if jax.process_count() == 1:
         return [value]
     barrier("gather")
@@ -142,10 +141,10 @@ def gather_json(value: Any) -> list[Any]:
 
 
 def local_copy(tree: PyTree) -> PyTree:
-    """Whole arrays on one device of this process, for small things that run outside of the mesh.
+    """All-gathers arrays to one device of this process, for small programs outside the mesh.
 
-    A program on arrays of the mesh needs every process; one on these does not, so that a thread that
-    prepares batches can run it when it likes.
+    A program on mesh arrays must run on every process at the same time. One on local copies need not, so a
+    thread that prepares batches can run it independently. Every process must call this function.
     """
     barrier("local copy")
     whole = multihost_utils.process_allgather(tree, tiled=True)
@@ -154,9 +153,9 @@ def local_copy(tree: PyTree) -> PyTree:
 
 @contextlib.contextmanager
 def replaced_folder(directory: pathlib.Path) -> Iterator[pathlib.Path]:
-    """A temporary folder, the same for every process, that takes the place of `directory` at the end.
+    """A temporary folder shared by all processes that atomically replaces `directory` on success.
 
-    The folder appears whole or not at all; an exception leaves what was there before.
+    An exception leaves `directory` unchanged.
     """
     directory = directory.absolute()
     temporary = directory.with_name(directory.name + ".partial")

@@ -1,4 +1,4 @@
-"""The device mesh, and arrays on it."""
+"""The device mesh, the sharding of states, and the sharding of batches."""
 
 import logging
 import math
@@ -17,16 +17,16 @@ from dualdub_jax.parallel.sharding import RULES
 PyTree = Any
 
 AXES = ("data", "fsdp", "tensor", "sequence")
-BATCH_AXES = ("data", "fsdp")  # the first ones: `batch_share` counts on it
+BATCH_AXES = ("data", "fsdp")  # must be the first of `AXES`, see `batch_share`
 
 _log = logging.getLogger(__name__)
 
 
 def make_mesh(config: MeshConfig, devices: list[jax.Device] | None = None) -> Mesh:
-    """A mesh of all devices (or of `devices`); a size of -1 takes what the others leave.
+    """Makes a mesh of all devices (or of `devices`); a size of -1 is inferred from the others.
 
     Raises:
-        UserError: sizes that do not multiply to the number of devices.
+        UserError: the product of the sizes is not the number of devices.
     """
     devices = jax.devices() if devices is None else devices
     sizes = [getattr(config, axis) for axis in AXES]
@@ -36,17 +36,17 @@ def make_mesh(config: MeshConfig, devices: list[jax.Device] | None = None) -> Me
     if int(np.prod(sizes)) != len(devices) or min(sizes) < 1:
         asked = ", ".join(f"{axis}={getattr(config, axis)}" for axis in AXES)
         raise UserError(
-            f"mesh: {asked} does not fill {len(devices)} devices; the sizes must multiply to that number, "
-            "and at most one may be -1"
+            f"mesh: {asked} does not fill {len(devices)} devices; the product of the sizes must be that "
+            "number, and at most one may be -1"
         )
     return jax.make_mesh(tuple(sizes), AXES, axis_types=(AxisType.Auto,) * len(AXES), devices=devices)
 
 
 def state_sharding(abstract_state: PyTree, mesh: Mesh) -> PyTree:
-    """Shardings of a state whose leaves are boxed with logical axis names; others are replicated.
+    """Shardings of a state whose leaves are boxed with logical axis names; other leaves are replicated.
 
-    A dimension that is not a multiple of its mesh axes (a vocabulary of 259 on tensor=2) is replicated along
-    them, and a warning names it: pad such a size where it is large.
+    A dimension that its mesh axes do not divide (a vocabulary of 259 on tensor=2) is replicated along them,
+    and a warning names the array: pad such a size if it is large.
     """
     specs = nn.get_partition_spec(abstract_state)
     wanted = nn.logical_to_mesh_sharding(specs, mesh, RULES)
@@ -65,7 +65,7 @@ def state_sharding(abstract_state: PyTree, mesh: Mesh) -> PyTree:
         ]
         if replicated:
             _log.warning(
-                "%d arrays have a dimension that the mesh does not divide, and are replicated along it: %s",
+                "%d arrays have a dimension that the mesh does not divide and are replicated along it: %s",
                 len(replicated),
                 ", ".join(replicated[:3]) + (", …" if len(replicated) > 3 else ""),
             )
@@ -82,13 +82,12 @@ def _fit(shape: tuple[int, ...], sharding: NamedSharding) -> NamedSharding:
 
 
 def batch_share(mesh: Mesh) -> tuple[int, int]:
-    """Which share of every global batch this process loads: (index, number of shares).
+    """The share of every global batch that this process loads: (index, number of shares).
 
-    Processes that hold the same rows, because the mesh splits a model and not a batch between them, load the
-    same share.
+    Processes that hold the same rows, because the mesh shards the model between them, load the same share.
 
     Raises:
-        UserError: a mesh that gives processes overlapping rows.
+        UserError: the rows of two processes overlap partially.
     """
     num_rows = math.prod(mesh.shape[axis] for axis in BATCH_AXES)
     rows: dict[int, set[int]] = {}
@@ -99,24 +98,31 @@ def batch_share(mesh: Mesh) -> tuple[int, int]:
     if sum(map(len, shares)) != num_rows or len({len(share) for share in shares}) != 1:
         sizes = ", ".join(f"{axis}={size}" for axis, size in mesh.shape.items())
         raise UserError(
-            f"mesh: {sizes} gives processes overlapping parts of a batch; let data x fsdp be a multiple or a "
-            f"divisor of the {len(rows)} processes"
+            f"mesh: {sizes} gives processes overlapping parts of a batch; set data x fsdp to a multiple or "
+            f"a divisor of the {len(rows)} processes"
         )
     return shares.index(tuple(sorted(rows[jax.process_index()]))), len(shares)
 
 
 def shard_batch(batch: PyTree, mesh: Mesh) -> PyTree:
-    """Host arrays of this process, batch axis first -> one global array each, split over the mesh.
+    """Makes global arrays, sharded along the batch axis, from this process's host arrays.
+
+    Args:
+        batch: arrays [B / number of shares, ...].
+        mesh: the device mesh.
+
+    Returns:
+        Global arrays [B, ...].
 
     Raises:
-        UserError: a batch that does not split evenly.
+        UserError: B is not a multiple of data x fsdp.
     """
     sharding = NamedSharding(mesh, PartitionSpec(BATCH_AXES))
     num_rows = math.prod(mesh.shape[axis] for axis in BATCH_AXES)
     batch_size = jax.tree.leaves(batch)[0].shape[0] * batch_share(mesh)[1]
     if batch_size % num_rows:
         raise UserError(
-            f"batch_size: {batch_size} clips do not split over data x fsdp = {num_rows} devices; "
-            "take a multiple of it, or a mesh with more of tensor or sequence"
+            f"batch_size: {batch_size} clips cannot be split over data x fsdp = {num_rows} devices; "
+            "use a multiple of it, or a mesh with larger tensor or sequence"
         )
     return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, np.asarray(x)), batch)

@@ -1,8 +1,8 @@
-"""The one table from logical axis names to mesh axes.
+"""The table of logical axis names and mesh axes.
 
-Modules name the axes of their parameters (`nn.with_logical_partitioning`) and of their main
-activations (`constrain`); only this table knows which mesh axis a name lands on. Source: our choice,
-in the manner of Flax's logical partitioning.
+Modules name the axes of their parameters (`nn.with_logical_partitioning`) and of their main activations
+(`constrain`); this table alone maps names to mesh axes. Source: Flax's logical partitioning; the names are
+our choice.
 """
 
 import math
@@ -16,7 +16,7 @@ RULES: tuple[tuple[str, str | tuple[str, ...] | None], ...] = (
     # Activations.
     ("batch", ("data", "fsdp")),
     ("length", "sequence"),
-    ("lookup_batch", "data"),  # rows looked up in a large table, before they go to where their clips are
+    ("lookup_batch", "data"),  # rows gathered from a large table, before they are resharded to "batch"
     ("act_embed", None),
     ("act_heads", "tensor"),
     ("act_mlp", "tensor"),
@@ -33,26 +33,30 @@ RULES: tuple[tuple[str, str | tuple[str, ...] | None], ...] = (
     ("codebooks", None),
     ("positions", None),
     ("kernel", None),  # taps of a convolution
-    ("patch", None),  # pixels of a patch, bins of a spectrum: sizes that no mesh divides
+    ("patch", None),  # pixels of a patch, bins of a spectrum: in general not divisible by a mesh axis
 )
 
 
 def mesh_axes(name: str) -> tuple[str, ...]:
-    """The mesh axes that a logical name lands on."""
+    """The mesh axes of a logical name; empty: replicated."""
     axes = dict(RULES)[name]
     return (axes,) if isinstance(axes, str) else axes or ()
 
 
 def num_shares(name: str) -> int:
-    """Into how many shares the mesh in use cuts an axis of that logical name; 1 without a mesh."""
+    """Number of shards of an axis of that logical name on the mesh in use; 1 without a mesh."""
     mesh = jax.sharding.get_abstract_mesh()
     return 1 if mesh.empty else math.prod(mesh.shape[axis] for axis in mesh_axes(name))
 
 
 def constrain(x: jax.Array, *names: str | None) -> jax.Array:
-    """Constrains the sharding of an activation by logical axis names, one a dimension.
+    """Constrains the sharding of an activation.
+
+    Args:
+        x: the activation.
+        names: a logical axis name per dimension; None: unconstrained.
 
     Raises:
-        ValueError: a name is not in `RULES` (a misspelt name would replicate silently).
+        ValueError: a name is not in `RULES` (otherwise a misspelt name would replicate silently).
     """
     return nn.with_logical_constraint(x, names, fallback=RulesFallback.RAISE_ERROR)

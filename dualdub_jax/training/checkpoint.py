@@ -1,11 +1,11 @@
-"""Checkpoints of a phase: state, data position and settings, through orbax; written and read with care.
+"""Checkpoints of a phase through orbax: state, data position and settings.
 
     DIRECTORY/<step>/state/        orbax: the arrays
     DIRECTORY/<step>/meta/         JSON: data position, settings, fingerprints of the arrays
-    DIRECTORY/<step>.unreadable/   a damaged one that a run has passed over
+    DIRECTORY/<step>.unreadable/   a damaged checkpoint, set aside by a run
 
-A step folder appears whole or not at all: orbax writes under a temporary name and renames, so that being
-killed at any moment leaves the checkpoints of before. Old ones are removed only when a new one is whole.
+Writes are atomic: orbax writes under a temporary name and renames, so a killed process leaves the previous
+checkpoints intact. Old checkpoints are removed only once a new one is complete.
 """
 
 import contextlib
@@ -29,12 +29,12 @@ PyTree = Any
 
 _STATE, _META = "state", "meta"
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-# How the array store words the same, in errors that carry no number.
+# The same conditions in messages of the array store, whose errors have no errno.
 _FULL_TEXTS = ("No space left on device", "Disk quota exceeded", "File too large", "RESOURCE_EXHAUSTED")
 
 
 class Restored(NamedTuple):
-    """What a checkpoint holds: steps done, the state on the mesh, and the JSON beside it."""
+    """A restored checkpoint: number of completed steps, state on the mesh, and JSON metadata."""
 
     step: int
     state: PyTree
@@ -42,12 +42,12 @@ class Restored(NamedTuple):
 
 
 def newest_step(directory: pathlib.Path) -> int | None:
-    """The newest whole checkpoint's step, None if there is none; only looks, whoever is writing there."""
+    """The step of the newest complete checkpoint, None without one; safe during concurrent writes."""
     return max(_steps(directory), default=None)
 
 
 def read_part(folder: pathlib.Path, abstract_part: PyTree) -> Restored:
-    """Reads some of a checkpoint's arrays, and only them; the folder is left as it is.
+    """Restores a part of a checkpoint's state without modifying the folder.
 
     Args:
         folder: of one step.
@@ -55,7 +55,7 @@ def read_part(folder: pathlib.Path, abstract_part: PyTree) -> Restored:
             shardings.
 
     Raises:
-        UserError: not a whole checkpoint, or not of these shapes.
+        UserError: the checkpoint is incomplete or damaged, or has other shapes.
     """
     folder = folder.absolute()
     with _read_whole(folder):
@@ -70,12 +70,12 @@ def read_part(folder: pathlib.Path, abstract_part: PyTree) -> Restored:
     with _read_whole(folder):
         part = ocp.PyTreeCheckpointHandler().restore(folder / _STATE, args=args)
         if damaged := differing(meta.get("fingerprints", {}), part):
-            raise _UnreadableError(f"{damaged[0]} is not what was written")
+            raise _UnreadableError(f"{damaged[0]} differs from its fingerprint")
     return Restored(int(folder.name), part, meta)
 
 
 class PhaseCheckpoints:
-    """The checkpoints of one phase. With several processes, each calls every method, in the same order."""
+    """The checkpoints of one phase. Every process must call the same methods in the same order."""
 
     def __init__(self, directory: pathlib.Path, config: CheckpointConfig):
         self._directory = directory.absolute()
@@ -84,18 +84,18 @@ class PhaseCheckpoints:
         self._newest: int | None = None
 
     def save(self, step: int, state: PyTree, meta: dict[str, Any]) -> None:
-        """Writes a checkpoint unless this step already has one; in the background if the config says so.
+        """Writes a checkpoint unless this step already has one; asynchronously if so configured.
 
-        When it returns, `state` is copied, or held in a way that makes the runtime copy it before a donating
-        step can overwrite it.
+        On return, `state` is copied, or referenced such that the runtime copies it before a donating step
+        overwrites it.
 
         Args:
-            step: steps done.
+            step: number of completed steps.
             state: any tree of arrays, none of them donated yet.
             meta: JSON: data position, settings.
 
         Raises:
-            UserError: the disk is full (also: has become so while the one before was written).
+            UserError: the disk is full, now or during the previous asynchronous write.
         """
         if step == self._newest:
             return
@@ -108,31 +108,30 @@ class PhaseCheckpoints:
         self._newest = step
 
     def check(self) -> None:
-        """Raises what has gone wrong in the background, as `save`; does not wait."""
+        """Raises errors of asynchronous writes, as `save`; does not wait."""
         if self._manager is not None:
             with self._full_disk_named():
                 self._manager.check_for_errors()
 
     def wait(self) -> None:
-        """Returns when what was saved is on disk; raises as `save`."""
+        """Waits until all checkpoints are on disk; raises as `save`."""
         if self._manager is not None:
             with self._full_disk_named():
                 self._manager.wait_until_finished()
                 self._manager.check_for_errors()
 
     def restore(self, abstract_state: PyTree) -> Restored | None:
-        """Reads the newest checkpoint that can be read; None if there is none at all.
+        """Restores the newest readable checkpoint; None if there is no checkpoint.
 
-        One that cannot (files missing or cut short, arrays that are not what was written) is named on
-        standard output and set aside as `<step>.unreadable`.
+        A damaged checkpoint (missing or truncated files, arrays that differ from their fingerprints) is
+        reported on standard output and set aside as `<step>.unreadable`.
 
         Args:
-            abstract_state: tree of `jax.ShapeDtypeStruct` with shardings, those of the mesh in use; they
-                need not be those that the checkpoint was written with.
+            abstract_state: tree of `jax.ShapeDtypeStruct` with shardings on the mesh in use, which may differ
+                from those at the time of writing.
 
         Raises:
-            UserError: the checkpoint's shapes are not those of `abstract_state`; or there are checkpoints,
-                and none can be read.
+            UserError: the checkpoint has other shapes than `abstract_state`, or all checkpoints are damaged.
         """
         steps = sorted(_steps(self._directory), reverse=True)
         for step in steps:
@@ -146,16 +145,16 @@ class PhaseCheckpoints:
         if steps:
             raise UserError(
                 f"{self._directory}: none of its {len(steps)} checkpoints can be read; "
-                "move the folder away to train this phase from its beginning"
+                "move the folder away to restart this phase"
             )
         return None
 
     def abandon(self) -> None:
-        """Lets go without waiting; what is being written may never be whole."""
+        """Drops the manager without waiting; a checkpoint being written may stay incomplete."""
         self._manager = None
 
     def close(self) -> None:
-        """Waits for what is being written, and lets go."""
+        """Waits for pending writes and closes the manager; raises as `save`."""
         if self._manager is not None:
             manager, self._manager = self._manager, None
             with self._full_disk_named():
@@ -169,14 +168,14 @@ class PhaseCheckpoints:
             self._manager = ocp.CheckpointManager(
                 self._directory,
                 item_handlers={
-                    # Trained floats hardly compress: zstd would take the processor from the step.
+                    # Trained floats hardly compress, and zstd would take processor time from the step.
                     _STATE: ocp.PyTreeCheckpointHandler(use_compression=False),
                     _META: ocp.JsonCheckpointHandler(),
                 },
                 options=ocp.CheckpointManagerOptions(
                     preservation_policy=checkpoint_managers.AnyPreservationPolicy(keep),
-                    # What a run left that was killed while it wrote. Opened only to write, so that nobody
-                    # who only looks removes what another run is writing.
+                    # Removes leftovers of a killed run. The manager is opened for writing only, so a reader
+                    # never removes what another run is writing.
                     cleanup_tmp_directories=True,
                     enable_async_checkpointing=self._config.use_async,
                 ),
@@ -187,14 +186,14 @@ class PhaseCheckpoints:
         folder = self._directory / str(step)
         saved = _everywhere(lambda: _read_shapes(folder / _STATE))
         check_shapes(abstract_state, saved, str(folder))
-        # The handlers, and not orbax's checkpointer around them: it waits for the other processes, which
-        # would wait forever for one that has met damage in its part of the files.
+        # The handlers are used directly: orbax's checkpointer synchronises processes, and would deadlock if
+        # only one of them finds damage in its files.
         meta = _everywhere(lambda: ocp.JsonCheckpointHandler().restore(folder / _META))
         args = ocp.args.StandardRestore(abstract_state)
         state = _everywhere(lambda: ocp.StandardCheckpointHandler().restore(folder / _STATE, args=args))
-        # Checkpoints of before have none, and are believed.
+        # Checkpoints of older versions have no fingerprints and are accepted.
         if damaged := differing(meta.get("fingerprints", {}), state):
-            raise _UnreadableError(f"{damaged[0]} is not what was written")
+            raise _UnreadableError(f"{damaged[0]} differs from its fingerprint")
         return Restored(step, state, meta)
 
     def _set_aside(self, step: int, reason: str) -> None:
@@ -203,7 +202,7 @@ class PhaseCheckpoints:
         if distributed.is_first():
             print(
                 f"{folder}: this checkpoint cannot be read ({' '.join(reason.split())[:300]}); "
-                f"it is set aside as {aside.name}, and the one before is taken",
+                f"it is set aside as {aside.name}, and the previous one is used",
                 flush=True,
             )
             shutil.rmtree(aside, ignore_errors=True)
@@ -220,17 +219,17 @@ class PhaseCheckpoints:
             kept = newest_step(self._directory)
             raise UserError(
                 f"{self._directory}: the disk is full; "
-                + (f"the checkpoint of step {kept} is whole; " if kept is not None else "")
-                + "make room and run the same command to go on"
+                + (f"the checkpoint of step {kept} is complete; " if kept is not None else "")
+                + "free some space and rerun the command to resume"
             ) from error
 
 
 class _UnreadableError(Exception):
-    """A checkpoint that is damaged; the text says where."""
+    """A damaged checkpoint; the message names the damage."""
 
 
 def _steps(directory: pathlib.Path) -> list[int]:
-    # Anything but a number is a temporary folder, or one set aside.
+    # Other names are temporary folders, or checkpoints set aside.
     return [int(path.name) for path in directory.glob("*") if path.name.isdigit() and path.is_dir()]
 
 
@@ -242,7 +241,7 @@ def _read_shapes(folder: pathlib.Path) -> PyTree:
 
 
 def _same_part(saved: PyTree, part: PyTree) -> PyTree:
-    """The top level's entries of `saved` that `part` has too."""
+    """The top-level entries of `saved` that `part` has too."""
     return {name: saved[name] for name in part if name in saved}
 
 
@@ -251,11 +250,11 @@ def _read_whole(folder: pathlib.Path) -> contextlib.AbstractContextManager[None]
 
 
 def _everywhere(read: Any) -> Any:
-    """What `read()` gives, if it gives something on every process; else an error on every process."""
+    """The result of `read()`; raises on every process if it fails on any."""
     result, problem = None, ""
     try:
         result = read()
-    except Exception as error:  # whatever damaged bytes make the libraries raise
+    except Exception as error:  # damaged bytes cause exceptions of any type
         problem = f"{type(error).__name__}: {error}"
     problems = [text for text in distributed.gather_json(problem) if text]
     if problems:
@@ -264,7 +263,7 @@ def _everywhere(read: Any) -> Any:
 
 
 def is_full_disk(error: BaseException | None) -> bool:
-    """True if an error, or what it came from, is that of a disk without room."""
+    """True if an error or one of its causes is that of a full disk."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in _FULL:
             return True

@@ -1,8 +1,8 @@
-"""A number for each array of a state, to tell after reading whether it is what was written.
+"""Fingerprints of the arrays of a state, which detect corruption of a checkpoint.
 
-File formats notice a file that ends early, not always a flipped bit. The number is the sum modulo 2^32 of the
-array's bits, as unsigned integers, weighted by position: exact whatever the order of adding, so that each
-process adds up its own shards and the result does not depend on the mesh. Source: our choice.
+File formats detect truncation, but not always a flipped bit. The fingerprint is the sum modulo 2^32 of the
+array's bits, as unsigned integers weighted by position. It is independent of the order of summation, so each
+process sums its own shards and the result does not depend on the mesh. Source: our choice.
 """
 
 from typing import Any
@@ -19,7 +19,7 @@ _MODULUS = 2**32
 
 
 def fingerprint(state: PyTree) -> dict[str, int]:
-    """The fingerprint of each array by its path; with several processes, each must call it."""
+    """The fingerprint of each array by path; every process must call it."""
     leaves = jax.tree.leaves_with_path(state)
     own = [_of_shards(leaf) for _, leaf in leaves]
     totals = [sum(column) % _MODULUS for column in zip(*distributed.gather_json(own), strict=True)]
@@ -27,12 +27,12 @@ def fingerprint(state: PyTree) -> dict[str, int]:
 
 
 def differing(saved: dict[str, int], state: PyTree) -> list[str]:
-    """Paths of arrays that are not what `saved` was taken of."""
+    """Paths of the arrays whose fingerprints differ from `saved`."""
     return [name for name, number in fingerprint(state).items() if saved.get(name, number) != number]
 
 
 def _of_shards(x: jax.Array) -> int:
-    """What this process adds to an array's number: a shard that several devices hold counts once."""
+    """This process's contribution to an array's fingerprint; replicated shards count once."""
     return sum(
         _of_block(np.asarray(shard.data), shard.index, x.shape)
         for shard in x.addressable_shards
@@ -41,9 +41,9 @@ def _of_shards(x: jax.Array) -> int:
 
 
 def _of_block(block: np.ndarray, index: tuple[slice, ...], shape: tuple[int, ...]) -> int:
-    """The sum over a block of bits * (1 + position in the whole array).
+    """The sum over a block of bits * (1 + flat index in the whole array).
 
-    The position is a sum of one term an axis, so the bits are first added up along all other axes.
+    The flat index is a sum of one term per axis, so the bits are first summed along all other axes.
     """
     bits = np.ascontiguousarray(block).view(f"u{block.dtype.itemsize}").reshape(block.shape)
     total, stride = int(bits.sum(dtype=np.uint64)), 1

@@ -1,9 +1,8 @@
-"""Training on a CPU keeps the memory of a step for the next one.
+"""Reuse of freed memory between the steps of CPU training.
 
-XLA's CPU backend takes the arrays of a step from `malloc` and frees them at its end. glibc hands pieces as
-large as these back to the system at once, so that each step has the kernel find and clear every page of them
-again. `mallopt` tells it to keep them: the process then stays as large as its largest step made it. Source:
-mallopt(3).
+XLA's CPU backend allocates the arrays of a step by `malloc` and frees them at its end. glibc returns
+allocations of this size to the system immediately, so the kernel must map and zero every page again in each
+step. `mallopt` makes glibc keep them; the process then stays at its peak size. Source: mallopt(3).
 """
 
 import ctypes
@@ -13,26 +12,25 @@ import os
 
 import jax
 
-# Variable that sets the same from outside: number in malloc.h, value.
+# Equivalent environment variable: parameter number in malloc.h, value.
 _LIMITS = {
-    "MALLOC_ARENA_MAX": (-8, 1),  # one pool for all threads: what one has freed, any other takes
-    "MALLOC_MMAP_MAX_": (-4, 0),  # nothing is mapped on its own, which would be unmapped when it is freed
-    "MALLOC_TRIM_THRESHOLD_": (-1, -1),  # the end of the pool is never given back; mallopt takes an int
-    "MALLOC_TOP_PAD_": (-2, 1 << 28),  # the pool grows by so many bytes at once
+    "MALLOC_ARENA_MAX": (-8, 1),  # one arena, so threads reuse each other's freed memory
+    "MALLOC_MMAP_MAX_": (-4, 0),  # no separate mappings, which would be unmapped when freed
+    "MALLOC_TRIM_THRESHOLD_": (-1, -1),  # the arena is never trimmed
+    "MALLOC_TOP_PAD_": (-2, 1 << 28),  # the arena grows in steps of this many bytes
 }
 
 
 def keep_pages() -> list[str]:
-    """Has this process keep freed memory, if JAX can only compute on the CPU and the C library is glibc.
+    """Makes this process keep freed memory, if JAX is limited to the CPU and the C library is glibc.
 
-    To be called before JAX starts its threads, as `jax.devices()`, `jax.distributed.initialize` and any array
-    do: a thread that has a pool of its own by then keeps to it, and large arrays do not fit in there.
-
-    What a variable of the environment sets (or its namesake in `GLIBC_TUNABLES`) is left alone.
+    Must be called before JAX starts its threads (by `jax.devices()`, `jax.distributed.initialize` or any
+    array): a thread that already has its own arena keeps it, and large arrays do not fit there. Values set by
+    the environment (a variable, or its equivalent in `GLIBC_TUNABLES`) are respected.
 
     Returns:
-        Variables that say from outside what was set; none where JAX may find an accelerator, or with another
-        C library.
+        Environment variables equivalent to what was set; empty if JAX may find an accelerator, or with
+        another C library.
     """
     if not (_only_cpu() and _is_glibc()):
         return []
@@ -47,17 +45,17 @@ def keep_pages() -> list[str]:
 
 
 def missed_on_cpu() -> bool:
-    """True if JAX computes on the CPU after all, where `keep_pages` had to leave room for an accelerator.
+    """True if JAX runs on the CPU although `keep_pages` assumed that there might be an accelerator.
 
-    It asks JAX for its devices: for after `keep_pages`, and after `jax.distributed.initialize`.
+    It initialises JAX's devices, so call it after `keep_pages` and `jax.distributed.initialize`.
     """
     return _is_glibc() and not _only_cpu() and jax.default_backend() == "cpu"
 
 
 def _only_cpu() -> bool:
-    """True if JAX was told to take the CPU, or nothing is installed that would find it anything else.
+    """True if JAX is configured for the CPU, or no plugin of another platform is installed.
 
-    `jax.default_backend()` would know for certain, and would start the threads.
+    `jax.default_backend()` would be exact, but starts the threads.
     """
     if jax.config.jax_platforms:
         return jax.config.jax_platforms == "cpu"
@@ -71,5 +69,5 @@ def _tunable(name: str) -> str:
 
 
 def _is_glibc() -> bool:
-    # The name is known where Python was built with glibc.
+    # The name exists if Python was built with glibc.
     return "CS_GNU_LIBC_VERSION" in getattr(os, "confstr_names", {})

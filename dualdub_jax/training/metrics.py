@@ -1,6 +1,6 @@
-"""Metrics of a run: one JSONL file, TensorBoard, and a line or a progress bar on the terminal.
+"""Metrics of a run: JSON Lines files, TensorBoard, and a progress bar or plain lines on the terminal.
 
-With several processes the first one writes; the others have the same numbers and stay silent.
+With several processes, process 0 writes; the others have the same numbers.
 """
 
 import json
@@ -31,13 +31,13 @@ class MetricWriter:
             self._tensorboard = SummaryWriter(str(workdir / "tensorboard"))
 
     def write(self, phase: str, step: int, metrics: dict[str, float]) -> None:
-        """One line, `{"phase", "step", …}`, and one point a metric."""
+        """Writes one line, `{"phase", "step", …}`, and one TensorBoard point per metric."""
         self._append("metrics", {"phase": phase, "step": step, **metrics})
         for name, value in metrics.items() if self._tensorboard else ():
             self._tensorboard.add_scalar(f"{phase}/{name}", value, step)
 
     def event(self, phase: str, step: int, kind: str, **details: Any) -> None:
-        """Something out of the ordinary, such as a step that was skipped: a line, also on the terminal."""
+        """Logs an event, such as a skipped step, to the file and on the terminal."""
         self._append("events", {"phase": phase, "step": step, "event": kind, **details})
         if self._files:
             shown = "  ".join(f"{name} {value}" for name, value in details.items())
@@ -57,14 +57,14 @@ class MetricWriter:
 
 
 def _end_at_a_line(path: pathlib.Path) -> None:
-    """Cuts off half a line: a run was killed while it wrote."""
+    """Truncates an incomplete last line, left by a killed run."""
     if path.exists():
         with path.open("rb+") as file:
             file.truncate(file.read().rfind(b"\n") + 1)
 
 
 class TrainingProgress:
-    """A progress bar with loss, clips/s and time left on a terminal; plain lines elsewhere."""
+    """A progress bar with loss, clips/s and remaining time on a terminal; plain lines elsewhere."""
 
     def __init__(self, phase: str, num_steps: int, first_step: int):
         self._phase, self._num_steps = phase, num_steps
@@ -89,7 +89,7 @@ class TrainingProgress:
             self._bar.update(self._task, completed=step)
 
     def report(self, step: int, metrics: dict[str, Any]) -> None:
-        """Shows the latest metrics; `clips_per_s` is among them."""
+        """Shows the latest metrics, which include `clips_per_s`."""
         if self._bar:
             self._bar.update(
                 self._task, status=f"loss {metrics['loss']:.4f}  {metrics['clips_per_s']:.1f} clips/s"
@@ -108,5 +108,5 @@ class TrainingProgress:
 
 
 def to_floats(metrics: dict[str, jax.Array]) -> dict[str, float]:
-    """Scalars on the host; waits for the step that they are of."""
+    """Transfers scalars to the host; waits for their step."""
     return {name: float(value) for name, value in metrics.items()}

@@ -1,4 +1,4 @@
-"""AdamW with warm-up, cosine decay, clipping, masked weight decay and freezing by path."""
+"""AdamW with warm-up, cosine decay, gradient clipping, masked weight decay and freezing by path."""
 
 import re
 from typing import Any
@@ -14,7 +14,7 @@ PyTree = Any
 
 
 def make_schedule(config: OptimizerConfig, num_steps: int) -> optax.Schedule:
-    """Linear warm-up from zero, then a cosine to `final_learning_rate_ratio` of the peak."""
+    """Linear warm-up from zero, then cosine decay to `final_learning_rate_ratio` of the peak."""
     warmup_steps = min(config.warmup_steps, max(num_steps // 4, 1))
     return optax.warmup_cosine_decay_schedule(
         0.0,
@@ -28,19 +28,19 @@ def make_schedule(config: OptimizerConfig, num_steps: int) -> optax.Schedule:
 def make_optimizer(
     config: OptimizerConfig, num_steps: int, freeze: tuple[str, ...] = ()
 ) -> optax.GradientTransformation:
-    """The optimizer of one phase.
+    """Makes the optimizer of one phase.
 
-    Decay touches matrices only (`is_decayed`). A frozen parameter takes no part in anything: no update,
-    no optimizer state, no share in the clipped norm.
+    Weight decay applies to matrices only (`is_decayed`). A frozen parameter has no update, no optimizer state
+    and no share in the clipped norm.
 
     Args:
-        config: learning rate and the rest.
+        config: learning rate and other hyperparameters.
         num_steps: of the phase, for the schedule.
         freeze: regular expressions; a parameter is frozen if one matches its whole path, such as
             "video_encoder/pixels/patch/kernel".
 
     Raises:
-        UserError: (on init) an expression that matches no parameter.
+        UserError: (on `init`) an expression matches no parameter.
     """
     trainable = optax.chain(
         optax.clip_by_global_norm(config.clip_norm),
@@ -61,16 +61,16 @@ def make_optimizer(
 
 
 def is_decayed(path: tuple[Any, ...], leaf: Any) -> bool:
-    """True for kernels; norms, biases, embeddings, learned vectors and gates are not pulled to zero."""
+    """True for kernels; norms, biases, embeddings, learned vectors and gates have no weight decay."""
     last = path_name(path).split("/")[-1]
     return leaf.ndim >= 2 and last in ("kernel", "out")
 
 
 def freeze_labels(params: PyTree, freeze: tuple[str, ...]) -> PyTree:
-    """A tree like `params` of "freeze" and "train".
+    """Labels each parameter as "freeze" or "train", as a tree like `params`.
 
     Raises:
-        UserError: an expression that matches no parameter's path.
+        UserError: an expression matches no parameter's path.
     """
     names = [path_name(path) for path, _ in jax.tree.leaves_with_path(params)]
     for pattern in freeze:

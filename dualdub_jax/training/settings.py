@@ -1,4 +1,4 @@
-"""The settings that a phase depends on: derived from the config, and compared when a run resumes."""
+"""The settings of a phase, derived from the config and compared when a run resumes."""
 
 import dataclasses
 import pathlib
@@ -12,11 +12,11 @@ _ABSENT = object()
 
 
 class Settings(NamedTuple):
-    """JSON of the config groups that a phase depends on.
+    """The config groups that a phase depends on, JSON-serialisable.
 
     Attributes:
         values: of the run.
-        defaults: with every key at its default: a checkpoint that is older than a key was made with those.
+        defaults: with every key at its default, which applies to checkpoints older than the key.
     """
 
     values: dict[str, Any]
@@ -24,13 +24,12 @@ class Settings(NamedTuple):
 
 
 def settings_of(without: tuple[str, ...] = (), **groups: Any) -> Settings:
-    """Settings of a phase from the config groups that it reads.
+    """Makes the settings of a phase from the config groups that it reads.
 
-    Keys that say how a step is computed on the machine at hand (`config.machine`) are left out: a run may
-    resume with others.
+    Machine-dependent keys (`config.machine`), which may differ in a resumed run, are excluded.
 
     Args:
-        without: prefixes of keys that do not matter to the phase, wherever they stand.
+        without: prefixes of further excluded keys, at any depth.
         groups: config dataclasses, or plain JSON values.
     """
     return Settings(
@@ -58,25 +57,25 @@ def _relevant(group: Any, without: tuple[str, ...]) -> Any:
 def check_settings(saved: dict[str, Any], wanted: Settings, where: pathlib.Path) -> None:
     """Compares settings key by key.
 
-    A key that the checkpoint does not have is younger than the checkpoint, which was then made with what is
-    the key's default now: it must have that.
+    A key that the checkpoint lacks was introduced after it was written and must have its default value.
 
     Args:
         saved: JSON of the checkpoint.
         wanted: of the run.
-        where: of the checkpoints, for the message.
+        where: folder of the checkpoints, for the message.
 
     Raises:
-        UserError: naming the first key that differs.
+        UserError: a key differs; the message names the first one.
     """
     for key, was, now in differences(saved, wanted):
         raise UserError(
-            f"{where}: was begun with {key}={was}, now it is {now}; use the same config, or another --workdir"
+            f"{where}: was started with {key}={was}, but this run has {now}; "
+            "use the same config, or another --workdir"
         )
 
 
 def differences(saved: dict[str, Any], wanted: Settings) -> Iterator[tuple[str, Any, Any]]:
-    """Yields the keys in which settings differ, dotted, with both values; "absent" where there is none."""
+    """Yields (dotted key, saved value, wanted value) of keys that differ; "absent" for a missing key."""
     have, want, default = _flatten(saved), _flatten(wanted.values), _flatten(wanted.defaults)
     for key in dict.fromkeys([*want, *have]):
         was = have.get(key, default.get(key, _ABSENT))

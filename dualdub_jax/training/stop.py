@@ -1,19 +1,19 @@
-"""Stopping on SIGTERM (preemption) and Ctrl-C: after a step and a checkpoint."""
+"""Graceful stop on SIGTERM (preemption) and Ctrl-C: after the current step, with a checkpoint."""
 
 import signal
 from typing import Any
 
 
 class TrainingStoppedError(Exception):
-    """The run was asked to stop (SIGTERM or Ctrl-C) and has saved its state."""
+    """The run has stopped on SIGTERM or Ctrl-C and saved its state."""
 
 
 class StopSignals:
-    """While active, SIGTERM or SIGINT asks for a stop after the step; a second SIGINT breaks off.
+    """While active, SIGTERM or SIGINT requests a stop after the step; a second SIGINT interrupts at once.
 
     Attributes:
-        requested: this process has been asked.
-        is_agreed: set by the loop: every process knows that one of them has been asked.
+        requested: whether this process has received a signal.
+        is_agreed: set by the loop once all processes know of the request.
     """
 
     def __init__(self) -> None:
@@ -26,7 +26,7 @@ class StopSignals:
             for number in (signal.SIGTERM, signal.SIGINT):
                 self._previous[number] = signal.signal(number, self._handle)
         except ValueError:
-            # Not the main thread (a notebook server, a test runner): signals stay as they are.
+            # Not the main thread (a notebook server, a test runner): signal handlers are not changed.
             self._previous = {}
         return self
 

@@ -1,4 +1,4 @@
-"""Where a run's time goes: rates since the last log line, and how long the devices waited for input."""
+"""Throughput of a run: rates per log window, and the devices' idle time while waiting for input."""
 
 import queue
 import threading
@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 from dualdub_jax.config import Config
 from dualdub_jax.parallel.chips import CHIPS
 
-# How devices call themselves -> the name in the table of chips.
+# JAX device kind -> name in the table of chips.
 _CHIP_NAMES = {
     "TPU v5 lite": "v5e",
     "TPU v5e": "v5e",
@@ -25,26 +25,26 @@ _CHIP_NAMES = {
 class StallClock:
     """Measures how long the devices wait for the next batch.
 
-    Steps are sent ahead: while the host waits for a batch, the devices may still be at work on the step
-    before, and such a wait costs nothing. So a thread notes when each step's result is there, and a stall is
-    counted only from then on.
+    Dispatch is asynchronous: while the host waits for a batch, the devices may still be executing the
+    previous step, and that wait costs nothing. A thread records when each step finishes; a stall counts from
+    then on.
     """
 
     def __init__(self) -> None:
         self._results: queue.SimpleQueue[jax.Array | None] = queue.SimpleQueue()
         self._num_sent = 0
-        self._done_at: list[float] = [0.0]  # when the newest finished step was done; one cell, for the thread
+        self._done_at: list[float] = [0.0]  # time at which the newest finished step ended; one cell
         self._num_done = 0
         self._thread = threading.Thread(target=self._watch, name="stall clock", daemon=True)
         self._thread.start()
 
     def sent(self, result: jax.Array) -> None:
-        """Takes note of a step that was sent; `result` is any of its outputs that is never donated."""
+        """Records a dispatched step; `result` is any of its outputs that is never donated."""
         self._num_sent += 1
         self._results.put(result)
 
     def next(self, batches: Iterator[Any]) -> tuple[Any, float]:
-        """The next batch, and the seconds that no step was running while it was waited for."""
+        """The next batch, and the seconds during which the devices were idle while waiting for it."""
         asked = time.monotonic()
         batch = next(batches)
         got = time.monotonic()
@@ -53,11 +53,11 @@ class StallClock:
         return batch, max(0.0, got - max(asked, self._done_at[0]))
 
     def is_idle(self) -> bool:
-        """True if every step that was sent is done."""
+        """True if every dispatched step has finished."""
         return self._num_done >= self._num_sent
 
     def close(self) -> None:
-        # Not joined: it may be inside a collective that will never end, and nothing depends on it.
+        # Not joined: the thread may block in a collective that never ends.
         self._results.put(None)
 
     def _watch(self) -> None:
@@ -66,7 +66,7 @@ class StallClock:
                 result.block_until_ready()
             except Exception:  # the loop reads the same array and raises it
                 return
-            # In this order: who sees the new count sees the time that goes with it.
+            # In this order, so that a reader of the new count reads its time as well.
             self._done_at[0] = time.monotonic()
             self._num_done += 1
 
@@ -75,8 +75,8 @@ class Window:
     """Rates since the last log line.
 
     Args:
-        flops_per_step: model FLOPs of a step; None where they are not known.
-        peak_flops: of all devices together, a second; None where it is not known.
+        flops_per_step: model FLOPs of a step; None: unknown.
+        peak_flops: peak FLOP/s of all devices together; None: unknown.
     """
 
     def __init__(self, flops_per_step: float | None, peak_flops: float | None):
@@ -89,16 +89,16 @@ class Window:
         self._data_wait_s = self._checkpoint_s = 0.0
 
     def begin(self, **once: float) -> None:
-        """Time counts from here; `once` goes into the next line only, such as `compile_s`."""
+        """Starts the window; `once` holds values for the next log line only, such as `compile_s`."""
         self._once |= once
         self._reset()
 
     def waited(self, seconds: float) -> None:
-        """The devices stood idle for want of a batch."""
+        """Adds idle time of the devices while waiting for a batch, in seconds."""
         self._data_wait_s += seconds
 
     def saved(self, seconds: float) -> None:
-        """The loop stood still for a checkpoint."""
+        """Adds time during which a checkpoint blocked the loop, in seconds."""
         self._checkpoint_s += seconds
 
     def count(self, clips: int) -> None:
@@ -106,11 +106,11 @@ class Window:
         self._steps += 1
 
     def count_tokens(self, tokens: float) -> None:
-        """Codec tokens that the loss has scored."""
+        """Adds codec tokens covered by the loss."""
         self._tokens += tokens
 
     def close(self) -> dict[str, float]:
-        """The rates; the next window begins."""
+        """Returns the rates and starts the next window."""
         spent = max(time.monotonic() - self._start, 1e-9)
         rates = {
             "clips_per_s": self._clips / spent,
@@ -131,7 +131,7 @@ class Window:
 
 
 def peak_flops(config: Config, mesh: Mesh) -> float | None:
-    """Peak FLOP/s of all devices of a mesh; None where neither the config nor the chip's name tells it."""
+    """Peak FLOP/s of all devices of a mesh; None if neither the config nor the device kind defines it."""
     if config.device_peak_tflops:
         return config.device_peak_tflops * 1e12 * mesh.size
     chip = CHIPS.get(_CHIP_NAMES.get(mesh.devices.flat[0].device_kind, ""))

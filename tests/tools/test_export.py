@@ -220,7 +220,7 @@ def test_a_run_that_lacks_something_says_what(tmp_path, trained, capsys):
     assert "codec_vocoder_background: has no checkpoint" in line and "--phases" in line
     other = dataclasses.replace(CONFIG, seed=5)
     write_run_config(copy, other)
-    assert "was begun with seed=0, now it is 5" in fails(capsys, "export", copy, out)
+    assert "was started with seed=0, but this run has 5" in fails(capsys, "export", copy, out)
     (copy / "run_config.json").unlink()
     assert "give the config that it was trained with: --config" in fails(capsys, "export", copy, out)
     assert not out.exists()

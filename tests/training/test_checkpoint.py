@@ -137,7 +137,7 @@ def test_a_full_disk_is_named_and_the_last_good_one_stays(tmp_path, use_async):
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (32_768, before[1]))
     try:
-        with pytest.raises(UserError, match=r"the disk is full; the checkpoint of step 3 is whole; make"):
+        with pytest.raises(UserError, match=r"the disk is full; the checkpoint of step 3 is complete; free"):
             checkpoints.save(6, _state(6), {})
             checkpoints.wait()
     finally:

@@ -37,8 +37,8 @@ def test_a_full_disk_stops_the_run_and_the_checkpoint_before_is_gone_on_from(tmp
     assert status == 2, lines
     messages = [line for line in lines if line.startswith("dualdub: ")]
     assert messages == [
-        f"dualdub: {tmp_path / 'stage'}: the disk is full; the checkpoint of step 2 is whole; "
-        "make room and run the same command to go on"
+        f"dualdub: {tmp_path / 'stage'}: the disk is full; the checkpoint of step 2 is complete; "
+        "free some space and rerun the command to resume"
     ]
     assert newest_step(tmp_path / "stage") == 2
 

@@ -150,7 +150,7 @@ def test_a_nan_loss_stops_the_run_with_step_and_example_ids(tmp_path):
 
 def test_other_settings_are_refused(tmp_path):
     _run(tmp_path, dataclasses.replace(STAGE, num_steps=7))
-    with pytest.raises(UserError, match=r"was begun with stage.num_steps=7, now it is 9"):
+    with pytest.raises(UserError, match=r"was started with stage.num_steps=7, but this run has 9"):
         _run(tmp_path, dataclasses.replace(STAGE, num_steps=9))
 
 

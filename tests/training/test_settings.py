@@ -1,4 +1,4 @@
-"""What a checkpoint was begun with: refused where it differs, also where a key is younger than it."""
+"""A run with other settings than its checkpoint is refused, also where a key is younger than it."""
 
 import dataclasses
 import pathlib
@@ -22,17 +22,17 @@ def test_a_key_younger_than_the_checkpoint_must_have_its_default():
     del saved["stage"]["use_pretrained_video_encoder"], saved["stage"]["mixture"][1]["weight"]
     _check(saved)
     with pytest.raises(
-        UserError, match=r"begun with stage.use_pretrained_video_encoder=False, now it is True"
+        UserError, match=r"started with stage.use_pretrained_video_encoder=False, but this run has True"
     ):
         _check(saved, dataclasses.replace(STAGE, use_pretrained_video_encoder=True))
 
 
 def test_a_changed_a_removed_and_a_missing_setting_are_named():
     saved = {"stage": to_dict(STAGE)}
-    with pytest.raises(UserError, match=r"runs/a/stage: was begun with stage.batch_size=8, now it is 16"):
+    with pytest.raises(UserError, match=r"runs/a/stage: was started with stage.batch_size=8, .* has 16"):
         _check(saved, dataclasses.replace(STAGE, batch_size=16))
     saved["stage"]["old_key"] = 3
-    with pytest.raises(UserError, match=r"begun with stage.old_key=3, now it is absent"):
+    with pytest.raises(UserError, match=r"started with stage.old_key=3, but this run has absent"):
         _check(saved)
 
 
