@@ -1,15 +1,14 @@
-"""What a collective of an optimized program moves, and between whom.
+"""Collectives of an optimized program: bytes sent and device groups.
 
-Bytes are those that one device sends, by the ring algorithms:
+Bytes are those sent by one device under ring algorithms:
 
     all-gather           result x (n - 1) / n
     reduce-scatter       operand x (n - 1) / n
     all-reduce           2 x operand x (n - 1) / n, a reduce-scatter and an all-gather
     all-to-all           operand x (n - 1) / n
-    collective-permute   operand; nothing where every device sends to itself
+    collective-permute   operand; 0 if every device sends to itself
 
-with n devices in a group. Source: the usual account of ring collectives, as in "How to Scale Your Model"
-(https://jax-ml.github.io/scaling-book/sharding).
+with n devices in a group. Source: "How to Scale Your Model" (https://jax-ml.github.io/scaling-book/sharding).
 """
 
 import dataclasses
@@ -24,14 +23,14 @@ KINDS = ("all-gather", "reduce-scatter", "all-reduce", "all-to-all", "collective
 
 @dataclasses.dataclass(frozen=True)
 class Collective:
-    """One collective of the program, for one run of it.
+    """One execution of a collective.
 
     Attributes:
         kind: one of `KINDS`.
         num_bytes: sent by one device.
-        groups: int[number of groups, n], indices of the devices that talk; of a permutation, its pairs.
-        channel: instructions of one computation with the same channel are parts of one collective: its
-            start, its end, and what the compiler fused with it while it is on its way. "" is its own.
+        groups: int[number of groups, n], device indices of each group; source-target pairs of a permutation.
+        channel: instructions of a computation with the same channel belong to one collective: its start, its
+            end, and fusions in between. "" denotes a collective of a single instruction.
     """
 
     kind: str
@@ -45,10 +44,7 @@ class Collective:
 
 
 def read_collective(program: Program, computation: Computation, at: Instruction) -> Collective | None:
-    """The collective that an instruction is; None if it is none.
-
-    `…-start` counts and `…-done` does not.
-    """
+    """Parses an instruction as a collective; None for other instructions and for `…-done`."""
     kind = at.opcode.removesuffix("-start")
     if kind not in KINDS:
         return None
@@ -75,11 +71,11 @@ def read_groups(text: str, num_devices: int) -> np.ndarray:
     Args:
         text: begins with `{{0,1},{2,3}}`, `[2,2]<=[4]`, `[2,2]<=[2,2]T(1,0)`, `{}` for all devices, or
             `mesh['a'=2,'b'=2] {'b'}` for groups along named axes of a mesh (with `, device_ids=(…)` before
-            the axes where its devices are in another order).
+            the axes if the devices are permuted).
         num_devices: of the program.
 
     Raises:
-        ValueError: another form.
+        ValueError: an unknown form.
     """
     iota = re.match(r"\[([\d,]+)\]<=\[([\d,]+)\](?:T\(([\d,]+)\))?", text)
     if iota:

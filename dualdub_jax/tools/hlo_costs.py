@@ -1,15 +1,15 @@
-"""What an optimized program costs one device: FLOPs, bytes of HBM, bytes between devices.
+"""Costs of an optimized program per device: FLOPs, HBM bytes, bytes sent between devices.
 
-Loops count as often as they run, and of a conditional the dearest branch counts. The compiler's own
-`cost_analysis()` counts a loop's body once, so it is not asked.
+A loop counts with its trip count, a conditional with its most expensive branch. The compiler's own
+`cost_analysis()` counts a loop's body once and is therefore not used.
 
-FLOPs are those of matrix products and convolutions: two a multiply-add, taps that read padding or the holes
-of a dilated input left out (TPU programs write batched products as such convolutions). HBM bytes are what
-each instruction reads and writes, counting a slice as the slice and not as what it is cut from.
+FLOPs are those of matrix products and convolutions, two per multiply-add, without taps on padding or on the
+holes of a dilated input (TPU programs express batched products as such convolutions). HBM bytes are what each
+instruction reads and writes; a slice counts with its own size, not with that of its operand.
 
-A Pallas kernel cannot be looked into; its FLOPs and exponentials are those that its author declares
-(`pl.CostEstimate`), which the program's text carries. Its products are taken to be as narrow as the rows of
-its first operand, which is not better than the truth for attention.
+A Pallas kernel is opaque; its FLOPs and exponentials are those declared by `pl.CostEstimate`, which the
+program's text contains. Its products are assumed to have the width of its first operand's rows, which for
+attention is not optimistic.
 """
 
 import collections
@@ -22,14 +22,14 @@ import numpy as np
 from dualdub_jax.tools.collectives import KINDS, Collective, read_collective
 from dualdub_jax.tools.hlo_program import Computation, Instruction, Program
 
-# These neither compute nor move anything.
+# Instructions without computation or data movement.
 _FREE = {
     "parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all", "partition-id",
     "replica-id", "opt-barrier", "optimization-barrier", "copy-done", "async-done", "async-update",
     "all-gather-done", "all-reduce-done", "collective-permute-done", "add-dependency", "domain",
     "slice-done", "dynamic-slice-done",
 }  # fmt: skip
-# Custom calls of the TPU compiler itself: names for memory, layout and halves of collectives.
+# Custom calls of the TPU compiler itself: buffers, layouts and halves of collectives.
 _BOOKKEEPING = {
     "AllocateBuffer", "AssumeGatherIndicesInBound", "AsyncCollectiveDone", "AsyncCollectiveStart",
     "ConcatBitcast", "GatherScatterIndicesBitpacked", "Sharding", "ZeroCrop",
@@ -45,11 +45,11 @@ class Cost:
 
     Attributes:
         flops: of matrix products and convolutions.
-        tiled_flops: the same with their axes rounded up to whole tiles of the matrix unit.
-        exponentials: of kernels; elsewhere they are not counted.
+        tiled_flops: the same with axes rounded up to whole tiles of the matrix unit.
+        exponentials: of kernels only.
         hbm_bytes: read and written.
         collective_bytes: sent, by kind of collective.
-        opaque: names of kernels that the program calls and that declare no costs.
+        opaque: names of kernels without declared costs.
     """
 
     flops: float = 0.0
@@ -70,11 +70,11 @@ class Cost:
 
 
 class CostCounter:
-    """Costs of a program's computations, each counted once.
+    """Counts costs of a program's computations, with caching.
 
     Args:
         program: parsed text of the optimized module.
-        tile: edge of the matrix unit's tiles; 1 rounds nothing up.
+        tile: edge length of the matrix unit's tiles; 1 disables rounding.
     """
 
     def __init__(self, program: Program, tile: int = 1):
@@ -82,12 +82,12 @@ class CostCounter:
         self.tile = tile
 
     def total(self) -> Cost:
-        """Of the whole program."""
+        """Costs of the whole program."""
         return self.computation(self.program.entry)
 
     @functools.cache  # noqa: B019 - a counter lives no longer than its program
     def computation(self, name: str) -> Cost:
-        """Of one computation, run once."""
+        """Costs of one execution of a computation."""
         cost = Cost()
         computation = self.program.computations[name]
         channels: set[str] = set()
@@ -106,11 +106,11 @@ class CostCounter:
         return cost
 
     def dearest_branch(self, conditional: Instruction) -> str:
-        """The branch that counts."""
+        """Name of the branch with the most FLOPs."""
         return max(conditional.called, key=lambda name: (self.computation(name).flops, name))
 
     def instruction(self, computation: Computation, at: Instruction) -> Cost:
-        """Of one instruction that is no loop, branch or call; without its collectives."""
+        """Costs of one instruction other than a loop, branch or call, without its collectives."""
         cost = Cost()
         if at.opcode in _FREE:
             return cost
@@ -131,13 +131,13 @@ class CostCounter:
         cost.tiled_flops = cost.flops * (-(-width // self.tile) * self.tile) / width
 
     def begun(self, computation: Computation, at: Instruction, channels: set[str]) -> list[Collective]:
-        """The collectives in an instruction that are not parts of one begun before; notes their channels."""
+        """The collectives that start in an instruction; their channels are added to `channels`."""
         found = [c for c in self.collectives(computation, at) if not c.channel or c.channel not in channels]
         channels.update(c.channel for c in found)
         return found
 
     def collectives(self, computation: Computation, at: Instruction) -> list[Collective]:
-        """The collectives in an instruction, also in a fusion or in an asynchronous computation."""
+        """The collectives in an instruction, including those in fusions and asynchronous computations."""
         own = read_collective(self.program, computation, at)
         if own is not None:
             return [own]
@@ -182,7 +182,7 @@ class CostCounter:
         return _bytes([shape for operand in operands for shape in operand.shapes]) + _bytes(at.shapes)
 
     def _read_bytes(self, body: Computation, parameter: Instruction) -> float:
-        """Bytes that a fusion reads of one operand: of a sliced one, the slices."""
+        """Bytes that a fusion reads from one operand; only the slices of a sliced one."""
         whole = parameter.shape.num_bytes
         read = 0.0
         names = [parameter.name]
@@ -194,7 +194,7 @@ class CostCounter:
                 elif user.opcode in _SLICES and user.operands[0] == name:
                     read += user.shape.num_bytes
                 elif user.opcode == "dynamic-update-slice" and user.operands[0] == name:
-                    pass  # written in place; the rest is not touched
+                    pass  # updated in place; the rest is not read
                 elif user.opcode == "fusion" and user.called:
                     inner = self.program.computations[user.called[0]]
                     places = [i for i, operand in enumerate(user.operands) if operand == name]
@@ -209,7 +209,7 @@ def _bytes(shapes: object) -> float:
 
 
 def _written_bytes(body: Computation, fusion: Instruction) -> float:
-    """HBM bytes that a fusion writes; what a collective on its way brings is written where that begins."""
+    """HBM bytes that a fusion writes; the result of a pending collective counts at its start."""
     passed_on = _ALIASED.findall(fusion.attribute("output_to_operand_aliasing") or "")
     roots = [body.root]
     if body.root.opcode == "tuple":
@@ -237,7 +237,7 @@ def _dot_flops(computation: Computation, dot: Instruction, tile: int) -> tuple[f
 
 
 def _tiled(m: int, n: int, k: int, tile: int) -> float:
-    """m n k with k and the better of m and n in whole tiles: one operand stays in the unit, one streams."""
+    """m n k with k and the better of m and n rounded up to tiles: one operand is stationary, one streams."""
     up = lambda length: -(-length // tile) * tile  # noqa: E731
     return float(up(k) * min(m * up(n), n * up(m)))
 
@@ -264,7 +264,7 @@ def _convolution_flops(computation: Computation, at: Instruction, tile: int) -> 
 
 
 def _window(text: str, num_spatial: int) -> dict[str, list[int]]:
-    """Stride, low padding and dilations by spatial axis."""
+    """Stride, low padding and dilations per spatial axis."""
 
     def numbers(key: str, default: int) -> list[int]:
         found = re.search(rf"\b{key}=([\d_x\-]+)", text)
@@ -281,7 +281,7 @@ def _window(text: str, num_spatial: int) -> dict[str, list[int]]:
 
 
 def _valid_taps(image: int, kernel: int, out: int, window: dict[str, int]) -> float:
-    """How many pairs of an output position and a kernel tap read a true input, along one axis."""
+    """Number of pairs of output position and kernel tap that read an actual input, along one axis."""
     positions = np.arange(out)[:, None] * window["stride"] - window["pad"]
     positions = positions + np.arange(kernel)[None] * window["rhs_dilate"]
     dilate = window["lhs_dilate"]
@@ -290,7 +290,7 @@ def _valid_taps(image: int, kernel: int, out: int, window: dict[str, int]) -> fl
 
 
 def _keeps_one_share(program: Program, at: Instruction, collective: Collective) -> bool:
-    """An all-reduce of which a fusion keeps only this device's share is a reduce-scatter."""
+    """Whether a fusion keeps only this device's share of an all-reduce, which then is a reduce-scatter."""
     if collective.kind != "all-reduce" or at.opcode != "fusion" or collective.group_size < 2:
         return False
     body = program.computations[at.called[0]]

@@ -1,7 +1,7 @@
-"""Optimized HLO text as a tree of computations and instructions, with the trip counts of loops.
+"""Parses optimized HLO text into computations and instructions, with the trip counts of loops.
 
-Only what counting needs is read: shapes, operands, called computations, loop bounds. The text is that of
-`compiled.as_text()`, of any backend. Source: XLA's HLO text format.
+Only what cost counting requires is parsed: shapes, operands, called computations, loop bounds. The text is
+that of `compiled.as_text()` of any backend. Source: XLA's HLO text format.
 """
 
 import dataclasses
@@ -26,12 +26,12 @@ _CALLED = re.compile(
 
 @dataclasses.dataclass(frozen=True)
 class Shape:
-    """One array; tuples are sequences of these.
+    """The shape of one array; a tuple is a sequence of shapes.
 
     Attributes:
-        dtype: as HLO writes it.
+        dtype: in HLO's notation.
         dims: lengths of the axes.
-        is_on_chip: kept in the accelerator's fast memory (layouts with "S(1)"), so not read from HBM.
+        is_on_chip: held in VMEM (layouts with "S(1)"), not in HBM.
     """
 
     dtype: str
@@ -49,16 +49,16 @@ class Shape:
 
 @dataclasses.dataclass(frozen=True)
 class Instruction:
-    """One line of a computation.
+    """One instruction of a computation.
 
     Attributes:
         name: without the percent sign.
-        shapes: of the result; a tuple's arrays in order, nested ones flattened.
+        shapes: of the result; tuples are flattened.
         opcode: such as "fusion" or "all-gather-start".
         operands: names of instructions of the same computation.
-        arguments: the text between the parentheses, as it is (a constant's value, a parameter's index).
-        attributes: the text after them, as it is.
-        is_root: it is the computation's result.
+        arguments: raw text between the parentheses (a constant's value, a parameter's index).
+        attributes: raw text after them.
+        is_root: whether it is the computation's result.
     """
 
     name: str
@@ -75,25 +75,25 @@ class Instruction:
 
     @functools.cached_property
     def called(self) -> tuple[str, ...]:
-        """Names of the computations that it calls, in order of appearance."""
+        """Names of the called computations, in order of appearance."""
         names = []
         for one, many in _CALLED.findall(self.attributes):
             names += [one] if one else [name.strip().lstrip("%") for name in many.split(",") if name.strip()]
         return tuple(names)
 
     def attribute(self, key: str) -> str | None:
-        """The value of `key=…`, braces included; None if there is none."""
+        """The value of `key=…`, braces included; None if absent."""
         match = re.search(rf"\b{key}=", self.attributes)
         return None if match is None else _balanced(self.attributes, match.end())
 
     def integers(self, key: str) -> tuple[int, ...]:
-        """The value of `key={1,2}` as integers; empty if there is none."""
+        """The value of `key={1,2}` as integers; empty if absent."""
         return tuple(int(number) for number in re.findall(r"\d+", self.attribute(key) or ""))
 
 
 @dataclasses.dataclass(frozen=True)
 class Computation:
-    """Instructions by name, in the order of the text, which is the schedule of a scheduled module."""
+    """Instructions by name, in textual order, which is the schedule of a scheduled module."""
 
     name: str
     instructions: dict[str, Instruction]
@@ -109,7 +109,7 @@ class Computation:
 
     @functools.cached_property
     def users(self) -> dict[str, list[Instruction]]:
-        """Who reads each instruction."""
+        """Instruction name -> its users."""
         users: dict[str, list[Instruction]] = {name: [] for name in self.instructions}
         for instruction in self.instructions.values():
             for operand in dict.fromkeys(instruction.operands):
@@ -122,12 +122,12 @@ class Computation:
 
 @dataclasses.dataclass(frozen=True)
 class Program:
-    """A whole module.
+    """An HLO module.
 
     Attributes:
         computations: by name.
-        entry: name of the one that runs first.
-        num_partitions: devices that the program is written for.
+        entry: name of the entry computation.
+        num_partitions: number of devices of the program.
     """
 
     computations: dict[str, Computation]
@@ -135,13 +135,13 @@ class Program:
     num_partitions: int
 
     def trip_count(self, computation: Computation, loop: Instruction) -> int:
-        """How often the body of a `while` runs.
+        """The number of iterations of a `while` loop.
 
-        The compiler's own note is taken where there is one; else the condition is read: a counter that
-        goes up by a constant to a constant, as `jax.lax.scan` and `fori_loop` make them.
+        Uses the compiler's annotation if present, otherwise the loop condition: a counter with constant
+        increment and limit, as in `jax.lax.scan` and `fori_loop`.
 
         Raises:
-            ValueError: a loop whose length is not in the text.
+            ValueError: the trip count cannot be determined from the text.
         """
         noted = re.search(r'"known_trip_count":\{"n":"(\d+)"\}', loop.attributes)
         if noted:
@@ -164,7 +164,7 @@ class Program:
         root = condition.root
         if root.opcode == "fusion":
             inner = self.computations[root.called[0]].root
-            # The fusion's parameters are its operands in order; read the comparison through them.
+            # The fusion's parameters are its operands in order; resolve the comparison through them.
             if inner.opcode == "compare":
                 fused = self.computations[root.called[0]]
                 outer = [
@@ -221,10 +221,10 @@ class Program:
 
 
 def parse_program(text: str) -> Program:
-    """Reads the text of a module.
+    """Parses the text of a module.
 
     Raises:
-        ValueError: no entry computation in it.
+        ValueError: the text has no entry computation.
     """
     computations: dict[str, Computation] = {}
     entry, current = None, None
@@ -271,7 +271,7 @@ def _parse_instruction(line: str) -> Instruction | None:
 
 
 def _balanced(text: str, begin: int) -> str:
-    """From `begin` to the next space or comma that is in no bracket."""
+    """The text from `begin` to the next space or comma outside brackets."""
     depth = 0
     for position in range(begin, len(text)):
         character = text[position]

@@ -1,17 +1,16 @@
-"""From what a program costs to how long it would take: a walk through its schedule. All of it estimated.
+"""Estimates a program's execution time from its costs by simulating its schedule.
 
 Assumptions:
 
-1. Instructions run one after another, in the order of the compiler's schedule.
-2. An instruction takes the longest of: its matrix products at the rated speed, with axes rounded up to
-   whole tiles of the matrix unit; its HBM bytes at the rated bandwidth. Arithmetic outside the matrix unit
-   is not counted by itself: it is behind the memory traffic of the same instruction. A kernel of ours, which
-   keeps its scores on the chip, has no such traffic to hide it: there it comes on top of the products,
-   `_VECTOR_OPERATIONS` for each exponential.
-3. An asynchronous collective or copy (`…-start` to `…-done`) runs beside what is scheduled between; one
-   collective at a time, one copy at a time. Any other collective stops everything.
-4. A collective takes its ring bytes over the links that its group can use (`Topology.links`), and a hop's
-   latency for each step of the ring. An all-to-all among n pays for n / 4 hops on the way.
+1. Instructions run sequentially in the order of the compiler's schedule. 2. An instruction takes the maximum
+of its matrix products at peak rate, with axes rounded up to whole tiles of
+   the matrix unit, and its HBM traffic at peak bandwidth. Vector arithmetic is hidden behind the memory
+   traffic of the same instruction and not counted. Our Pallas kernel keeps its scores on chip and has no such
+   traffic: there vector arithmetic adds to the products, `_VECTOR_OPERATIONS` per exponential.
+3. An asynchronous collective or copy (`…-start` to `…-done`) overlaps with the instructions in between; one
+   collective and one copy at a time. A synchronous collective overlaps with nothing.
+4. A collective takes its ring bytes over the links available to its group (`Topology.links`), plus one hop
+   latency per step of the ring. An all-to-all among n devices traverses n / 4 hops.
 """
 
 import dataclasses
@@ -24,20 +23,20 @@ from dualdub_jax.tools.hlo_costs import CostCounter
 from dualdub_jax.tools.hlo_program import Computation, Instruction
 from dualdub_jax.tools.topology import Topology
 
-# What softmax, its mask, its gradient and the casts do for each score, in either direction.
+# Vector operations per score of softmax, mask, gradient and casts, in either direction.
 _VECTOR_OPERATIONS = 24
 
 
 @dataclasses.dataclass
 class Times:
-    """Seconds of one run of a computation.
+    """Estimated seconds of one execution of a computation.
 
     Attributes:
-        elapsed_s: from begin to end.
-        compute_s: matrix products, and kernels, alone.
+        elapsed_s: total.
+        compute_s: matrix products and kernels alone.
         hbm_s: memory traffic alone.
         interconnect_s: collectives alone.
-        exposed_s: collectives, as far as nothing else ran meanwhile.
+        exposed_s: collectives that do not overlap with other instructions.
     """
 
     elapsed_s: float = 0.0
@@ -52,12 +51,12 @@ class Times:
 
 
 class Roofline:
-    """Estimates times of a program on a topology.
+    """Estimates execution times of a program on a topology.
 
     Args:
         counter: of the program's costs.
-        topology: where it would run.
-        coordinates: int[devices, axes], place of each device of the program, in the mesh's order.
+        topology: target of the program.
+        coordinates: int[devices, axes], position of each device in the mesh's order.
     """
 
     def __init__(self, counter: CostCounter, topology: Topology, coordinates: np.ndarray):
@@ -66,12 +65,12 @@ class Roofline:
         self.coordinates = coordinates
 
     def total(self) -> Times:
-        """Of the whole program."""
+        """Times of the whole program."""
         return self.computation(self.counter.program.entry)
 
     @functools.cache  # noqa: B019 - lives no longer than its program
     def computation(self, name: str) -> Times:
-        """Of one computation: the walk."""
+        """Times of one computation, by simulating its schedule."""
         program = self.counter.program
         computation = program.computations[name]
         times = Times()
@@ -111,7 +110,7 @@ class Roofline:
             times.exposed_s += max(0.0, moving_s - max(compute_s, hbm_s))
 
     def _half(self, at: Instruction) -> str | None:
-        """Which end of an asynchronous collective a fusion is, in the form that TPU programs have."""
+        """Whether a fusion is the start or the end of an asynchronous collective, as in TPU programs."""
         if at.opcode != "fusion":
             return None
         for inner in self.counter.program.computations[at.called[0]].instructions.values():
@@ -129,7 +128,7 @@ class Roofline:
         return self.computation(branch), 1
 
     def collective_s(self, collective: Collective) -> float:
-        """Seconds of one collective by itself."""
+        """Estimated seconds of one collective in isolation."""
         if not collective.num_bytes:
             return 0.0
         chip = self.topology.chip
@@ -145,13 +144,13 @@ class Roofline:
 
 @dataclasses.dataclass
 class _Walk:
-    """What is on its way while a computation is walked through.
+    """State of the simulation of a computation; times in seconds.
 
     Attributes:
-        ends: when each started transfer will be done.
-        kinds: "collective" or "copy", of each.
-        free: when each kind of channel is free again.
-        channels: of collectives begun so far.
+        ends: end time of each started transfer.
+        kinds: "collective" or "copy" for each.
+        free: time at which each kind of transfer can start again.
+        channels: of the collectives started so far.
     """
 
     ends: dict[str, float] = dataclasses.field(default_factory=dict)

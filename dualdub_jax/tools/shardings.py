@@ -1,6 +1,7 @@
-"""Where every parameter and every constrained activation of a config lands on a mesh, as plain text.
+"""Shardings of every parameter and constrained activation of a config on a mesh, as plain text.
 
-Needs no devices: the mesh is abstract. The golden files in `tests/golden/shardings/` are made of this.
+The mesh is abstract, so no devices are needed. The golden files in `tests/golden/shardings/` hold this
+output.
 """
 
 import collections
@@ -20,18 +21,23 @@ from dualdub_jax.parallel.sharding import RULES
 
 
 def abstract_mesh(config: MeshConfig) -> AbstractMesh:
-    """A mesh of these sizes (no -1) without devices."""
+    """An abstract mesh of these sizes (no -1), without devices."""
     return AbstractMesh(
         tuple(getattr(config, axis) for axis in AXES), AXES, axis_types=(AxisType.Auto,) * len(AXES)
     )
 
 
 def describe_shardings(config: Config, mesh: AbstractMesh, batch_size: int) -> dict[str, dict[str, Any]]:
-    """Shapes and partition specs.
+    """Describes shapes and partition specs.
+
+    Args:
+        config: of the model.
+        mesh: from `abstract_mesh`.
+        batch_size: global batch size of the activations.
 
     Returns:
-        "parameters": path -> "[shape] spec"; "activations": "dtype[shape] spec" -> how often the forward
-        pass constrains one so.
+        "parameters": path -> "[shape] spec"; "activations": "dtype[shape] spec" -> number of such constraints
+        in the forward pass.
     """
     model = make_model(config)
     boxed = jax.eval_shape(

@@ -1,4 +1,4 @@
-"""TPU topologies that are not there: their devices, for the compiler alone."""
+"""TPU topologies for ahead-of-time compilation without hardware."""
 
 import dataclasses
 import importlib.util
@@ -14,8 +14,8 @@ from dualdub_jax.config import MeshConfig
 from dualdub_jax.errors import UserError
 from dualdub_jax.parallel.chips import CHIPS, Chip
 
-# Without these, libtpu asks the metadata server of a cloud machine who it is, complains at length, and lets
-# one process in at a time, as is right where there are chips to own.
+# Without these, libtpu queries a cloud machine's metadata server, logs verbosely, and admits one process at a
+# time, which is only needed with real chips.
 _LIBTPU_ENVIRONMENT = {
     "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
     "TPU_SKIP_MDS_QUERY": "1",
@@ -28,10 +28,10 @@ _LIBTPU_ENVIRONMENT = {
 
 @dataclasses.dataclass(frozen=True)
 class Topology:
-    """A slice of a pod.
+    """A slice of a TPU pod.
 
     Attributes:
-        chip: its kind of chip.
+        chip: kind of chip.
         shape: chips along each axis of the interconnect.
     """
 
@@ -47,13 +47,12 @@ class Topology:
         return math.prod(self.shape)
 
     def links(self, coordinates: np.ndarray) -> float:
-        """Links that one device of a group can send over at once.
+        """Number of links over which one device of a group can send simultaneously.
 
-        One for each axis along which the group extends, two where that axis is a closed ring and the
-        group goes all the way round.
+        One per axis along which the group extends; two if the axis is a ring that the group spans.
 
         Args:
-            coordinates: int[n, axes], where the devices of the group are.
+            coordinates: int[n, axes], positions of the group's devices.
         """
         links = 0
         for axis, length in enumerate(self.shape):
@@ -65,10 +64,10 @@ class Topology:
 
 
 def parse_topology(text: str) -> Topology:
-    """Reads "v5e:8x8".
+    """Parses a topology such as "v5e:8x8".
 
     Raises:
-        UserError: an unknown chip or another form.
+        UserError: an unknown chip, a malformed shape, or a wrong number of axes.
     """
     name, _, shape = text.partition(":")
     if name not in CHIPS or not re.fullmatch(r"[1-9]\d*(x[1-9]\d*)*", shape):
@@ -79,20 +78,20 @@ def parse_topology(text: str) -> Topology:
     dims = tuple(int(n) for n in shape.split("x"))
     if len(dims) != CHIPS[name].num_axes:
         raise UserError(
-            f"--topology {text}: slices of {name} have {CHIPS[name].num_axes} axes, this one has {len(dims)}"
+            f"--topology {text}: slices of {name} have {CHIPS[name].num_axes} axes, got {len(dims)}"
         )
     return Topology(CHIPS[name], dims)
 
 
 def absent_devices(topology: Topology) -> Sequence[jax.Device]:
-    """Devices of a topology that can be compiled for and not computed on.
+    """Compile-only devices of a topology; computation on them is not possible.
 
     Raises:
-        UserError: libtpu is not installed, or knows no such slice.
+        UserError: libtpu is not installed, or does not support the slice.
     """
     if importlib.util.find_spec("libtpu") is None:
         raise UserError(
-            f"--topology {topology.name}: compiling for a TPU needs its compiler: "
+            f"--topology {topology.name}: compiling for a TPU requires its compiler: "
             "pip install 'libtpu==0.0.42.*' (about 700 MB; no TPU is needed)"
         )
     for name, value in _LIBTPU_ENVIRONMENT.items():
@@ -104,15 +103,15 @@ def absent_devices(topology: Topology) -> Sequence[jax.Device]:
     except Exception as error:
         reason = str(error).splitlines()[0]
         raise UserError(
-            f"--topology {topology.name}: not a slice that libtpu compiles for ({reason})"
+            f"--topology {topology.name}: not supported by libtpu ({reason}); choose another slice"
         ) from error
 
 
 def parse_mesh(text: str) -> MeshConfig:
-    """Reads "data=8,fsdp=8"; axes that are not named have size 1, and -1 takes what is left.
+    """Parses a mesh such as "data=8,fsdp=8"; omitted axes have size 1, and -1 is inferred.
 
     Raises:
-        UserError: an unknown axis or a size that is no whole number.
+        UserError: an unknown axis, or a size that is not an integer.
     """
     sizes = {field.name: 1 for field in dataclasses.fields(MeshConfig)}
     for item in text.split(","):

@@ -29,7 +29,7 @@ def test_a_topology_is_a_chip_and_a_shape():
         ("v5e", "expected CHIP:SHAPE such as v5e:8x8"),
         ("v5e:8,8", "expected CHIP:SHAPE"),
         ("h100:8", "chips are v5e, v5p, v6e"),
-        ("v5e:4x4x4", "slices of v5e have 2 axes, this one has 3"),
+        ("v5e:4x4x4", "slices of v5e have 2 axes, got 3"),
     ],
 )
 def test_other_topologies_are_refused(text, said):

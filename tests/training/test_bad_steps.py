@@ -39,7 +39,7 @@ def test_so_many_in_a_row_end_the_run_and_a_good_one_between_them_counts_anew():
     steps = BadSteps("stage", BadStepConfig(skip=True, max_in_a_row=2), None)
     for step, skipped in enumerate([1.0, 0.0, 1.0]):
         assert steps.settle(step, {"loss": 3.0, "skipped": skipped}, []) == bool(skipped)
-    with pytest.raises(TrainingDivergedError, match="2 consecutive steps were skipped, .* step 3"):
+    with pytest.raises(TrainingDivergedError, match=r"2 consecutive steps were skipped, .* step 3"):
         steps.settle(3, {"loss": float("inf"), "skipped": 1.0}, ["a"])
     assert steps.total == 3
 
