@@ -73,3 +73,17 @@ class Dataset:
         if splits[split].num_examples == 0:
             raise UserError(f"{self.name}: its split {split!r} is empty; build it with at least one clip")
         return older_records.adapt(self._builder.as_data_source(split=split), self._fields)
+
+
+def find_datasets(folder: str | os.PathLike[str]) -> list[pathlib.Path]:
+    """Folders of all datasets at or below `folder`, every version of them, sorted.
+
+    Raises:
+        UserError: there is none.
+    """
+    found = sorted(path.parent for path in pathlib.Path(folder).rglob("dataset_info.json"))
+    if not found:
+        raise UserError(
+            f"{folder}: no dataset there; make one with `dualdub data build puppet_stage --out DIR`"
+        )
+    return found

@@ -13,7 +13,7 @@ import rich.console
 from av.video.reformatter import Interpolation
 
 from data_pipeline import record
-from data_pipeline.dataset import Dataset
+from data_pipeline.dataset import Dataset, find_datasets
 from data_pipeline.record import Record
 from dualdub_jax.errors import UserError
 
@@ -50,11 +50,7 @@ def inspect(
     """
     console = console or rich.console.Console()
     directory = pathlib.Path(directory)
-    folders = sorted(path.parent for path in directory.rglob("dataset_info.json"))
-    if not folders:
-        raise UserError(
-            f"{directory}: no dataset there; make one with `dualdub data build puppet_stage --out DIR`"
-        )
+    folders = find_datasets(directory)
     figures: dict[str, dict[str, Any]] = {}
     strips: list[np.ndarray] = []
     for folder in folders:

@@ -17,6 +17,7 @@ from absl import flags
 
 from data_pipeline import mixture as curriculum
 from data_pipeline import transforms
+from data_pipeline.derivations import with_features
 from data_pipeline.stem_tokens import StemTokenizer, TokenCache
 from dualdub_jax.codecs.registry import codec_spec
 from dualdub_jax.config import Config, SourceConfig, StageConfig
@@ -167,7 +168,7 @@ def make_batches(
             schema.
     """
     where = f"stage {stage.name!r}: mixture"
-    sources = curriculum.open_mixture(config.data_dir, stage.mixture, split, where)
+    sources = with_features(config, curriculum.open_mixture(config.data_dir, stage.mixture, split, where))
     tokenizer = make_tokenizer(config.model)
     examples = mix_examples(
         sources,

@@ -29,11 +29,13 @@ class Source:
         name: as in the config, "builder/config".
         weight: its share of the examples; the weights of a mixture sum to 1.
         records: random access to its records, safe to read from threads and to send to processes.
+        folder: of the dataset; its sidecars are in it.
     """
 
     name: str
     weight: float
     records: Sequence[Record]
+    folder: pathlib.Path
 
 
 def open_mixture(data_dir: str, mixture: Sequence[SourceConfig], split: str, where: str) -> list[Source]:
@@ -58,10 +60,11 @@ def open_mixture(data_dir: str, mixture: Sequence[SourceConfig], split: str, whe
         if names.count(source.name) > 1:
             raise UserError(f"{where}: {source.name!r} is there twice; add its weights up in one entry")
     total = sum(source.weight for source in mixture)
-    return [
-        Source(source.name, source.weight / total, open_dataset(data_dir, source.name, split))
-        for source in mixture
-    ]
+    opened = []
+    for source in mixture:
+        dataset = Dataset(_find(pathlib.Path(data_dir), source.name), source.name)
+        opened.append(Source(source.name, source.weight / total, dataset.records(split), dataset.folder))
+    return opened
 
 
 def open_dataset(data_dir: str, name: str, split: str) -> Sequence[Record]:

@@ -1,6 +1,6 @@
-"""What the command line understands: commands, options, their types and help.
+"""The command line's grammar: commands, options, their types and help.
 
-What they do is in `cli.py`. Nothing heavy is imported here, so that `--help` answers at once.
+The commands themselves are in `cli.py`. Nothing heavy is imported here, so that `--help` answers at once.
 """
 
 import argparse
@@ -58,7 +58,7 @@ def make_parser(builder: "type[Builder] | None" = None) -> argparse.ArgumentPars
     """The parser of all commands; `data build` takes the options of `builder`."""
     parser = _Parser(
         prog="dualdub",
-        description="Makes the soundtrack of a silent film: speech and background, each a track of its own.",
+        description="Generates the soundtrack of a silent film: synchronized speech and background tracks.",
         epilog="example:\n  dualdub demo",
     )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
@@ -86,8 +86,8 @@ def make_parser(builder: "type[Builder] | None" = None) -> argparse.ArgumentPars
 def _add_dub(commands: argparse._SubParsersAction) -> None:
     dub = commands.add_parser(
         "dub",
-        help="make the soundtrack of a film",
-        description="Makes the soundtrack of a film: its video copied as it is, with new sound.",
+        help="generate the soundtrack of a film",
+        description="Generates the soundtrack of a film. The video stream is copied unchanged.",
         epilog="examples:\n"
         '  dualdub dub film.mp4 --script "lay blue at e nine soon" --voice voice.wav\n'
         "  dualdub dub film.mkv --script film.srt -o dubbed.mkv --stems stems --receipt receipt.json\n"
@@ -95,23 +95,31 @@ def _add_dub(commands: argparse._SubParsersAction) -> None:
     )
     add = dub.add_argument
     add("video", type=pathlib.Path, metavar="VIDEO", help="the film: any container, size and frame rate")
-    add(
-        "--script", default="", metavar="TEXT|FILE", help="what is said, or a .txt, .srt or .vtt file with it"
-    )
-    add("--voice", type=pathlib.Path, metavar="FILE", help="a recording of the voice that speaks")
+    add("--script", default="", metavar="TEXT|FILE", help="the words to speak, or a .txt, .srt or .vtt file")
+    add("--voice", type=pathlib.Path, metavar="FILE", help="a recording of the reference voice")
     add(
         "--rt60",
         type=float,
         metavar="S",
-        help="reverberation time of the place (default: the model's choice)",
+        help="reverberation time of both tracks, 0.05 to 3.2 s (default: sampled)",
     )
-    add("--noise", type=float, metavar="DBFS", help="level of its steady noise (default: the model's choice)")
+    add(
+        "--noise",
+        type=float,
+        metavar="DBFS",
+        help="noise floor of both tracks, -80 to -20 dBFS (default: sampled)",
+    )
     add("--checkpoint", type=pathlib.Path, metavar="DIR", help="the model (default: the one in the package)")
     add("--allow-code", action="store_true", help=_ALLOW_CODE_HELP)
     add("-o", "--output", type=pathlib.Path, metavar="FILE", help=_OUTPUT_HELP)
     add("--stems", type=pathlib.Path, metavar="DIR", help="folder for speech.wav, background.wav and mix.wav")
-    add("--receipt", type=pathlib.Path, metavar="FILE", help="JSON with all that is needed to do it again")
-    add("--report", type=pathlib.Path, metavar="FILE", help="HTML page to look at and listen to the result")
+    add(
+        "--receipt",
+        type=pathlib.Path,
+        metavar="FILE",
+        help="JSON with everything needed to reproduce the result",
+    )
+    add("--report", type=pathlib.Path, metavar="FILE", help="HTML page with pictures and players")
     add("--project", type=pathlib.Path, metavar="DIR", help="keep the project (plan, tokens, tracks) there")
     add("--no-speech", action="store_true", help="leave the speech track silent")
     add("--no-background", action="store_true", help="leave the background track silent")
@@ -132,7 +140,7 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
     train = commands.add_parser(
         "train",
         help="train a model: codecs, then the stages of the curriculum",
-        description="Trains all phases of a config in order. Run again, it goes on where it stopped.",
+        description="Trains all phases of a config in order. Rerunning resumes from the last checkpoint.",
         epilog="examples:\n"
         "  dualdub train --config configs/puppet.py --workdir runs/puppet\n"
         "  dualdub train --config configs/puppet.py --workdir runs/wide --config.model.width=256",
@@ -140,20 +148,24 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
     add = train.add_argument
     add("--config", required=True, metavar="FILE", help="a Python file with get_config()")
     add(
-        "--workdir", required=True, type=pathlib.Path, metavar="DIR", help="for checkpoints, metrics and logs"
+        "--workdir",
+        required=True,
+        type=pathlib.Path,
+        metavar="DIR",
+        help="folder for checkpoints, metrics and logs",
     )
     add("--config.KEY=VALUE", dest="overrides", action="store_const", const=(), default=(),
         help="change a value of the config; may be repeated")  # fmt: skip
     add("--phases", metavar="A,B", help="train only these phases (default: all)")
     several = train.add_argument_group(
-        "several processes", "Start the same command once a host, with --workdir on a disk that they share."
+        "several processes", "Start the same command on every host, with --workdir on a shared disk."
     )
     several.add_argument("--distributed", action="store_true",
-        help="this is one of several processes; a TPU slice, SLURM or Kubernetes says which one")  # fmt: skip
+        help="one of several processes; a TPU slice, SLURM or Kubernetes gives rank and number")  # fmt: skip
     several.add_argument("--coordinator", metavar="HOST:PORT",
-        help="without such a cluster: where process 0 listens")  # fmt: skip
-    several.add_argument("--num-processes", type=_count, metavar="N", help="how many there are")
-    several.add_argument("--process-id", type=_seed, metavar="I", help="which one this is, from 0")
+        help="address of process 0, without such a cluster")  # fmt: skip
+    several.add_argument("--num-processes", type=_count, metavar="N", help="number of processes")
+    several.add_argument("--process-id", type=_seed, metavar="I", help="rank of this process, from 0")
     train.set_defaults(command="train")
 
 
@@ -182,10 +194,26 @@ def _add_data(commands: argparse._SubParsersAction, builder: "type[Builder] | No
         "puppet_stage/soundtrack), or an import path such as package.module:Class",
     )
     add("--out", required=True, type=pathlib.Path, metavar="DIR", help="where datasets are kept")
-    add("--processes", type=_count, metavar="N", help="at work side by side (default: one a core)")
+    add("--processes", type=_count, metavar="N", help="number of parallel processes (default: one per core)")
     if builder is not None:
         builder.add_arguments(build.add_argument_group(f"options of {builder.name}", builder.description))
     build.set_defaults(command="data build", builder=builder)
+    prepare = actions.add_parser(
+        "prepare",
+        help="store what frozen encoders make of a dataset beside it",
+        description="Computes, once for each clip, the video features that a config's model reads and the "
+        "codec tokens of a bundle, and stores them beside the records. Rerunning computes only what is "
+        "missing.",
+        epilog="example:\n"
+        "  dualdub data prepare data/films --config my_config.py --codecs-from runs/a/bundle",
+    )
+    add = prepare.add_argument
+    add("folder", type=pathlib.Path, metavar="DIR", help="a built dataset, or a folder above several")
+    add("--config", required=True, metavar="FILE", help="a Python file with get_config()")
+    add("--config.KEY=VALUE", dest="overrides", action="store_const", const=(), default=(),
+        help="change a value of the config; may be repeated")  # fmt: skip
+    add("--codecs-from", default="", metavar="BUNDLE", help="also store tokens of this bundle's codecs")
+    prepare.set_defaults(command="data prepare")
     inspect = actions.add_parser(
         "inspect",
         help="print what a dataset holds",
@@ -200,19 +228,21 @@ def _add_data(commands: argparse._SubParsersAction, builder: "type[Builder] | No
 def _add_evaluate(commands: argparse._SubParsersAction) -> None:
     evaluate = commands.add_parser(
         "evaluate",
-        help="measure soundtracks: of a checkpoint, or of any system",
-        description="Measures soundtracks, with ceilings, floors and intervals. Run again, it goes on where "
-        "it stopped. Exit status 1 if any clip failed.",
+        help="score soundtracks of a checkpoint or of any system",
+        description="Scores soundtracks, with ceilings, floors and confidence intervals. Rerunning resumes. "
+        "Exit status 1 if any clip failed.",
         epilog="examples:\n"
         "  dualdub evaluate --suite puppet --limit 50 --json out.json --html out.html\n"
         "  dualdub evaluate --suite puppet --checkpoint runs/a/bundle --against runs/b/bundle\n"
         "  dualdub evaluate --suite dualbench --list video-to-soundtrack.jsonl --media clips\n"
         "  dualdub evaluate --pairs manifest.jsonl --metrics wer,loudness   (no model needed)\n"
-        "docs/evaluation.md has the protocol and the manifest's keys.",
+        "The protocol and the manifest's keys are in docs/evaluation.md.",
     )
     add = evaluate.add_argument
-    add("--suite", choices=("puppet", "dualbench"), help="make soundtracks for these films and measure them")
-    add("--pairs", type=pathlib.Path, metavar="FILE", help="measure the soundtracks that this manifest lists")
+    add(
+        "--suite", choices=("puppet", "dualbench"), help="generate soundtracks for these films and score them"
+    )
+    add("--pairs", type=pathlib.Path, metavar="FILE", help="score the soundtracks listed in this manifest")
     add("--checkpoint", type=pathlib.Path, metavar="DIR", help="the model (default: the one in the package)")
     add("--allow-code", action="store_true", help=_ALLOW_CODE_HELP)
     add("--against", type=pathlib.Path, metavar="OTHER",
@@ -220,22 +250,22 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
     add("--limit", type=_count, metavar="N", help="number of clips (default: puppet 200, others all)")
     add("--workdir", type=pathlib.Path, metavar="DIR",
         help="keeps soundtracks and scores (default: out/evaluate/SUITE)")  # fmt: skip
-    add("--json", type=pathlib.Path, metavar="FILE", help="everything that was measured, and the protocol")
+    add("--json", type=pathlib.Path, metavar="FILE", help="all results and the protocol")
     add("--html", type=pathlib.Path, metavar="FILE", help="a page with table, worst clips and players")
     add("--metrics", type=_names, metavar="A,B", help="only these metrics or figures (default: all)")
     add("--casp-weights", type=pathlib.Path, metavar="DIR",
         help="converted CASP weights (default: a small CASP of the puppet world)")  # fmt: skip
-    add("--list-metrics", action="store_true", help="say what can be measured, and what is to be installed")
+    add("--list-metrics", action="store_true", help="list all metrics and the packages that they need")
     add("--seed", type=_seed, metavar="N", help="of the sampling (default: 0)")
     puppet = evaluate.add_argument_group("puppet")
     puppet.add_argument(
-        "--world-seed", type=_seed, metavar="N", help="of the films (default: 1; 0 was trained on)"
+        "--world-seed", type=_seed, metavar="N", help="of the films (default: 1; 0 is the training data's)"
     )
     puppet.add_argument(
         "--split", metavar="NAME", help="test (default), test_seen, test_unseen or validation"
     )
     dualbench = evaluate.add_argument_group("dualbench")
-    dualbench.add_argument("--list", type=pathlib.Path, metavar="FILE", help="the authors' list, as it is")
+    dualbench.add_argument("--list", type=pathlib.Path, metavar="FILE", help="the authors' list, unchanged")
     dualbench.add_argument("--media", type=pathlib.Path, metavar="DIR", help="folder with the clips' files")
     evaluate.set_defaults(command="evaluate")
 
@@ -243,26 +273,26 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
 def _add_export(commands: argparse._SubParsersAction) -> None:
     export = commands.add_parser(
         "export",
-        help="parameters, config and codecs of a checkpoint, and nothing else",
+        help="write a bundle: parameters, config and codecs of a checkpoint",
         description="Makes a bundle of a training checkpoint, also in mid-training, or of another bundle. "
-        "Averaged parameters unless told otherwise.",
+        "Averaged parameters by default.",
         epilog="examples:\n"
         "  dualdub export runs/puppet out/bundle     (the newest checkpoint of its last stage)\n"
         "  dualdub export runs/puppet/soundtrack/500 out/step500 --raw-params\n"
         "  dualdub export runs/puppet/bundle out/hub --format safetensors --dtype bfloat16\n"
-        "docs/export.md says how to read the result, with and without this package.",
+        "docs/export.md explains how to load the result with and without this package.",
     )
     add = export.add_argument
     add("checkpoint", type=pathlib.Path, metavar="CKPT",
         help="a bundle, a run's --workdir, WORKDIR/STAGE, or WORKDIR/STAGE/STEP")  # fmt: skip
     add("out", type=pathlib.Path, metavar="OUT", help="folder to make")
     add("--format", choices=("orbax", "safetensors"), default="orbax", help="default: orbax")
-    add("--raw-params", action="store_true", help="parameters of that step, not their moving average")
+    add("--raw-params", action="store_true", help="the step's parameters, not their moving average")
     add("--dtype", choices=("float32", "bfloat16"),
         help="default: as in the bundle; of a run: its config's checkpoint.bundle_dtype")  # fmt: skip
     add("--config", metavar="FILE", help="of the run, where its workdir has no run_config.json")
     add("--config.KEY=VALUE", dest="overrides", action="store_const", const=(), default=(),
-        help="as they were given to `dualdub train`; go with --config")  # fmt: skip
+        help="the overrides given to `dualdub train`; only with --config")  # fmt: skip
     add("--allow-code", action="store_true", help=_ALLOW_CODE_HELP)
     export.set_defaults(command="export")
 
@@ -270,13 +300,13 @@ def _add_export(commands: argparse._SubParsersAction) -> None:
 def _add_aot(commands: argparse._SubParsersAction) -> None:
     aot = commands.add_parser(
         "aot",
-        help="what training would cost on a TPU slice that is not there",
+        help="estimate training on an absent TPU slice",
         description="Compiles the real train step for an absent TPU slice and reports memory, FLOPs, traffic "
         "between devices and an estimated step time. Needs libtpu (pip install 'libtpu==0.0.42.*'), no TPU.",
         epilog="examples:\n"
         "  dualdub aot --config configs/base.py --topology v5e:4x4\n"
         "  dualdub aot --config configs/large.py --topology v5e:8x8 --mesh data=8,fsdp=8 --json out.json\n"
-        "docs/scaling.md says how to read the figures.",
+        "docs/scaling.md explains the figures.",
     )
     add = aot.add_argument
     add("--config", required=True, metavar="FILE", help="a Python file with get_config()")
@@ -284,9 +314,9 @@ def _add_aot(commands: argparse._SubParsersAction) -> None:
         help="change a value of the config; may be repeated")  # fmt: skip
     add("--topology", required=True, metavar="CHIP:SHAPE", help="the slice, such as v5e:8x8 or v5p:4x4x4")
     add("--mesh", metavar="AXIS=N,…", help="sizes of data, fsdp, tensor, sequence (default: the config's)")
-    add("--stage", metavar="NAME", help="whose train step (default: the last stage's)")
-    add("--decode", action="store_true", help="generation of a window instead of a train step")
-    add("--json", type=pathlib.Path, metavar="FILE", help="write the figures there too")
+    add("--stage", metavar="NAME", help="stage whose train step is compiled (default: the last)")
+    add("--decode", action="store_true", help="compile generation of a window, not a train step")
+    add("--json", type=pathlib.Path, metavar="FILE", help="also write the figures to this file")
     aot.set_defaults(command="aot")
 
 
@@ -296,10 +326,10 @@ _OUTPUT_HELP = (
     "without its suffix)"
 )
 _SAMPLING_HELP = {
-    "temperature": "0 takes the likeliest token; higher is more varied",
-    "top_k": "draw from the N likeliest tokens only; 0: from all",
-    "top_p": "draw from the likeliest tokens that make up this probability; 1: from all",
-    "guidance_scale": "how strongly video, script and voice are followed; 1: no guidance",
+    "temperature": "0: the likeliest token; higher is more varied",
+    "top_k": "sample from the N likeliest tokens; 0: from all",
+    "top_p": "sample from the likeliest tokens that sum to this probability; 1: from all",
+    "guidance_scale": "scale of classifier-free guidance on video, script and voice; 1: none",
     "guidance_codebooks": "guide the first N codebooks of each frame only; 0: all",
 }
 

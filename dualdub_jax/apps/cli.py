@@ -1,7 +1,7 @@
-"""The command line: `dualdub demo | dub | train | data build | data inspect | evaluate | export | aot`.
+"""The command line: `dualdub demo | dub | train | data build | prepare | inspect | evaluate | export | aot`.
 
-Exit status 0: the job is done whole; 2: bad usage or bad input, one line on standard error that says what
-to mend; 130: interrupted; 1: a fault of ours, with a traceback (of `evaluate` also: a clip failed). Heavy
+Exit status 0: the job is complete; 2: bad usage or bad input, one line on standard error that names the mend;
+130: interrupted; 1: a fault of ours, with a traceback (of `evaluate` also: a clip failed). Heavy
 packages are imported inside the commands, so that `--help` answers at once.
 """
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from dualdub_jax.dubbing.project import Project
     from dualdub_jax.dubbing.request import DubRequest
 
-_STOPPED = 130  # exit status of a run that was asked to stop, and is saved
+_STOPPED = 130  # exit status of a run that was stopped on request and saved
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _status_of(command: Callable[[], int]) -> int:
-    """Runs it, and says on standard error what went wrong."""
+    """Runs a command and reports what went wrong on standard error."""
     try:
         return command()
     except UserError as error:
@@ -229,6 +229,19 @@ def _data_build(args: argparse.Namespace) -> int:
     return 0
 
 
+def _data_prepare(args: argparse.Namespace) -> int:
+    _quieten_libraries()
+    from data_pipeline.dataset import find_datasets
+    from data_pipeline.derivations import derivations
+    from data_pipeline.prepare import prepare
+
+    folders = find_datasets(args.folder)
+    for derivation in derivations(load_config(args.config, args.overrides), args.codecs_from):
+        for folder in folders:
+            prepare(folder, *derivation)
+    return 0
+
+
 def _data_inspect(args: argparse.Namespace) -> int:
     from data_pipeline.inspection import inspect
 
@@ -287,6 +300,7 @@ _COMMANDS = {
     "dub": _dub,
     "train": _train,
     "data build": _data_build,
+    "data prepare": _data_prepare,
     "data inspect": _data_inspect,
     "evaluate": _evaluate,
     "export": _export,

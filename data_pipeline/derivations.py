@@ -1,0 +1,181 @@
+"""What `dualdub data prepare` derives for a config: frozen video features, and codec tokens of a bundle."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from data_pipeline import record as record_lib
+from data_pipeline.mixture import Source
+from data_pipeline.prepare import Derivation
+from data_pipeline.record import Record, text
+from data_pipeline.sidecars import SidecarStore, sidecar_folder
+from data_pipeline.transforms import Stem, num_frames_of
+from dualdub_jax.bundles.bundle import load_bundle
+from dualdub_jax.codecs.base import Codec
+from dualdub_jax.codecs.registry import codec_config, make_codecs
+from dualdub_jax.config import Config
+from dualdub_jax.encoders.base import FeatureExtractor
+from dualdub_jax.encoders.extraction import make_extractor
+from dualdub_jax.errors import UserError
+from dualdub_jax.media.record_video import decode_frames
+from dualdub_jax.types import STREAMS, Stream
+
+FEATURES = "video_features"
+_ROWS = 8  # clips in one call of a codec
+
+
+def derivations(config: Config, codecs_from: str = "") -> list[Derivation]:
+    """All that can be derived for training with a config.
+
+    Args:
+        config: its extractor, if its model reads features; and the time grid of tokens.
+        codecs_from: a bundle whose codecs make tokens of both streams; "" makes none.
+
+    Raises:
+        UserError: there is nothing to derive, no such bundle, or an extractor that the model cannot read.
+    """
+    found = []
+    extractor = make_extractor(config)
+    if extractor is not None:
+        found.append(feature_derivation(extractor))
+    if codecs_from:
+        saved, params = load_bundle(codecs_from)
+        if saved.grid.frame_rate != config.grid.frame_rate:
+            raise UserError(
+                f"{codecs_from}: its grid has {float(saved.grid.frame_rate):g} frames a second, and the "
+                f"config's {float(config.grid.frame_rate):g}; give a bundle of the same frame rate"
+            )
+        variables = {stream: params[f"{stream}_codec"] for stream in STREAMS}
+        codecs = make_codecs(saved, variables)
+        for stream in STREAMS:
+            settings = codec_config(saved, stream)
+            fingerprint = fingerprint_of([settings, codecs[stream].spec], variables[stream])
+            found.append(token_derivation(stream, codecs[stream], fingerprint, config.grid.num_frames))
+    if not found:
+        raise UserError(
+            f"config.model.video.kind={config.model.video.kind}: reads no video features, and no codecs are "
+            "given, so there is nothing to prepare; give --codecs-from BUNDLE"
+        )
+    return found
+
+
+def feature_derivation(extractor: FeatureExtractor) -> Derivation:
+    """Features of each clip's frames at the extractor's rate, float32[F, D_video]."""
+
+    def encode(records: list[Record]) -> list[np.ndarray | None]:
+        return [_features(extractor, record) if record["video"] else None for record in records]
+
+    return Derivation(FEATURES, extractor.fingerprint, encode)
+
+
+def _features(extractor: FeatureExtractor, record: Record) -> np.ndarray:
+    clip, spec = text(record["id"]), extractor.frame_spec
+    num_frames = num_frames_of(record_lib.duration_s(record, clip), spec.frame_rate)
+    try:
+        frames = decode_frames(record["video"], spec, 0, num_frames)
+    except ValueError as error:
+        raise UserError(f"{clip}: its video {error}; build the dataset again") from error
+    return np.asarray(extractor.extract(frames), np.float32)
+
+
+def token_derivation(stream: Stream, codec: Codec, fingerprint: str, num_frames: int) -> Derivation:
+    """Tokens of each whole stem on the time grid, int32[T, Q].
+
+    Args:
+        stream: whose stems.
+        codec: on the grid.
+        fingerprint: of the codec.
+        num_frames: clips are padded to a multiple of it, so that the codec compiles for few shapes. Padding
+            is masked: the tokens are those of the clip alone.
+    """
+
+    def encode(records: list[Record]) -> list[np.ndarray | None]:
+        tokens: list[np.ndarray | None] = [None] * len(records)
+        stems = {}
+        for row, record in enumerate(records):
+            clip, flac = text(record["id"]), bytes(record[stream])
+            duration_s = record_lib.duration_s(record, clip)
+            length = num_frames_of(duration_s, codec.spec.frame_rate)
+            if flac:
+                stems[row] = Stem(clip, flac, duration_s, length, 0, length)
+        by_shape: dict[int, list[int]] = {}
+        for row, stem in stems.items():
+            by_shape.setdefault(-(-stem.num_frames // num_frames) * num_frames, []).append(row)
+        for padded, rows in by_shape.items():
+            for first in range(0, len(rows), _ROWS):
+                group = rows[first : first + _ROWS]
+                for row, found in zip(group, _tokens(codec, [stems[r] for r in group], padded), strict=True):
+                    tokens[row] = found
+        return tokens
+
+    return Derivation(f"{stream}_tokens", fingerprint, encode)
+
+
+def _tokens(codec: Codec, stems: Sequence[Stem], padded: int) -> list[np.ndarray]:
+    waveform = np.zeros((_ROWS, padded * codec.spec.samples_per_frame), np.float32)
+    frame_mask = np.zeros((_ROWS, padded), np.bool_)
+    for row, stem in enumerate(stems):
+        samples = stem.decode(codec.spec)
+        waveform[row, : len(samples)] = samples
+        frame_mask[row, : stem.num_frames] = True
+    encoded = np.asarray(codec.encode(waveform, frame_mask))
+    return [encoded[row, : stem.num_frames].copy() for row, stem in enumerate(stems)]
+
+
+def fingerprint_of(settings: Any, variables: Any) -> str:
+    """16 hexadecimal digits that change with an encoder's settings and with any of its variables.
+
+    Args:
+        settings: anything whose `repr` tells its values, such as frozen dataclasses.
+        variables: a pytree of arrays.
+    """
+    digest = hashlib.sha256(repr(settings).encode())
+    for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
+        array = np.asarray(leaf)
+        digest.update(f"{jax.tree_util.keystr(path)}{array.dtype}{array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()[:16]
+
+
+def with_features(config: Config, sources: list[Source]) -> list[Source]:
+    """Sources whose records hold the video features that were prepared for a config.
+
+    A dataset without a sidecar is left as it is: its records may hold features of their own.
+
+    Raises:
+        UserError: a dataset whose features were made by another extractor, or are not complete.
+    """
+    if not config.video_features.extractor:
+        return sources
+    extractor = make_extractor(config)
+    if extractor is None:
+        return sources
+    found = []
+    for source in sources:
+        if sidecar_folder(source.folder, FEATURES, extractor.fingerprint).parent.is_dir():
+            store = SidecarStore.open(source.folder, FEATURES, extractor.fingerprint)
+            rate_hz = float(extractor.frame_spec.frame_rate)
+            records = _WithFeatures(source.records, store, rate_hz)
+            source = Source(source.name, source.weight, records, source.folder)
+        found.append(source)
+    return found
+
+
+class _WithFeatures(Sequence):
+    """Records with `video_features` from a sidecar; safe to send to processes."""
+
+    def __init__(self, records: Sequence[Record], store: SidecarStore, rate_hz: float) -> None:
+        self._records, self._store, self._rate_hz = records, store, rate_hz
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __getitem__(self, index: int) -> Mapping[str, Any]:
+        record = self._records[index]
+        if not record["video"]:
+            return record
+        features = record_lib.encode_features(self._store.get(text(record["id"])))
+        return {**record, "video_features": features, "video_features_rate_hz": self._rate_hz}

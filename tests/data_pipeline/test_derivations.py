@@ -1,0 +1,171 @@
+"""What is prepared for training: features and tokens, equal to those computed on the fly."""
+
+import contextlib
+import dataclasses
+import io
+import pathlib
+import shutil
+from collections.abc import Iterator
+from fractions import Fraction
+
+import jax
+import numpy as np
+import pytest
+import rich.console
+
+from data_pipeline import loader
+from data_pipeline.dataset import Dataset
+from data_pipeline.derivations import derivations, feature_derivation, fingerprint_of, token_derivation
+from data_pipeline.prepare import prepare
+from data_pipeline.record import text
+from data_pipeline.sidecars import SidecarStore
+from dualdub_jax.apps.cli import main
+from dualdub_jax.codecs.registry import codec_class, codec_config, make_codecs
+from dualdub_jax.config import SourceConfig, StageConfig
+from dualdub_jax.errors import UserError
+from dualdub_jax.media.frames import FrameSpec
+from dualdub_jax.types import STREAMS
+from tests.tiny import tiny_config
+
+STAGE = StageConfig(name="films", mixture=(SourceConfig("tiny_films/soundtrack"),), batch_size=3)
+BRIGHTNESS = "tests.data_pipeline.test_derivations:Brightness"
+
+
+@dataclasses.dataclass
+class Brightness:
+    """An extractor of two features at 12.5 Hz: mean and maximum of a frame."""
+
+    scale: float = 1.0
+
+    frame_spec = FrameSpec(Fraction(25, 2), 16)
+    dim = 2
+
+    @property
+    def fingerprint(self) -> str:
+        return f"brightness-{self.scale}"
+
+    def extract(self, frames: np.ndarray) -> np.ndarray:
+        flat = frames.reshape(len(frames), -1).astype(np.float32)
+        return self.scale * np.stack([flat.mean(1), flat.max(1)], axis=1)
+
+
+@pytest.fixture
+def data_dir(tiny_data_dir: str, tmp_path: pathlib.Path) -> pathlib.Path:
+    source = pathlib.Path(tiny_data_dir) / "tiny_films" / "soundtrack"
+    shutil.copytree(source, tmp_path / "data" / "tiny_films" / "soundtrack")
+    return tmp_path / "data"
+
+
+def _quiet() -> rich.console.Console:
+    return rich.console.Console(file=io.StringIO())
+
+
+def _config_of_pixels(data_dir: pathlib.Path):
+    config = tiny_config(data_dir=str(data_dir))
+    return dataclasses.replace(
+        config, grid=dataclasses.replace(config.grid, num_frames=20, num_script_tokens=20)
+    )
+
+
+def _config(data_dir: pathlib.Path, extractor: str = BRIGHTNESS):
+    config = _config_of_pixels(data_dir)
+    video = dataclasses.replace(config.model.video, kind="features", feature_dim=2)
+    model = dataclasses.replace(config.model, video=video)
+    features = dataclasses.replace(config.video_features, extractor=extractor)
+    return dataclasses.replace(config, model=model, video_features=features)
+
+
+def _codecs(config):
+    variables = {s: codec_class(config, s).init(codec_config(config, s), jax.random.key(0)) for s in STREAMS}
+    return make_codecs(config, variables)
+
+
+@contextlib.contextmanager
+def _batches(config) -> Iterator[loader.BatchIterator]:
+    with contextlib.closing(loader.make_batches(config, STAGE, _codecs(config), seed=0)) as batches:
+        yield batches
+
+
+def test_prepared_features_reach_the_batch(data_dir: pathlib.Path) -> None:
+    config = _config(data_dir)
+    folder = data_dir / "tiny_films" / "soundtrack" / "1.0.0"
+    with _batches(config) as batches, pytest.raises(UserError, match="run: dualdub data prepare"):
+        next(batches)
+    (derivation,) = derivations(config)
+    assert derivation.kind == "video_features" and derivation.fingerprint == "brightness-1.0"
+    store = prepare(folder, *derivation, console=_quiet())
+    with _batches(config) as batches:
+        batch = next(batches)
+    assert batch["has_video"].all() and batch["video_features"].shape == (3, 20, 2)
+    for row, clip in enumerate(batch["example_ids"]):
+        features, frames = store.get(clip.partition(":")[2]), int(batch["frame_mask"][row].sum())
+        assert len(features) == -(-frames // 2) and features[0, 0] > 0
+        np.testing.assert_array_equal(batch["video_features"][row, :frames:2], features[: -(-frames // 2)])
+
+
+def test_features_of_another_extractor_are_refused(data_dir: pathlib.Path) -> None:
+    folder = data_dir / "tiny_films" / "soundtrack" / "1.0.0"
+    prepare(folder, *feature_derivation(Brightness(2.0)), console=_quiet())
+    with pytest.raises(UserError, match=r"another encoder \(fingerprint brightness-2.0, not "):
+        loader.make_batches(_config(data_dir), STAGE, _codecs(_config(data_dir)), seed=0)
+
+
+def test_prepared_tokens_are_those_of_the_loader(data_dir: pathlib.Path) -> None:
+    config = _config_of_pixels(data_dir)
+    codecs = _codecs(config)
+    folder = data_dir / "tiny_films" / "soundtrack" / "1.0.0"
+    stores = {
+        stream: prepare(folder, *token_derivation(stream, codecs[stream], "x", 20), console=_quiet())
+        for stream in STREAMS
+    }
+    with _batches(config) as batches:
+        batch = next(batches)
+    for row, clip in enumerate(batch["example_ids"]):
+        for stream in STREAMS:
+            tokens = stores[stream].get(clip.partition(":")[2])
+            np.testing.assert_array_equal(batch[f"{stream}_tokens"][row, : len(tokens)], tokens)
+            assert len(tokens) == batch["frame_mask"][row].sum()
+
+
+def test_clips_without_a_stem_or_a_film_have_no_entry(tiny_data_dir: str, tmp_path: pathlib.Path) -> None:
+    source = pathlib.Path(tiny_data_dir) / "tiny_films" / "text_speech" / "1.0.0"
+    folder = shutil.copytree(source, tmp_path / "films")
+    codecs = _codecs(tiny_config())
+    tokens = token_derivation("background", codecs["background"], "x", 12)
+    background = prepare(folder, *tokens, console=_quiet())
+    features = prepare(folder, *feature_derivation(Brightness()), console=_quiet())
+    clip = text(Dataset(folder).records("train")[0]["id"])
+    assert len(background) == len(features) == 0 and clip not in features
+
+
+def test_a_fingerprint_changes_with_settings_and_values() -> None:
+    variables = {"a": np.arange(4.0), "b": {"c": np.zeros((2, 2), np.float32)}}
+    same = {"b": {"c": np.zeros((2, 2), np.float32)}, "a": np.arange(4.0)}
+    first = fingerprint_of("settings", variables)
+    assert first == fingerprint_of("settings", same) and len(first) == 16
+    changed = {**variables, "a": np.arange(4.0) + 1e-12}
+    renamed = {"a": variables["a"], "b": {"d": variables["b"]["c"]}}
+    values = [fingerprint_of("settings", v) for v in (changed, renamed)]
+    others = [fingerprint_of("other", variables), *values]
+    assert len({first, *others}) == 4
+
+
+def test_the_command(data_dir: pathlib.Path, tmp_path: pathlib.Path, capsys, monkeypatch) -> None:
+    config = tmp_path / "features.py"
+    config.write_text(
+        "from configs import puppet\n"
+        "def get_config():\n"
+        "    config = puppet.get_config('tiny')\n"
+        "    config.model.video.kind = 'features'\n"
+        "    config.model.video.feature_dim = 2\n"
+        f"    config.video_features.extractor = {BRIGHTNESS!r}\n"
+        "    return config\n"
+    )
+    assert main(["data", "prepare", str(data_dir), "--config", str(config)]) == 0, capsys.readouterr().err
+    folder = data_dir / "tiny_films" / "soundtrack" / "1.0.0"
+    assert "train_0" in SidecarStore.open(folder, "video_features", "brightness-1.0")
+    capsys.readouterr()
+    assert main(["data", "prepare", str(data_dir), "--config", "configs/puppet.py"]) == 2
+    assert "nothing to prepare; give --codecs-from BUNDLE" in capsys.readouterr().err
+    assert main(["data", "prepare", str(tmp_path / "gone"), "--config", str(config)]) == 2
+    assert "gone: no dataset there" in capsys.readouterr().err
