@@ -1,4 +1,4 @@
-"""Telling the user what is going on, and how long each step took."""
+"""Progress of long work: how far a step is, and how long each step took."""
 
 import contextlib
 import sys
@@ -14,7 +14,7 @@ Advance = Callable[[float], None]  # called with the part that is done, 0 to 1
 
 
 class Progress:
-    """Measures steps and says nothing; the Python API's default.
+    """Measures steps in silence; the default of the Python API.
 
     Attributes:
         seconds: how long each step took, in the order in which they began.
@@ -25,7 +25,7 @@ class Progress:
 
     @contextlib.contextmanager
     def step(self, name: str) -> Iterator[Advance]:
-        """Measures what happens inside; a name that comes again adds to its time."""
+        """Measures the time spent inside; a repeated name adds to its time."""
         start = time.perf_counter()
         with self._shown(name) as advance:
             yield advance
@@ -42,7 +42,7 @@ class Progress:
 
 
 class PlainProgress(Progress):
-    """One line a finished step, and one a minute of a long one, for logs and pipes."""
+    """One line per finished step, and one a minute during a long one, for logs and pipes."""
 
     def __init__(self, file: TextIO | None = None) -> None:
         super().__init__()
@@ -50,12 +50,12 @@ class PlainProgress(Progress):
 
     @contextlib.contextmanager
     def _shown(self, name: str) -> Iterator[Advance]:
-        said_s = time.monotonic()
+        printed_s = time.monotonic()
 
         def advance(fraction: float) -> None:
-            nonlocal said_s
-            if time.monotonic() - said_s >= _LINE_EVERY_S and fraction < 1:
-                said_s = time.monotonic()
+            nonlocal printed_s
+            if time.monotonic() - printed_s >= _LINE_EVERY_S and fraction < 1:
+                printed_s = time.monotonic()
                 print(f"{name:<18} {fraction:6.0%}", file=self._file, flush=True)
 
         yield advance
@@ -65,7 +65,7 @@ class PlainProgress(Progress):
 
 
 class TerminalProgress(PlainProgress):
-    """A bar while a step runs, then its line."""
+    """A bar while a step runs, then one line."""
 
     @contextlib.contextmanager
     def _shown(self, name: str) -> Iterator[Advance]:

@@ -1,4 +1,4 @@
-"""Drawing one code from logits: temperature, top-k, top-p, all as traced numbers."""
+"""Sampling one code from logits: temperature, top-k, top-p, all as traced numbers."""
 
 import flax.struct
 import jax

@@ -1,13 +1,12 @@
-"""Dividing a film into the model's windows, and its script among them.
+"""The plan of a film: windows of the model's length, and the script distributed over them.
 
-A film that is longer than the model's window is made in several. Each window after the first is given the
-last frames of both tracks, as already made, for its first frames ("context") and goes on from there; the
-windows' new frames tile the film. All windows are full but the last two, which share what is left so that
-none is a scrap: a sentence at the beginning has the longest window to itself.
+A film longer than the model's window is generated in several. Each window after the first is conditioned on
+the last frames of both tracks as context and continues them; the new frames of all windows tile the film. All
+windows are full but the last two, which share the remainder so that neither is very short.
 
-Cues go where their times say. A script without times is said from the beginning, at a comfortable rate,
-without breaking a sentence over two windows if that can be avoided; a script that is too long for this
-is said faster, up to a limit, and past the limit refused. Source: our choice.
+Cues are assigned by their times. A script without times is spoken from the beginning, at a comfortable rate,
+and sentences are not divided over two windows if that can be avoided. A script too long for this is spoken
+faster up to a limit, and refused beyond it. Source: our choice.
 """
 
 import dataclasses
@@ -22,7 +21,7 @@ from dualdub_jax.text.script import Cue, Script, Word, join_words
 CONTEXT_S = 1
 MIN_NEW_S = 1  # of a window after the first
 COMFORTABLE_RATE = 14  # letters and spaces a second; conversational English
-MAX_RATE = 20  # as fast as people can be followed
+MAX_RATE = 20  # the fastest intelligible speech
 
 CountTokens = Callable[[str], int]
 
@@ -34,8 +33,8 @@ class Window:
     Attributes:
         start_frame: the first new frame, on the film's grid.
         num_new: new frames.
-        num_context: frames before `start_frame` that are given.
-        text: what is said in the new frames.
+        num_context: frames before `start_frame` that condition the window.
+        text: spoken in the new frames.
     """
 
     start_frame: int
@@ -45,11 +44,12 @@ class Window:
 
     @property
     def first_frame(self) -> int:
-        """The first frame that the model sees."""
+        """The first frame of the model's input."""
         return self.start_frame - self.num_context
 
     @property
     def end_frame(self) -> int:
+        """The frame after the last one."""
         return self.start_frame + self.num_new
 
 
@@ -68,8 +68,8 @@ def plan_windows(
         Windows in order; their new frames tile [0, num_frames).
 
     Raises:
-        UserError: the script is longer than can be said in the film (names the most that fits), or more
-            is due in one window than can be said in it.
+        UserError: the script is longer than can be spoken in the film (names the most that fits), or the
+            cues of one window are.
     """
     windows = _tile(num_frames, grid)
     if script.cues:
@@ -98,7 +98,7 @@ def _tile(num_frames: int, grid: GridConfig) -> list[Window]:
 
 def _fits(text: str, window: Window, rate: int, grid: GridConfig, count_tokens: CountTokens) -> bool:
     most = rate * window.num_new // grid.frame_rate
-    # Tokens never outnumber letters by much, so long texts need not be tokenised to be refused.
+    # Tokens never outnumber letters by much: long texts are refused without tokenising them.
     return len(text) <= most and count_tokens(text) <= grid.num_script_tokens
 
 
@@ -107,10 +107,10 @@ def _in_order(
 ) -> list[str]:
     for rate in (COMFORTABLE_RATE, (COMFORTABLE_RATE + MAX_RATE) // 2, MAX_RATE):
         for keep_sentences in (True, False):
-            texts, num_said = _fill(script.words, windows, rate, keep_sentences, grid, count_tokens)
-            if num_said == len(script.words):
+            texts, num_spoken = _fill(script.words, windows, rate, keep_sentences, grid, count_tokens)
+            if num_spoken == len(script.words):
                 return texts
-    most = len(join_words(script.words[:num_said]))
+    most = len(join_words(script.words[:num_spoken]))
     seconds = float(windows[-1].end_frame / grid.frame_rate)
     raise UserError(
         f"{script.source}: the script has {script.num_characters} characters but a video of {seconds:.2f} s "
@@ -126,7 +126,7 @@ def _fill(
     grid: GridConfig,
     count_tokens: CountTokens,
 ) -> tuple[list[str], int]:
-    """Fills windows one after the other; returns their texts and how many words found a place."""
+    """Fills windows in order; returns their texts and the number of words assigned."""
 
     def fits(chosen: Sequence[Word], window: Window) -> bool:
         return _fits(join_words(chosen), window, rate, grid, count_tokens)
@@ -141,7 +141,7 @@ def _fill(
         )
         if keep_sentences and is_inside_sentence:
             ends = [i + 1 for i in range(begin, position) if words[i].ends_sentence]
-            if ends:  # the sentence that was begun moves to the next window as a whole
+            if ends:  # the unfinished sentence moves to the next window as a whole
                 position = ends[-1]
         texts.append(join_words(words[begin:position]))
     return texts, position
@@ -150,7 +150,7 @@ def _fill(
 def _by_time(
     script: Script, windows: Sequence[Window], grid: GridConfig, count_tokens: CountTokens
 ) -> list[str]:
-    """Each word goes to the window that plays when it is due."""
+    """Assigns each word to the window at its time."""
     chosen: list[list[Word]] = [[] for _ in windows]
     ends_s = [window.end_frame / grid.frame_rate for window in windows]
     for cue in script.cues:
@@ -164,14 +164,14 @@ def _by_time(
             raise UserError(
                 f"{script.source}: {len(text)} characters are due between "
                 f"{float(window.start_frame / grid.frame_rate):.2f} s and "
-                f"{float(window.end_frame / grid.frame_rate):.2f} s but at most {most} can be said there; "
+                f"{float(window.end_frame / grid.frame_rate):.2f} s but at most {most} can be spoken there; "
                 "shorten the cues"
             )
     return texts
 
 
 def _due_times(cue: Cue) -> list[Fraction]:
-    """The middle of each word, as if the cue were said at a constant rate."""
+    """The middle of each word, at a constant rate of speech in the cue."""
     total = sum(len(word.text) + 1 for word in cue.words)
     times, before = [], 0
     for word in cue.words:

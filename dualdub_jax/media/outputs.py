@@ -13,7 +13,7 @@ from dualdub_jax.errors import UserError
 
 
 def check_outputs(outputs: Iterable[pathlib.Path], inputs: Iterable[pathlib.Path]) -> None:
-    """Makes sure, before any work, that all outputs can be written and none overwrites an input.
+    """Checks, before any work, that all outputs can be written and none overwrites an input.
 
     Args:
         outputs: files to be written; each one's folder must exist.
@@ -91,7 +91,7 @@ class Outputs:
             with temporary.open("xb") as file:
                 yield file
                 file.flush()
-                os.fsync(file.fileno())  # some file systems only now say that they are full
+                os.fsync(file.fileno())  # some file systems report a full disk only now
 
     @property
     def sizes(self) -> dict[pathlib.Path, int]:

@@ -1,4 +1,4 @@
-"""Media as data URIs, so that a page holds its pictures and sounds and can be mailed as one file."""
+"""Media as data URIs, so that a page with its pictures and sounds is one file."""
 
 import base64
 import io

@@ -1,4 +1,4 @@
-"""Pages that stand alone: a template of `assets/` with the look that all of our pages share."""
+"""Self-contained HTML pages: templates of `assets/` with one shared style sheet."""
 
 import html
 import importlib.resources

@@ -124,6 +124,7 @@ def test_too_much_for_a_cues_window():
     words = normalise("word " * 40)[0]
     script = Script("s.srt", words, (Cue(Fraction(5), Fraction(6), words),))
     with pytest.raises(
-        UserError, match=r"s.srt: 199 characters are due between 4.00 s and 7.00 s but at most 60 can be said"
+        UserError,
+        match=r"s.srt: 199 characters are due between 4.00 s and 7.00 s but at most 60 can be spoken",
     ):
         plan_windows(175, script, GRID, count_tokens)
