@@ -10,8 +10,9 @@ The vocabulary is Qwen's, as an input table only: the model writes no text, so t
 it could be tied with. `--config.model.script_tokenizer=tokenizer.json` names Qwen's tokenizer file.
 """
 
-from dualdub_jax.configs.ladder import ladder_config
 from ml_collections import ConfigDict
+
+from dualdub_jax.configs.ladder import ladder_config
 
 
 def get_config(arg: str = "") -> ConfigDict:

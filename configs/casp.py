@@ -10,8 +10,9 @@ batches of 64 pairs, AdamW at 2e-4 with 2,000 warm-up steps and a cosine to zero
 clipping, float32, 115,000 steps (32 epochs). Not trained by us at this size.
 """
 
-from dualdub_jax.configs import common
 from ml_collections import ConfigDict
+
+from dualdub_jax.configs import common
 
 
 def get_config(arg: str = "") -> ConfigDict:

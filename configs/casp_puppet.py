@@ -14,8 +14,9 @@ stem's own partner is the nearest of 32 in 12.8% of cases (95% interval 11.0 to 
 the mean cosine is 0.65 for matched and 0.13 for mismatched pairs.
 """
 
-from dualdub_jax.configs import common
 from ml_collections import ConfigDict
+
+from dualdub_jax.configs import common
 
 
 def get_config(arg: str = "") -> ConfigDict:

@@ -9,9 +9,10 @@ The stages name Puppet Stage, so that each size can be tried at once; a real run
 (docs/data.md) in the same three stages.
 """
 
+from ml_collections import ConfigDict
+
 from dualdub_jax.configs import common
 from dualdub_jax.configs.stages import soundtrack, text_speech, video_audio
-from ml_collections import ConfigDict
 
 
 def ladder_config(name: str, batch_size: int, learning_rate: float) -> ConfigDict:

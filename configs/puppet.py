@@ -21,11 +21,11 @@ listen to. `configs/puppet.py:finetune` goes on from the bundled checkpoint with
 lower rate: for your own clips, or to train the default further.
 """
 
-from dualdub_jax.configs import common
-from dualdub_jax.configs.stages import soundtrack, text_speech, video_audio
 from ml_collections import ConfigDict
 
 from dualdub_jax.bundles.bundle import default_bundle_path
+from dualdub_jax.configs import common
+from dualdub_jax.configs.stages import soundtrack, text_speech, video_audio
 
 
 def get_config(arg: str = "") -> ConfigDict:

@@ -6,8 +6,9 @@ Recommended meshes: one GPU or TPU chip as it is (`data=-1`); a v5e:2x4 or a hos
 state fits on every device, so there is nothing to split. `--config.stages.2.batch_size=` scales with devices.
 """
 
-from dualdub_jax.configs.ladder import ladder_config
 from ml_collections import ConfigDict
+
+from dualdub_jax.configs.ladder import ladder_config
 
 
 def get_config(arg: str = "") -> ConfigDict:

@@ -8,9 +8,10 @@ As in configs/base.py the vocabulary is an input table only, and the tokenizer f
 `--config.model.script_tokenizer=`.
 """
 
+from ml_collections import ConfigDict
+
 from dualdub_jax.configs import common
 from dualdub_jax.configs.ladder import ladder_config
-from ml_collections import ConfigDict
 
 
 def get_config(arg: str = "") -> ConfigDict:

@@ -6,8 +6,9 @@
 Each attention can be switched off: `…:PaperAligner(speech_from_video=False)`.
 """
 
-from dualdub_jax.configs import puppet
 from ml_collections import ConfigDict
+
+from dualdub_jax.configs import puppet
 
 ALIGNER = "dualdub_jax.configs.proj.paper_aligner.paper_aligner:PaperAligner"
 

@@ -6,8 +6,9 @@
 The window is a size of the class, so a sweep needs no new file: `…:WindowedAligner(window_frames=5)`.
 """
 
-from dualdub_jax.configs import puppet
 from ml_collections import ConfigDict
+
+from dualdub_jax.configs import puppet
 
 ALIGNER = "dualdub_jax.configs.proj.windowed_aligner.windowed_aligner:WindowedAligner"
 
