@@ -1,7 +1,7 @@
-"""The room that both stems share: reverberation and a noise floor, neither of them visible.
+"""Room acoustics that both stems share: reverberation and a noise floor, neither of them visible.
 
-This is the world's hidden coupling: only the other stream can tell a stream how long its reverberation
-and how loud its noise must be. Source: our choice.
+They couple the streams: no condition but the other stream determines a stream's reverberation time and noise
+level. Source: our choice.
 """
 
 import numpy as np
@@ -11,7 +11,7 @@ from dualdub_jax.dsp.acoustics import Acoustics
 
 SAMPLE_RATE_HZ = 16_000
 # The microphone of the speech track is closer, so its noise and its reverberation are lower by a fixed
-# amount; without that, a recogniser stumbles over true speech in the longest rooms (measured).
+# amount; without it, a recogniser fails on true speech in the most reverberant rooms (measured).
 SPEECH_NOISE_OFFSET_DB = -6.0
 SPEECH_TAIL_OFFSET_DB = -6.0
 
@@ -25,7 +25,7 @@ def draw_acoustics(rng: np.random.Generator) -> Acoustics:
 
 
 def closer(response: np.ndarray) -> np.ndarray:
-    """The same room as `response` float32[S], heard by the microphone of the speech track."""
+    """`response` float32[S] at the closer microphone of the speech track, in the same room."""
     near = response * np.float32(10 ** (SPEECH_TAIL_OFFSET_DB / 20))
     near[0] = response[0]
     return near
@@ -81,5 +81,5 @@ def speech_envelope(samples: np.ndarray, samples_per_frame: int, num_frames: int
     first = 2 * np.arange(num_frames) + 1
     level = np.sqrt(sum(halves[first + k] * w for k, w in enumerate((0.15, 0.35, 0.35, 0.15))))
     loudest = np.percentile(level[level > 0], 90) if (level > 0).any() else 1.0
-    # A root makes quiet vowels visible; what is 30 dB below the loudest is a closed mouth.
+    # A root makes quiet vowels visible; 30 dB below the loudest, the mouth is closed.
     return np.clip((level / loudest) ** 0.7 * 1.05 - 0.07, 0, 1).astype(np.float32)

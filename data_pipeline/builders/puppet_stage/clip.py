@@ -33,18 +33,18 @@ _X264 = "bframes=0:rc-lookahead=0:sync-lookahead=0:mbtree=0:weightp=0"
 
 @dataclasses.dataclass(frozen=True)
 class Clip:
-    """A clip before encoding; None is "this task has none".
+    """A clip before encoding; None where the task has none.
 
     Attributes:
         id: unique in the dataset.
         frames: uint8[T, 64, 64, 3].
-        speech: float32[S], the speech stem; all zeros where nothing is said.
+        speech: float32[S], the speech stem; all zeros in a clip without speech.
         background: float32[S], the background stem.
         voice: float32[R], the reference recording, at most 3 s.
-        script: what is said.
-        has_script: False where what is said is unknown.
+        script: the words spoken.
+        has_script: False where the script is unknown.
         num_frames: T; S is T times the samples of a grid frame.
-        events: everything the world knows of the clip, ready for JSON.
+        events: the clip's annotations, ready for JSON.
     """
 
     id: str
@@ -60,7 +60,7 @@ class Clip:
 
 @dataclasses.dataclass(frozen=True)
 class _Line:
-    """What is said in a clip: script, its kind, who says it, dry samples, and where they start."""
+    """The utterance of a clip: script, its kind, voice, dry samples, and their start."""
 
     script: str
     kind: str
@@ -153,10 +153,10 @@ def _draw_line(rng: np.random.Generator, voices: VoiceBank, task: Task, split: s
 def _speech_stem(
     rng: np.random.Generator, dry: np.ndarray, room: Acoustics, response: np.ndarray
 ) -> np.ndarray:
-    """Speech in the room, over a light noise floor; digital silence where nothing is said.
+    """Speech in the room, over a light noise floor; digital silence in a clip without speech.
 
     Our choice: with a script the whole stem carries the noise floor, as a track recorded on set would;
-    without one there is no recording, so any sound that a model makes there is a ghost.
+    without one there is no recording, so any sound that a model generates there is ghost speech.
     """
     if not dry.any():
         return np.zeros_like(dry)
@@ -207,13 +207,13 @@ def _speech_events(line: _Line) -> dict[str, Any]:
 def _reference(
     rng: np.random.Generator, bank_name: str, voice_id: str, split: str, script: str
 ) -> np.ndarray:
-    """Up to 3 s of `voice_id` saying two sentences other than `script`: float32[R].
+    """Up to 3 s of `voice_id` in two sentences other than `script`: float32[R].
 
-    Half of them are dry; the others have a room and a noise of their own, which tell nothing of the clip's.
+    Half of them are dry; the others have acoustics of their own, independent of the clip's.
     """
     first = int(rng.integers(_REFERENCES_PER_VOICE))
-    said = (_reference_speech(bank_name, voice_id, split, first + i) for i in range(3))
-    one, two = [samples for sentence, samples in said if sentence != script][:2]
+    spoken = (_reference_speech(bank_name, voice_id, split, first + i) for i in range(3))
+    one, two = [samples for sentence, samples in spoken if sentence != script][:2]
     pause = np.zeros(GRID.sample_rate_hz // 5, np.float32)
     samples = np.concatenate([one, pause, two])[: GRID.num_voice_frames * GRID.samples_per_frame]
     samples[-400:] *= np.linspace(1, 0, 400, dtype=np.float32)
@@ -226,7 +226,7 @@ def _reference(
 
 @functools.lru_cache(maxsize=4096)
 def _reference_speech(bank_name: str, voice_id: str, split: str, number: int) -> tuple[str, np.ndarray]:
-    """The `number`th sentence that this voice has for references, and its dry samples."""
+    """The voice's `number`th reference sentence, and its dry samples."""
     voices = bank(bank_name)
     place = (*voices.seen, *voices.unseen).index(voice_id)
     entropy = np.random.SeedSequence(0, spawn_key=(place, sentences.SPLITS.index(split), number))

@@ -1,8 +1,8 @@
-"""Writes one held-out clip as the files of `dualdub demo`: film without sound, voice, script, and the truth.
+"""Writes one held-out clip as the files of `dualdub demo`: silent film, voice, script, ground truth.
 
     python -m data_pipeline.builders.puppet_stage.demo_clip dualdub_jax/assets/demo --index 3
 
-The film is enlarged four times, so that it can be watched; the model shrinks it again.
+The film is enlarged four times for viewers; the model's frames are scaled down again.
 """
 
 import argparse
@@ -21,7 +21,7 @@ _ENLARGE = 4
 def write_demo_clip(directory: pathlib.Path, *, seed: int, split: str, index: int) -> None:
     """Renders clip `index` of `split` in the world of `seed`.
 
-    Writes clip.mp4, voice.wav and script.txt, and what the demo is measured against: speech.flac,
+    Writes clip.mp4, voice.wav and script.txt, and the ground truth of the demo's figures: speech.flac,
     background.flac and truth.json (script and events).
     """
     clip = make_clip("hibari", "soundtrack", seed, split, index)

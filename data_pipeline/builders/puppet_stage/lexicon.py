@@ -1,4 +1,4 @@
-"""Makes `dualdub_jax/assets/lexicon.json`: how each word of Puppet Stage is pronounced.
+"""Makes `dualdub_jax/assets/lexicon.json`: the pronunciation of each word of Puppet Stage.
 
     python -m data_pipeline.builders.puppet_stage.lexicon
 
@@ -13,7 +13,7 @@ from dualdub_jax.text.phonemes import AMBIGUOUS, LEXICON_FILE, pronounce
 
 
 def make_lexicon() -> dict[str, str]:
-    """Phonemes of each word said alone; a single letter is its name."""
+    """Phonemes of each word in isolation; a single letter is pronounced as its name."""
     words = [word for word in vocabulary() if word not in AMBIGUOUS]
     return {word: pronounce(word.upper() if len(word) == 1 else word) for word in words}
 

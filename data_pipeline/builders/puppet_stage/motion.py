@@ -1,7 +1,7 @@
-"""How things move: contacts on the frame grid, the gap that closes at each, and slow wandering.
+"""Motion of the things on stage: contacts on the frame grid, the gap that closes at each, and slow wandering.
 
 A contact falls on the time of a frame (frame f shows the world at f / 25 s), so the touching pose is
-always on screen and its sound begins with that frame. Source: our choice.
+always on screen, and its sound begins with that frame. Source: our choice.
 """
 
 import dataclasses
@@ -18,7 +18,7 @@ _REST_PIXELS = 4.0
 
 @dataclasses.dataclass(frozen=True)
 class Contact:
-    """One touch.
+    """One contact.
 
     Attributes:
         frame: grid frame that shows it.

@@ -1,4 +1,4 @@
-"""The puppet: a face with a mouth that speaks, eyes that blink, a body, and a look of its own."""
+"""The puppet: a face with a moving mouth and blinking eyes, a body, and a random appearance."""
 
 import numpy as np
 
@@ -9,11 +9,11 @@ from data_pipeline.builders.puppet_stage.motion import wander
 def draw_puppet(
     canvas: Canvas, rng: np.random.Generator, x: float, y: float, diameter: float, mouth: np.ndarray
 ) -> None:
-    """Draws one puppet in front of what is there.
+    """Draws one puppet in front of the scene.
 
     Args:
         canvas: the film.
-        rng: the clip's generator; decides the look, which tells nothing of the voice.
+        rng: the clip's generator; decides the appearance, which is independent of the voice.
         x: centre of the head at rest, pixels.
         y: the same.
         diameter: of the head, pixels.

@@ -1,7 +1,7 @@
-"""What puppets say: the closed GRID grammar and an open generator of free English.
+"""Sentences of the puppets: the closed GRID grammar and an open generator of free English.
 
-A sentence belongs to one split, decided by a hash of its text, so no sentence of one split is ever said
-(nor heard in a reference recording) in another, whatever the seed and the sizes.
+A sentence belongs to one split, decided by a hash of its text, so no sentence of one split is ever spoken
+in another, nor in its reference recordings, whatever the seed and the sizes.
 Source: the grammar is the GRID audiovisual corpus's (Cooke et al., 2006); the free English is our own.
 """
 
@@ -27,7 +27,7 @@ GRID: tuple[tuple[str, ...], ...] = (
 )
 _LETTER_SLOT = 3
 
-# Per cent of all sentences; test_seen and test_unseen hear different sentences too.
+# Per cent of all sentences; test_seen and test_unseen have different sentences, too.
 _SPLIT_SHARES = {"train": 90, "validation": 3, "test_seen": 3, "test_unseen": 4}
 SPLITS: tuple[str, ...] = tuple(_SPLIT_SHARES)
 
@@ -135,7 +135,7 @@ def _draw_free(rng: np.random.Generator) -> str:
 
 
 def vocabulary() -> tuple[str, ...]:
-    """Every word that a puppet can say, sorted: about 350."""
+    """Every word of both kinds of sentences, sorted: about 350."""
     lists = [part for template in _TEMPLATES for part in template]
     phrases = [phrase for part in (*GRID, *lists) for phrase in ([part] if isinstance(part, str) else part)]
     return tuple(sorted({word for phrase in phrases for word in phrase.split()}))
@@ -148,7 +148,7 @@ def is_grid(sentence: str) -> bool:
 
 
 def spoken_form(sentence: str) -> str:
-    """How to read `sentence` aloud: spelt letters in upper case, so that "a" is not an article."""
+    """`sentence` for a synthesiser: spelt letters in upper case, so that "a" is not an article."""
     words = ["I" if word == "i" else word for word in sentence.split()]
     if is_grid(sentence):
         words[_LETTER_SLOT] = words[_LETTER_SLOT].upper()

@@ -1,8 +1,8 @@
-"""Sounds of the stage, made from nothing: impacts, continuous sounds, ambiences.
+"""Synthesised sounds of the stage: impacts, continuous sounds, ambiences.
 
 Every function is deterministic given its generator and returns float32[S] at 16 kHz. Impacts of one
 class differ from hit to hit and from clip to clip (a `tuning` of the object), but the classes stay far
-apart in spectrum and decay, so that a viewer knows which thing was heard. Source: our choice.
+apart in spectrum and decay, so that a sound identifies its object. Source: our choice.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,7 @@ import numpy as np
 
 SAMPLE_RATE_HZ = 16_000
 
-# Name -> what is seen. The order is the class index in evaluations.
+# Name -> the visible object. The order is the class index in evaluations.
 IMPACTS: dict[str, str] = {
     "ball": "a rubber ball hits the floor",
     "drum": "a stick hits a drum",
@@ -122,7 +122,7 @@ _IMPACTS: dict[str, Callable[[np.random.Generator, float], np.ndarray]] = {
     "knock": _knock,
     "glasses": _glasses,
 }
-# Peaks at full speed, chosen by ear and meter so that classes of the same speed are about equally loud.
+# Peaks at full speed, chosen by listening and by meter so that classes of the same speed are about equally loud.
 _PEAKS = {"ball": 0.50, "drum": 0.42, "bell": 0.28, "anvil": 0.42, "knock": 0.50, "glasses": 0.28}
 
 

@@ -1,4 +1,4 @@
-"""What happens on stage in a clip: the plan (who stands where, what touches when), then the film of it."""
+"""The action of a clip: the plan (positions, contacts, continuous sounds), then its frames."""
 
 import dataclasses
 from typing import Any
@@ -12,12 +12,12 @@ from data_pipeline.builders.puppet_stage.things import draw_thing
 
 DISTRACTORS = ("balloon", "butterfly", "pendulum")
 _THING_WIDTH = 20.5  # pixels
-_MIME_GAP = 6.0  # pixels that a mime keeps between what seems to touch
+_MIME_GAP = 6.0  # pixels between a mime and its target
 
 
 @dataclasses.dataclass(frozen=True)
 class Thing:
-    """An impact thing on stage. A mime moves as if it struck but never touches, and is silent."""
+    """An impact thing on stage. A mime moves as if it struck, never touches, and is silent."""
 
     kind: str
     x: float
@@ -50,7 +50,7 @@ class Stage:
     distractor: str | None
 
     def events(self) -> dict[str, Any]:
-        """What an evaluation must know of the plan, ready for JSON."""
+        """The plan's ground truth for evaluation, ready for JSON."""
         return {
             "place": self.place,
             "contacts": sorted(
@@ -117,11 +117,11 @@ def plan_stage(rng: np.random.Generator, num_frames: int, has_puppet: bool) -> S
 
 
 def draw_stage(rng: np.random.Generator, plan: Stage, mouth: np.ndarray, size: int) -> np.ndarray:
-    """Films a plan.
+    """Renders the frames of a plan.
 
     Args:
-        rng: the clip's generator; decides looks, which carry no sound.
-        plan: what happens.
+        rng: the clip's generator; decides appearances, which are independent of the sound.
+        plan: of the clip.
         mouth: float[T], the puppet's mouth opening, 0 to 1.
         size: height and width, pixels; the stage is laid out for 64.
 

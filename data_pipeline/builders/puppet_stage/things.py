@@ -1,4 +1,4 @@
-"""The things that sound when they touch: how each looks, from its gap and its last contact.
+"""Things that sound on contact: their appearance, from the gap and the last contact.
 
 Each `_draw_…` gets the canvas, a generator for the look, the column's centre `x`, the `floor` (y of the
 ground under the thing), the gap float[T] in pixels (0: touching), and what a contact leaves behind:

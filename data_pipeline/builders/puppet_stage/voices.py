@@ -1,10 +1,10 @@
-"""Voice banks: who can speak, and how a sentence sounds in a given voice.
+"""Voice banks: sets of voices that synthesise sentences.
 
 `HibariBank` makes 32 voices out of one fast neural voice. Its network predicts a source-filter
 description of speech (pitch, spectral envelope of the harmonics, spectrum of the noise), so a new voice is
 made before synthesis, where it costs nothing and leaves no vocoder artefacts: another pitch and
 intonation, envelopes warped along frequency (a longer or shorter vocal tract), a spectral tilt, a
-resonance, more or less breath, another pace. `ToneBank` needs no package and speaks no language: it is
+resonance, more or less breath, another pace. `ToneBank` needs no package and synthesises no language: it is
 for tests. Source: our choice.
 """
 
@@ -22,15 +22,15 @@ from dualdub_jax.errors import UserError
 
 SAMPLE_RATE_HZ = 16_000
 
-Spans = list[tuple[str, float, float]]  # (what, start_s, end_s), in order
+Spans = list[tuple[str, float, float]]  # (word or phoneme, start_s, end_s), in order
 
 
 class SpeechTimes(NamedTuple):
-    """When what is said, in seconds from the first sample.
+    """Times of words and phonemes, in seconds from the first sample.
 
     Attributes:
         words: of the text.
-        phonemes: of the words; letters where a bank speaks no language.
+        phonemes: of the words; letters where a bank synthesises no language.
     """
 
     words: Spans
@@ -38,12 +38,12 @@ class SpeechTimes(NamedTuple):
 
 
 class VoiceBank(Protocol):
-    """Who can speak. A bank with the same id says the same bytes on every machine of one kind.
+    """A set of voices. The same name gives the same samples on every machine of one kind.
 
     Attributes:
         name: goes into the dataset's metadata.
         seen: ids of the voices of the training splits.
-        unseen: ids of voices that are heard in `test_unseen` only.
+        unseen: ids of voices of `test_unseen` only.
     """
 
     name: str
@@ -51,7 +51,7 @@ class VoiceBank(Protocol):
     unseen: tuple[str, ...]
 
     def synthesise(self, voice_id: str, text: str) -> tuple[np.ndarray, SpeechTimes | None]:
-        """Says `text`.
+        """Synthesises `text`.
 
         Args:
             voice_id: one of `seen` or `unseen`.
@@ -59,7 +59,7 @@ class VoiceBank(Protocol):
 
         Returns:
             float32[S] in [-1, 1] at 16 kHz, without silence at the ends, root mean square about 0.1;
-            and when, or None where the bank does not know.
+            and the times of its words, None where the bank has none.
         """
         ...
 
@@ -146,7 +146,7 @@ class HibariBank:
         self.seen = tuple(v for v in self.voices if v not in self.unseen)
 
     def synthesise(self, voice_id: str, text: str) -> tuple[np.ndarray, SpeechTimes | None]:
-        """See `VoiceBank.synthesise`; sounds are where the network puts them."""
+        """See `VoiceBank.synthesise`; times are those of the network's durations."""
         voice = self.voices[voice_id]
         (phonemes,) = self._tts.phonemize(sentences.spoken_form(text))
         *outputs, durations = self._session.run(
@@ -243,7 +243,7 @@ def _with_output(path: str, name: str) -> bytes:
 
 
 _DURATIONS = "/Clip_output_0"  # of hibari 0.2's network: frames of each phoneme, a pad at each end
-_LEAD_S = 0.05  # by which sounds come before the network's own count: seen where they hiss, in three voices
+_LEAD_S = 0.05  # by which sounds precede the network's own count: measured at hissing onsets of three voices
 
 
 def _word_spans(phonemes: Sequence[str]) -> list[tuple[int, int]]:
@@ -283,7 +283,7 @@ def _trim_and_level(samples: np.ndarray) -> tuple[np.ndarray, float]:
 
 
 class ToneBank:
-    """A buzz whose formants spell the letters; needs no package, speaks no language. For tests."""
+    """A buzz with formants for letters; needs no package, synthesises no language. For tests."""
 
     name = "tone"
     seen = tuple(f"tone-{i}" for i in range(4))
