@@ -122,7 +122,7 @@ _IMPACTS: dict[str, Callable[[np.random.Generator, float], np.ndarray]] = {
     "knock": _knock,
     "glasses": _glasses,
 }
-# Peaks at full speed, chosen by listening and by meter so that classes of the same speed are about equally loud.
+# Peaks at full speed, chosen by listening and by meter: classes of the same speed are about equally loud.
 _PEAKS = {"ball": 0.50, "drum": 0.42, "bell": 0.28, "anvil": 0.42, "knock": 0.50, "glasses": 0.28}
 
 
