@@ -10,12 +10,11 @@ import pytest
 from dualdub_jax.bundles.bundle import abstract_params
 from dualdub_jax.curriculum.losses import batch_losses
 from dualdub_jax.models.dualdub import make_model
-from dualdub_jax.types import PartlyKnownBatch
+from dualdub_jax.types import STREAMS
 from tests.tiny import random_batch, random_params, tiny_config
 
 CONFIG = tiny_config()
 MODEL = make_model(CONFIG)
-STREAMS = ("speech", "background")
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +24,7 @@ def params():
 
 @pytest.fixture(scope="module")
 def forward(params):
-    return jax.jit(lambda batch: MODEL.apply({"params": params}, batch)[0])
+    return jax.jit(lambda batch: MODEL.apply({"params": params}, batch).logits)
 
 
 def _first_changed_frame(before, after) -> int:
@@ -88,8 +87,7 @@ def test_padding_changes_nothing_whatever_it_holds(params):
     )
 
     def loss(p, b):
-        logits, _ = MODEL.apply({"params": p}, b)
-        parts = batch_losses(logits, b, CONFIG.loss)
+        parts = batch_losses(MODEL.apply({"params": p}, b).logits, b, CONFIG.loss)
         return sum(part.loss.sum() for part in parts.values()), parts
 
     value_and_grad = jax.jit(jax.value_and_grad(loss, has_aux=True))
@@ -110,7 +108,7 @@ def test_shorter_clip_is_the_same_alone_and_padded(params):
         speech_tokens=batch.speech_tokens[:, :num_frames],
         background_tokens=batch.background_tokens[:, :num_frames],
     )
-    apply = jax.jit(lambda b: MODEL.apply({"params": params}, b)[0])
+    apply = jax.jit(lambda b: MODEL.apply({"params": params}, b).logits)
     long, short = apply(padded), apply(alone)
     for stream in STREAMS:
         np.testing.assert_allclose(long[stream][:, :num_frames], short[stream], atol=2e-5)
@@ -126,7 +124,7 @@ def test_a_mixed_batch_gives_each_example_the_loss_it_has_alone(params):
         has_speech=np.array([True, False, True, True]),
         has_background=np.array([False, True, True, True]),
     )
-    apply = jax.jit(lambda b: batch_losses(MODEL.apply({"params": params}, b)[0], b, CONFIG.loss))
+    apply = jax.jit(lambda b: batch_losses(MODEL.apply({"params": params}, b).logits, b, CONFIG.loss))
     together = apply(mixed)
     assert list(together["speech"].weight > 0) == [True, False, True, True]
     assert list(together["background"].weight > 0) == [False, True, True, True]
@@ -179,28 +177,32 @@ def test_cached_decoding_equals_the_forward_pass(params):
     batch = random_batch(CONFIG, 2)
     batch = batch.replace(script_mask=np.broadcast_to(np.arange(8) < 5, (2, 8)))
     variables = {"params": params}
-    _, out = jax.jit(MODEL.apply)(variables, batch)
+    output = jax.jit(MODEL.apply)(variables, batch)
     conditions = jax.jit(lambda b: MODEL.apply(variables, b, method="encode"))(batch)
     cache = jax.jit(lambda c: MODEL.apply(variables, c, method="start"))(conditions)
     advance = jax.jit(lambda *args: MODEL.apply(variables, *args, method="advance"))
     for t in range(12):
         previous = max(t - 1, 0)
-        state, cache = advance(
-            conditions,
-            cache,
-            jnp.int32(t),
-            batch.speech_tokens[:, previous],
-            batch.background_tokens[:, previous],
-        )
-        np.testing.assert_allclose(state, out["state"][:, t], atol=2e-5)
+        codes = {stream: getattr(batch, f"{stream}_tokens")[:, previous] for stream in STREAMS}
+        state, cache = advance(conditions, cache, jnp.int32(t), codes)
+        np.testing.assert_allclose(state, output.state[:, t], atol=2e-5)
 
 
-def test_named_intermediates_have_their_shapes(params):
-    logits, out = jax.eval_shape(lambda b: MODEL.apply({"params": params}, b), random_batch(CONFIG, 2))
-    assert logits["speech"].shape == (2, 12, 3, 16)
-    assert logits["background"].shape == (2, 12, 2, 16)
-    assert out["prefix"].shape == (2, 8 + 2, 32)
-    assert out["video_context"].shape == out["state"].shape == (2, 12, 32)
+def test_the_named_outputs_have_their_shapes(params):
+    output = jax.eval_shape(lambda b: MODEL.apply({"params": params}, b), random_batch(CONFIG, 2))
+    assert output.logits["speech"].shape == (2, 12, 3, 16)
+    assert output.logits["background"].shape == (2, 12, 2, 16)
+    assert output.prefix.shape == (2, 8 + 2, 32)
+    assert output.state.shape == (2, 12, 32)
+    assert output.script.log_weights.shape == (2, 12, 8)
+    assert output.acoustics_logits.shape == (2, 2, 5)
+
+
+def test_acoustics_from_the_video_are_those_of_the_forward_pass(params):
+    batch = random_batch(CONFIG, 2)
+    whole = MODEL.apply({"params": params}, batch).acoustics_logits
+    alone = MODEL.apply({"params": params}, batch, method="acoustics_logits")
+    np.testing.assert_allclose(alone, whole, atol=1e-5)
 
 
 @pytest.mark.parametrize("stream", STREAMS)
@@ -209,7 +211,7 @@ def test_a_hidden_frame_is_not_looked_at(forward, stream):
     is_known = np.ones(batch.frame_mask.shape, bool)
     is_known[:, 6] = False  # frame 6 is predicted without frame 5, and so is everything later
     known = {f"{each}_is_known": is_known if each == stream else np.ones_like(is_known) for each in STREAMS}
-    hidden = PartlyKnownBatch(**vars(batch), **known)
+    hidden = batch.replace(**known)
     tokens = getattr(batch, f"{stream}_tokens").copy()
     tokens[:, 5] = (tokens[:, 5] + 1) % 16
     other = hidden.replace(**{f"{stream}_tokens": tokens})

@@ -1,4 +1,4 @@
-"""The physics of the room renderer, before it has learnt anything."""
+"""The physics of the acoustics renderer, before any training."""
 
 import flax.linen as nn
 import jax
@@ -7,13 +7,12 @@ import numpy as np
 import pytest
 
 from dualdub_jax.codecs.mel_rvq.acoustics import AcousticsRenderer
-from dualdub_jax.config import CodecConfig, GridConfig
+from dualdub_jax.codecs.mel_rvq.config import MelRVQConfig
 from dualdub_jax.dsp.mel import LOG_FLOOR, log_mel
 
-GRID = GridConfig()
-CONFIG = CodecConfig(n_mels=20, acoustics_num_blocks=2, acoustics_width=16, acoustics_kernel_size=3)
-HOP_S = CONFIG.hop_length / GRID.sample_rate_hz
-RENDERER = AcousticsRenderer(CONFIG, GRID)
+CONFIG = MelRVQConfig(n_mels=20, acoustics_num_blocks=2, acoustics_width=16, acoustics_kernel_size=3)
+HOP_S = CONFIG.hop_length / CONFIG.sample_rate_hz
+RENDERER = AcousticsRenderer(CONFIG)
 MASK = np.ones((1, 60), bool)
 
 
@@ -32,7 +31,7 @@ def render():
 
 
 @pytest.mark.parametrize("rt60_s", [0.2, 0.5, 0.9])
-def test_a_tail_falls_by_60_db_in_the_time_that_is_told(render, rt60_s):
+def test_a_tail_falls_by_60_db_in_the_reverberation_time(render, rt60_s):
     tail_db = render(rt60_s, -80.0)[0, 11:21].mean(axis=1) * 20 / np.log(10)
     slopes = np.diff(tail_db)[tail_db[1:] > -60]
     np.testing.assert_allclose(slopes, -60 * HOP_S / rt60_s, rtol=0.02)
@@ -46,9 +45,9 @@ def test_a_tail_comes_after_its_sound_and_only_so_long(render):
     assert (rung[11:40] > quiet[11:40] + 0.1).all()
 
 
-def test_silence_in_a_room_is_the_rooms_noise(render):
+def test_silence_becomes_noise_of_the_given_level(render):
     noise = 10 ** (-40 / 20) * np.random.default_rng(0).standard_normal((1, 38_400)).astype(np.float32)
-    true = log_mel(noise, GRID.sample_rate_hz, CONFIG.n_fft, CONFIG.hop_length, CONFIG.n_mels)
+    true = log_mel(noise, CONFIG.sample_rate_hz, CONFIG.n_fft, CONFIG.hop_length, CONFIG.n_mels)
     silence = np.full((1, 120, CONFIG.n_mels), np.log(LOG_FLOOR), np.float32)
     made = render(0.3, -40.0, silence)
     np.testing.assert_allclose(made.mean(), np.mean(true), atol=0.3)

@@ -8,18 +8,21 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dualdub_jax.codecs.mel_rvq.codec import CodecModules, MelRVQCodec
+from dualdub_jax.codecs.mel_rvq.codec import MelRVQCodec
+from dualdub_jax.codecs.mel_rvq.config import MelRVQConfig, MelRVQTrainingConfig
+from dualdub_jax.codecs.mel_rvq.networks import CodecModules
 from dualdub_jax.codecs.mel_rvq.training.tokens import tokens_phase
 from dualdub_jax.codecs.mel_rvq.training.vocoder import vocoder_phase
-from dualdub_jax.config import CodecConfig, CodecTrainingConfig, Config, OptimizerConfig
+from dualdub_jax.config import Config, OptimizerConfig
 from dualdub_jax.errors import UserError
 from dualdub_jax.parallel.sharding import RULES
 from tests.phases import run_steps
+from tests.tiny import with_codec
 
 RATE = 16_000
 SINES_HZ = (300.0, 700.0, 1500.0, 3100.0)
 HARMONICS = [round(hz * 6400 / RATE) for hz in SINES_HZ]  # bins of a spectrum of 6,400 samples
-CODEC = CodecConfig(
+CODEC = MelRVQConfig(
     num_codebooks=2,
     codebook_size=32,
     width=48,
@@ -33,7 +36,7 @@ CODEC = CodecConfig(
     tonal_source="grid",
 )
 OPTIMIZER = OptimizerConfig(learning_rate=5e-3, warmup_steps=20, ema_decay=0.9)
-TRAINING = CodecTrainingConfig(
+TRAINING = MelRVQTrainingConfig(
     crop_frames=10,
     batch_size=8,
     num_steps=400,
@@ -42,7 +45,7 @@ TRAINING = CodecTrainingConfig(
     optimizer=OPTIMIZER,
     vocoder_optimizer=OPTIMIZER,
 )
-CONFIG = Config(background_codec=CODEC, background_codec_training=TRAINING)
+CONFIG = with_codec(Config(), "background", **vars(CODEC) | {"training": TRAINING})
 
 
 def _sine(hz: float, num_frames: int, start_s: float = 0.0) -> np.ndarray:
@@ -66,7 +69,8 @@ def trained():
         CONFIG, "background", tokens.parameters(state), lambda: _batches(TRAINING.vocoder_batch_size)
     )
     state, vocoder_history = run_steps(vocoder, TRAINING.vocoder_num_steps)
-    return vocoder.parameters(state), tokens_history, vocoder_history
+    variables = {**vocoder.frozen, "vocoder": vocoder.parameters(state)}
+    return variables, tokens_history, vocoder_history
 
 
 def test_both_losses_fall(trained):
@@ -81,7 +85,7 @@ def test_both_losses_fall(trained):
 @pytest.mark.parametrize("hz", SINES_HZ)
 def test_a_sine_comes_back(trained, hz):
     """Mean log-mel error below 0.6 nats, frequency within 25 Hz (the grid of tones), level within 6 dB."""
-    codec = MelRVQCodec(CODEC, CONFIG.grid, trained[0])
+    codec = MelRVQCodec(CODEC, trained[0])
     sine = _sine(hz, 25)[None]
     tokens = codec.encode(sine)
     mask = jnp.ones(tokens.shape[:2], bool)
@@ -95,27 +99,31 @@ def test_a_sine_comes_back(trained, hz):
 
 
 def test_silence_stays_silent(trained):
-    codec = MelRVQCodec(CODEC, CONFIG.grid, trained[0])
+    codec = MelRVQCodec(CODEC, trained[0])
     assert np.abs(codec.decode(codec.encode(np.zeros((1, 16_000), np.float32)))).max() < 1e-3
 
 
 def test_codebooks_begin_when_they_should_and_not_before():
     training = dataclasses.replace(TRAINING, num_steps=6, batch_size=4)
     codec = dataclasses.replace(CODEC, num_unquantised_steps=4)
-    config = dataclasses.replace(CONFIG, background_codec=codec, background_codec_training=training)
+    config = with_codec(CONFIG, "background", **vars(codec) | {"training": training})
     phase = tokens_phase(config, "background", lambda: _batches(4))
     before, _ = run_steps(phase, 4)
     after, _ = run_steps(phase, 5)
-    assert float(jnp.max(jnp.abs(before["rvq"].codebooks))) == 0.0
-    assert float(jnp.min(jnp.std(after["rvq"].codebooks[0], axis=0))) > 0.0
+    assert float(jnp.max(jnp.abs(before.extra["rvq"].codebooks))) == 0.0
+    assert float(jnp.min(jnp.std(after.extra["rvq"].codebooks[0], axis=0))) > 0.0
 
 
-def test_the_vocoder_phase_leaves_the_tokens_alone(trained):
+def test_the_vocoder_phase_trains_the_vocoder_and_nothing_else(trained):
     variables, _, _ = trained
     tokens = {name: variables[name] for name in ("encoder", "decoder", "codebooks")}
     phase = vocoder_phase(CONFIG, "background", tokens, lambda: _batches(4))
-    after = phase.parameters(run_steps(phase, 2)[0])
-    jax.tree.map(np.testing.assert_array_equal, {name: after[name] for name in tokens}, tokens)
+    state, _ = run_steps(phase, 2)
+    assert phase.frozen is tokens  # an argument of the step, and no part of the state
+    for part in (state.params, state.ema_params, phase.parameters(state)):
+        assert jax.tree.map(jnp.shape, part) == jax.tree.map(jnp.shape, variables["vocoder"])
+    sizes = sum(x.size for x in jax.tree.leaves(variables["vocoder"]))
+    assert sum(x.size for x in jax.tree.leaves(state.opt_state)) < 2 * sizes + 10
 
 
 def test_a_step_is_a_function_of_its_arguments():
@@ -127,7 +135,7 @@ def test_a_step_is_a_function_of_its_arguments():
 def test_pitch_of_a_voice_is_heard_in_its_tokens():
     codec = dataclasses.replace(CODEC, tonal_source="pitch", num_unquantised_steps=40)
     training = dataclasses.replace(TRAINING, num_steps=150, vocoder_num_steps=150)
-    config = dataclasses.replace(CONFIG, speech_codec=codec, speech_codec_training=training)
+    config = with_codec(CONFIG, "speech", **vars(codec) | {"training": training})
     rng = np.random.default_rng(0)
     time_s = np.arange(TRAINING.crop_frames * 640) / RATE
 
@@ -147,7 +155,7 @@ def test_pitch_of_a_voice_is_heard_in_its_tokens():
 def test_every_axis_of_every_parameter_has_a_rule():
     names = {name for name, _ in RULES}
     phase = tokens_phase(CONFIG, "background", lambda: _batches(4))
-    tokens = jax.eval_shape(phase.init, jax.random.key(0), None)["params"]
+    tokens = jax.eval_shape(phase.init, jax.random.key(0), None).params
     boxes = jax.tree.leaves(tokens, is_leaf=lambda x: isinstance(x, nn.LogicallyPartitioned))
     assert boxes and all(isinstance(box, nn.LogicallyPartitioned) for box in boxes)
     assert {axis for box in boxes for axis in box.names} <= names
@@ -157,7 +165,7 @@ def test_the_first_codebook_learns_phonemes_where_they_are_known():
     """Sines stand for phonemes: told which is which, the first codebook tells them apart at any level."""
     codec = dataclasses.replace(CODEC, phonetic_dim=4)
     training = dataclasses.replace(TRAINING, phonetic_weight=1.0)
-    config = Config(speech_codec=codec, speech_codec_training=training)
+    config = with_codec(Config(), "speech", **vars(codec) | {"training": training})
 
     def batches():
         for batch in _batches(TRAINING.batch_size):
@@ -173,7 +181,7 @@ def test_the_first_codebook_learns_phonemes_where_they_are_known():
     assert set(variables) == {"encoder", "decoder", "codebooks"}
     assert not np.asarray(variables["codebooks"][0, :, 4:]).any()
     heard = np.stack([_sine(hz, TRAINING.crop_frames) for hz in SINES_HZ])
-    modules = CodecModules(codec, config.grid)
+    modules = CodecModules(codec)
     mask = np.ones((len(heard), TRAINING.crop_frames), bool)
     loud, quiet = (np.asarray(modules.encode(variables, gain * heard, mask))[:, 3:-3, 0] for gain in (1, 0.4))
     decoded = [{*a, *b} for a, b in zip(loud, quiet, strict=True)]
@@ -199,57 +207,57 @@ def _voices(batch_size: int, seed: int = 0):
         }
 
 
-def test_with_a_voice_the_reference_says_whose_it_is():
-    """A decoder that is told the other voice is further off, for the tokens do not know the pitch."""
+def test_a_codec_with_a_speaker_takes_the_speaker_from_the_reference():
+    """Conditioned on the other speaker the decoder is further off, for the tokens carry no pitch."""
     speech = dataclasses.replace(CODEC, speaker_dim=8, num_unquantised_steps=40)
-    config = dataclasses.replace(CONFIG, speech_codec=speech, speech_codec_training=TRAINING)
+    config = with_codec(CONFIG, "speech", **vars(speech) | {"training": TRAINING})
     phase = tokens_phase(config, "speech", lambda: _voices(TRAINING.batch_size))
     variables = phase.parameters(run_steps(phase, 120)[0])
     vocoder = vocoder_phase(config, "speech", variables, lambda: _voices(4))
-    codec = MelRVQCodec(speech, CONFIG.grid, vocoder.parameters(run_steps(vocoder, 1)[0]))
+    codec = MelRVQCodec(speech, {**variables, "vocoder": vocoder.parameters(run_steps(vocoder, 1)[0])})
     batch = next(_voices(16, seed=1))
     tokens = codec.encode(batch["waveform"])
-    voice = codec.read_voice(batch["voice"], batch["voice_mask"])
+    speaker = codec.encode_speaker(batch["voice"], batch["voice_mask"])
     true = codec.modules.log_mel(batch["waveform"])
     mask = jnp.ones(tokens.shape[:2], bool)
 
-    def error(voice: jax.Array | None) -> float:
-        decoded, _ = codec.modules.decode_tokens(codec.variables, tokens, mask, voice)
+    def error(speaker: jax.Array) -> float:
+        decoded, _ = codec.modules.decode_tokens(codec.variables, tokens, mask, speaker)
         return float(jnp.mean(jnp.abs(decoded - true)[..., :40]))
 
     is_high = batch["pitches_hz"] > 200.0
     others = np.where(is_high, np.argmin(is_high), np.argmax(is_high))
-    assert error(voice) < 0.7 * error(voice[others])
+    assert error(speaker) < 0.7 * error(speaker[others])
     assert np.isfinite(np.asarray(codec.decode(tokens, mask))).all()  # without a reference, too
 
 
-def test_a_background_has_no_voice():
-    config = dataclasses.replace(CONFIG, background_codec=dataclasses.replace(CODEC, speaker_dim=8))
-    with pytest.raises(UserError, match=r"background_codec\.speaker_dim=8: only speech has a voice"):
+def test_a_background_has_no_speaker():
+    config = with_codec(CONFIG, "background", speaker_dim=8)
+    with pytest.raises(
+        UserError, match=r"streams\.background\.codec\.speaker_dim=8: only speech has a speaker"
+    ):
         tokens_phase(config, "background", lambda: _batches(4))
 
 
-def test_a_vocoder_with_an_adversary(trained):
-    """It learns as before but not the same, the adversary learns too, and is not handed on."""
+def test_a_vocoder_with_a_discriminator(trained):
+    """It learns as before but not the same; the discriminator is trained too, and not handed on."""
     variables, _, _ = trained
     tokens = {name: variables[name] for name in ("encoder", "decoder", "codebooks")}
     training = dataclasses.replace(TRAINING, vocoder_adversarial_weight=0.5, vocoder_num_steps=60)
-    config = dataclasses.replace(CONFIG, background_codec_training=training)
+    config = with_codec(CONFIG, "background", training=training)
     phase = vocoder_phase(config, "background", tokens, lambda: _batches(4))
     state, history = run_steps(phase, 60)
-    assert set(phase.parameters(state)) == {*tokens, "vocoder"}
+    assert set(phase.parameters(state)) == set(variables["vocoder"])
     assert all(np.isfinite(list(metrics.values())).all() for metrics in history)
     mel_l1 = [metrics["mel_l1"] for metrics in history]
     assert np.mean(mel_l1[-10:]) < 0.8 * np.mean(mel_l1[:10])
-    before = nn.unbox(phase.init(jax.random.key(0), phase.initial))["discriminator"]["params"]
-    moved = jax.tree.map(
-        lambda a, b: float(jnp.max(jnp.abs(a - b))), state["discriminator"]["params"], before
-    )
+    before = nn.unbox(phase.init(jax.random.key(0), phase.initial)).extra["params"]
+    moved = jax.tree.map(lambda a, b: float(jnp.max(jnp.abs(a - b))), state.extra["params"], before)
     assert min(jax.tree.leaves(moved)) > 0.0
     training = dataclasses.replace(training, vocoder_adversarial_weight=0.0)
-    config = dataclasses.replace(CONFIG, background_codec_training=training)
+    config = with_codec(CONFIG, "background", training=training)
     plain = vocoder_phase(config, "background", tokens, lambda: _batches(4))
-    assert "discriminator" not in jax.eval_shape(plain.init, jax.random.key(0), plain.initial)
-    alone, pushed = (p.parameters(run_steps(p, 40)[0])["vocoder"] for p in (plain, phase))
+    assert jax.eval_shape(plain.init, jax.random.key(0), plain.initial).extra is None
+    alone, pushed = (p.parameters(run_steps(p, 40)[0]) for p in (plain, phase))
     apart = jax.tree.map(lambda a, b: float(jnp.max(jnp.abs(a - b))), alone, pushed)
     assert max(jax.tree.leaves(apart)) > 1e-2

@@ -6,12 +6,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from dualdub_jax.codecs.mel_rvq.config import MelRVQConfig
 from dualdub_jax.codecs.mel_rvq.vocoder import Vocoder, synthesize
-from dualdub_jax.config import CodecConfig, GridConfig
 from dualdub_jax.dsp.mel import LOG_FLOOR, log_mel
 
-GRID = GridConfig()
-CONFIG = CodecConfig(width=8, vocoder_width=16, vocoder_num_blocks=1)
+CONFIG = MelRVQConfig(width=8, vocoder_width=16, vocoder_num_blocks=1)
 
 
 def _heard(mel: np.ndarray, tonal_source: str, loud: bool = False) -> np.ndarray:
@@ -27,7 +26,7 @@ def _heard(mel: np.ndarray, tonal_source: str, loud: bool = False) -> np.ndarray
     @jax.jit
     def speak(params):
         frames = vocoder.apply({"params": params}, *inputs)
-        return synthesize(frames, mask, config, GRID, jnp.int32(0), jnp.zeros(mel.shape[0]))[0]
+        return synthesize(frames, mask, config, jnp.int32(0), jnp.zeros(mel.shape[0]))[0]
 
     return np.asarray(speak(params))
 

@@ -16,14 +16,14 @@ NUM_FRAMES, NUM_TOKENS = 24, 6
 def _read(params, frames, script, mask, position=None) -> ScriptAlignment:
     def run(aligner: ScriptAligner) -> ScriptAlignment:
         start = jnp.zeros(len(frames)) if position is None else position
-        return aligner(frames, aligner.read(script, mask), start)
+        return aligner(frames, aligner.encode(script, mask), start)
 
     return ALIGNER.apply({"params": params}, method=run)
 
 
 def _init(frames, script, mask):
     def run(aligner: ScriptAligner) -> ScriptAlignment:
-        return aligner(frames, aligner.read(script, mask), jnp.zeros(len(frames)))
+        return aligner(frames, aligner.encode(script, mask), jnp.zeros(len(frames)))
 
     return ALIGNER.init(jax.random.key(0), method=run)["params"]
 
