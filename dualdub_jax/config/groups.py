@@ -131,7 +131,8 @@ def defaults_of(config: Any) -> Any:
     A checkpoint that is older than a key was made with the key's default: new keys default to the behaviour
     before them.
     """
-    return config if isinstance(config, Plugin) else _defaults_of(config, type(config)())
+    # The keys of a plugin have defaults that only its class knows: none is assumed.
+    return Plugin(config.kind) if isinstance(config, Plugin) else _defaults_of(config, type(config)())
 
 
 def _defaults_of(value: Any, default: Any) -> Any:

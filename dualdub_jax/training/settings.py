@@ -45,8 +45,12 @@ def _default(group: Any) -> Any:
 def _relevant(group: Any, without: tuple[str, ...]) -> Any:
     if isinstance(group, tuple | list):
         return [_relevant(item, without) for item in group]
-    if not dataclasses.is_dataclass(group) or isinstance(group, Plugin):
-        return to_dict(group)
+    if isinstance(group, Plugin):
+        group = to_dict(group)
+    if isinstance(group, dict):
+        return {key: _relevant(item, without) for key, item in group.items() if not key.startswith(without)}
+    if not dataclasses.is_dataclass(group):
+        return group
     return {
         field.name: _relevant(getattr(group, field.name), without)
         for field in dataclasses.fields(group)

@@ -5,16 +5,16 @@ import pathlib
 
 import pytest
 
-from dualdub_jax.config import Config, SourceConfig, StageConfig, defaults_of, to_dict
+from dualdub_jax.config import Config, Plugin, SourceConfig, StageConfig, defaults_of, to_dict
 from dualdub_jax.errors import UserError
-from dualdub_jax.training.settings import check_settings
+from dualdub_jax.training.settings import check_settings, differences, settings_of
 
 WHERE = pathlib.Path("runs/a/stage")
 STAGE = StageConfig(name="stage", mixture=(SourceConfig("a", 0.5), SourceConfig("b")), batch_size=8)
 
 
 def _check(saved, stage=STAGE):
-    check_settings(saved, {"stage": to_dict(stage)}, {"stage": to_dict(defaults_of(stage))}, WHERE)
+    check_settings(saved, settings_of(stage=stage), WHERE)
 
 
 def test_a_key_younger_than_the_checkpoint_must_have_its_default():
@@ -38,12 +38,13 @@ def test_a_changed_a_removed_and_a_missing_setting_are_named():
 
 def test_a_run_may_go_on_with_other_memory_and_other_kernels():
     def settings(**changes):
-        return {"model": to_dict(dataclasses.replace(Config().model, **changes))}
+        return settings_of(model=dataclasses.replace(Config().model, **changes))
 
     wanted = settings(remat_policy="full", attention_implementation="plain")
-    check_settings(settings(), wanted, settings(), WHERE)
+    assert not {"remat_policy", "attention_implementation"} & set(wanted.values["model"])
+    check_settings(settings().values, wanted, WHERE)
     with pytest.raises(UserError, match="compute_dtype"):
-        check_settings(settings(), settings(compute_dtype="bfloat16"), settings(), WHERE)
+        check_settings(settings().values, settings(compute_dtype="bfloat16"), WHERE)
 
 
 def test_one_dataset_more_is_another_mixture():
@@ -58,4 +59,36 @@ def test_defaults_keep_the_lengths_of_sequences_and_nothing_else():
     assert defaults.name == "" and defaults.seed == 0
     assert [stage.batch_size for stage in defaults.stages] == [StageConfig().batch_size] * 2
     assert [source.name for source in defaults.stages[0].mixture] == ["", ""]
-    assert defaults.background_codec == Config().background_codec
+    assert defaults.streams == Config().streams
+
+
+def test_excluded_keys_do_not_matter_at_any_depth():
+    codec = Config().streams.speech.codec
+    trained = dataclasses.replace(codec, training=dataclasses.replace(codec.training, num_steps=7))
+    whole, without = settings_of(codec=codec), settings_of(without=("training",), codec=codec)
+    assert list(differences(settings_of(codec=trained).values, whole)) == [
+        ("codec.training.num_steps", 7, 3000)
+    ]
+    assert not list(differences(settings_of(without=("training",), codec=trained).values, without))
+    assert "training" not in without.values["codec"] and "num_codebooks" in without.values["codec"]
+    steps = settings_of(without=("num_",), codec=trained)
+    assert "num_steps" not in steps.values["codec"]["training"]
+
+
+def test_plain_values_are_settings_as_they_are():
+    settings = settings_of(seed=3, codecs_from="runs/a")
+    assert settings.values == settings.defaults == {"seed": 3, "codecs_from": "runs/a"}
+    assert list(differences({"seed": 4}, settings)) == [("seed", 4, 3)]
+
+
+def test_a_plugin_is_compared_key_by_key_and_no_default_of_it_is_assumed():
+    plugin = Plugin("fork.codec:Codec", '{"size": 4, "training": {"num_steps": 2}}')
+    saved = settings_of(codec=plugin).values
+    assert saved == {"codec": {"kind": "fork.codec:Codec", "size": 4, "training": {"num_steps": 2}}}
+    assert not list(differences(saved, settings_of(codec=plugin)))
+    other = settings_of(codec=Plugin("fork.codec:Codec", '{"size": 4, "width": 8}'))
+    changes = {key: (was, now) for key, was, now in differences(saved, other)}
+    assert changes == {"codec.width": ("absent", 8), "codec.training.num_steps": (2, "absent")}
+    without = ("training",)
+    fewer = settings_of(without=without, codec=Plugin("fork.codec:Codec", '{"size": 4}'))
+    assert not list(differences(settings_of(without=without, codec=plugin).values, fewer))
