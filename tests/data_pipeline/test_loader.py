@@ -5,20 +5,27 @@ import dataclasses
 import json
 import time
 from collections.abc import Iterator
+from fractions import Fraction
 from typing import Any
 
 import grain
 import numpy as np
 import pytest
-from data_pipeline.schema import batch_fields, validate_batch
 
-from data_pipeline import decoding, loader
+from data_pipeline import loader, record
 from data_pipeline import mixture as curriculum
-from dualdub_jax.config import CodecTrainingConfig, Config, GridConfig, SourceConfig, StageConfig
+from dualdub_jax.codecs.base import CodecSpec
+from dualdub_jax.codecs.mel_rvq.config import MelRVQConfig
+from dualdub_jax.config import Config, GridConfig, SourceConfig, StageConfig, StreamConfig, StreamsConfig
 from dualdub_jax.errors import UserError
+from dualdub_jax.models.batch import validate_batch
 from tests.tiny_dataset import NUM_TEST_CLIPS, NUM_TRAIN_CLIPS
 
 GRID = GridConfig(num_frames=20, frame_size=16, num_script_tokens=20, num_voice_frames=8)
+STREAMS_OF_LEVELS = StreamsConfig(
+    speech=StreamConfig(codec=MelRVQConfig(num_codebooks=3)),
+    background=StreamConfig(codec=MelRVQConfig(num_codebooks=2)),
+)
 MIXED = StageConfig(
     name="mixed",
     mixture=(
@@ -34,13 +41,10 @@ ALONE = StageConfig(name="alone", mixture=(SourceConfig("tiny_films/soundtrack")
 class LevelCodec:
     """A codec of a few lines: each token is the level of its frame and of the next one."""
 
-    sample_rate_hz = 16_000
-    frame_rate_hz = 25
-    codebook_size = 1024
     latency_frames = 1
 
     def __init__(self, num_codebooks: int) -> None:
-        self.num_codebooks = num_codebooks
+        self.spec = CodecSpec(16_000, Fraction(25), num_codebooks, 1024)
         self.shapes: set[tuple[int, ...]] = set()
         self.num_clips = 0
 
@@ -53,7 +57,7 @@ class LevelCodec:
             level = np.where(frame_mask, level, 4.0)
         level = np.concatenate([level, np.full((len(level), 1), 4.0)], axis=1)
         tokens = (100 * (level[:, :-1] + level[:, 1:])).astype(np.int32)
-        return np.stack([tokens + q for q in range(self.num_codebooks)], axis=-1)
+        return np.stack([tokens + q for q in range(self.spec.num_codebooks)], axis=-1)
 
 
 def make_codecs() -> dict[str, LevelCodec]:
@@ -63,7 +67,7 @@ def make_codecs() -> dict[str, LevelCodec]:
 @contextlib.contextmanager
 def batches(data_dir: str, stage: StageConfig = MIXED, **options: Any) -> Iterator[loader.BatchIterator]:
     options = {"seed": 3, "codecs": make_codecs(), **options}
-    config = Config(data_dir=data_dir, grid=GRID)
+    config = Config(data_dir=data_dir, grid=GRID, streams=STREAMS_OF_LEVELS)
     with contextlib.closing(loader.make_batches(config, stage, **options)) as iterator:
         yield iterator
 
@@ -83,7 +87,7 @@ def test_batches_follow_the_schema(tiny_data_dir: str) -> None:
     with batches(tiny_data_dir) as iterator:
         batch = next(iterator)
     ids = batch.pop("example_ids")
-    validate_batch(batch, batch_fields(GRID, 3, 2))
+    validate_batch(batch, Config(data_dir=tiny_data_dir, grid=GRID, streams=STREAMS_OF_LEVELS))
     assert len(ids) == len(batch["video"]) == MIXED.batch_size
     assert all(name.partition(":")[0].startswith("tiny_films/") for name in ids)
 
@@ -266,9 +270,10 @@ def test_tokens_of_a_short_clip_are_those_of_the_clip_alone(tiny_data_dir: str) 
         batch = next(iterator)
     records = curriculum.open_dataset(tiny_data_dir, "tiny_films/soundtrack", "test")
     for row in range(NUM_TEST_CLIPS):
-        num_frames = records[row]["num_frames"]
+        num_frames = round(records[row]["duration_s"] * 25)
         assert num_frames < GRID.num_frames
-        stem = decoding.decode_audio(records[row]["speech"], sample_rate_hz=16_000)
+        clip = records[row]
+        stem = record.decode_stem(clip["speech"], "x", clip["duration_s"], 16_000)
         tokens = batch["speech_tokens"][row]
         np.testing.assert_array_equal(tokens[:num_frames], LevelCodec(3).encode(stem[None])[0])
         assert not tokens[num_frames:].any()
@@ -286,16 +291,16 @@ def test_a_closed_iterator_says_so(tiny_data_dir: str) -> None:
         next(iterator)
 
 
-def codec_config(data_dir: str, source: str, crop_frames: int = 5) -> Config:
-    training = CodecTrainingConfig(mixture=(SourceConfig(source),), crop_frames=crop_frames, batch_size=8)
-    return Config(
-        data_dir=data_dir, grid=GRID, speech_codec_training=training, background_codec_training=training
+def crops(data_dir: str, stream: str, source: str) -> contextlib.closing:
+    config = Config(data_dir=data_dir, grid=GRID)
+    mixture = (SourceConfig(source),)
+    return contextlib.closing(
+        loader.make_codec_batches(config, stream, mixture=mixture, seed=0, batch_size=8, crop_frames=5)
     )
 
 
 def test_codec_batches_are_crops_of_the_stem(tiny_data_dir: str) -> None:
-    config = codec_config(tiny_data_dir, "tiny_films/text_speech")
-    with contextlib.closing(loader.make_codec_batches(config, "speech", seed=0)) as iterator:
+    with crops(tiny_data_dir, "speech", "tiny_films/text_speech") as iterator:
         first, second = take(iterator, 2)
         state = iterator.get_state()
         third = next(iterator)
@@ -303,15 +308,14 @@ def test_codec_batches_are_crops_of_the_stem(tiny_data_dir: str) -> None:
     assert first["waveform"].dtype == np.float32
     assert len(first["example_ids"]) == 8
     assert not np.array_equal(first["waveform"], second["waveform"])
-    with contextlib.closing(loader.make_codec_batches(config, "speech", seed=0)) as iterator:
+    with crops(tiny_data_dir, "speech", "tiny_films/text_speech") as iterator:
         iterator.set_state(state)
         assert_same(next(iterator), third)
 
 
 def test_codec_batches_need_the_stem(tiny_data_dir: str) -> None:
-    config = codec_config(tiny_data_dir, "tiny_films/text_speech")
-    with pytest.raises(UserError, match=r"has no background stem.*background_codec_training.mixture"):
-        loader.make_codec_batches(config, "background", seed=0)
+    with pytest.raises(UserError, match=r"has no background stem.*streams.background.codec.training.mixture"):
+        crops(tiny_data_dir, "background", "tiny_films/text_speech")
 
 
 def test_a_stage_hides_what_it_drops(tiny_data_dir: str) -> None:

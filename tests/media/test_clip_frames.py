@@ -1,20 +1,19 @@
-"""Encoded media onto the grid: presentation time, sizes, and every bad input by its message."""
+"""Clips of records as frames: presentation time, sizes, and every bad input by its message."""
 
 import pathlib
 from fractions import Fraction
 
 import numpy as np
 import pytest
-from data_pipeline.decoding import decode_audio, decode_video
 
+from dualdub_jax.media.frames import FrameSpec
+from dualdub_jax.media.record_video import decode_frames
 from tests.films import frame_level, make_film, make_sound_only
-from tests.tiny_dataset import film_bytes, sine_flac
+from tests.tiny_dataset import film_bytes
 
 
 def shown_levels(data: bytes, num_frames: int, start_frame: int = 0, frame_size: int = 32) -> np.ndarray:
-    frames = decode_video(
-        data, start_frame=start_frame, num_frames=num_frames, frame_rate_hz=25, frame_size=frame_size
-    )
+    frames = decode_frames(data, FrameSpec(Fraction(25), frame_size), start_frame, num_frames)
     assert frames.shape == (num_frames, frame_size, frame_size, 3)
     assert frames.dtype == np.uint8
     return frames.mean(axis=(1, 2, 3))
@@ -33,7 +32,7 @@ def test_b_frames_come_in_the_order_of_presentation() -> None:
     assert_shows(shown_levels(film_bytes(12, num_b_frames=2), 12), list(range(12)))
 
 
-def test_a_window_begins_where_it_is_told() -> None:
+def test_a_window_begins_at_its_start_frame() -> None:
     assert_shows(shown_levels(film_bytes(12), 5, start_frame=4), [4, 5, 6, 7, 8])
 
 
@@ -55,7 +54,7 @@ def test_variable_rate_and_times_that_do_not_begin_at_zero() -> None:
 
 def test_frames_of_another_size_keep_their_aspect() -> None:
     film = film_bytes(3, size=(64, 32), left=250)
-    frames = decode_video(film, start_frame=0, num_frames=3, frame_rate_hz=25, frame_size=16)
+    frames = decode_frames(film, FrameSpec(Fraction(25), 16), 0, 3)
     inside, outside = frames[:, 4:12], frames[:, [0, 1, 2, 3, 12, 13, 14, 15]]
     assert not outside.any()
     assert inside[:, :, :3].min() > 200
@@ -68,7 +67,7 @@ def test_the_last_frame_is_held_only_briefly() -> None:
         shown_levels(film_bytes(10), 20)
 
 
-def test_bad_films_say_what_is_wrong(tmp_path: pathlib.Path) -> None:
+def test_bad_films_are_named_by_their_defect(tmp_path: pathlib.Path) -> None:
     with pytest.raises(ValueError, match="cannot be decoded"):
         shown_levels(b"this is no film", 3)
     with pytest.raises(ValueError, match="no video stream"):
@@ -76,17 +75,3 @@ def test_bad_films_say_what_is_wrong(tmp_path: pathlib.Path) -> None:
     cut = make_film(tmp_path / "film.mp4", num_frames=10).read_bytes()[:-200]
     with pytest.raises(ValueError, match="has no frames"):
         shown_levels(cut, 3)
-
-
-def test_audio_keeps_every_sample() -> None:
-    samples = decode_audio(sine_flac(1000, 440.0), sample_rate_hz=16_000)
-    expected = 0.5 * np.sin(2 * np.pi * 440 * np.arange(1000) / 16_000)
-    assert samples.dtype == np.float32
-    np.testing.assert_allclose(samples, expected, atol=1 / 32768)
-
-
-def test_bad_audio_says_what_is_wrong() -> None:
-    with pytest.raises(ValueError, match="cannot be decoded"):
-        decode_audio(b"no audio", sample_rate_hz=16_000)
-    with pytest.raises(ValueError, match="1 channels at 16000 Hz, expected 1 channel at 24000 Hz"):
-        decode_audio(sine_flac(100, 440.0), sample_rate_hz=24_000)
