@@ -1,10 +1,10 @@
-"""The size ladder on absent TPU slices, and how a step grows with the number of chips. All of it estimated.
+"""Estimates the step time of the size ladder on TPU slices, and its weak scaling, without hardware.
 
     python benchmarks/scaling_table.py                        # base, large, xl: many minutes each
-    python benchmarks/scaling_table.py --weak-scaling base    # the same work a chip on 16, 64 and 256 chips
+    python benchmarks/scaling_table.py --weak-scaling base    # constant work a chip on 16, 64 and 256 chips
     python benchmarks/scaling_table.py --only xl --keep docs/estimated/scaling.json
 
-Needs libtpu (pip install 'libtpu==0.0.42.*') and no TPU. docs/scaling.md says how to read the figures; a test
+Requires libtpu (pip install 'libtpu==0.0.42.*') but no TPU. docs/scaling.md explains the figures; a test
 compares it with `docs/estimated/scaling.json`, which holds a report for each row. The last line is the table
 as JSON.
 """
@@ -16,7 +16,7 @@ import os
 import pathlib
 import sys
 
-if __name__ == "__main__":  # JAX reads them when it is imported
+if __name__ == "__main__":  # before JAX is imported
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
 
@@ -32,9 +32,9 @@ _COLUMNS = (
     "slice, mesh",
     "clips",
     "GiB a chip",
-    "TFLOP a chip, model / run",
-    "memory alone",
-    "interconnect alone / not hidden",
+    "TFLOP a chip, model / compiled",
+    "HBM alone",
+    "interconnect alone / exposed",
     "step",
     "MFU",
 )
@@ -43,8 +43,8 @@ _COLUMNS = (
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--only", metavar="NAME", help="one size of the ladder")
-    parser.add_argument("--weak-scaling", metavar="NAME", help="one size on more and more chips of v5e")
-    parser.add_argument("--keep", type=pathlib.Path, metavar="FILE", help="reports are put here, or replaced")
+    parser.add_argument("--weak-scaling", metavar="NAME", help="one size on increasing numbers of v5e chips")
+    parser.add_argument("--keep", type=pathlib.Path, metavar="FILE", help="adds or replaces the reports here")
     args = parser.parse_args()
     if args.weak_scaling:
         config = load_config(str(_CONFIGS / f"{args.weak_scaling}.py"))
@@ -72,7 +72,7 @@ def main() -> int:
 
 
 def keep(report: dict, path: pathlib.Path) -> None:
-    """Puts a report into the file, in the place of one of the same config and slice."""
+    """Adds a report to the file, or replaces the one of the same config and slice."""
     others = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
     where = ("config", "topology")
     others = [each for each in others if [each[k] for k in where] != [report[k] for k in where]]
@@ -82,7 +82,7 @@ def keep(report: dict, path: pathlib.Path) -> None:
 
 
 def grown(config: Config, topology: Topology) -> Config:
-    """The config on another slice of the first one's kind: the same clips a chip, more of the axis "data"."""
+    """The config for a larger slice of the same kind of chip: equal clips a chip, a larger "data" axis."""
     smallest = parse_topology(_WEAK_SCALING[0]).num_devices
     times = topology.num_devices // smallest
     stages = tuple(dataclasses.replace(s, batch_size=s.batch_size * times) for s in config.stages)
@@ -91,7 +91,7 @@ def grown(config: Config, topology: Topology) -> Config:
 
 
 def as_row(report: dict) -> str:
-    """One line of a Markdown table."""
+    """One row of the Markdown table for a report of `dualdub aot`."""
     mesh = " ".join(f"{axis}={size}" for axis, size in report["mesh"].items() if size > 1)
     flops, roofline = report["flops_per_device"], report["roofline"]
     moved, exposed = 1e3 * roofline["interconnect_s"], 1e3 * roofline["exposed_interconnect_s"]

@@ -1,11 +1,10 @@
 #!/usr/bin/env bash
-# A TPU slice of several hosts: the same command on each. Written from the documentation; not run here.
+# A TPU slice of several hosts: the same command on each. Written from the documentation; not run.
 #
 #     PROJECT=my-project ZONE=us-west4-a FILESTORE=10.0.0.2:/share launch/tpu_slice.sh
 #
-# FILESTORE is an NFS share that every host mounts: --workdir and --data_dir must be on a disk that they share.
-# (A bucket mounted with gcsfuse will do only if it has a hierarchical namespace: checkpoints rely on renaming
-# a folder being all or nothing.)
+# FILESTORE is an NFS share that every host mounts: --workdir and --data_dir require shared storage. (A bucket
+# mounted with gcsfuse must have a hierarchical namespace, since checkpoints rely on atomic renames of folders.)
 #     launch/tpu_slice.sh stop      SIGTERM to every process: all save the same step and exit
 set -euo pipefail
 
@@ -38,9 +37,9 @@ case "${1:-train}" in
     tar -C "$REPOSITORY" -czf "$archive" --exclude=./.venv --exclude=./.git --exclude=./runs --exclude=./data .
     tpu scp "$archive" "$NAME:dualdub.tgz" --worker=0
     tpu ssh "$NAME" --worker=0 --command="mkdir -p $SHARED/code && tar -C $SHARED/code -xzf dualdub.tgz"
-    # Packages go to each host's own disk.
+    # Packages are installed on each host's own disk.
     on_every_host "python3 -m venv ~/venv && ~/venv/bin/pip install -q -e '$SHARED/code[tpu,data]'"
-    # The slice itself tells each process which one it is. If one dies, all stop, and this is run again.
+    # The slice's metadata define the process ids. If one process dies, all stop; rerun this script to resume.
     on_every_host "cd $SHARED/code && ~/venv/bin/dualdub train --distributed --config $CONFIG \
       --workdir $SHARED/run --config.data_dir=$SHARED/data"
     ;;

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# One TPU VM: makes it, installs DualDub on it, trains there. Written from the documentation; not run here.
+# One TPU VM: creates it, installs DualDub and trains. Written from the documentation; not run.
 #
 #     PROJECT=my-project ZONE=us-west4-a launch/tpu_vm.sh
 #
-# Run again, it goes on where the run stopped. Ctrl-C here does not stop the run on the VM: see `stop` below.
+# Rerunning it resumes the run. Ctrl-C here does not stop the run on the VM: see `stop` below.
 #     launch/tpu_vm.sh stop      SIGTERM to the run: it saves and exits
 #     launch/tpu_vm.sh delete    the VM, and with it the checkpoints on its disk
 set -euo pipefail
@@ -36,7 +36,7 @@ case "${1:-train}" in
       on_vm "python3 -m venv .venv && .venv/bin/pip install -q -e '.[tpu,data]'"
       on_vm ".venv/bin/dualdub data build puppet_stage --out data"
     fi
-    # nohup: the run outlives this connection. The log says when it is done.
+    # nohup: the run continues without this connection.
     on_vm "nohup .venv/bin/dualdub train --config $CONFIG --workdir $WORKDIR >>train.log 2>&1 & echo started"
     on_vm "tail -n +1 -f train.log"
     ;;
