@@ -27,7 +27,7 @@ from dualdub_jax.media.pictures import PictureDecoder
 from dualdub_jax.media.timing import scan_timing
 
 MIN_DURATION_S = Fraction(1, 2)
-MAX_DURATION_S = Fraction(2 * 3600)
+MAX_DURATION_S = Fraction(2 * 3600)  # longer ones are mostly broken timestamps
 STRIP_LENGTH = 16  # thumbnails
 STRIP_HEIGHT = 96  # pixels
 BLOCK_FRAMES = 64
