@@ -14,6 +14,7 @@ from dualdub_jax.config import Config, from_dict, to_dict
 from dualdub_jax.errors import UserError
 from dualdub_jax.models.dualdub import make_model
 from dualdub_jax.text.tokenizer import make_tokenizer
+from tests.codecs.test_second_codec import toy_config
 from tests.films import make_film
 from tests.tiny import random_batch, random_params, tiny_config
 
@@ -82,17 +83,8 @@ def test_a_tokenizer_is_a_plain_class_with_sizes_of_its_own():
 
 @pytest.mark.slow
 def test_a_waveform_decoder_trains_on_a_frozen_codec_and_dubs_at_its_own_rate(tmp_path, tiny_data_dir):
-    values = to_dict(_config({"streams.background.decoder": f"{HERE}:BuzzDecoder"}))
-    training = {"mixture": [{"name": "tiny_films/soundtrack"}], "crop_frames": 8, "batch_size": 4}
-    for stream in values["streams"].values():
-        stream["codec"]["training"] |= training | {
-            "num_steps": 3,
-            "vocoder_num_steps": 1,
-            "vocoder_batch_size": 4,
-        }
-    values |= {"data_dir": tiny_data_dir, "stages": []}
-    values["grid"] |= {"num_script_tokens": 20, "num_frames": 30}
-    values["stages"] = [{"name": "s", "mixture": training["mixture"], "num_steps": 1, "batch_size": 2}]
+    values = to_dict(toy_config(tiny_data_dir))
+    values["streams"]["background"]["decoder"] = f"{HERE}:BuzzDecoder"
     config = tmp_path / "config.py"
     config.write_text(
         f"from ml_collections import ConfigDict\ndef get_config():\n    return ConfigDict({values!r})\n"

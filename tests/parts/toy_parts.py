@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dualdub_jax.codecs.base import MakeCrops, RunPhase
+from dualdub_jax.codecs.registry import codec_spec
 from dualdub_jax.config import Config, GridConfig, ModelConfig
 from dualdub_jax.models.backbone import BackboneOutput
 from dualdub_jax.training.phase import Phase
@@ -137,7 +138,7 @@ class BuzzDecoder:
 
     @classmethod
     def init(cls, config: Config, stream: Stream, rng: jax.Array) -> dict[str, jax.Array]:
-        return {"levels": jnp.zeros(config.streams[stream].codec.codebook_size)}
+        return {"levels": jnp.zeros(codec_spec(config, stream).codebook_size)}
 
     @classmethod
     def training(cls, config: Config, stream: Stream, make_batches: MakeCrops) -> "BuzzTraining":
@@ -172,7 +173,7 @@ class BuzzTraining:
             return TrainState(jnp.int32(0), params, None, None)
 
         def step(state: TrainState, batch: dict, rng: jax.Array, frozen: dict):
-            assert "codebooks" in frozen  # the codec's, which no state holds
+            assert frozen.keys() == {"levels"}  # the codec's variables, which no state holds
             levels = state.params["levels"] + 0.5 * (0.25 - state.params["levels"])
             return state.replace(step=state.step + 1, params={"levels": levels}), {"loss": jnp.float32(0)}
 
