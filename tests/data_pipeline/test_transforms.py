@@ -1,13 +1,18 @@
 """Records to examples: padding and masks, cropping, and records that break the schema."""
 
+import dataclasses
 import json
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 import pytest
 
-from data_pipeline.transforms import CropStem, MakeExample, collate, empty_example
-from dualdub_jax.config import GridConfig
+from data_pipeline import record as record_lib
+from data_pipeline.transforms import CropStem, MakeExample, collate, unfilled_example
+from dualdub_jax.codecs.base import CodecSpec
+from dualdub_jax.codecs.mel_rvq.config import MelRVQConfig
+from dualdub_jax.config import Config, GridConfig, StreamConfig, StreamsConfig
 from dualdub_jax.errors import UserError
 from dualdub_jax.text.phonemes import PAUSE, SYMBOLS, PhonemeTokenizer
 from dualdub_jax.text.tokenizer import ByteTokenizer
@@ -15,10 +20,12 @@ from tests.films import frame_level
 from tests.tiny_dataset import SAMPLES_PER_FRAME, film_bytes, flac_bytes, make_record, sine_flac
 
 GRID = GridConfig(num_frames=16, frame_size=32, num_script_tokens=20, num_voice_frames=8)
+CONFIG = Config(grid=GRID)
+SPEC = CodecSpec(16_000, Fraction(25), 3, 16)
 
 
 def example_of(record: dict[str, Any], seed: int = 0) -> dict[str, Any]:
-    return MakeExample("films/a", GRID, ByteTokenizer()).random_map(record, np.random.default_rng(seed))
+    return MakeExample("films/a", CONFIG, ByteTokenizer()).random_map(record, np.random.default_rng(seed))
 
 
 def test_a_short_clip_is_padded_and_masked() -> None:
@@ -27,7 +34,7 @@ def test_a_short_clip_is_padded_and_masked() -> None:
     assert example["frame_mask"].tolist() == [True] * 10 + [False] * 6
     assert example["video"][:10].any(axis=(1, 2, 3)).all()
     assert not example["video"][10:].any()
-    assert example["stems"]["speech"].decode(GRID).shape == (10 * SAMPLES_PER_FRAME,)
+    assert example["stems"]["speech"].decode(SPEC).shape == (10 * SAMPLES_PER_FRAME,)
 
 
 def test_bytes_from_disk_and_text_make_the_same_example() -> None:
@@ -75,7 +82,7 @@ def test_word_times_become_places_of_phonemes() -> None:
     """Three phonemes each: s, ɛ, t in frames 2 to 4, a pause, then ɹ, ɛ, d."""
     words = [["set", 0.08, 0.2], ["red", 0.28, 0.4]]
     record = _record_with_words(words, num_frames=14)
-    example = MakeExample("films/a", GRID, PhonemeTokenizer()).random_map(record, np.random.default_rng(0))
+    example = MakeExample("films/a", CONFIG, PhonemeTokenizer()).random_map(record, np.random.default_rng(0))
     assert example["script_alignment"][:14].tolist() == [0, 0, 1, 2, 3, 3, 3, 4, 5, 6, 7, 7, 7, 7]
 
 
@@ -84,7 +91,7 @@ def test_without_word_times_no_place_is_known(events: str) -> None:
     assert (example_of(make_record("x", events=events))["script_alignment"] == -1).all()
 
 
-def test_the_room_comes_from_the_events() -> None:
+def test_acoustics_come_from_the_events() -> None:
     example = example_of(make_record("x", events='{"room": {"rt60_s": 0.5, "noise_dbfs": -50}}'))
     assert example["has_acoustics"] and example["acoustics"].tolist() == [0.5, -50.0]
     without = example_of(make_record("x", events="{}"))
@@ -92,8 +99,8 @@ def test_the_room_comes_from_the_events() -> None:
 
 
 @pytest.mark.parametrize("acoustics", ['{"rt60_s": 0.5}', '{"rt60_s": 0, "noise_dbfs": -50}', '"hall"'])
-def test_a_room_that_is_none_names_the_clip(acoustics: str) -> None:
-    with pytest.raises(UserError, match=r"films/a:x: room of its events is .*, expected a positive rt60_s"):
+def test_bad_acoustics_name_the_clip(acoustics: str) -> None:
+    with pytest.raises(UserError, match=r"films/a:x: acoustics of its events are .*a positive rt60_s"):
         example_of(make_record("x", events=f'{{"room": {acoustics}}}'))
 
 
@@ -111,13 +118,13 @@ def test_voice_is_cut_or_padded_to_whole_frames(num_samples: int, covered: int) 
     np.testing.assert_array_equal(frames.any(axis=1), example["voice_mask"])
 
 
-def test_a_long_clip_with_words_is_an_error() -> None:
+def test_a_long_clip_with_a_script_is_an_error() -> None:
     with pytest.raises(UserError, match=r"films/a:x: has a script and 20 frames.*window of 16"):
         example_of(make_record("x", num_frames=20))
 
 
 @pytest.mark.parametrize("has_script", [True, False])
-def test_a_long_clip_without_words_is_cropped_everywhere_alike(has_script: bool) -> None:
+def test_video_and_stems_of_a_long_clip_are_cropped_alike(has_script: bool) -> None:
     # Each frame of the stem has its own level, as the film has its own brightness.
     levels = np.arange(1, 21) / 40
     stem = np.repeat(levels, SAMPLES_PER_FRAME)
@@ -125,7 +132,7 @@ def test_a_long_clip_without_words_is_cropped_everywhere_alike(has_script: bool)
     starts = set()
     for seed in range(20):
         example = example_of(record, seed)
-        sound = example["stems"]["background"].decode(GRID)
+        sound = example["stems"]["background"].decode(SPEC)
         start = round(float(sound[0]) * 40) - 1
         starts.add(start)
         assert example["frame_mask"].all()
@@ -144,7 +151,7 @@ def test_a_long_clip_without_words_is_cropped_everywhere_alike(has_script: bool)
         ({"video": film_bytes(2)}, r"films/a:x: its video ends at 0\.08 s"),
         ({"voice": b"garbage"}, "films/a:x: its voice cannot be decoded"),
         ({"voice": sine_flac(100, 300.0)}, "films/a:x: its voice is shorter than one frame"),
-        ({"num_frames": 0}, "films/a:x: num_frames is 0"),
+        ({"duration_s": 0.0}, "films/a:x: duration_s is 0.0"),
     ],
 )
 def test_a_broken_record_names_its_clip(fields: dict[str, Any], message: str) -> None:
@@ -159,11 +166,11 @@ def test_a_broken_record_names_its_clip(fields: dict[str, Any], message: str) ->
 def test_a_broken_stem_names_its_clip(stem: bytes, message: str) -> None:
     example = example_of(make_record("x", speech=stem))
     with pytest.raises(UserError, match=f"films/a:x: .*{message}"):
-        example["stems"]["speech"].decode(GRID)
+        example["stems"]["speech"].decode(SPEC)
 
 
 def test_collate_stacks_examples_with_empty_ones() -> None:
-    batch = collate([example_of(make_record("x")), empty_example(GRID)])
+    batch = collate([example_of(make_record("x")), unfilled_example(CONFIG)])
     assert batch["example_ids"] == ["films/a:x", ""]
     assert batch["has_video"].tolist() == [True, False]
     assert batch["has_video"].dtype == np.bool_
@@ -172,7 +179,7 @@ def test_collate_stacks_examples_with_empty_ones() -> None:
 
 
 def _crops(records: list[dict[str, Any]], count: int, **options: Any) -> list[dict[str, Any]]:
-    crop = CropStem("films/a", records, "speech", GRID, crop_frames=4, **options)
+    crop = CropStem("films/a", records, "speech", SPEC, 4, Fraction(8, 25), **options)
     rng = np.random.default_rng(0)
     return [crop.random_map(records[0], rng) for _ in range(count)]
 
@@ -185,8 +192,8 @@ def test_crops_are_pieces_of_the_stem() -> None:
     assert np.abs(windows - crop["waveform"]).max(axis=1).min() < 1e-4
 
 
-def test_crops_know_what_is_said_in_each_half_frame() -> None:
-    """A frame has 640 samples, 40 ms; what is said is told by where in the clip a crop was found."""
+def test_crops_have_the_phoneme_of_each_half_frame() -> None:
+    """A frame has 640 samples, 40 ms; the phonemes follow from the place of the crop in its clip."""
     samples = np.sin(np.arange(10 * SAMPLES_PER_FRAME) ** 1.5) / 2
     events = json.dumps({"speech": {"phonemes": [["s", 0.0, 0.1], ["ˈɛ", 0.1, 0.2], ["?", 0.2, 0.3]]}})
     stem = flac_bytes(samples)
@@ -194,10 +201,10 @@ def test_crops_know_what_is_said_in_each_half_frame() -> None:
     for crop in _crops([make_record("x", speech=stem, events=events)], 20, silence_rate=0.0):
         start = int(np.abs(windows - crop["waveform"]).max(axis=1).argmin())
         middles_s = (start + 320 * (np.arange(8) + 0.5)) / 16_000
-        said = np.select(
+        expected = np.select(
             [middles_s < 0.1, middles_s < 0.2, middles_s < 0.3], [SYMBOLS["s"], SYMBOLS["ɛ"], -1]
         )
-        assert crop["phonemes"].tolist() == said.tolist()
+        assert crop["phonemes"].tolist() == expected.tolist()
     (crop,) = _crops([make_record("x", speech=stem)], 1, silence_rate=0.0)
     assert crop["phonemes"].tolist() == [-1] * 8
     (crop,) = _crops([make_record("x", speech=stem)], 1, silence_rate=1.0)
@@ -215,7 +222,7 @@ def test_silent_crops_are_rare_but_there() -> None:
     assert {crop["example_ids"] for crop in crops} == {"films/a:x", "films/a:silence"}
 
 
-def test_a_stem_shorter_than_a_crop_goes_on_mirrored() -> None:
+def test_a_stem_shorter_than_a_crop_is_reflected() -> None:
     record = make_record("x", num_frames=3, speech=sine_flac(3 * SAMPLES_PER_FRAME, 300.0))
     (crop,) = _crops([record], 1, silence_rate=0.0)
     waveform = crop["waveform"]
@@ -231,5 +238,25 @@ def test_a_dataset_of_silence_is_an_error() -> None:
 
 
 def test_a_missing_stem_is_an_error() -> None:
-    with pytest.raises(UserError, match=r"films/a:x: has no speech stem.*speech_codec_training.mixture"):
+    with pytest.raises(UserError, match=r"films/a:x: has no speech stem.*streams.speech.codec.training"):
         _crops([make_record("x", speech=b"")], 1, silence_rate=0.0)
+
+
+def test_stems_are_decoded_at_the_rate_of_the_codec() -> None:
+    """A stem at 44.1 kHz for a codec of 24 kHz and 40 Hz: each frame is 600 samples."""
+    spec = CodecSpec(24_000, Fraction(40), 1, 16)
+    streams = StreamConfig(codec=MelRVQConfig(sample_rate_hz=24_000, frame_rate_hz=40))
+    grid = dataclasses.replace(GRID, frame_rate_hz=40)
+    config = Config(grid=grid, streams=StreamsConfig(speech=streams, background=streams))
+    sine = 0.5 * np.sin(2 * np.pi * 300 * np.arange(round(0.39 * 44_100)) / 44_100)
+    record = make_record("x", speech=record_lib.encode_flac(sine, 44_100), duration_s=0.39, background=b"")
+    example = MakeExample("films/a", config, ByteTokenizer()).random_map(record, np.random.default_rng(0))
+    samples = example["stems"]["speech"].decode(spec)
+    assert example["frame_mask"].sum() == 16 and samples.shape == (16 * 600,)
+    expected = 0.5 * np.sin(2 * np.pi * 300 * np.arange(9000) / 24_000)
+    np.testing.assert_allclose(samples[500:9000], expected[500:], atol=2e-3)
+    assert not samples[9360:].any()  # zeros complete the last frame
+    crop = CropStem("films/a", [record], "speech", spec, 4, Fraction(1, 10), silence_rate=0.0)
+    made = crop.random_map(record, np.random.default_rng(0))
+    assert made["waveform"].shape == (2400,) and made["voice"].shape == (2400,)
+    assert made["voice_mask"].shape == (4,) and made["voice_mask"].all()
