@@ -1,4 +1,4 @@
-"""The rows of `ablations.py`: what each leaves out, and the config that it is trained with."""
+"""The rows of `ablations.py`: the removed component and the training config of each."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from dualdub_jax.config import Config, SourceConfig
 from dualdub_jax.curriculum.video_encoder import PHASE_NAME as VIDEO_ENCODER
 from dualdub_jax.dubbing.engine import Condition
 
-# Of a run from nothing; about the shares that the default's phases have.
+# Fractions of the steps of a run from random initialisation, close to those of the default's phases.
 _CURRICULUM = {"video_encoder": 0.18, "text_speech": 0.32, "video_audio": 0.06, "soundtrack": 0.44}
 
 
@@ -16,8 +16,8 @@ class Part:
     """One model of a row.
 
     Attributes:
-        sources: weights of the Puppet Stage datasets in its last stage.
-        drop: what its clips do not show, see `StageConfig.drop`.
+        sources: mixture weights of the Puppet Stage datasets in the last stage.
+        drop: conditions and tracks removed from its clips, see `StageConfig.drop`.
     """
 
     sources: Mapping[str, float]
@@ -29,14 +29,15 @@ _WHOLE = Part({"soundtrack": 0.7, "text_speech": 0.15, "video_audio": 0.15})
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One line of the table.
+    """One row of the table.
 
     Attributes:
-        about: in words.
-        aligner: its three switches, non-causal, causal and script.
-        parts: models by name; two of them make one track each.
-        absent: conditions that no model of it is shown, neither in training nor in use.
-        from_nothing: "" or how it is trained without the bundle's model: "curriculum", "alone".
+        about: description.
+        aligner: switches of the branches: non-causal, causal and script.
+        parts: models by name; with two, each generates one track.
+        absent: conditions removed in training and generation.
+        from_nothing: "" to start from the bundle's model; "curriculum" or "alone" (the last stage) to start
+            from random initialisation.
     """
 
     about: str
@@ -52,14 +53,14 @@ ROWS = {
     "no_noncausal": Row("aligner without its non-causal branch", aligner=(False, True, True)),
     "no_script": Row("aligner without its script branch", aligner=(True, True, False)),
     "none": Row("aligner: none", aligner=(False, False, False)),
-    "no_room": Row("not told of the room", absent=("acoustics",)),
+    "no_room": Row("no acoustic condition", absent=("acoustics",)),
     "no_room_no_causal": Row(
-        "not told of the room, aligner without its causal branch",
+        "no acoustic condition, aligner without its causal branch",
         aligner=(True, False, True),
         absent=("acoustics",),
     ),
     "cascade": Row(
-        "two models, one a track, deaf to each other and not told of the room",
+        "cascade: two independent models, one per track, no acoustic condition",
         absent=("acoustics",),
         parts={
             "background": Part({"soundtrack": 0.7, "video_audio": 0.15}, ("script", "voice", "speech")),
@@ -68,20 +69,20 @@ ROWS = {
     ),
     "no_video": Row("no video", absent=("video",)),
     "no_voice": Row("no voice", absent=("voice",)),
-    "curriculum": Row("from nothing, by the curriculum", from_nothing="curriculum"),
-    "soundtrack_alone": Row("from nothing, the last stage alone", from_nothing="alone"),
+    "curriculum": Row("random initialisation, curriculum", from_nothing="curriculum"),
+    "soundtrack_alone": Row("random initialisation, last stage only", from_nothing="alone"),
 }
 
 
 def row_config(base: Config, name: str, part: str, seed: int, num_steps: int) -> Config:
-    """The base config with another curriculum, and the row's aligner.
+    """Derives the training config of one model of a row.
 
     Args:
-        base: config of the curriculum and the model, which names the bundle to begin with.
+        base: config of the curriculum and the model, which names the initial bundle.
         name: of the row.
         part: of the model in it.
         seed: of the training.
-        num_steps: of the last stage; of all phases together in a row from nothing.
+        num_steps: of the last stage; of all phases together for random initialisation.
     """
     row, of_part = ROWS[name], ROWS[name].parts[part]
     shares = _CURRICULUM if row.from_nothing == "curriculum" else {"soundtrack": 1.0}

@@ -1,15 +1,15 @@
-"""What each part of the design is worth: the same training without it, scored on the same clips.
+"""Ablations: retrains the model without a component and evaluates it on the same clips.
 
     dualdub data build puppet_stage --out data
     python benchmarks/ablations.py --workdir runs/ablations
     python benchmarks/ablations.py --workdir runs/ablations --rows all,none --train-only
 
-The last stage of the curriculum is trained anew for each row, `--steps` of it, from the parameters of a
-bundle with all aligners at random (which favours the row that the bundle's own training had, `all`), or (rows
-`curriculum` and `soundtrack_alone`) from nothing but its codecs. What is finished is not trained again, so
-several processes may share the rows out with `--train-only`. Then every row is scored: test clips of another
-world seed are dubbed and measured by `dualdub evaluate`'s metrics, and the loss on the validation split says
-what sampling hides. The last line is the table as JSON.
+For each row, the last stage of the curriculum is retrained for `--steps` steps, from the parameters of a
+bundle with randomly initialised aligners (which favours the bundle's own setting, row `all`), or (rows
+`curriculum` and `soundtrack_alone`) from its codecs only. Finished models are not retrained, so several
+processes can divide the rows with `--train-only`. Then every row is evaluated: test clips of another world
+seed are dubbed and scored by the metrics of `dualdub evaluate`, and the validation loss is computed, which is
+independent of sampling. The last line is the table as JSON.
 """
 
 import argparse
@@ -59,23 +59,23 @@ _FIGURES = (
     "noise_level_correlation",
     "rt60_correlation",
 )
-# What is under test begins at random in every row.
+# The components under test are randomly initialised in every row.
 _FRESH = ("video_aligner", "stream_aligner", "script_aligner")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument(
-        "--base", type=pathlib.Path, default=default_bundle_path(), help="default: the bundled"
+        "--base", type=pathlib.Path, default=default_bundle_path(), help="initial bundle (default: bundled)"
     )
     parser.add_argument("--config", default="configs/puppet.py", help="of the curriculum and the model")
     parser.add_argument("--workdir", type=pathlib.Path, required=True)
     parser.add_argument("--data-dir", default="data", help="default: data")
     parser.add_argument("--rows", default=",".join(ROWS), help="default: all")
     parser.add_argument("--seeds", default="0", help="of training, such as 0,1")
-    parser.add_argument("--steps", type=int, default=500, help="of the last stage, for each model")
-    parser.add_argument("--limit", type=int, default=60, help="test clips")
-    parser.add_argument("--train-only", action="store_true", help="train these rows and score nothing")
+    parser.add_argument("--steps", type=int, default=500, help="of the last stage, per model")
+    parser.add_argument("--limit", type=int, default=60, help="number of test clips")
+    parser.add_argument("--train-only", action="store_true", help="train the rows without evaluating them")
     args = parser.parse_args()
     try:
         return run(args)
@@ -85,11 +85,11 @@ def main() -> int:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Trains what is missing, then scores and prints."""
+    """Trains missing models, evaluates all rows and prints the table; returns the exit status."""
     names, seeds = args.rows.split(","), [int(seed) for seed in args.seeds.split(",")]
     for name in names:
         if name not in ROWS:
-            raise UserError(f"--rows {name}: no such row; there are {', '.join(ROWS)}")
+            raise UserError(f"--rows {name}: no such row; choose from {', '.join(ROWS)}")
     base = dataclasses.replace(
         load_config(args.config),
         data_dir=args.data_dir,
@@ -114,17 +114,17 @@ def run(args: argparse.Namespace) -> int:
 
 
 def train_model(args: argparse.Namespace, base: Config, name: str, part: str, seed: int) -> pathlib.Path:
-    """Trains one model of a row unless it is there; returns its bundle.
+    """Trains one model of a row unless it exists; returns its bundle.
 
     Raises:
-        UserError: one is there that was trained with other settings.
+        UserError: a model exists that was trained with other settings.
     """
     workdir = args.workdir / f"{name}{'_' * bool(part)}{part}_{seed}"
     bundle = workdir / "bundle"
     config = row_config(base, name, part, seed, args.steps)
     if (bundle / "config.json").is_file():
         if read_bundle_header(bundle).config != config:
-            raise UserError(f"{workdir}: was trained with other settings; take another --workdir")
+            raise UserError(f"{workdir}: was trained with other settings; choose another --workdir")
         return bundle
     mesh, writer = make_mesh(config.mesh), MetricWriter(workdir)
     codec_params = start.read_codecs(config, mesh)
@@ -159,7 +159,7 @@ def make_codecs(config: Config, params: Mapping[Stream, Any]) -> dict[Stream, Me
 
 
 class RowCheckpoint(Checkpoint):
-    """The models of a row as one: what they are not shown, they are not shown here either."""
+    """The models of a row as one checkpoint, with the row's conditions removed in generation."""
 
     def __init__(self, row: Row, models: Mapping[str, pathlib.Path]) -> None:
         super().__init__(next(iter(models.values())))
@@ -183,7 +183,7 @@ class RowCheckpoint(Checkpoint):
 
 
 class Cascade:
-    """Two engines, each of which makes the track that it is named after."""
+    """Two engines, each of which generates the track of its name."""
 
     def __init__(self, engines: Mapping[str, Engine]) -> None:
         self._engines = engines
@@ -210,7 +210,7 @@ class Cascade:
 def score(
     args: argparse.Namespace, base: Config, row: Row, models: Mapping[str, pathlib.Path]
 ) -> dict[str, dict[str, float | None]]:
-    """Figures of a row: value and, where there is one, a 95% interval over clips."""
+    """Evaluates a row: figure -> value, number of clips and 95% interval if defined."""
     folder = args.workdir / "evaluation"
     metrics = registry.select(registry.all_metrics(None), _METRICS)
     suite = PuppetSuite(folder, limit=args.limit)
@@ -227,7 +227,7 @@ def score(
 
 
 def validation_losses(data_dir: str, bundle: pathlib.Path) -> dict[str, float]:
-    """Nats a code of each stream that the model makes, with the true past: on the validation split."""
+    """Teacher-forced cross-entropy of each generated stream on the validation split, nats per code."""
     config, params = load_bundle(bundle)
     config = dataclasses.replace(config, data_dir=data_dir)
     stage = dataclasses.replace(config.stages[-1], mixture=(SourceConfig("puppet_stage/soundtrack"),))
@@ -253,9 +253,9 @@ def validation_losses(data_dir: str, bundle: pathlib.Path) -> dict[str, float]:
 
 
 def print_table(scores: Mapping[str, Mapping[str, Mapping[str, Any]]], args: argparse.Namespace) -> None:
-    """A markdown table, and the same as JSON."""
+    """Prints a Markdown table, and the same as JSON."""
     columns = (*_FIGURES, "loss_speech", "loss_background")
-    print(f"{args.steps} steps, {args.limit} test clips, in brackets 95% intervals over them\n")
+    print(f"{args.steps} steps, {args.limit} test clips, [95% bootstrap interval over clips]\n")
     print(f"| row | seed | {' | '.join(columns)} |")
     print("|---" * (len(columns) + 2) + "|")
     for name, found in scores.items():

@@ -1,11 +1,11 @@
-"""Does CASP tell a film's own background from those of others? True stems of held-out Puppet Stage clips.
+"""Retrieval accuracy of CASP on the true stems of held-out Puppet Stage clips.
 
     dualdub data build puppet_stage --out data
     python benchmarks/casp_retrieval.py --data data [--weights DIR] [--json OUT.json]
 
-Prints, for seen and for unseen voices, the mean cosine of matched pairs, by how much it exceeds that of
-mismatched ones, and how often a stem's own partner is the nearest of 32 (both directions, chance 3.1%), with
-its bootstrap 95% interval.
+Prints, for seen and unseen voices, the mean cosine of matched pairs, its margin over mismatched pairs, and
+the top-1 retrieval accuracy among 32 candidates (both directions, chance 3.1%) with its bootstrap 95%
+interval.
 """
 
 import argparse
@@ -23,7 +23,7 @@ SPLITS = ("test_seen", "test_unseen")
 
 
 def read_clips(data_dir: str, split: str) -> list[Clip]:
-    """The true stems of a split; clips in which nothing is said have no score and are left out."""
+    """Reads the true stems of a split; clips without speech have no score and are excluded."""
     clips = []
     for record in open_dataset(data_dir, "puppet_stage/soundtrack", split):
         speech, background = (
@@ -36,9 +36,9 @@ def read_clips(data_dir: str, split: str) -> list[Clip]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", default="data", help="where `dualdub data build` wrote")
+    parser.add_argument("--data", default="data", help="output folder of `dualdub data build`")
     parser.add_argument("--weights", type=pathlib.Path, help="CASP weights (default: the bundled ones)")
-    parser.add_argument("--json", type=pathlib.Path, help="also write the last line there")
+    parser.add_argument("--json", type=pathlib.Path, help="also write the last line to this file")
     args = parser.parse_args()
     metric = CaspMetric(args.weights)
     values = {split: metric.score(read_clips(args.data, split)) for split in SPLITS}

@@ -1,13 +1,13 @@
-"""Which part of the speech codec loses words and voices: mels, tokens or vocoder.
+"""Localises the speech codec's loss of intelligibility and speaker identity: mels, tokens or vocoder.
 
     pip install 'dualdub-jax[eval]'
     python benchmarks/codec_limits.py                             # the bundled checkpoint, data/
     python benchmarks/codec_limits.py --checkpoint runs/puppet/bundle --num-clips 40
 
-Test clips are heard by Whisper tiny.en and by a speaker encoder: as they are; after Griffin-Lim from true
-log-mels of several windows, about the most that a codec on such mels could keep; from decoded log-mels, and
-from such of which a part is true (each clip's mean of each band; all of half of the bands); and after our
-vocoder, from true and from decoded ones. The last line is the table as JSON.
+Test clips are scored by Whisper tiny.en (word error rate) and a speaker encoder (cosine to the reference) in
+these versions: true audio; Griffin-Lim from true log-mels of several window sizes, roughly the bound for a
+codec on such mels; Griffin-Lim from decoded log-mels, also with a part replaced by the truth (band means, or
+half of the bands); and our vocoder from true and from decoded log-mels. The last line is the table as JSON.
 """
 
 import argparse
@@ -43,14 +43,14 @@ _MELS = ((1024, 320, 80), (640, 160, 80), (512, 160, 64))  # (n_fft, hop_length,
 
 @dataclasses.dataclass(frozen=True)
 class Clips:
-    """Spoken clips, padded to one length.
+    """Clips with speech, padded to one length.
 
     Attributes:
         waveform: float32[B, T * samples_per_frame].
         mask: bool[B, T], True inside each clip.
         voice: float32[B, R * samples_per_frame], reference recordings.
         voice_mask: bool[B, R].
-        texts: what is said.
+        texts: normalised scripts.
     """
 
     waveform: np.ndarray
@@ -67,7 +67,7 @@ def main() -> int:
     parser.add_argument("--source", default="puppet_stage/soundtrack")
     parser.add_argument("--split", default="test_seen")
     parser.add_argument("--num-clips", type=int, default=40)
-    parser.add_argument("--sentences", choices=("all", "grid", "free"), default="all", help="of which kind")
+    parser.add_argument("--sentences", choices=("all", "grid", "free"), default="all", help="kind of script")
     args = parser.parse_args()
     for requirement in (*Speaker.requirements, *OpenASR.requirements):
         if absent := requirement.missing():
@@ -85,7 +85,7 @@ def main() -> int:
     for name, waveform in make_tracks(codec, clips).items():
         figures[name] = score(waveform, clips, config.grid)
         print(
-            "{:50s} voice {voice:.3f}   words wrong {wer_open:5.1f}%".format(name, **figures[name]),
+            "{:50s} voice {voice:.3f}   WER {wer_open:5.1f}%".format(name, **figures[name]),
             flush=True,
         )
     print(json.dumps(figures))
@@ -93,7 +93,7 @@ def main() -> int:
 
 
 def read_clips(records, grid: GridConfig, num_clips: int, kind: str = "all") -> Clips:
-    """The first clips that say something, of one kind or "all", in a voice with a reference."""
+    """Reads the first clips with a script of the given kind and a reference voice."""
     stems, voices, texts = [], [], []
     for i in range(len(records)):
         record = records[i]
@@ -108,7 +108,7 @@ def read_clips(records, grid: GridConfig, num_clips: int, kind: str = "all") -> 
 
 
 def make_tracks(codec: MelRVQCodec, clips: Clips) -> dict[str, np.ndarray]:
-    """The clips' speech by name of what was done to it, each float32[B, S]."""
+    """Resynthesises the clips' speech in every version: name -> float32[B, S]."""
     config, grid, modules = codec.config, codec.grid, codec.modules
     tokens = codec.encode(clips.waveform, clips.mask)
     reference = codec.read_voice(clips.voice, clips.voice_mask)
@@ -151,13 +151,13 @@ def make_tracks(codec: MelRVQCodec, clips: Clips) -> dict[str, np.ndarray]:
 
 
 def score(waveform: np.ndarray, clips: Clips, grid: GridConfig) -> dict[str, float]:
-    """Mean cosine of d-vectors to the reference, and per cent of all words that Whisper gets wrong."""
+    """Mean cosine of d-vectors to the reference, and Whisper's word error rate in per cent."""
     cosines, errors = [], np.zeros(2)
     for i, text in enumerate(clips.texts):
         speech = waveform[i, : clips.mask[i].sum() * grid.samples_per_frame]
-        said_by = d_vector(speech)
+        speaker = d_vector(speech)
         reference = d_vector(clips.voice[i, : clips.voice_mask[i].sum() * grid.samples_per_frame])
-        cosines.append(0.0 if said_by is None else float(said_by @ reference))
+        cosines.append(0.0 if speaker is None else float(speaker @ reference))
         errors += word_errors(text, normalise(transcript(speech)))
     return {"voice": float(np.mean(cosines)), "wer_open": float(100 * errors[0] / errors[1])}
 

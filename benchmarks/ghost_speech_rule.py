@@ -1,10 +1,10 @@
-"""How often the rule of `ghost_words` counts words, on true backgrounds and with speech leaking into them.
+"""False alarms and sensitivity of the ghost-speech rule, on true backgrounds and with leaked speech.
 
     python benchmarks/ghost_speech_rule.py --num-clips 40 --num-leaks 12
 
-Puppet Stage clips of split test_seen. First the true backgrounds, where every word is a false alarm; then the
-same with their clip's speech mixed in at some levels against the background. About two minutes on a core.
-Needs the extras "data" and "eval". The last line is the table as JSON.
+Puppet Stage clips of split test_seen: first the true backgrounds, where every word is a false alarm, then
+backgrounds with the clip's speech mixed in at several relative levels. About two minutes on one core.
+Requires the extras "data" and "eval". The last line is the table as JSON.
 """
 
 import argparse
@@ -41,13 +41,13 @@ def main() -> int:
 
 
 def leaking(clip: Clip, level_db: float) -> np.ndarray:
-    """float32[S]: the background with the clip's speech `level_db` above it, by mean power."""
+    """float32[S]: the background plus the clip's speech at `level_db` relative to it, by mean power."""
     gain = np.sqrt(np.mean(clip.background**2) / np.mean(clip.speech**2)) * 10 ** (level_db / 20)
     return clip.background + gain * clip.speech
 
 
 def count(tracks: Sequence[np.ndarray]) -> dict[str, float]:
-    """Clips, those with words, words, and the lowest probability that nobody speaks."""
+    """Number of clips, of clips with words, of words, and the lowest no-speech probability."""
     words = [len(ghost_words(track)) for track in tracks]
     passages = [p for track in tracks for p in whisper.transcribe(at_speech_level(track))]
     return {

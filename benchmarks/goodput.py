@@ -1,15 +1,16 @@
-"""What checkpoints cost a run: the same steps with none, with ones in the background, with blocking ones.
+"""The cost of checkpoints: equal runs without checkpoints, with asynchronous and with blocking ones.
 
     python benchmarks/goodput.py                                  # the puppet model, random batches
     python benchmarks/goodput.py --config configs/puppet.py:tiny --steps 250 --save-every 100 --batch-size 16
 
-Each way of saving is run in turn, in another order each time. Counting begins with step 2 and ends with the
-last step, so that compiling and the save at the end do not count; leave enough steps behind the last
-save for it to end in. Besides wall time there is the processor time of all threads: other programs on the
-same cores change the first and hardly the second, and where all cores are busy they are the same thing.
-The table has the medians over repeats; the last line is the same as JSON: `overhead_async` is the share of
-wall time that async checkpoints add, `overhead_cpu_async` that of processor time, `cpu_s_a_save_async` the
-processor seconds of one save: over the seconds between two saves of a real run, they are its overhead.
+The three modes alternate, in a different order in each repeat. Measurement starts with step 2 and ends with
+the last step, which excludes compilation and the final save; leave enough steps after the last periodic save
+for it to finish. Wall time and processor time of all threads are reported: other programs on the same cores
+affect mainly the first; on fully loaded cores both agree.
+
+The table has medians over repeats; the last line is the same as JSON. `overhead_async` is the relative
+increase of wall time with asynchronous checkpoints, `overhead_cpu_async` that of processor time, and
+`cpu_s_a_save_async` the processor seconds of one save, to be divided by the save interval of a real run.
 """
 
 import argparse
@@ -47,14 +48,14 @@ def main() -> None:
     config = load_config(args.config)
     keep_pages()  # as `dualdub train`
     with tempfile.TemporaryDirectory() as folder:
-        # The same program nine times: compiled once.
+        # The same program in every run: compiled once.
         jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(folder) / "compiled"))
         runs: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}
         for repeat in range(args.repeats):
             for way in WAYS[repeat % len(WAYS) :] + WAYS[: repeat % len(WAYS)]:
                 workdir = pathlib.Path(folder) / f"{way}_{repeat}"
                 runs[way].append(run(config, args, way, workdir))
-    print(f"{'checkpoints':<12} {'wall s':>8} {'added':>8} {'CPU s':>8} {'added':>8} {'s still a save':>15}")
+    print(f"{'checkpoints':<12} {'wall s':>8} {'added':>8} {'CPU s':>8} {'added':>8} {'blocked s/save':>15}")
     figures: dict[str, float] = {"steps": args.steps, "save_every": args.save_every, "repeats": args.repeats}
     num_saves = (args.steps - 1) // args.save_every
     medians = {
@@ -77,7 +78,7 @@ def main() -> None:
 
 
 def run(config: Config, args: argparse.Namespace, way: str, workdir: pathlib.Path) -> dict[str, float]:
-    """One run: wall and processor seconds from step 2 to the last, and the mean of `checkpoint_s`."""
+    """Runs one mode: wall and processor seconds from step 2 to the last, and mean `checkpoint_s`."""
     checkpoint = CheckpointConfig(
         save_every_steps=args.steps + 1 if way == "none" else args.save_every, use_async=way == "async"
     )
@@ -98,10 +99,10 @@ def run(config: Config, args: argparse.Namespace, way: str, workdir: pathlib.Pat
 
 
 class RandomBatches:
-    """One random batch, again and again: the input costs nothing.
+    """Repeats one random batch, so that input costs nothing.
 
     Attributes:
-        clock: wall and processor time, seconds, whenever a batch was asked for: when a step begins.
+        clock: wall and processor time in seconds at each request of a batch, the start of a step.
     """
 
     def __init__(self, config: Config, batch_size: int):

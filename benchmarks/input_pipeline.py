@@ -1,12 +1,12 @@
-"""How fast the input pipeline is, part by part and whole, and whether a train step ever waits for it.
+"""Throughput of the input pipeline, in total and by part, and the time a train step waits for it.
 
     python benchmarks/input_pipeline.py                       # renders 64 clips of Puppet Stage first
-    python benchmarks/input_pipeline.py --data-dir data       # on a dataset that is built already
+    python benchmarks/input_pipeline.py --data-dir data       # on a dataset that exists
 
-The parts are measured in milliseconds of CPU a clip, so that a busy machine does not matter. The whole runs
-as in training: decoding in threads, tokens on the fly ("fresh", an epoch's first pass) or known already
-("cached"). The train step is a stand-in that keeps all cores busy with matrix products for about as long as
-the embedded default's step on the same batch.
+Parts are measured in CPU milliseconds per clip, which are robust to other load. The whole pipeline runs as in
+training: threads decode, and tokens are computed on the fly ("fresh", the first epoch) or cached ("cached").
+The train step is simulated by matrix products on all cores that take about as long as the default model's
+step.
 """
 
 import argparse
@@ -34,10 +34,8 @@ def main() -> None:
     parser.add_argument("--data-dir", help="folder of built datasets (default: render a few clips)")
     parser.add_argument("--source", default="puppet_stage/soundtrack")
     parser.add_argument("--batch-size", type=int, default=16)
-    parser.add_argument("--num-batches", type=int, default=16, help="for each measurement of the whole")
-    parser.add_argument(
-        "--step-ms", type=float, default=400.0, help="length of the stand-in for a train step"
-    )
+    parser.add_argument("--num-batches", type=int, default=16, help="per measurement of the whole pipeline")
+    parser.add_argument("--step-ms", type=float, default=400.0, help="duration of the simulated train step")
     args = parser.parse_args()
     with contextlib.ExitStack() as stack:
         data_dir = args.data_dir or _render(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -48,7 +46,7 @@ def main() -> None:
 
 
 def measure(config: Config, args: argparse.Namespace) -> dict[str, float]:
-    """All figures by name: `cpu_ms_…` a clip, `clips_per_s_…`, `ms_…` a step."""
+    """All figures by name: `cpu_ms_…` per clip, `clips_per_s_…`, `ms_…` per step."""
     grid = config.grid
     codecs = {
         "speech": _random_codec(config, "speech"),
@@ -118,7 +116,7 @@ def measure(config: Config, args: argparse.Namespace) -> dict[str, float]:
 
 
 def _random_codec(config: Config, stream: str) -> MelRVQCodec:
-    """An untrained codec: tokens mean nothing, but take as long as a trained one's."""
+    """An untrained codec, as fast as a trained one."""
     codec_config = getattr(config, f"{stream}_codec")
     return MelRVQCodec(
         codec_config, config.grid, init_codec_variables(codec_config, config.grid, jax.random.key(0))
@@ -126,7 +124,7 @@ def _random_codec(config: Config, stream: str) -> MelRVQCodec:
 
 
 def _ms(run: Callable[[], list]) -> float:
-    """Milliseconds of CPU an item, of all threads together; the better of two runs."""
+    """CPU milliseconds per item over all threads; the better of two runs."""
     times = []
     for _ in range(2):
         start = time.process_time()
@@ -136,7 +134,7 @@ def _ms(run: Callable[[], list]) -> float:
 
 
 def _clips_per_s(iterator: loader.BatchIterator, num_batches: int, batch_size: int) -> float:
-    """With the first batch left out: it pays for the start of threads or processes."""
+    """Clips per second without the first batch, which includes the start of threads or processes."""
     with contextlib.closing(iterator):
         next(iterator)
         start = time.perf_counter()
@@ -146,7 +144,7 @@ def _clips_per_s(iterator: loader.BatchIterator, num_batches: int, batch_size: i
 
 
 def _beside_a_step(iterator: loader.BatchIterator, num_steps: int, step_ms: float) -> dict[str, float]:
-    """How long steps wait for batches, and how much the decoding beside them slows them down."""
+    """Waiting time of steps for batches, and the slowdown of steps by concurrent decoding."""
     side = 1024
     matrix = jnp.ones((side, side)) / side
 
@@ -164,7 +162,7 @@ def _beside_a_step(iterator: loader.BatchIterator, num_steps: int, step_ms: floa
     alone = [seconds(count) for _ in range(5)]
     waits, steps = [], []
     with contextlib.closing(iterator):
-        for _ in range(2):  # in training, the first step compiles meanwhile
+        for _ in range(2):  # warm-up; in training, the first step compiles at this point
             next(iterator)
             seconds(count)
         for _ in range(num_steps):
@@ -181,7 +179,7 @@ def _beside_a_step(iterator: loader.BatchIterator, num_steps: int, step_ms: floa
 
 
 def _render(folder: str) -> str:
-    print("rendering 64 clips of Puppet Stage (voices are tones, which need no package)", flush=True)
+    print("rendering 64 clips of Puppet Stage (tone voices, which require no package)", flush=True)
     sizes = {"train": 64, "validation": 0, "test_seen": 0, "test_unseen": 0}
     build("puppet_stage/soundtrack", folder, num_processes=1, voice_bank="tone", num_clips=sizes)
     return folder

@@ -1,10 +1,10 @@
-"""The losses of a run, a panel a phase, as a picture.
+"""Plots the losses of a run, one panel per phase.
 
     python benchmarks/plot_training.py runs/puppet/metrics.jsonl --out training.svg
     python benchmarks/plot_training.py runs/puppet/metrics.jsonl --log docs/training_log.jsonl --out …
 
-A phase that was begun anew, or that went back to a checkpoint, is drawn as it went on in the end; `--log`
-writes those lines. Printed is how long each phase took. Needs matplotlib: pip install -e '.[bench]'.
+If a phase was restarted or resumed from an earlier checkpoint, the final course is drawn; `--log` writes its
+lines. The duration of each phase is printed. Requires matplotlib: pip install -e '.[bench]'.
 """
 
 import argparse
@@ -15,15 +15,15 @@ import sys
 from typing import Any
 
 _NUM_COLUMNS = 3
-_LONGEST_GAP_S = 600.0  # between two lines of one phase; more than that is a pause
+_LONGEST_GAP_S = 600.0  # longer gaps between two lines of a phase count as pauses
 Line = dict[str, Any]
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("metrics", type=pathlib.Path, help="metrics.jsonl of a run")
-    parser.add_argument("--out", type=pathlib.Path, required=True, help="the picture: .svg or .png")
-    parser.add_argument("--log", type=pathlib.Path, help="where the lines go that are drawn")
+    parser.add_argument("--out", type=pathlib.Path, required=True, help="image file: .svg or .png")
+    parser.add_argument("--log", type=pathlib.Path, help="file for the plotted lines")
     args = parser.parse_args()
     try:
         import matplotlib.pyplot as plt
@@ -61,7 +61,7 @@ def main() -> int:
 
 
 def read_phases(path: pathlib.Path) -> dict[str, list[Line]]:
-    """Lines by phase, in the order of their first appearance; of a step that came twice, the later line."""
+    """Lines by phase in the order of first appearance; for a repeated step, the later line."""
     phases: dict[str, list[Line]] = {}
     for text in path.read_text(encoding="utf-8").splitlines():
         line = json.loads(text)
@@ -73,7 +73,7 @@ def read_phases(path: pathlib.Path) -> dict[str, list[Line]]:
 
 
 def rounded(line: Line) -> Line:
-    """With five digits, but for the clock and the step."""
+    """The line with values rounded to five digits, except time and step."""
     return {
         name: float(f"{value:.5g}") if isinstance(value, float) and name != "time" else value
         for name, value in line.items()
@@ -81,14 +81,14 @@ def rounded(line: Line) -> Line:
 
 
 def worked_s(lines: list[Line]) -> float:
-    """Wall time from the first to the last line, without pauses."""
+    """Wall-clock seconds from the first to the last line, without pauses."""
     times = [line["time"] for line in lines]
     gaps = [later - earlier for earlier, later in itertools.pairwise(times)]
     return sum(gap for gap in gaps if gap <= _LONGEST_GAP_S)
 
 
 def losses(lines: list[Line]) -> list[str]:
-    """What is drawn: the two streams where there are such, else the loss."""
+    """Names of the plotted losses: those of the two streams if present, otherwise the total."""
     names = [name for name in ("loss_speech", "loss_background") if any(line.get(name) for line in lines)]
     return names or ["loss"]
 

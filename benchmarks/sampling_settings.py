@@ -1,13 +1,13 @@
-"""Which temperatures and guidance suit a checkpoint: chosen on the validation split, never on test clips.
+"""Selects sampling temperatures and guidance for a checkpoint on the validation split, not on test clips.
 
     pip install 'dualdub-jax[eval]'
     python benchmarks/sampling_settings.py                  # the bundled checkpoint, 12 settings
     python benchmarks/sampling_settings.py --checkpoint runs/puppet/bundle --limit 100
     python benchmarks/sampling_settings.py --settings 0.5/0.7/2/0,0.3/0.7/3/1
 
-Every setting dubs the same clips of Puppet Stage with the same seeds; the metrics are those of `dualdub
-evaluate`, in brackets 95% intervals over clips. Many settings of one checkpoint lie within each other's
-intervals: take one from the middle of the good ones and not the best. The last line is the table as JSON.
+Every setting dubs the same clips of Puppet Stage with the same seeds; metrics are those of `dualdub
+evaluate`, with 95% bootstrap intervals over clips in brackets. The intervals of many settings overlap: choose
+one from the middle of the good range, not the best point estimate. The last line is the table as JSON.
 """
 
 import argparse
@@ -50,7 +50,7 @@ def main() -> int:
     )
     parser.add_argument("--limit", type=int, default=60, help="clips (default: 60)")
     parser.add_argument("--split", default="validation", help="default: validation")
-    parser.add_argument("--workdir", type=pathlib.Path, default="out/sampling", help="keeps films")
+    parser.add_argument("--workdir", type=pathlib.Path, default="out/sampling", help="cache of films")
     parser.add_argument("--seed", type=int, default=0, help="of the sampling (default: 0)")
     args = parser.parse_args()
     try:
@@ -61,7 +61,7 @@ def main() -> int:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Dubs, scores and prints, one setting after the other."""
+    """Dubs, scores and prints every setting; returns the exit status."""
     settings = {text: parse_setting(text) for text in args.settings.split(",")}
     metrics = registry.select(registry.all_metrics(None), _METRICS)
     for metric in metrics:
@@ -83,10 +83,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def parse_setting(text: str) -> dict[str, float]:
-    """Reads "0.5/0.7/2/0" as fields of `SamplingConfig`.
+    """Parses "0.5/0.7/2/0" as fields of `SamplingConfig`.
 
     Raises:
-        UserError: not three numbers.
+        UserError: not four numbers, the last one an integer.
     """
     names = ("speech_temperature", "background_temperature", "guidance_scale", "guidance_codebooks")
     try:
@@ -96,13 +96,13 @@ def parse_setting(text: str) -> dict[str, float]:
         numbers = []
     if len(numbers) != len(names):
         raise UserError(
-            f"--settings {text}: is not speech/background/guidance/codebooks, such as 0.5/0.7/2/0"
+            f"--settings {text}: expected speech/background/guidance/codebooks, such as 0.5/0.7/2/0"
         )
     return dict(zip(names, numbers, strict=True))
 
 
 def dub(model: DualDub, footage: Footage, sampling: SamplingConfig, seed: int) -> Clip:
-    """The clip with the soundtrack that the model makes for it."""
+    """The clip with the model's soundtrack."""
     clip = footage.clip
     seed = zlib.crc32(f"{seed} {clip.id}".encode()) % 2**31
     made = model.dub(footage.video, clip.text or "", footage.voice, seed=seed, sampling=sampling)
@@ -110,7 +110,7 @@ def dub(model: DualDub, footage: Footage, sampling: SamplingConfig, seed: int) -
 
 
 def measure(clips: Sequence[Clip], metrics: Sequence[Metric]) -> dict[str, dict[str, float | str]]:
-    """Figures over the clips, each with its interval and as text."""
+    """Figures over the clips, with intervals and as text."""
     found = {}
     for metric in metrics:
         values = metric.score(clips)

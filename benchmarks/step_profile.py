@@ -1,16 +1,15 @@
-"""Where the CPU seconds of our train step go: parts of the model, kinds of kernels, and the heaviest kernels.
+"""Breakdown of the CPU time of our train step by part of the model, kind of kernel, and kernel.
 
     python benchmarks/step_profile.py                          # the puppet model, one core
     python benchmarks/step_profile.py --size 50m --top 40
     python benchmarks/step_profile.py --without-films --set model.remat_policy=full
 
-The step is that of `train_step.py`, with its sizes, and keeps freed memory as `dualdub train` does.
-`jax.profiler` clocks each kernel that XLA's CPU backend made; on a busy machine that includes the time in
-which others ran, so what is printed are shares of the time that all kernels took, multiplied by the CPU
-seconds of a step. The last line is JSON.
+The step and its sizes are those of `train_step.py`; freed memory is kept as by `dualdub train`.
+`jax.profiler` measures the wall time of each kernel of XLA's CPU backend. To be robust to other load, each
+kernel's share of the total kernel time is multiplied by the CPU seconds of a step. The last line is JSON.
 
-A part is a module of the model and a pass: "forward", "backward", or "again" for what the backward pass
-computes a second time. The optimizer, its norms and the moving average are "optimizer".
+A part is a module of the model and a pass: "forward", "backward", or "again" for rematerialisation in the
+backward pass. The optimizer, its norms and the moving average are "optimizer".
 """
 
 import argparse
@@ -28,7 +27,7 @@ import train_step
 
 from dualdub_jax.training.kept_pages import keep_pages
 
-# These run other kernels, which are counted on their own.
+# These contain other kernels, which are counted separately.
 _CONTAINERS = re.compile(r"(while|conditional|cond|call)([.\d]*)$")
 _INSTRUCTION = re.compile(r"\s*(?:ROOT )?%?([\w.\-]+) = (\S+) .*?(?:op_name=\"([^\"]*)\"|$)")
 
@@ -38,11 +37,13 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--size", choices=tuple(train_step.SIZES), default="puppet")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="changes the config")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="overrides the config"
+    )
     parser.add_argument("--steps", type=int, default=5)
-    parser.add_argument("--top", type=int, default=20, help="kernels that are listed")
-    parser.add_argument("--threads", type=int, default=1, help="cores that the process is pinned to")
-    parser.add_argument("--without-films", action="store_true", help="no clip of the batch has a film")
+    parser.add_argument("--top", type=int, default=20, help="number of listed kernels")
+    parser.add_argument("--threads", type=int, default=1, help="number of cores to pin the process to")
+    parser.add_argument("--without-films", action="store_true", help="use a batch without films")
     args = parser.parse_args()
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: args.threads])
     jax.config.update("jax_platforms", "cpu")
@@ -84,7 +85,7 @@ def main() -> None:
             for kernel, s in cpu_seconds.items()
         }
     )
-    table("kernels, their results and what they are of", heaviest, args.top)
+    table("kernels, their result shapes and operations", heaviest, args.top)
     print(
         json.dumps(
             {"cpu_s": round(cpu_s, 3), **{name: round(value, 4) for name, value in parts.most_common()}}
@@ -93,12 +94,12 @@ def main() -> None:
 
 
 def lines(step: jax.stages.Compiled) -> list[str]:
-    """Of the compiled program."""
+    """Lines of the compiled program's text."""
     return step.as_text().splitlines()
 
 
 def kernel_seconds(trace: pathlib.Path) -> dict[str, float]:
-    """Seconds by the name of the kernel's instruction, over the whole trace."""
+    """Instruction name -> seconds over the whole trace."""
     seconds = collections.Counter()
     for plane in jax.profiler.ProfileData.from_file(str(trace)).planes:
         for line in plane.lines:
@@ -110,15 +111,15 @@ def kernel_seconds(trace: pathlib.Path) -> dict[str, float]:
 
 
 def part_of(path: str) -> str:
-    """The part that an instruction's op_name belongs to.
+    """The part of an instruction's op_name.
 
-    "jit(step)/transpose(jvp(DualDub))/backbone/…" is "backbone, backward".
+    "jit(step)/transpose(jvp(DualDub))/backbone/…" gives "backbone, backward".
     """
     if "jvp" not in path:
         return "optimizer"
     turn = "again" if "rematted" in path else "backward" if "transpose(jvp" in path else "forward"
     modules = [name for name in re.split(r"[/()]", path) if name in _MODULES]
-    # The innermost: "pixels" is a part of the video encoder.
+    # The innermost module: "pixels" is part of the video encoder.
     return f"{modules[-1] if modules else 'loss'}, {turn}"
 
 
@@ -139,13 +140,13 @@ _MODULES = {
 
 
 def kind_of(kernel: str, path: str) -> str:
-    """What XLA called the kernel; those that end in a matrix product are all "matrix products"."""
+    """XLA's name of the kernel; fusions that end in a matrix product are "matrix products"."""
     is_product = path.endswith("dot_general") and kernel.startswith(("ynn_fusion", "dot"))
     return "matrix products" if is_product else re.sub(r"[.\d]+$", "", kernel)
 
 
 def table(title: str, cpu_seconds: Mapping[str, float], top: int) -> None:
-    """Prints the largest ones."""
+    """Prints the largest entries with their shares."""
     whole = sum(cpu_seconds.values())
     print(f"\n{'CPU s':>7} {'share':>6}  {title}")
     for name, value in collections.Counter(cpu_seconds).most_common(top):

@@ -1,7 +1,7 @@
-"""The model and its train step in PyTorch, as one would write them there: what `train_step.py` compares with.
+"""An idiomatic PyTorch implementation of the model and its train step, the reference of `train_step.py`.
 
-Plain `nn.Module`s and `scaled_dot_product_attention`; modules carry the names of ours, so that parameters
-load by path (`load`). Nothing of it is used outside of benchmarks.
+It uses plain `nn.Module`s and `scaled_dot_product_attention`. Modules have the names of ours, so parameters
+load by path (`load`). It is used by benchmarks only.
 """
 
 import numpy as np
@@ -351,7 +351,7 @@ class DualDub(nn.Module):
 
 
 def loss_of(logits: dict[str, Tensor], batch: dict[str, Tensor], config: LossConfig) -> Tensor:
-    """The scalar that is minimised, and no z-loss: float32[]."""
+    """The training loss without z-loss: float32[]."""
     total = torch.zeros(())
     for stream in STREAMS:
         mask = batch["frame_mask"] & batch[f"has_{stream}"][:, None]
@@ -385,7 +385,7 @@ class TrainStep:
         self.average = [p.detach().clone() for p in self.parameters]
 
     def gradients(self, batch: dict[str, Tensor]) -> Tensor:
-        """Leaves gradients in the parameters and returns the loss, float32[]."""
+        """Computes the gradients of the parameters and returns the loss, float32[]."""
         self.optimizer.zero_grad(set_to_none=True)
         loss = loss_of(self.model(batch), batch, self.config.loss)
         loss.backward()
@@ -402,23 +402,23 @@ class TrainStep:
         return loss
 
     def named_gradients(self) -> dict[str, Tensor]:
-        """By the parameter's name; zeros for one that took no part."""
+        """Gradients by parameter name; zeros for an unused parameter."""
         named = self.model.named_parameters()
         return {name: torch.zeros_like(p) if p.grad is None else p.grad for name, p in named}
 
     def load(self, params: dict[str, np.ndarray]) -> None:
-        """Takes over a flat dictionary of our parameters, "backbone/norm/scale" -> array."""
+        """Loads a flat dictionary of our parameters, "backbone/norm/scale" -> array."""
         self.model.load_state_dict(state_dict_of(params))
         self.average = [p.detach().clone() for p in self.parameters]
 
 
 def is_decayed(name: str, parameter: Tensor) -> bool:
-    """Kernels, and the stacked output kernels of the heads."""
+    """True for kernels and the stacked output kernels of the heads."""
     return parameter.ndim >= 2 and (name.endswith("weight") or name.endswith("head.out"))
 
 
 def state_dict_of(params: dict[str, np.ndarray]) -> dict[str, Tensor]:
-    """Our arrays by path as the twin's tensors by name: kernels transposed, stacked layers taken apart."""
+    """Converts our arrays by path to the twin's tensors by name: transposes kernels, unstacks layers."""
     state = {}
     for path, array in params.items():
         path = path.replace("speaker_encoder/in/", "speaker_encoder/inward/")  # a keyword of Python
@@ -438,6 +438,6 @@ def _tensor(array: np.ndarray, transpose: bool) -> Tensor:
 
 
 def as_tensors(batch: dict[str, np.ndarray]) -> dict[str, Tensor]:
-    """The fields of a `Batch` as the twin takes them; codes as int64, which torch indexes with."""
+    """The fields of a `Batch` as tensors; codes as int64, as torch indexing requires."""
     tensors = {name: torch.from_numpy(value) for name, value in batch.items()}
     return {name: t.long() if t.dtype == torch.int32 else t for name, t in tensors.items()}

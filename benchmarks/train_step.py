@@ -1,24 +1,26 @@
-"""A whole train step on this machine, beside the same model in PyTorch and the rate of matrix products.
+"""Compares a full train step with the same model in PyTorch, and with the peak rate of matrix products.
 
     pip install -e '.[bench]'
     python benchmarks/train_step.py                                     # both sizes, all cores
     python benchmarks/train_step.py --sizes puppet --threads 1 --repeats 5
     python benchmarks/train_step.py --sizes puppet --without-films      # as in the curriculum's first stage
 
-Forward, backward, clipping, AdamW and the moving average, float32, on one random batch whose every clip has
-everything (film, script, voice, both tracks). Sizes: `puppet` is configs/puppet.py, `50m` a cut of
-configs/small.py, and its batch of 2 clips is small so that it ends in minutes; `tiny` is for trying it out.
+The step consists of forward, backward, clipping, AdamW and the moving average, in float32, on one random
+batch in which every clip has all conditions and both tracks. Sizes: `puppet` is configs/puppet.py; `50m` is a
+smaller variant of configs/small.py, with a batch of 2 clips so that it finishes in minutes; `tiny` is for
+tests.
 
-Ours and the twin (`torch_twin.py`) run in processes of their own, which take turns, each pinned to the same
-`--threads` cores. Ours keeps freed memory, as `dualdub train` does (`dualdub_jax/training/kept_pages.py`);
-the twin runs as PyTorch comes (`twin`), and with freed memory kept as well (`twin_kept`). First all start
-from the same parameters, and the twin's loss and every gradient of its first step must equal ours, or the
-benchmark ends with exit status 1. The peak is the best rate of a 2048 x 2048 matrix product in float32 that
-either library reached between the steps; model FLOPs are counted by formula
-(`dualdub_jax/models/analytic_flops.py`). CPU seconds are those of all threads together: on a machine that has
-other work to do, they are the ones to look at. Memory is the most that a process had while
-it trained, after compiling. Set XLA_FLAGS to compare compiler flags. The table has medians over repeats; the
-last line is JSON. Where the CPU seconds go: `step_profile.py`.
+Ours and the PyTorch implementation (`torch_twin.py`) run in separate processes, alternately, pinned to the
+same `--threads` cores. Ours keeps freed memory, as `dualdub train` does
+(`dualdub_jax/training/kept_pages.py`); the twin runs with PyTorch's defaults (`twin`), and with freed memory
+kept as well (`twin_kept`). All start from the same parameters. The twin's loss and every gradient of its
+first step must equal ours; otherwise the benchmark ends with exit status 1.
+
+The peak is the best rate of a 2048 x 2048 float32 matrix product of either library, measured between the
+steps. Model FLOPs are computed by formula (`dualdub_jax/models/analytic_flops.py`). CPU seconds are those of
+all threads and are robust to other load. Memory is the peak resident set during training, after compilation.
+Set XLA_FLAGS to compare compiler flags. The table has medians over repeats; the last line is JSON. For a
+breakdown of the CPU time see `step_profile.py`.
 """
 
 import argparse
@@ -60,16 +62,16 @@ _CUT = (
     'model.remat_policy="none"',
     "model.aligner.num_heads=8",
 )
-# The twin has no script aligner and weights all codebooks alike.
+# The twin has neither script aligner nor acoustic condition, and weights all codebooks equally.
 _AS_THE_TWIN = ("model.aligner.use_script=false", "model.num_acoustics_bins=0", "loss.codebook_decay=1.0")
-# Size -> config, what is changed of it, clips a step.
+# Size -> config, overrides, clips a step.
 SIZES: dict[str, tuple[str, tuple[str, ...], int]] = {
     "tiny": ("configs/puppet.py:tiny", _AS_THE_TWIN, 2),
     "puppet": ("configs/puppet.py", _AS_THE_TWIN, 16),
     "50m": ("configs/small.py", _CUT, 2),
 }
 _MATMUL_SIZE = 2048
-LOSS_TOLERANCE, GRADIENT_TOLERANCE = 1e-4, 2e-3  # relative; of a gradient, its norm's
+LOSS_TOLERANCE, GRADIENT_TOLERANCE = 1e-4, 2e-3  # relative; for a gradient, relative to its norm
 
 
 def main() -> None:
@@ -77,18 +79,18 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     cores = len(os.sched_getaffinity(0))
-    parser.add_argument("--sizes", default="puppet,50m", help="of the model, separated by commas")
+    parser.add_argument("--sizes", default="puppet,50m", help="comma-separated model sizes")
     parser.add_argument("--batch-size", type=int, help="clips a step (default: by size)")
-    parser.add_argument("--threads", type=int, default=cores, help="cores that each process is pinned to")
+    parser.add_argument("--threads", type=int, default=cores, help="number of cores to pin each process to")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=2, help="of each repeat")
-    parser.add_argument("--without-films", action="store_true", help="no clip of the batch has a film")
+    parser.add_argument("--steps", type=int, default=2, help="per repeat")
+    parser.add_argument("--without-films", action="store_true", help="use a batch without films")
     parser.add_argument("--worker", choices=tuple(WORKERS), help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=pathlib.Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
     unknown = set(args.sizes.split(",")) - set(SIZES)
     if unknown or not 1 <= args.threads <= cores:
-        parser.error(f"--sizes are {', '.join(SIZES)}; --threads are 1 to {cores}, what this process has")
+        parser.error(f"--sizes: choose from {', '.join(SIZES)}; --threads: 1 to {cores}, the available cores")
     if args.worker:
         serve(WORKERS[args.worker], args)
         return
@@ -104,10 +106,10 @@ def main() -> None:
 
 
 def compare(size: str, args: argparse.Namespace) -> dict[str, float]:
-    """Runs both contestants on one size, prints its table, and returns its figures."""
+    """Runs ours and the twins on one size, prints its table, and returns its figures."""
     batch_size = args.batch_size or SIZES[size][2]
     with tempfile.TemporaryDirectory() as folder:
-        # Ours first: it writes what the twin starts from, and what it must compute.
+        # Ours first: it writes the initial parameters and the expected loss and gradients of the twin.
         workers = {name: Contestant(name, size, batch_size, folder, args) for name in WORKERS}
         turns: dict[str, list[dict[str, float]]] = {name: [] for name in workers}
         for repeat in range(args.repeats):
@@ -160,7 +162,7 @@ def compare(size: str, args: argparse.Namespace) -> dict[str, float]:
 
 
 class Contestant:
-    """A worker process and its first answer; `ask` sends a command and waits for the answer to it."""
+    """A worker process and its first answer; `ask` sends a command and waits for the answer."""
 
     def __init__(self, name: str, size: str, batch_size: int, folder: str, args: argparse.Namespace):
         command = [sys.executable, __file__, "--worker", name, "--folder", folder, "--sizes", size]
@@ -188,7 +190,7 @@ class Contestant:
     def _answer(self) -> dict[str, Any]:
         line = self._process.stdout.readline()
         if not line:
-            # Its own words are on stderr already.
+            # The worker has printed its error to stderr.
             sys.exit(self._process.wait() or 1)
         return json.loads(line)
 
@@ -196,12 +198,12 @@ class Contestant:
 # ------------------------------------------------------------------------------------------ worker processes
 @dataclasses.dataclass
 class Work:
-    """What a worker does when asked.
+    """The work of a worker process.
 
     Attributes:
-        ready: what it tells first.
-        step: makes one train step and waits for it.
-        matmul: makes one product of square float32 matrices and waits for it.
+        ready: its first answer.
+        step: runs one train step and waits for it.
+        matmul: computes one product of square float32 matrices and waits for it.
     """
 
     ready: dict[str, Any]
@@ -210,7 +212,7 @@ class Work:
 
 
 def serve(make: Callable[[argparse.Namespace], Work], args: argparse.Namespace) -> None:
-    """A worker's life: pinned to its cores before a library counts them, then command after command."""
+    """Serves commands; pins the process to its cores before a library counts them."""
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: args.threads])
     if args.worker != "twin":
         keep_pages()
@@ -224,7 +226,7 @@ def serve(make: Callable[[argparse.Namespace], Work], args: argparse.Namespace) 
             answer = {"bytes": peak_memory()}
         else:
             seconds, cpu_seconds = clock(work.step, args.steps)
-            # The best of some: other work on the machine only ever makes it slower.
+            # The best of several: other load only slows it down.
             products = [clock(work.matmul, 1) for _ in range(4)]
             answer = {"seconds": seconds, "cpu_seconds": cpu_seconds}
             answer |= {"flops_per_s": 2 * _MATMUL_SIZE**3 / min(wall for wall, _ in products)}
@@ -233,7 +235,7 @@ def serve(make: Callable[[argparse.Namespace], Work], args: argparse.Namespace) 
 
 
 def clock(function: Callable[[], Any], times: int) -> tuple[float, float]:
-    """Seconds a call, and seconds of all cores together, which other work on the machine adds little to."""
+    """Wall-clock seconds and CPU seconds of all threads per call."""
     started, cpu_started = time.perf_counter(), time.process_time()
     for _ in range(times):
         function()
@@ -241,20 +243,20 @@ def clock(function: Callable[[], Any], times: int) -> tuple[float, float]:
 
 
 def forget_peak_memory() -> None:
-    """Peak memory counts from here: compilers take more than training does. Linux only."""
+    """Resets the peak resident set, which excludes compilation from the measurement. Linux only."""
     pathlib.Path("/proc/self/clear_refs").write_text("5")
 
 
 def peak_memory() -> int:
-    """Bytes of resident memory at the worst moment since `forget_peak_memory`. Linux only."""
+    """Peak resident set in bytes since `forget_peak_memory`. Linux only."""
     lines = pathlib.Path("/proc/self/status").read_text().splitlines()
     return next(1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
 
 
 def config_of(size: str, without_films: bool = False) -> Config:
-    """The config of a size; without films, its model has no video encoder to speak of, for counting FLOPs."""
+    """The config of a size; without films, with an empty video encoder, for counting FLOPs."""
     path, overrides, _ = SIZES[size]
-    # Nothing is left to chance: the twin's gradients are compared with ours.
+    # No dropout: the twin's gradients are compared with ours.
     rates = [field.name for field in dataclasses.fields(LossConfig) if field.name.endswith("_dropout_rate")]
     config = load_config(str(_ROOT / path), [*overrides, *(f"loss.{rate}=0.0" for rate in rates)])
     if not without_films:
@@ -264,12 +266,13 @@ def config_of(size: str, without_films: bool = False) -> Config:
 
 
 def our_work(args: argparse.Namespace) -> Work:
-    """Writes `start.npz` (parameters, batch) and `first_step.npz` (loss, gradients), and trains on."""
+    """Our worker: writes `start.npz` (parameters, batch) and `first_step.npz` (loss, gradients)."""
     stage = stage_of(config_of(args.sizes), args)
     step, state, batch = compiled_step(args.sizes, args.batch_size, args.without_films)
     params, key = jax.tree.map(np.array, state.params), jax.random.key(1)
     state, metrics = step(state, batch, key)
-    # Adam's first moment is the clipped gradient, scaled: no other program is compiled for the comparison.
+    # Adam's first moment is the scaled, clipped gradient, so no second program is compiled for the
+    # comparison.
     norm = float(metrics["gradient_norm"])
     scale = (1.0 - stage.optimizer.b1) * min(1.0, stage.optimizer.clip_norm / norm)
     moments = optax.tree.get(state.opt_state, "mu")
@@ -288,7 +291,7 @@ def our_work(args: argparse.Namespace) -> Work:
 
 
 def compiled_step(size: str, batch_size: int, without_films: bool) -> tuple[jax.stages.Compiled, Any, Batch]:
-    """The train step `f(state, batch, key)`, which takes the state over, a first state and a batch for it."""
+    """The train step `f(state, batch, key)`, which donates the state; an initial state; and a batch."""
     config = config_of(size)
     phase = stage_phase(config, config.stages[-1], make_batches=None)
     shapes = jax.eval_shape(lambda rng: nn.unbox(phase.init(rng, None)), jax.random.key(0))
@@ -304,7 +307,7 @@ def compiled_step(size: str, batch_size: int, without_films: bool) -> tuple[jax.
 
 
 def twin_work(args: argparse.Namespace) -> Work:
-    """Starts from what ours has written; its first loss and gradients must be the same."""
+    """The twin's worker: starts from our parameters and checks its first loss and gradients against ours."""
     import torch
     import torch_twin
 
@@ -325,7 +328,7 @@ def twin_work(args: argparse.Namespace) -> Work:
     whole = np.sqrt(sum(float(np.square(x).sum()) for x in expected.values()))
     errors = {}
     for name, gradient in torch_twin.state_dict_of(expected).items():
-        # Against the whole gradient's norm where its own is next to nothing, as of a null that nobody reads.
+        # Relative to the global norm if the parameter's own gradient is negligible (an unused null vector).
         size = max(float(gradient.norm()), 1e-5 * whole)
         errors[name] = float((gradients[name] - gradient).norm()) / size
     worst = max(errors, key=errors.get)
@@ -345,12 +348,12 @@ WORKERS = {"ours": our_work, "twin": twin_work, "twin_kept": twin_work}
 
 
 def stage_of(config: Config, args: argparse.Namespace) -> StageConfig:
-    """The config's last stage, on batches of the size that is asked for."""
+    """The config's last stage with the requested batch size."""
     return dataclasses.replace(config.stages[-1], batch_size=args.batch_size)
 
 
 def random_parameter(name: str, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
-    """Like a freshly initialised one, but nothing is zero, so that every gate and bias takes part."""
+    """A random parameter at the scale of an initialised one; no zeros, so that gates and biases matter."""
     if name.endswith("scale"):
         return np.ones(shape, np.float32)
     scale = shape[-2] ** -0.5 if name.split("/")[-1] in ("kernel", "out") else 0.1
@@ -358,7 +361,7 @@ def random_parameter(name: str, shape: tuple[int, ...], rng: np.random.Generator
 
 
 def random_batch(config: Config, batch_size: int, without_films: bool, rng: np.random.Generator) -> Batch:
-    """Clips of full length that have everything, or everything but a film."""
+    """Full-length clips with all conditions and tracks, or with all but films."""
     shapes = example_batch(config, batch_size)
     codes = {
         name: rng.integers(0, codec.codebook_size, getattr(shapes, name).shape, np.int32)
@@ -377,7 +380,7 @@ def random_batch(config: Config, batch_size: int, without_films: bool, rng: np.r
 
 
 def flat(tree: Any, prefix: str) -> dict[str, np.ndarray]:
-    """A nested dictionary as one of "prefix/path/of/it" -> array."""
+    """Flattens a nested dictionary to "prefix/path" -> array."""
     leaves = {}
     for name, value in tree.items():
         leaves |= (

@@ -1,10 +1,10 @@
-"""What a model makes of its conditions: nats a codebook that script, film, voice and room are worth to it.
+"""Information gain from each condition (script, video, voice, acoustics), in nats per codebook.
 
     python benchmarks/what_conditions_tell.py                                  # the bundled checkpoint, data/
     python benchmarks/what_conditions_tell.py --checkpoint runs/puppet/bundle --num-clips 64
 
-Cross entropy of each codebook with the true past given (teacher forcing), and how much it rises where one
-condition is hidden. A condition that is worth nothing is not used. The last line is the same as JSON.
+Teacher-forced cross-entropy of each codebook with all conditions, and its increase when one condition is
+masked. No increase means that the model ignores the condition. The last line is the same as JSON.
 """
 
 import argparse
@@ -47,10 +47,10 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 2
     for stream in STREAMS:
-        print(f"{stream}, nats a code, by codebook")
+        print(f"{stream}, nats per code, by codebook")
         for name in ("all", *CONDITIONS):
             row = "  ".join(f"{value:6.3f}" for value in found[stream][name])
-            print(f"  {'with all' if name == 'all' else f'{name} is worth':16s} {row}")
+            print(f"  {'all conditions' if name == 'all' else f'without {name}, +':20s} {row}")
     print(json.dumps(found))
     return 0
 
@@ -58,7 +58,7 @@ def main() -> int:
 def read_batches(
     config: Config, params: dict, data_dir: str, source: str, split: str, num_clips: int
 ) -> Iterator[Batch]:
-    """The first clips of a split, as the model gets them in training."""
+    """Reads the first clips of a split as training batches."""
     codecs = {
         stream: MelRVQCodec(getattr(config, f"{stream}_codec"), config.grid, params[f"{stream}_codec"])
         for stream in STREAMS
@@ -73,7 +73,7 @@ def read_batches(
 
 
 def measure(config: Config, params: dict, batches: Iterator[Batch]) -> dict[str, dict[str, list[float]]]:
-    """Mean cross entropy with all conditions, and how much more it is without each: stream -> name -> [Q]."""
+    """Mean cross-entropy with all conditions, and its increase without each: stream -> name -> [Q], nats."""
     model = make_model(config)
 
     @jax.jit
