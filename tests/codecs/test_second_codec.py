@@ -15,6 +15,11 @@ from dualdub_jax.bundles.bundle import load_bundle
 from dualdub_jax.codecs.registry import codec_config, codec_spec, grid_spec
 from dualdub_jax.config import Config, from_dict, to_dict
 from dualdub_jax.errors import UserError
+from dualdub_jax.evaluation.contracts.clips import SAMPLE_RATE_HZ, Clip
+from dualdub_jax.evaluation.metrics.duration import Duration
+from dualdub_jax.evaluation.run.stem_store import StemStore
+from dualdub_jax.evaluation.run.systems import Checkpoint, with_tracks
+from dualdub_jax.evaluation.suites.suite import Footage
 from tests.codecs.toy_codec import TONE_HZ
 from tests.films import make_film
 from tests.tiny import tiny_config
@@ -116,3 +121,21 @@ def test_streams_may_have_codecs_of_different_kinds():
     mel |= {"frame_rate_hz": 40, "hop_length": 200, "vocoder_hop_length": 100, "vocoder_n_fft": 640}
     config = from_dict(values)
     assert [grid_spec(config, stream).num_codebooks for stream in ("speech", "background")] == [3, 1]
+
+
+@pytest.mark.slow
+def test_its_soundtracks_are_evaluated_at_the_rate_of_the_metrics(run, tmp_path):
+    film = make_film(tmp_path / "film.mp4", num_frames=40, rate=25, size=(32, 32))
+    num_samples = round(1.6 * SAMPLE_RATE_HZ)
+    stem = (0.3 * np.sin(2 * np.pi * 700.0 * np.arange(num_samples) / SAMPLE_RATE_HZ)).astype(np.float32)
+    clip = Clip(id="a", num_samples=num_samples, text="ab", true_speech=stem, true_background=stem)
+    checkpoint = Checkpoint(run / "bundle")
+    footage = Footage(clip=clip, video=film, voice=None)
+    for tracks in (
+        checkpoint.generate(footage, StemStore(tmp_path / "store", "ours", checkpoint.settings())),
+        checkpoint.code(clip),
+    ):
+        power = np.abs(np.fft.rfft(tracks.background)) ** 2
+        assert np.argmax(power) / 1.6 == pytest.approx(TONE_HZ, abs=1.0)  # not slower by a half
+        [value] = Duration().score([with_tracks(clip, tracks)])["duration_error_samples"]
+        assert value == 0.0
