@@ -15,11 +15,12 @@ def config_file(tmp_path_factory, tiny_data_dir):
     """The miniature of the default run, on the tests' own films."""
     path = tmp_path_factory.mktemp("config") / "tiny.py"
     path.write_text(
-        "import configs.puppet\n"
+        "import dualdub_jax.configs.puppet\n"
         "def get_config():\n"
-        "    config = configs.puppet.get_config('tiny')\n"
+        "    config = dualdub_jax.configs.puppet.get_config('tiny')\n"
         f"    config.data_dir = {tiny_data_dir!r}\n"
-        "    for training in (config.speech_codec_training, config.background_codec_training):\n"
+        "    for stream in (config.streams.speech, config.streams.background):\n"
+        "        training = stream.codec.training\n"
         "        training.mixture = [{'name': 'tiny_films/soundtrack'}]\n"
         "        training.update({'num_steps': 3, 'vocoder_num_steps': 2, 'crop_frames': 8})\n"
         "    config.video_training.num_steps = 2\n"
@@ -55,9 +56,9 @@ def test_trains_everything_and_leaves_a_bundle(tmp_path, config_file, capsys):
         "codec_tokens_speech",
         "codec_tokens_background",
         "codec_vocoder_speech",
-        "codec_room_speech",
+        "codec_acoustics_speech",
         "codec_vocoder_background",
-        "codec_room_background",
+        "codec_acoustics_background",
         "video_encoder",
         "text_speech",
         "video_audio",

@@ -15,7 +15,7 @@ from dualdub_jax.curriculum.program import phase_names
 from dualdub_jax.curriculum.stage import stage_phase
 from dualdub_jax.errors import UserError
 from dualdub_jax.parallel.mesh import make_mesh
-from tests.tiny import tiny_config
+from tests.tiny import tiny_config, with_codec, with_training
 
 
 def _numbered(shapes):
@@ -42,16 +42,36 @@ def test_codecs_come_from_the_bundle_and_their_phases_are_gone(bundle, mesh):
     config = tiny_config(codecs_from=str(bundle))
     codecs = start.read_codecs(config, mesh)
     want = _numbered(abstract_params(config))["speech_codec"]
-    jax.tree.map(np.testing.assert_array_equal, codecs["speech"], want)
+    jax.tree.map(np.testing.assert_array_equal, codecs["speech_codec"], want)
+    assert set(codecs) == {"speech_codec", "background_codec"}
     assert not any(name.startswith("codec_") for name in phase_names(config))
     assert any(name.startswith("codec_") for name in phase_names(tiny_config()))
 
 
 def test_codecs_of_another_size_are_named(bundle, mesh):
     config = tiny_config(codecs_from=str(bundle))
-    wider = dataclasses.replace(config.background_codec, num_codebooks=5)
-    with pytest.raises(UserError, match=r"background_codec\.num_codebooks is 2, and the config's 5"):
-        start.read_codecs(dataclasses.replace(config, background_codec=wider), mesh)
+    wider = with_codec(config, "background", num_codebooks=5)
+    with pytest.raises(
+        UserError,
+        match=r"its streams\.background\.codec\.num_codebooks is 2, and the config's 5; "
+        r"take --config\.streams\.background\.codec\.num_codebooks=2",
+    ):
+        start.read_codecs(wider, mesh)
+
+
+def test_how_the_codecs_were_trained_does_not_matter_to_their_use(bundle, mesh):
+    config = with_training(tiny_config(codecs_from=str(bundle)), "speech", num_steps=7)
+    start.read_codecs(with_codec(config, "background", num_unquantised_steps=9, ema_decay=0.5), mesh)
+
+
+def test_a_decoder_that_the_bundle_does_not_have_is_named(bundle, mesh):
+    config = tiny_config(codecs_from=str(bundle))
+    speech = dataclasses.replace(config.streams.speech, decoder="fork.flow:Decoder")
+    config = dataclasses.replace(config, streams=dataclasses.replace(config.streams, speech=speech))
+    with pytest.raises(
+        UserError, match=r"streams\.speech\.decoder is codec, and the config's fork\.flow:"
+    ):
+        start.read_codecs(config, mesh)
 
 
 def test_a_stage_starts_with_the_parameters_of_the_bundle_and_what_is_new_at_random(bundle, mesh, capsys):
@@ -59,17 +79,17 @@ def test_a_stage_starts_with_the_parameters_of_the_bundle_and_what_is_new_at_ran
     without = dataclasses.replace(config.model.aligner, use_causal=False)
     smaller = dataclasses.replace(config, model=dataclasses.replace(config.model, aligner=without))
     initial = start.read_model(smaller, mesh)
-    assert "are left there: stream_aligner/" in capsys.readouterr().out
-    assert "stream_aligner" not in initial
+    assert "are left there: aligner/causal/" in capsys.readouterr().out
+    assert "causal" not in initial["aligner"]
     stage = StageConfig(name="stage", num_steps=1, batch_size=2, optimizer=OptimizerConfig())
     phase = stage_phase(config, stage, lambda: None, initial)
     state = jax.jit(phase.init)(jax.random.key(0), phase.initial)
     flat = traverse_util.flatten_dict(nn.unbox(state.params), sep="/")
     want = traverse_util.flatten_dict(_numbered(abstract_params(config))["model"], sep="/")
     for name, value in flat.items():
-        if name.startswith("stream_aligner/") and name.endswith("kernel"):
+        if name.startswith("aligner/causal/") and name.endswith("kernel"):
             assert np.std(value) > 0, name
-        elif not name.startswith("stream_aligner/"):
+        elif not name.startswith("aligner/causal/"):
             np.testing.assert_array_equal(value, want[name], err_msg=name)
 
 
