@@ -1,10 +1,10 @@
-"""The tables of README and model card, from what `dualdub evaluate --json` wrote.
+"""Renders the tables of README and model card from the JSON of `dualdub evaluate`.
 
     python benchmarks/figures_table.py docs/measured/bundled.json                  # README's: with ceilings
     python benchmarks/figures_table.py docs/measured/one_run_seed_*.json           # side by side
     python benchmarks/figures_table.py runs/eval/bar.json --keep docs/measured/bundled.json
 
-`docs/measured/` holds such files without their clips, which are most of their bytes. A test compares the
+`docs/measured/` holds such files without their clips, which are most of their size. A test compares the
 documents with them.
 """
 
@@ -21,28 +21,28 @@ from dualdub_jax.evaluation.report.terminal import number
 
 _NONE = "-"
 _TITLES = {
-    "wer_no_letters": "Words wrong, letters apart (closed grammar)",
+    "wer_no_letters": "Word error rate, closed grammar, without letters",
     "wer": "… all words",
-    "wer_open_grid": "Words wrong (Whisper tiny.en), closed-grammar scripts",
+    "wer_open_grid": "Word error rate, Whisper tiny.en, closed-grammar scripts",
     "wer_open_free": "… free English scripts",
-    "voice_similarity_seen": "Voice like the reference, seen voices",
+    "voice_similarity_seen": "Speaker similarity to the reference, seen voices",
     "voice_similarity_unseen": "… unseen voices",
-    "voice_margin_seen": "… nearer than another voice by, seen voices",
+    "voice_margin_seen": "… margin over another speaker, seen voices",
     "voice_margin_unseen": "… unseen voices",
-    "dnsmos_ovrl": "Speech quality (DNSMOS OVRL)",
-    "lip_correlation": "Mouth and speech envelope, correlation",
+    "dnsmos_ovrl": "Speech quality, DNSMOS OVRL",
+    "lip_correlation": "Lip sync, correlation of mouth and envelope",
     "lip_lag_ms": "… best lag, ms",
-    "onset_f1": "Impacts within 60 ms, F1",
-    "impact_class_accuracy": "… of the right kind",
-    "loudness_speed_correlation": "… as loud as they are fast, correlation",
+    "onset_f1": "Impact onsets within 60 ms, F1",
+    "impact_class_accuracy": "… class accuracy",
+    "loudness_speed_correlation": "… loudness and speed, correlation",
     "noise_level_correlation": "Noise level of both tracks, correlation",
-    "rt60_correlation": "Reverberation of both tracks, correlation",
-    "casp": "CASP (puppet weights)",
-    "loudness_balance_error_lu": "Balance of the tracks, LU off",
-    "fad": "FAD of the background (YAMNet)",
-    "ghost_words": "Ghost words in 100 clips",
-    "duration_error_samples": "Duration, samples off",
-    "rtf": "Seconds to make a second (1 core)",
+    "rt60_correlation": "Reverberation time of both tracks, correlation",
+    "casp": "CASP, Puppet Stage weights",
+    "loudness_balance_error_lu": "Loudness balance, absolute error, LU",
+    "fad": "Background FAD, YAMNet",
+    "ghost_words": "Ghost words per 100 clips",
+    "duration_error_samples": "Duration error, samples",
+    "rtf": "Real-time factor, 1 core",
 }
 
 
@@ -57,7 +57,7 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 2
     if args.keep and len(results) > 1:
-        parser.error("--keep is for one file")
+        parser.error("--keep requires a single file")
     if args.keep:
         args.keep.parent.mkdir(parents=True, exist_ok=True)
         args.keep.write_text(to_json(without_clips(results[0])), encoding="utf-8")
@@ -67,7 +67,7 @@ def main() -> int:
 
 
 def without_clips(results: Mapping[str, Any]) -> dict[str, Any]:
-    """Results as `read_results` reads them, of no clip and with no path of the machine they were made on."""
+    """Results without clips and without paths of the evaluating machine."""
     kept = json.loads(to_json({**results, "clips": [], "workdir": ""}))
     if kept["protocol"]["checkpoint"]:
         del kept["protocol"]["checkpoint"]["path"]
@@ -75,7 +75,7 @@ def without_clips(results: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def with_ceilings(results: Mapping[str, Any]) -> list[str]:
-    """Lines of a markdown table: each figure beside the true audio's and the floor's."""
+    """Lines of a Markdown table: each figure with its ceilings and floor."""
     lines = ["| figure | ours [95%] | true audio | true, through codec | shuffled |", "|---|---|---|---|---|"]
     for name, title in _TITLES.items():
         figure = results["metrics"].get(name, {})
@@ -86,7 +86,7 @@ def with_ceilings(results: Mapping[str, Any]) -> list[str]:
 
 
 def side_by_side(paths: Sequence[pathlib.Path], results: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Lines of a markdown table: a column for each run, which is named after its file."""
+    """Lines of a Markdown table: one column per run, named after its file."""
     lines = [f"| figure | {' | '.join(path.stem for path in paths)} |", "|---" * (len(paths) + 1) + "|"]
     for name, title in _TITLES.items():
         figures = [each["metrics"].get(name, {}) for each in results]
