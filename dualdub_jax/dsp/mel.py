@@ -32,8 +32,7 @@ def _mel_to_hz(mel: np.ndarray) -> np.ndarray:
 def mel_band_edges_hz(
     n_mels: int, sample_rate_hz: int, min_hz: float = 0.0, max_hz: float | None = None
 ) -> np.ndarray:
-    """float64[n_mels + 2], Hz. Band m rises from edge m to edge m + 1, its centre, falls to edge m + 2.
-    """
+    """Band edges, float64[n_mels + 2], Hz: band m spans edges m to m + 2, with its centre at edge m + 1."""
     top = sample_rate_hz / 2 if max_hz is None else max_hz
     return _mel_to_hz(np.linspace(_hz_to_mel(min_hz), _hz_to_mel(top), n_mels + 2))
 
