@@ -1,6 +1,7 @@
 """A corpus of one's own, as docs/data.md shows it: all that it takes is this file."""
 
 import dataclasses
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -47,6 +48,13 @@ class Beeps(Builder):
             background=record.encode_flac(sine, 22_050),
             licence="CC0-1.0",
         )
+
+
+class Killed(Beeps):
+    """Its process dies, as the kernel kills one for want of memory."""
+
+    def make_records(self, config: str, item: int) -> Iterator[record.Record | Dropped]:
+        os._exit(137)
 
 
 class Unfinished(Builder):

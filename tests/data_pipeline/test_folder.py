@@ -120,6 +120,7 @@ def test_clips_cover_the_film_without_overlap(tmp_path: pathlib.Path) -> None:
     films = tmp_path / "films" / "deep"
     films.mkdir(parents=True)
     make_film(films / "a.mp4", num_frames=2210, num_b_frames=2)  # 88.4 s: two parts, one reached by a seek
+    assert [part.num_clips for part in Folder(tmp_path / "films").splits("")["train"]] == [16, 6]
     clips = _clips(tmp_path / "films", tmp_path / "out", clip_s=4.0)
     assert [clip["duration_s"] for clip in clips] == [4.0] * 22  # 0.4 s at the end are no clip
     assert [record.text(clip["id"]) for clip in clips] == [f"deep/a.mp4/{i:05d}" for i in range(22)]

@@ -89,6 +89,12 @@ def test_a_fault_of_a_builder_leaves_no_dataset(tmp_path: pathlib.Path, num_proc
     assert len(list(tmp_path.rglob("dataset_info.json"))) == 2
 
 
+def test_a_killed_process_is_reported_and_leaves_no_dataset(tmp_path: pathlib.Path) -> None:
+    with pytest.raises(UserError, match=r"--processes 2: a process that makes records was killed.*use fewer"):
+        build("tests.data_pipeline.beeps:Killed", tmp_path, num_processes=2, console=_quiet())
+    assert not list(tmp_path.rglob("dataset_info.json"))
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [
