@@ -140,7 +140,6 @@ def _run_project(
     from dualdub_jax.dubbing.progress import make_progress
     from dualdub_jax.dubbing.project import Project
 
-    request.check()
     targets.check(request.inputs)
     progress = make_progress()
     with Project(request, folder, progress) as project:

@@ -15,7 +15,7 @@ import soxr
 from dualdub_jax.codecs.base import CodecStream
 from dualdub_jax.dubbing.protocol import TrackDecoder
 
-ONE_CALL_S = 60  # the longest track that is decoded in one call
+ONE_CALL_S = 30  # the longest track that is decoded in one call
 CHUNK_S = 20
 _PUSHED_FRAMES = 250
 

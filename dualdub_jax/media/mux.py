@@ -29,6 +29,7 @@ CONTAINERS: dict[str, tuple[str, str]] = {
 }
 AUDIO_BIT_RATE = 96_000  # bits a second, mono: beyond what speech and noise can use
 _BLOCK = 1024  # samples handed to the encoder at a time
+_READ = 64 * _BLOCK  # samples read at a time
 
 
 def check_container(film: Film, stream: av.video.stream.VideoStream, out: pathlib.Path) -> None:
@@ -177,7 +178,12 @@ def _encodable_rate(codec: str, sample_rate_hz: int) -> int:
 
 def _resampled(mix: Samples, rate_hz: int, new_rate_hz: int) -> Iterator[np.ndarray]:
     """Blocks of the mix at the encoder's rate."""
-    blocks = (mix[first : first + _BLOCK] for first in range(0, len(mix), _BLOCK))
+    blocks = (
+        part[first : first + _BLOCK]
+        for start in range(0, len(mix), _READ)
+        for part in (mix[start : start + _READ],)
+        for first in range(0, len(part), _BLOCK)
+    )
     if rate_hz == new_rate_hz:
         yield from blocks
         return

@@ -107,13 +107,13 @@ def test_a_track_that_is_off_is_zero_and_not_in_the_mix(tmp_path, engine, model,
         assert engine.calls[0]["script"] == ""
 
 
-def test_a_film_is_in_one_room(tmp_path, engine, model):
+def test_a_film_has_one_acoustics(tmp_path, engine, model):
     made = model.dub(make_film(tmp_path / "film.mp4", num_frames=240), script="one", seed=3)
     assert [call["acoustics"] for call in engine.calls] == [Acoustics(0.4, -53.0)] * 3
     assert made.receipt()["acoustics"] == {"rt60_s": 0.4, "noise_dbfs": -53.0}
 
 
-def test_what_is_asked_of_the_room_replaces_the_models_choice(tmp_path, engine, model):
+def test_requested_acoustics_replace_sampled_ones(tmp_path, engine, model):
     model.dub(make_film(tmp_path / "film.mp4"), script="one", rt60_s=0.9)
     model.dub(make_film(tmp_path / "film.mp4"), script="one", noise_dbfs=-30)
     assert [call["acoustics"] for call in engine.calls] == [Acoustics(0.9, -50.0), Acoustics(0.4, -30.0)]
@@ -131,13 +131,13 @@ def test_what_is_asked_of_the_room_replaces_the_models_choice(tmp_path, engine, 
         ),
     ],
 )
-def test_a_room_that_cannot_be_had_is_refused(tmp_path, asked, has_acoustics, message):
+def test_acoustics_that_cannot_be_had_are_refused(tmp_path, asked, has_acoustics, message):
     model = DualDub(FakeEngine(has_acoustics=has_acoustics), tmp_path / "checkpoint")
     with pytest.raises(UserError, match=message):
         model.dub(make_film(tmp_path / "film.mp4"), script="one", **asked)
 
 
-def test_a_model_that_is_not_told_of_rooms_needs_none(tmp_path):
+def test_a_model_without_acoustics_needs_none(tmp_path):
     engine = FakeEngine(has_acoustics=False)
     made = DualDub(engine, tmp_path / "checkpoint").dub(make_film(tmp_path / "film.mp4"), script="one")
     assert engine.calls[0]["acoustics"] is None and made.receipt()["acoustics"] is None
