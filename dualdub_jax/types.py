@@ -1,4 +1,4 @@
-"""Types shared by every layer: the two streams, and the batch as one table of fields.
+"""Types shared by every layer: the two streams, and the batch, defined as one table of fields.
 
 Axis letters, everywhere in this project: B batch, T frames of the time grid, F video frames, L script tokens,
 R grid frames of the reference voice, N heads, H head dimension, D model width, V vocabulary, Q codebooks,
@@ -15,7 +15,7 @@ import numpy as np
 Array = jax.Array | np.ndarray
 Stream = Literal["speech", "background"]
 
-# Order matters nowhere but in logs: the two streams are always addressed by name.
+# The order shows in logs only: streams are always addressed by name.
 STREAMS: tuple[Stream, Stream] = ("speech", "background")
 
 
@@ -25,14 +25,13 @@ class Row:
 
     Attributes:
         name: of the field.
-        axes: letters of its axes behind B, whose sizes a config gives (`models.batch.axis_sizes`), or
-            numbers.
+        axes: letters of its axes after B, sized by the config (`models.batch.axis_sizes`), or numbers.
         dtype: name of the NumPy dtype.
         doc: content and units.
-        part: the condition or target that it belongs to; the flag `has_<part>` marks examples that have it.
-        fill: value where the example has none.
-        is_optional: present only where the config's model reads it; None elsewhere.
-        is_derived: made by the training step, never by the loader.
+        part: the condition or target that it belongs to; the flag `has_<part>` marks the examples with it.
+        fill: value in an example without the part.
+        is_optional: present only if the config's model reads it; None otherwise.
+        is_derived: set by the training step, never by the loader.
     """
 
     name: str
@@ -63,26 +62,27 @@ def _row(
 
 
 def _with_flags(table: type) -> type:
-    """Adds the flag `has_<part>`, bool[B], of every part that the table's rows name."""
+    """Adds a flag `has_<part>`, bool[B], for every part that a row of the table names."""
     parts = dict.fromkeys(
         f.metadata["row"]["part"] for f in vars(table).values() if isinstance(f, dataclasses.Field)
     )
     for part in filter(None, parts):
         table.__annotations__[f"has_{part}"] = Array
-        setattr(table, f"has_{part}", _row("", "bool", f"True where the example has its {part}"))
+        setattr(table, f"has_{part}", _row("", "bool", f"True if the example has {part}"))
     return flax.struct.dataclass(table, kw_only=True)
 
 
 @_with_flags
 class Batch:
-    """A batch, with all tasks of the curriculum in one format: the one table of its fields.
+    """A batch of any curriculum task; this table is the only definition of its fields.
 
-    The flags `has_video`, `has_script`, … (bool[B]; one for each `part` below) mark what an example has. An
-    absent condition is replaced by a learned null inside the model, an absent target has zero loss weight.
-    The content of an absent field is ignored, whatever it is (tests fill it with garbage). Masks are True
-    where valid. A script known to be empty has `has_script` True and no speech; a stem that is a target may
-    be silent. A new condition is one row here: the loader's example, the shapes that are checked, the example
-    batch for initialisation and the batch of generation are made from this table (`models/batch.py`).
+    The flags `has_video`, `has_script`, … (bool[B]; one for each `part` below) mark the parts of each
+    example. The model replaces an absent condition by a learned null; an absent target has zero loss weight.
+    The content of an absent field is ignored (tests fill it with garbage). Masks are True where valid. A
+    script known to be empty has `has_script` True and no speech; a target stem may be silent. A new condition
+    is one row
+    here: the loader's examples, shape checks, the example batch for initialisation and the batch of
+    generation follow from this table (`models/batch.py`).
     """
 
     video: Array = _row(
@@ -93,7 +93,7 @@ class Batch:
         optional=True,
     )
     video_features: Array = _row(
-        "T D_video", "float32", "precomputed video features, nearest in time to each frame", part="video",
+        "T D_video", "float32", "precomputed video features, nearest neighbour in time", part="video",
         optional=True,
     )  # fmt: skip
     frame_mask: Array = _row("T", "bool", "True inside the clip")
@@ -105,7 +105,7 @@ class Batch:
         "T",
         "int32",
         "index of the token spoken in each frame: the begin marker before the first word, the end marker "
-        "after the last; -1 where unknown. Only losses read it",
+        "after the last; -1 where unknown. Read by losses only",
         fill=-1,
     )
     voice: Array = _row("S_voice", "float32", "reference recording in [-1, 1]", part="voice")
@@ -118,7 +118,10 @@ class Batch:
         "T Q_background", "int32", "codec tokens of the background stem", part="background"
     )
     speech_is_known: Array = _row(
-        "T", "bool", "False where frame t is predicted without its predecessor; None: nowhere", derived=True
+        "T",
+        "bool",
+        "False where frame t is predicted with frame t - 1 masked; None: nowhere",
+        derived=True,
     )
     background_is_known: Array = _row("T", "bool", "as `speech_is_known`", derived=True)
 
@@ -126,5 +129,5 @@ class Batch:
 ROWS: tuple[Row, ...] = tuple(Row(f.name, **f.metadata["row"]) for f in dataclasses.fields(Batch))
 # Conditions and targets; each has a flag `has_<part>`.
 PARTS: tuple[str, ...] = tuple(dict.fromkeys(row.part for row in ROWS if row.part))
-# Those of them that condition the model, and may be dropped in training.
+# The parts that condition the model and can be dropped in training.
 CONDITIONS: tuple[str, ...] = tuple(part for part in PARTS if part not in STREAMS)

@@ -1,7 +1,7 @@
 """The contract of a codec: waveform to tokens to waveform, at its own sample rate and frame rate.
 
-A codec is a class named in `config.streams.<stream>.codec.kind`, by the name of a kind of the project or by
-import path. Codecs whose frame rate is a multiple of the grid's are folded onto the grid (codecs/folded.py).
+`config.streams.<stream>.codec.kind` selects the class, by the name of a built-in kind or by import path. A
+codec whose frame rate is a multiple of the grid's is folded onto the grid (codecs/folded.py).
 """
 
 import dataclasses
@@ -14,22 +14,22 @@ import jax
 from dualdub_jax.config import whole
 from dualdub_jax.training.phase import Phase
 
-PyTree = Any  # of arrays: the variables of a codec, in the layout of its kind
-# Runs a phase (or reads what it has left on disk) and returns what it hands on; None: not trained yet.
+PyTree = Any  # a codec's variables: nested arrays in the layout of its kind
+# Trains a phase, or restores it, and returns its parameters; None: the phase is not trained.
 RunPhase = Callable[[Phase], PyTree | None]
 
 
 @dataclasses.dataclass(frozen=True)
 class CodecSpec:
-    """What the rest of the project needs to know of a codec.
+    """The properties of a codec that other packages depend on.
 
     Attributes:
-        sample_rate_hz: of waveforms, both ways.
-        frame_rate: frames of tokens a second, exactly.
+        sample_rate_hz: of input and output waveforms.
+        frame_rate: token frames per second, exact.
         num_codebooks: Q.
         codebook_size: V; tokens are in [0, V).
-        decode_conditions: names of the conditions that `decode` takes beside tokens, of "speaker" (the
-            embedding that `encode_speaker` makes of a reference recording) and "acoustics".
+        decode_conditions: the conditions that `decode` accepts in addition to tokens, a subset of "speaker"
+            (the embedding that `encode_speaker` computes from a reference recording) and "acoustics".
     """
 
     sample_rate_hz: int
@@ -40,62 +40,61 @@ class CodecSpec:
 
     @property
     def samples_per_frame(self) -> int:
-        """Samples of a frame of tokens."""
+        """Samples per token frame."""
         return whole(self.sample_rate_hz / self.frame_rate, "codec: sample rate / frame rate")
 
 
 class CodecStream(Protocol):
-    """Decodes tokens that arrive piece by piece; made by `Codec.stream`.
+    """Decodes tokens incrementally; returned by `Codec.stream`.
 
-    The concatenation of all that `push` and `flush` return equals `decode` of all the tokens.
+    The concatenated outputs of `push` and `flush` equal `decode` of the whole token sequence.
     """
 
     def push(self, tokens: jax.Array) -> jax.Array:
-        """Takes int32[B, t, Q], t may be 0; returns completed samples, float32[B, s], s may be 0."""
+        """Appends int32[B, t, Q] and returns the completed samples, float32[B, s]; t and s may be 0."""
         ...
 
     def flush(self) -> jax.Array:
-        """Ends the stream and returns the rest, float32[B, s]. The stream may then begin anew."""
+        """Ends the stream and returns the remaining samples, float32[B, s]; `push` then starts anew."""
         ...
 
 
 class CodecTraining(Protocol):
-    """How a codec is trained: what `Codec.training` returns.
+    """The training phases of a codec; returned by `Codec.training`.
 
     Attributes:
-        encoder_phases: names of the phases that `encode` depends on, in order.
-        decoder_phases: names of those that only `decode` depends on.
+        encoder_phases: names of the phases that train the variables of `encode`, in order.
+        decoder_phases: names of the phases that train only variables of `decode`, in order.
     """
 
     encoder_phases: tuple[str, ...]
     decoder_phases: tuple[str, ...]
 
     def train_encoder(self, run: RunPhase) -> PyTree | None:
-        """Variables that `encode` needs; None if a phase of them is not trained."""
+        """Trains the variables of `encode`; None if one of the phases is not trained."""
         ...
 
     def train_decoder(self, run: RunPhase, variables: PyTree) -> PyTree | None:
-        """All variables, given those of `train_encoder`; None if a phase is not trained."""
+        """Trains the rest on frozen `variables` of `train_encoder`; returns all, or None if not trained."""
         ...
 
 
 class Codec(Protocol):
-    """Waveform to tokens to waveform, bound to its variables.
+    """A codec kind; an instance binds it to variables and is constructed as `Kind(config, variables)`.
 
-    The class methods describe a kind; an instance is constructed as `Kind(config, variables)`. A kind may
-    also have
+    Optional methods:
 
-    - `training(config: Config, stream: str, make_batches) -> CodecTraining` (class method), for a codec that
-      `dualdub train` trains; `make_batches(batch_size, crop_frames)` yields random crops of the stream's
-      stems as `data_pipeline.loader.make_codec_batches`. Its `Config` then has a group `training` with
-      `mixture` and `crop_frames` (where `make_batches` is given None);
-    - `pretrained(config) -> variables` (class method), for one that is frozen and comes from public weights;
-    - `encode_speaker(waveform, frame_mask=None) -> float32[B, D]`, with "speaker" among its conditions.
+    - `training(config: Config, stream: str, make_batches) -> CodecTraining` (class method), if `dualdub
+      train` trains the codec. `make_batches(batch_size, crop_frames)` iterates over random crops of the
+      stream's stems, see `data_pipeline.loader.make_codec_batches`. `Config` then has a group `training` with
+      `mixture` and `crop_frames`, the crop length where `make_batches` is called with None;
+    - `pretrained(config) -> variables` (class method), if the codec is frozen and has public weights;
+    - `encode_speaker(waveform, frame_mask=None) -> float32[B, D]`, if "speaker" is one of its conditions.
 
     Attributes:
-        Config: frozen dataclass of the keys of its config group, each with a default.
+        Config: frozen dataclass of the codec's config group; every key has a default.
         spec: of this instance.
-        latency_frames: frames that `stream` waits for beyond a frame before it can decode it.
+        latency_frames: lookahead of `stream`: future frames required before a frame can be decoded.
     """
 
     Config: ClassVar[type]
@@ -104,7 +103,7 @@ class Codec(Protocol):
 
     @classmethod
     def spec_of(cls, config: Any) -> CodecSpec:
-        """The spec of a codec with this `Config`; computes nothing."""
+        """The spec of a codec with this `Config`; allocates no variables."""
         ...
 
     @classmethod
@@ -113,15 +112,15 @@ class Codec(Protocol):
         ...
 
     def encode(self, waveform: jax.Array, frame_mask: jax.Array | None = None) -> jax.Array:
-        """Tokens of a waveform.
+        """Encodes a waveform to tokens.
 
         Args:
-            waveform: float32[B, S] in [-1, 1] at `spec.sample_rate_hz`; zeros complete the last frame.
+            waveform: float32[B, S] in [-1, 1] at `spec.sample_rate_hz`; the last frame is zero-padded.
             frame_mask: bool[B, T], True for frames inside the clip, a prefix of each row; None: all. Samples
-                outside are not used (they may hold NaN), and the tokens there are arbitrary.
+                outside are ignored (they may be NaN), and the tokens there are arbitrary.
 
         Returns:
-            int32[B, T, Q] with T = ceil(S / samples per frame).
+            int32[B, T, Q] in [0, V), T = ceil(S / samples per frame).
         """
         ...
 
@@ -131,15 +130,15 @@ class Codec(Protocol):
         frame_mask: jax.Array | None = None,
         conditions: Mapping[str, jax.Array] | None = None,
     ) -> jax.Array:
-        """The waveform of tokens.
+        """Decodes tokens to a waveform.
 
         Args:
-            tokens: int32[B, T, Q].
+            tokens: int32[B, T, Q] in [0, V).
             frame_mask: bool[B, T], True for frames inside the clip, a prefix of each row; None: all. Frames
-                outside are decoded as zeros and change nothing inside.
-            conditions: by name, those of `spec.decode_conditions` that are known: "speaker" float32[B, D],
-                from `encode_speaker`; "acoustics" float32[B, 2], reverberation time in seconds and noise
-                level in dBFS, NaN where unknown.
+                outside decode to zeros and do not affect frames inside.
+            conditions: by name, the known ones of `spec.decode_conditions`: "speaker" float32[B, D], from
+                `encode_speaker`; "acoustics" float32[B, 2], reverberation time in seconds and noise level in
+                dBFS, NaN where unknown.
 
         Returns:
             float32[B, T * samples per frame].
@@ -147,11 +146,11 @@ class Codec(Protocol):
         ...
 
     def stream(self, conditions: Mapping[str, jax.Array] | None = None, chunk_frames: int = 8) -> CodecStream:
-        """A new streaming decoder.
+        """Opens a streaming decoder.
 
         Args:
             conditions: as for `decode`.
-            chunk_frames: frames decoded at once; more is faster and later.
+            chunk_frames: frames per decoding call; larger chunks are faster and add latency.
         """
         ...
 

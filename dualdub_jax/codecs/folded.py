@@ -1,7 +1,7 @@
 """Codecs whose frame rate is a multiple of the grid's, folded onto it.
 
-A 50 Hz codec of one codebook on a grid of 25 Hz becomes two codebook slots a grid frame, the earlier frame
-first. Source: our choice; the language model then predicts a grid frame's slots in order of time.
+On a 25 Hz grid, a 50 Hz codec with one codebook becomes two codebook slots per grid frame, the earlier frame
+first. The language model predicts the slots of a grid frame in temporal order. Source: our choice.
 """
 
 import dataclasses
@@ -18,33 +18,33 @@ from dualdub_jax.errors import UserError
 
 
 def fold_of(spec: CodecSpec, frame_rate: Fraction, key: str) -> int:
-    """Frames of a codec in a frame of the grid.
+    """Codec frames per grid frame.
 
     Raises:
-        UserError: they are no whole number.
+        UserError: not an integer.
     """
     fold = spec.frame_rate / frame_rate
     if fold.denominator != 1:
         raise UserError(
-            f"{key}: has {float(spec.frame_rate):g} frames a second, no multiple of the grid's "
-            f"{float(frame_rate):g}; set config.grid.frame_rate_hz"
+            f"{key}: its frame rate of {float(spec.frame_rate):g} Hz is not a multiple of the grid's "
+            f"{float(frame_rate):g} Hz; set config.grid.frame_rate_hz"
         )
     return int(fold)
 
 
 def folded_spec(spec: CodecSpec, fold: int) -> CodecSpec:
-    """The spec on the grid: fewer frames, more codebooks."""
+    """The spec on the grid: `fold` times fewer frames, `fold` times more codebooks."""
     return dataclasses.replace(
         spec, frame_rate=spec.frame_rate / fold, num_codebooks=spec.num_codebooks * fold
     )
 
 
 class FoldedCodec:
-    """Implements `codecs.base.Codec` over a codec of a higher frame rate.
+    """Implements `codecs.base.Codec` on the grid over a codec with a higher frame rate.
 
     Args:
         codec: at its own frame rate.
-        fold: its frames in a grid frame.
+        fold: codec frames per grid frame.
     """
 
     def __init__(self, codec: Codec, fold: int) -> None:

@@ -1,4 +1,4 @@
-"""Codecs by kind: specs, variables and instances of each stream's codec, whatever it is."""
+"""The codec registry: each stream's class, config, spec, variables and instance by `kind`."""
 
 import functools
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from dualdub_jax.errors import UserError
 from dualdub_jax.parts.slot import Slot
 from dualdub_jax.types import STREAMS, Stream
 
-PyTree = Any  # of variables: each kind has its own layout
+PyTree = Any  # a codec's variables: nested arrays in the layout of its kind
 
 CODECS = Slot(
     "config.streams.<stream>.codec.kind",
@@ -27,7 +27,7 @@ def codec_class(config: Config, stream: Stream) -> type[Codec]:
     """The class of a stream's codec.
 
     Raises:
-        UserError: an unknown kind, an import path that leads nowhere, or a class that is no codec.
+        UserError: an unknown kind, an import path that cannot be resolved, or a class without the interface.
     """
     found, _ = CODECS.find(config.streams[stream].codec.kind)
     return found
@@ -47,22 +47,22 @@ def codec_config(config: Config, stream: Stream) -> Any:
 
 
 def codec_spec(config: Config, stream: Stream) -> CodecSpec:
-    """The spec of a stream's codec at its own frame rate; nothing is computed."""
+    """The spec of a stream's codec at its own frame rate; allocates no variables."""
     return codec_class(config, stream).spec_of(codec_config(config, stream))
 
 
 def grid_spec(config: Config, stream: Stream) -> CodecSpec:
-    """The spec of a stream's codec on the time grid, as the language model sees it.
+    """The spec of a stream's codec on the time grid, the token format of the language model.
 
     Raises:
-        UserError: a frame rate that is no multiple of the grid's.
+        UserError: a frame rate that is not a multiple of the grid's.
     """
     spec = codec_spec(config, stream)
     return folded_spec(spec, fold_of(spec, config.grid.frame_rate, f"config.streams.{stream}.codec"))
 
 
 def make_codec(config: Config, stream: Stream, variables: PyTree) -> Codec:
-    """A stream's codec, bound to its variables, on the time grid."""
+    """A stream's codec on the time grid, bound to `variables` (as `Codec.init` lays them out)."""
     codec = codec_class(config, stream)(codec_config(config, stream), variables)
     fold = fold_of(codec.spec, config.grid.frame_rate, f"config.streams.{stream}.codec")
     return codec if fold == 1 else FoldedCodec(codec, fold)
@@ -80,22 +80,22 @@ def abstract_codec(config: Config, stream: Stream) -> PyTree:
 
 
 def codec_training(config: Config, stream: Stream, make_batches: MakeCrops) -> CodecTraining | None:
-    """How a stream's codec is trained; None for one that comes from public weights.
+    """The training phases of a stream's codec; None for a codec with public weights.
 
     Raises:
-        UserError: a codec that can neither be trained nor read.
+        UserError: the class has neither `training` nor `pretrained`.
     """
     found = codec_class(config, stream)
     if hasattr(found, "training"):
         return found.training(config, stream, make_batches)
     if not hasattr(found, "pretrained"):
         raise UserError(
-            f"config.streams.{stream}.codec.kind={config.streams[stream].codec.kind}: can neither be trained "
-            "(no `training`) nor read (no `pretrained`); take it from a bundle: --config.codecs_from=BUNDLE"
+            f"config.streams.{stream}.codec.kind={config.streams[stream].codec.kind}: has neither "
+            "`training` nor `pretrained`; initialise it from a bundle: --config.codecs_from=BUNDLE"
         )
     return None
 
 
 def pretrained_codec(config: Config, stream: Stream) -> PyTree:
-    """Variables of a codec that comes from public weights."""
+    """Variables of a codec with public weights."""
     return codec_class(config, stream).pretrained(codec_config(config, stream))

@@ -1,12 +1,12 @@
-"""Decoding in chunks, sample for sample what one call would give.
+"""Chunked decoding, sample-exact with one call over the whole sequence.
 
-A decoder that looks `context_frames` to each side of a frame is run on windows
+A decoder with a receptive field of `context_frames` on each side runs on windows
 
     | context_frames | chunk_frames | context_frames |
 
-of which only the middle is kept. Windows have one shape, so the decoder compiles once; frames before the
-beginning and after the end are masked, which is what the ends of a whole sequence are, too. The phase of
-the tonal source is handed on from window to window. Source: our choice.
+and only the middle of each output is kept. All windows have one shape, so the decoder compiles once. Frames
+before the beginning and after the end are masked, as they are at the ends of a whole sequence. The phase of
+the tonal source is carried from window to window. Source: our choice.
 """
 
 from typing import Protocol
@@ -17,7 +17,7 @@ import numpy as np
 
 
 class WindowDecoder(Protocol):
-    """Decodes one window; see `CodecModules.decode`, with the variables bound."""
+    """Decodes one window: `CodecModules.decode` with its variables bound."""
 
     def __call__(
         self, tokens: jax.Array, mask: jax.Array, first_frame: jax.Array, phase: jax.Array, anchor_frame: int
@@ -25,7 +25,7 @@ class WindowDecoder(Protocol):
 
 
 class DecodeStream:
-    """Implements `codecs.base.CodecStream` over a decoder of windows."""
+    """Implements `codecs.base.CodecStream` over a window decoder."""
 
     def __init__(
         self,
@@ -35,14 +35,14 @@ class DecodeStream:
         context_frames: int,
         chunk_frames: int = 8,
     ):
-        """Begins a stream.
+        """Opens a stream.
 
         Args:
-            decode: the decoder of windows.
+            decode: the window decoder.
             num_codebooks: Q.
-            samples_per_frame: of the grid.
-            context_frames: how far `decode` looks to each side; the latency of the stream.
-            chunk_frames: frames said at once; more is faster and later.
+            samples_per_frame: samples per token frame.
+            context_frames: receptive field of `decode` on each side; the latency of the stream.
+            chunk_frames: frames per call of `decode`; larger chunks are faster and add latency.
         """
         self._decode = decode
         self._num_codebooks = num_codebooks
@@ -51,15 +51,15 @@ class DecodeStream:
         self._reset()
 
     def _reset(self) -> None:
-        self._tokens: np.ndarray | None = None  # int32[B, t, Q], from frame `_said - context` on
-        self._num_decoded = 0  # frames already returned
+        self._tokens: np.ndarray | None = None  # int32[B, t, Q], from frame `_num_decoded - context` on
+        self._num_decoded = 0  # frames returned so far
         self._phase: jax.Array | None = None  # float32[B], at the start of frame `_num_decoded`
 
     def push(self, tokens: jax.Array) -> jax.Array:
         """See `CodecStream.push`.
 
         Raises:
-            ValueError: the batch size or the number of codebooks is not that of the stream.
+            ValueError: the batch size or the number of codebooks differs from the stream's.
         """
         tokens = np.asarray(tokens, np.int32)
         batch_size = tokens.shape[0] if self._tokens is None else self._tokens.shape[0]
@@ -103,7 +103,7 @@ class DecodeStream:
             anchor_frame=self._context,
         )
         begin = self._context * self._samples_per_frame
-        # Past the window's end nothing is left to say, so the phase there is never asked for.
+        # After the last frame of a window no frame remains, so a phase beyond its end is never used.
         self._phase = phases[:, min(self._context + num_frames, length - 1)]
         self._tokens = self._tokens[:, num_frames:]
         self._num_decoded += num_frames

@@ -1,1 +1,1 @@
-"""Waveform decoders that take the place of a codec's own decoder."""
+"""Waveform decoders that replace a codec's own decoder."""

@@ -1,7 +1,8 @@
 """The contract of a waveform decoder: tokens of one stream to a waveform at the decoder's own rate.
 
 `config.streams.<stream>.decoder` is "codec", the codec's own decoder, or the import path of a class that
-takes its place, such as the paper's flow matching into the latent space of a frozen autoencoder.
+replaces it. Source: the paper (its section on the waveform decoder) replaces WavTokenizer's decoder by flow
+matching into the latent space of a frozen autoencoder; the interface is our choice.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,31 +16,31 @@ from dualdub_jax.errors import UserError
 from dualdub_jax.parts.slot import Slot
 from dualdub_jax.types import Stream
 
-PyTree = Any  # of variables: each class has its own layout
+PyTree = Any  # a decoder's variables: nested arrays in the layout of its class
 
 
 class DecoderTraining(Protocol):
-    """How a waveform decoder is trained, on a frozen codec.
+    """The training phases of a waveform decoder, on a frozen codec.
 
     Attributes:
-        phases: names of its phases, in order.
+        phases: their names, in order.
     """
 
     phases: tuple[str, ...]
 
     def train(self, run: RunPhase, codec_variables: PyTree) -> PyTree | None:
-        """Its variables; None if a phase is not trained."""
+        """Trains the decoder and returns its variables; None if a phase is not trained."""
         ...
 
 
 class WaveformDecoder(Protocol):
-    """Tokens to a waveform, bound to variables; a plain class, constructed with these fields as keywords.
+    """A waveform decoder bound to its variables: a plain class, constructed with these fields as keywords.
 
-    A class may also have `training(config, stream, make_batches) -> DecoderTraining` (class method), with
-    batches as a codec's; without it its variables come from a bundle (`config.codecs_from`).
+    Optional: `training(config, stream, make_batches) -> DecoderTraining` (class method); `make_batches` as in
+    `Codec.training`. Without it, variables are initialised from a bundle (`config.codecs_from`).
 
     Attributes:
-        sample_rate_hz: of the waveform; need not be the codec's.
+        sample_rate_hz: of the waveform; may differ from the codec's.
     """
 
     config: Config
@@ -63,7 +64,7 @@ class WaveformDecoder(Protocol):
     def open_stream(
         self, conditions: Mapping[str, jax.Array] | None = None, chunk_frames: int = 8
     ) -> CodecStream:
-        """Decodes in chunks, with the result of `decode`; see `Codec.stream`."""
+        """Opens a chunked decoder, sample-exact with `decode`; see `Codec.stream`."""
         ...
 
 
@@ -81,7 +82,7 @@ class CodecDecoder:
 
 
 def has_decoder(config: Config, stream: Stream) -> bool:
-    """Whether a stream has a waveform decoder apart from its codec."""
+    """Whether a waveform decoder replaces the decoder of the stream's codec."""
     return config.streams[stream].decoder != CODEC
 
 
@@ -94,7 +95,7 @@ def make_decoder(
         config: of the bundle.
         stream: which stream.
         codec: of that stream, on the grid.
-        variables: of the decoder; ignored for the codec's own.
+        variables: of the decoder; ignored for the codec's own decoder.
     """
     if not has_decoder(config, stream):
         return CodecDecoder(codec)
@@ -108,15 +109,15 @@ def abstract_decoder(config: Config, stream: Stream) -> PyTree:
 
 
 def decoder_training(config: Config, stream: Stream, make_batches: MakeCrops) -> DecoderTraining:
-    """How a stream's decoder is trained.
+    """The training phases of a stream's waveform decoder.
 
     Raises:
-        UserError: its class has no training.
+        UserError: the class has no `training`.
     """
     found, _ = DECODERS.find(config.streams[stream].decoder)
     if not hasattr(found, "training"):
         raise UserError(
             f"config.streams.{stream}.decoder={config.streams[stream].decoder}: has no `training`; "
-            "take it from a bundle: --config.codecs_from=BUNDLE"
+            "initialise it from a bundle: --config.codecs_from=BUNDLE"
         )
     return found.training(config, stream, make_batches)

@@ -76,7 +76,8 @@ def test_its_rates_are_its_own_and_must_fit_the_grid():
     assert (spec.sample_rate_hz, spec.frame_rate, spec.samples_per_frame) == (RATE_HZ, Fraction(40), 600)
     assert grid_spec(toy_config(frame_rate_hz=80), "speech").num_codebooks == 2  # folded onto the grid
     with pytest.raises(
-        UserError, match=r"streams.speech.codec: has 50 frames a second, no multiple of the grid's 40"
+        UserError,
+        match=r"streams.speech.codec: its frame rate of 50 Hz is not a multiple of the grid's 40 Hz",
     ):
         grid_spec(toy_config(frame_rate_hz=50), "speech")
 
