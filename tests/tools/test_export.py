@@ -20,7 +20,7 @@ import dualdub_jax
 from dualdub_jax.apps.cli import main
 from dualdub_jax.bundles.bundle import abstract_params, load_bundle, read_bundle_header, save_bundle
 from dualdub_jax.checkpoints import safetensors_tree
-from dualdub_jax.codecs.mel_rvq.codec import abstract_codec_variables
+from dualdub_jax.codecs.mel_rvq.training.tokens import tokens_phase
 from dualdub_jax.codecs.mel_rvq.training.vocoder import vocoder_phase
 from dualdub_jax.config import CheckpointConfig, StageConfig
 from dualdub_jax.curriculum.run_config import write_run_config
@@ -43,7 +43,7 @@ def _save(workdir, phase, step, seed):
     """A checkpoint as the loop writes it, of a state that nobody trained."""
     state = _random(nn.unbox(jax.eval_shape(phase.init, jax.random.key(0), phase.initial)), seed)
     checkpoints = PhaseCheckpoints(workdir / phase.name, CheckpointConfig(use_async=False))
-    checkpoints.save(step, state, {"settings": phase.settings})
+    checkpoints.save(step, state, {"settings": phase.settings.values})
     checkpoints.close()
     return state
 
@@ -56,10 +56,10 @@ def trained(tmp_path_factory):
     write_run_config(workdir, CONFIG)
     states = {}
     for stream in STREAMS:
-        variables = abstract_codec_variables(getattr(CONFIG, f"{stream}_codec"), CONFIG.grid)
-        tokens = {name: shape for name, shape in variables.items() if name != "vocoder"}
-        phase = vocoder_phase(CONFIG, stream, tokens, lambda: None)
-        states[stream] = _save(workdir, phase, 3, seed=len(states))
+        tokens = tokens_phase(CONFIG, stream, lambda: None)
+        states[tokens.name] = _save(workdir, tokens, 5, seed=len(states))
+        vocoder = vocoder_phase(CONFIG, stream, None, lambda: None)
+        states[vocoder.name] = _save(workdir, vocoder, 3, seed=len(states))
     for stage, step in ((STAGES[0], 4), (STAGES[1], 1), (STAGES[1], 2)):
         phase = stage_phase(CONFIG, stage, lambda: None)
         states[stage.name, step] = _save(workdir, phase, step, seed=len(states))
@@ -107,10 +107,15 @@ def test_a_run_gives_its_average_and_its_codecs(tmp_path, trained, file_format):
     assert config == CONFIG
     _equal(params["model"], states["soundtrack", 2].ema_params)
     for stream in STREAMS:
-        state = states[stream]
-        _equal(params[f"{stream}_codec"], dict(state["codec"]) | {"vocoder": state["ema"]})
+        tokens, vocoder = (states[f"codec_{part}_{stream}"] for part in ("tokens", "vocoder"))
+        networks = {name: tokens.params[name] for name in ("encoder", "decoder")}
+        codec = {**networks, "codebooks": tokens.extra["rvq"].codebooks, "vocoder": vocoder.ema_params}
+        _equal(params[f"{stream}_codec"], codec)
     origin = read_bundle_header(tmp_path / "out").training["exported"]
     assert (origin["phase"], origin["step"], origin["parameters"]) == ("soundtrack", 2, "averaged")
+    steps = {"codec_tokens_speech": 5, "codec_vocoder_speech": 3}
+    steps |= {"codec_tokens_background": 5, "codec_vocoder_background": 3}
+    assert origin["codec_steps"] == steps
 
 
 @pytest.mark.parametrize(
@@ -122,7 +127,7 @@ def test_a_stage_or_a_step_of_a_run_and_raw_parameters(tmp_path, trained, place,
     # In the dtype of the bundle that the run would end with.
     _, params = load_bundle(tmp_path / "out", dtype=None)
     _equal(params["model"], jax.tree.map(lambda x: x.astype(jnp.bfloat16), states[key].params))
-    want = jax.tree.map(lambda x: x.astype(jnp.bfloat16), states["speech"]["params"])
+    want = jax.tree.map(lambda x: x.astype(jnp.bfloat16), states["codec_vocoder_speech"].params)
     _equal(params["speech_codec"]["vocoder"], want)
 
 
@@ -130,7 +135,7 @@ def test_the_result_loads_as_a_model(tmp_path, bundle):
     assert main(["export", str(bundle), str(tmp_path / "out"), "--format", "safetensors"]) == 0
     model = dualdub_jax.load(tmp_path / "out")
     assert model.engine.config == CONFIG
-    tokens = np.zeros((4, CONFIG.speech_codec.num_codebooks), np.int32)
+    tokens = np.zeros((4, CONFIG.streams.speech.codec.num_codebooks), np.int32)
     np.testing.assert_array_equal(
         model.engine.decode("speech", tokens), dualdub_jax.load(bundle).engine.decode("speech", tokens)
     )
