@@ -12,9 +12,8 @@ import argparse
 import json
 import pathlib
 
-from data_pipeline.decoding import decode_audio
-
 from data_pipeline.mixture import open_dataset
+from data_pipeline.record import clip_id, decode_stem
 from dualdub_jax.evaluation.contracts.clips import SAMPLE_RATE_HZ, Clip
 from dualdub_jax.evaluation.metrics.casp import CaspMetric
 from dualdub_jax.evaluation.statistics.bootstrap import estimate
@@ -26,11 +25,13 @@ def read_clips(data_dir: str, split: str) -> list[Clip]:
     """Reads the true stems of a split; clips without speech have no score and are excluded."""
     clips = []
     for record in open_dataset(data_dir, "puppet_stage/soundtrack", split):
+        clip = clip_id("soundtrack", record)
         speech, background = (
-            decode_audio(record[stream], sample_rate_hz=SAMPLE_RATE_HZ) for stream in ("speech", "background")
+            decode_stem(record[stream], clip, float(record["duration_s"]), SAMPLE_RATE_HZ)
+            for stream in ("speech", "background")
         )
         if speech.any():
-            clips.append(Clip(str(record["id"]), len(speech), speech=speech, background=background))
+            clips.append(Clip(clip, len(speech), speech=speech, background=background))
     return clips
 
 

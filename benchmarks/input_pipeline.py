@@ -20,13 +20,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from data_pipeline import decoding, loader, transforms
+from data_pipeline import loader, transforms
 from data_pipeline import mixture as curriculum
 from data_pipeline.build import build
+from data_pipeline.record import Record, decode_voice
 from data_pipeline.stem_tokens import StemTokenizer
-from dualdub_jax.codecs.mel_rvq.codec import MelRVQCodec, init_codec_variables
+from dualdub_jax.codecs.base import Codec
+from dualdub_jax.codecs.registry import codec_class, codec_config, make_codec
 from dualdub_jax.config import Config, SourceConfig, StageConfig
+from dualdub_jax.media.frames import FrameSpec
+from dualdub_jax.media.record_video import decode_frames
 from dualdub_jax.text.tokenizer import make_tokenizer
+from dualdub_jax.types import Stream
 
 
 def main() -> None:
@@ -55,32 +60,29 @@ def measure(config: Config, args: argparse.Namespace) -> dict[str, float]:
     records = curriculum.open_dataset(config.data_dir, args.source, "train")
     indices = [i % len(records) for i in range(64)]
     clips = [records[i] for i in indices]
-    make_example = transforms.MakeExample(args.source, grid, make_tokenizer(config.model))
+    make_example = transforms.MakeExample(args.source, config, make_tokenizer(config.model))
     examples = [make_example.random_map(clip, np.random.default_rng(0)) for clip in clips]
     batches = [transforms.collate(examples[i : i + args.batch_size]) for i in range(0, 64, args.batch_size)]
-    tokenise = StemTokenizer(codecs, grid, cache=None)
+    tokenise = StemTokenizer(codecs, grid.num_frames, cache=None)
     tokenise(batches[0])  # compile
+
+    frame_spec = FrameSpec(grid.frame_rate, grid.frame_size)
+
+    def num_frames(clip: Record) -> int:
+        return transforms.num_frames_of(float(clip["duration_s"]), grid.frame_rate)
 
     figures = {
         "cpu_ms_read": _ms(lambda: [records[i] for i in indices]),
         "cpu_ms_decode_video": _ms(
             lambda: [
-                decoding.decode_video(
-                    clip["video"],
-                    start_frame=0,
-                    num_frames=min(round(clip["duration_s"] * grid.frame_rate_hz), grid.num_frames),
-                    frame_rate_hz=grid.frame_rate_hz,
-                    frame_size=grid.frame_size,
-                )
+                decode_frames(clip["video"], frame_spec, 0, min(num_frames(clip), grid.num_frames))
                 for clip in clips
                 if clip["video"]
             ]
         ),
         "cpu_ms_decode_voice": _ms(
             lambda: [
-                decoding.decode_audio(clip["voice"], sample_rate_hz=grid.sample_rate_hz)
-                for clip in clips
-                if clip["voice"]
+                decode_voice(clip["voice"], "clip", grid.sample_rate_hz) for clip in clips if clip["voice"]
             ]
         ),
         "cpu_ms_make_example": _ms(
@@ -115,12 +117,10 @@ def measure(config: Config, args: argparse.Namespace) -> dict[str, float]:
     return figures
 
 
-def _random_codec(config: Config, stream: str) -> MelRVQCodec:
+def _random_codec(config: Config, stream: Stream) -> Codec:
     """An untrained codec, as fast as a trained one."""
-    codec_config = getattr(config, f"{stream}_codec")
-    return MelRVQCodec(
-        codec_config, config.grid, init_codec_variables(codec_config, config.grid, jax.random.key(0))
-    )
+    settings = codec_config(config, stream)
+    return make_codec(config, stream, codec_class(config, stream).init(settings, jax.random.key(0)))
 
 
 def _ms(run: Callable[[], list]) -> float:

@@ -3,6 +3,7 @@
 import collections
 import itertools
 import multiprocessing
+import signal
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -89,6 +90,7 @@ _HERE: tuple[Builder, str] | None = None  # of this worker process
 def _remember(builder: Builder, config: str) -> None:
     global _HERE
     _HERE = (builder, config)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is the parent's to handle
 
 
 def _make_here(item: Item) -> _Made:
