@@ -54,11 +54,12 @@ class Project:
         request: what is asked for.
         folder: where everything lies; named by the user, or temporary.
         progress: measures the steps.
-        film, script: after `read`.
-        checkpoint, windows, num_frames, sample_rate_hz, num_samples, used: after `plan`; `used` holds the
-            streams that are generated, the others are silent.
-        take, strip: after `generate`; `strip` is uint8[N, height, width, 3], thumbnails of the film.
-        mixdown, tracks: after `mix`; the tracks by name, see `TRACKS`.
+        film, script: after `read`, like `used`: the streams that are generated; the others are silent.
+        checkpoint, windows, num_frames, sample_rate_hz, num_samples: the plan; like all below after `dub`.
+        take: tokens and their settings.
+        strip: uint8[N, height, width, 3], thumbnails of the film.
+        mixdown: the gains.
+        tracks: the finished tracks by name, see `TRACKS`.
 
     Example:
         with Project(DubRequest("film.mp4", script="lay blue at e nine soon")) as project:
