@@ -8,6 +8,7 @@ noise, low-pass), so that the classifier is robust to such differences. About tw
 """
 
 import argparse
+import dataclasses
 import io
 import json
 import pathlib
@@ -19,11 +20,11 @@ import tensorflow_datasets as tfds
 from scipy.optimize import minimize
 
 from dualdub_jax.bundles.bundle import default_bundle_path
-from dualdub_jax.dubbing.engine import Engine
 from dualdub_jax.evaluation.analysis import onsets
-from dualdub_jax.evaluation.contracts.clips import SAMPLE_RATE_HZ, Clip
+from dualdub_jax.evaluation.contracts.clips import SAMPLE_RATE_HZ, Clip, at_metric_rate
 from dualdub_jax.evaluation.listeners import impact_sounds
 from dualdub_jax.evaluation.metrics.impacts import TOLERANCE_S, Impacts
+from dualdub_jax.evaluation.run.systems import Checkpoint
 
 _UNCLEAR_S = 0.12  # unmatched candidates this close to a contact are ambiguous and not used
 _L2 = 3e-4
@@ -35,7 +36,8 @@ def read_split(data: pathlib.Path, split: str, limit: int) -> list[Clip]:
     clips = []
     for i in range(min(limit, len(source))):
         record = source[i]
-        background, _ = soundfile.read(io.BytesIO(record["background"]), dtype="float32")
+        samples, rate_hz = soundfile.read(io.BytesIO(record["background"]), dtype="float32")
+        background = at_metric_rate(samples, rate_hz, len(samples) / rate_hz)
         clips.append(
             Clip(
                 id=record["id"].decode(),
@@ -47,17 +49,10 @@ def read_split(data: pathlib.Path, split: str, limit: int) -> list[Clip]:
     return clips
 
 
-def through_codec(engine: Engine, clips: list[Clip]) -> list[np.ndarray]:
-    """Encodes and decodes each background with its codec."""
-    grid, codec = engine.config.grid, engine.codecs["background"]
-    decoded = []
-    for clip in clips:
-        num_frames = len(clip.background) // grid.samples_per_frame
-        rows = np.zeros((1, grid.num_frames * grid.samples_per_frame), np.float32)
-        rows[0, : len(clip.background)] = clip.background
-        mask = (np.arange(grid.num_frames) < num_frames)[None]
-        decoded.append(np.asarray(codec.decode(codec.encode(rows, mask), mask))[0, : len(clip.background)])
-    return decoded
+def through_codec(checkpoint: Checkpoint, clips: list[Clip]) -> list[np.ndarray]:
+    """Encodes and decodes each background with the checkpoint's codec: float32[S] at 16 kHz each."""
+    coded = (checkpoint.code(dataclasses.replace(clip, true_background=clip.background)) for clip in clips)
+    return [tracks.background for tracks in coded]
 
 
 def augmented(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -138,12 +133,12 @@ def main() -> None:
     parser.add_argument("--out", type=pathlib.Path, default=impact_sounds.ASSET)
     arguments = parser.parse_args()
 
-    engine = Engine.from_bundle(arguments.bundle)
+    checkpoint = Checkpoint(arguments.bundle)
     rng = np.random.default_rng(0)
     clips = read_split(arguments.data, "train", arguments.num_clips)
     rows: list[np.ndarray] = []
     labels: list[int] = []
-    for clip, coded in zip(clips, through_codec(engine, clips), strict=True):
+    for clip, coded in zip(clips, through_codec(checkpoint, clips), strict=True):
         for track in (clip.background, coded, augmented(clip.background, rng), augmented(coded, rng)):
             for row, label in examples(track, clip.world["contacts"]):
                 rows.append(row)
@@ -160,7 +155,7 @@ def main() -> None:
     for split in ("test_seen", "test_unseen"):
         held_out = read_split(arguments.data, split, 1000)
         print_figures(f"{split}, true", held_out, [clip.background for clip in held_out])
-        print_figures(f"{split}, through the codec", held_out, through_codec(engine, held_out))
+        print_figures(f"{split}, through the codec", held_out, through_codec(checkpoint, held_out))
 
 
 if __name__ == "__main__":

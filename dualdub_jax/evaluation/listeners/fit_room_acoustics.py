@@ -9,6 +9,7 @@ core. Deterministic for given data and package versions.
 """
 
 import argparse
+import dataclasses
 import io
 import json
 import pathlib
@@ -21,11 +22,11 @@ import soundfile
 import tensorflow_datasets as tfds
 
 from dualdub_jax.bundles.bundle import default_bundle_path
-from dualdub_jax.dubbing.engine import Engine
-from dualdub_jax.evaluation.contracts.clips import Clip
+from dualdub_jax.evaluation.contracts.clips import Clip, at_metric_rate
 from dualdub_jax.evaluation.listeners import room_acoustics
 from dualdub_jax.evaluation.listeners.room_acoustics import LOG_RT60_MEAN, LOG_RT60_SPREAD, Track
 from dualdub_jax.evaluation.metrics.acoustics import SPEECH_NOISE_OFFSET_DB, RoomAcoustics
+from dualdub_jax.evaluation.run.systems import Checkpoint
 
 _HIDDEN, _STEPS, _LEARNING_RATE, _WEIGHT_DECAY = 24, 250, 5e-3, 0.02
 _JITTER = 0.3  # Gaussian noise on the standardised features while fitting
@@ -39,10 +40,7 @@ def read_split(data: pathlib.Path, split: str, limit: int) -> list[Clip]:
     clips = []
     for i in range(min(limit, len(source))):
         record = source[i]
-        speech, background, voice = (
-            soundfile.read(io.BytesIO(record[name]), dtype="float32")[0]
-            for name in ("speech", "background", "voice")
-        )
+        speech, background, voice = (_read(record[name]) for name in ("speech", "background", "voice"))
         clips.append(
             Clip(
                 id=record["id"].decode(),
@@ -56,14 +54,15 @@ def read_split(data: pathlib.Path, split: str, limit: int) -> list[Clip]:
     return clips
 
 
-def through_codec(engine: Engine, clip: Clip, track: Track) -> np.ndarray:
-    """Encodes and decodes a clip's track with its codec: float32[S] at 16 kHz."""
-    grid, codec, samples = engine.config.grid, engine.codecs[track], getattr(clip, track)
-    rows = np.zeros((1, grid.num_frames * grid.samples_per_frame), np.float32)
-    rows[0, : len(samples)] = samples
-    mask = (np.arange(grid.num_frames) < len(samples) // grid.samples_per_frame)[None]
-    tokens = np.asarray(codec.encode(rows, mask))[0]
-    return engine.decode(track, tokens, clip.voice)[: len(samples)]
+def _read(flac: bytes) -> np.ndarray:
+    samples, rate_hz = soundfile.read(io.BytesIO(flac), dtype="float32")
+    return at_metric_rate(samples, rate_hz, len(samples) / rate_hz)
+
+
+def through_codec(checkpoint: Checkpoint, clip: Clip, track: Track) -> np.ndarray:
+    """Encodes and decodes a clip's track with the checkpoint's codec: float32[S] at 16 kHz."""
+    stem = dataclasses.replace(clip, **{f"true_{track}": getattr(clip, track)})
+    return getattr(checkpoint.code(stem), track)
 
 
 def fit(sounds: list[np.ndarray], rooms: list[dict], track: Track) -> dict[str, np.ndarray]:
@@ -151,13 +150,13 @@ def main() -> None:
     parser.add_argument("--out", type=pathlib.Path, default=room_acoustics.ASSET)
     args = parser.parse_args()
     clips = read_split(args.data, "train", args.clips)
-    engine = Engine.from_bundle(default_bundle_path())
+    checkpoint = Checkpoint(default_bundle_path())
     coefficients = {}
     for track in room_acoustics.TRACKS:
         usable = [clip for clip in clips if getattr(clip, track) is not None]
         pairs = [(getattr(clip, track), clip.world["room"]) for clip in usable]
         coded = usable[: args.codec_clips]
-        pairs += [(through_codec(engine, clip, track), clip.world["room"]) for clip in coded]
+        pairs += [(through_codec(checkpoint, clip, track), clip.world["room"]) for clip in coded]
         coefficients |= fit([sound for sound, _ in pairs], [room for _, room in pairs], track)
     np.savez(args.out, **coefficients)
     room_acoustics._weights.cache_clear()
