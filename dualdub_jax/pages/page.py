@@ -16,12 +16,18 @@ def fill_page(template: str, fields: Mapping[str, str]) -> str:
     Raises:
         KeyError: a placeholder without a field.
     """
-    assets = importlib.resources.files("dualdub_jax").joinpath("assets")
-    style = assets.joinpath("page.css").read_text(encoding="utf-8")
-    page = string.Template(assets.joinpath(template).read_text(encoding="utf-8"))
-    return page.substitute(fields, style=style)
+    return string.Template(_read_asset(template)).substitute(fields, style=style_sheet())
+
+
+def style_sheet() -> str:
+    """The CSS that all pages share."""
+    return _read_asset("page.css")
 
 
 def two_column_rows(rows: Iterable[tuple[str, str]]) -> str:
     """Table rows of names and values, both plain text."""
     return "".join(f"<tr><td>{html.escape(k)}</td><td>{html.escape(v)}</td></tr>" for k, v in rows)
+
+
+def _read_asset(name: str) -> str:
+    return importlib.resources.files("dualdub_jax").joinpath("assets", name).read_text(encoding="utf-8")
