@@ -23,12 +23,15 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from dualdub_jax.errors import UserError
-from dualdub_jax.evaluation.contracts.clips import Clip
+from dualdub_jax.evaluation.contracts.clips import SAMPLE_RATE_HZ, Clip
 from dualdub_jax.evaluation.suites.json_lines import read_json_lines
 from dualdub_jax.evaluation.suites.pictures import count_samples, load_frames
 from dualdub_jax.evaluation.suites.sound import read_track
 from dualdub_jax.evaluation.suites.suite import Footage, Missing, Suite, contact_times_s
+from dualdub_jax.media.container import open_media
 
 _PATHS = (
     "video",
@@ -42,6 +45,7 @@ _PATHS = (
 )
 _TEXTS = ("text", "group", "speaker")
 _SOUND = _PATHS[1:]
+_SYSTEM = ("speech", "background", "mix")
 
 
 class PairsSuite(Suite):
@@ -76,7 +80,7 @@ class PairsSuite(Suite):
             item = self._items[missing.id]
             for key in [key for key, value in item.items() if str(value) == missing.file]:
                 del item[key]
-        if not any(item.get(key) for item in self._items.values() for key in _SOUND[:3]):
+        if not any(item.get(key) for item in self._items.values() for key in _SYSTEM):
             raise UserError(
                 f"{manifest}: no line has a speech, background or mix file that exists; nothing to score"
             )
@@ -96,10 +100,13 @@ class PairsSuite(Suite):
         video = item.get("video")
         if video:
             num_samples = count_samples(video)
+            for key in _SYSTEM:
+                if key in sound:
+                    sound[key] = without_rounding(sound[key], item[key], num_samples)
         else:
             # Without a film the truth defines the duration; without truth, the system's own tracks do.
             truth = [sound[key] for key in ("true_speech", "true_background") if key in sound]
-            given = [sound[key] for key in ("speech", "background", "mix") if key in sound]
+            given = [sound[key] for key in _SYSTEM if key in sound]
             num_samples = max(map(len, truth or given), default=0)
         clip = Clip(
             id=clip_id,
@@ -136,6 +143,25 @@ class PairsSuite(Suite):
             "limit": self._limit,
             "voices": "the manifest's",
         }
+
+
+def without_rounding(track: np.ndarray, path: pathlib.Path, num_samples: int) -> np.ndarray:
+    """Corrects the length of a resampled track by the one sample that rounding can add or remove.
+
+    A soundtrack of exactly the film's duration at another rate would otherwise have a duration error. Tracks
+    at the metrics' rate, and larger errors, are left unchanged.
+
+    Args:
+        track: float32[S] at `SAMPLE_RATE_HZ`.
+        path: its file.
+        num_samples: of the film at `SAMPLE_RATE_HZ`.
+    """
+    if abs(len(track) - num_samples) != 1:
+        return track
+    with open_media(path, "sound") as container:
+        if container.streams.best("audio").rate == SAMPLE_RATE_HZ:
+            return track
+    return np.pad(track, (0, 1))[:num_samples]
 
 
 def _check(manifest: pathlib.Path, number: int, item: dict[str, Any]) -> dict[str, Any]:

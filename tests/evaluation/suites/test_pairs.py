@@ -1,5 +1,6 @@
 """Manifests of other systems' soundtracks: every key, and every mistake by its line."""
 
+import fractions
 import json
 
 import numpy as np
@@ -7,7 +8,9 @@ import pytest
 import soundfile
 
 from dualdub_jax.errors import UserError
-from dualdub_jax.evaluation.suites.pairs import PairsSuite
+from dualdub_jax.evaluation.contracts.clips import SAMPLE_RATE_HZ
+from dualdub_jax.evaluation.suites.pairs import PairsSuite, without_rounding
+from dualdub_jax.evaluation.suites.sound import read_track
 from dualdub_jax.evaluation.suites.suite import Missing
 from tests.films import make_film
 
@@ -126,3 +129,16 @@ def test_nothing_to_score_is_an_error(folder):
         PairsSuite(manifest(folder, {"id": "a", "mix": "gone.wav", "voice": "tim.wav"}))
     with pytest.raises(UserError, match=r"gone\.jsonl: cannot be read"):
         PairsSuite(folder / "gone.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("rate_hz", "error", "errors"), [(24_000, 0, {0}), (24_000, 48, {31, 32, 33}), (16_000, 1, {1})]
+)
+def test_rounding_by_the_resampler_is_no_duration_error(tmp_path, rate_hz, error, errors):
+    path, found = tmp_path / "track.wav", set()
+    for num_frames in range(30, 130, 7):  # NTSC: no whole number of samples
+        duration_s = fractions.Fraction(num_frames * 1001, 30_000)
+        num_samples = round(duration_s * SAMPLE_RATE_HZ)
+        soundfile.write(path, np.zeros(round(duration_s * rate_hz) + error), rate_hz)
+        found.add(len(without_rounding(read_track(path), path, num_samples)) - num_samples)
+    assert found <= errors
