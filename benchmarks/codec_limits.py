@@ -19,16 +19,16 @@ import sys
 import jax
 import jax.numpy as jnp
 import numpy as np
-from codec_quality import pad_stems
-from data_pipeline.decoding import decode_audio
+from codec_quality import VOICE_S, pad_stems
 
 from data_pipeline.builders.puppet_stage import sentences
 from data_pipeline.mixture import open_dataset
+from data_pipeline.record import decode_stem
 from data_pipeline.transforms import decode_voice
 from dualdub_jax.bundles.bundle import default_bundle_path, load_bundle
+from dualdub_jax.codecs.base import CodecSpec
 from dualdub_jax.codecs.mel_rvq.codec import MelRVQCodec
 from dualdub_jax.codecs.mel_rvq.vocoder import synthesize
-from dualdub_jax.config import GridConfig
 from dualdub_jax.dsp.griffin_lim import griffin_lim
 from dualdub_jax.dsp.mel import log_mel
 from dualdub_jax.errors import UserError
@@ -79,11 +79,11 @@ def main() -> int:
     except UserError as error:
         print(error, file=sys.stderr)
         return 2
-    codec = MelRVQCodec(config.speech_codec, config.grid, params["speech_codec"])
-    clips = read_clips(records, config.grid, args.num_clips, args.sentences)
+    codec = MelRVQCodec(config.streams["speech"].codec, params["speech_codec"])
+    clips = read_clips(records, codec.spec, args.num_clips, args.sentences)
     figures = {}
     for name, waveform in make_tracks(codec, clips).items():
-        figures[name] = score(waveform, clips, config.grid)
+        figures[name] = score(waveform, clips, codec.spec)
         print(
             "{:50s} voice {voice:.3f}   WER {wer_open:5.1f}%".format(name, **figures[name]),
             flush=True,
@@ -92,7 +92,7 @@ def main() -> int:
     return 0
 
 
-def read_clips(records, grid: GridConfig, num_clips: int, kind: str = "all") -> Clips:
+def read_clips(records, spec: CodecSpec, num_clips: int, kind: str = "all") -> Clips:
     """Reads the first clips with a script of the given kind and a reference voice."""
     stems, voices, texts = [], [], []
     for i in range(len(records)):
@@ -100,18 +100,19 @@ def read_clips(records, grid: GridConfig, num_clips: int, kind: str = "all") -> 
         script = bytes(record["script"]).decode()
         is_kind = kind == "all" or sentences.is_grid(script) == (kind == "grid")
         if len(stems) < num_clips and script and record["voice"] and is_kind:
-            stem = decode_audio(bytes(record["speech"]), sample_rate_hz=grid.sample_rate_hz)
-            stems.append(stem[: len(stem) // grid.samples_per_frame * grid.samples_per_frame])
-            voices.append(decode_voice(record["voice"], str(i), grid))
+            stem = decode_stem(record["speech"], str(i), float(record["duration_s"]), spec.sample_rate_hz)
+            stems.append(stem[: len(stem) // spec.samples_per_frame * spec.samples_per_frame])
+            sizes = spec.samples_per_frame, int(VOICE_S * spec.frame_rate)
+            voices.append(decode_voice(record["voice"], str(i), spec.sample_rate_hz, *sizes))
             texts.append(normalise(script))
-    return Clips(*pad_stems(stems, voices, grid), texts)
+    return Clips(*pad_stems(stems, voices, spec), texts)
 
 
 def make_tracks(codec: MelRVQCodec, clips: Clips) -> dict[str, np.ndarray]:
     """Resynthesises the clips' speech in every version: name -> float32[B, S]."""
-    config, grid, modules = codec.config, codec.grid, codec.modules
+    config, spec, modules = codec.config, codec.spec, codec.modules
     tokens = codec.encode(clips.waveform, clips.mask)
-    reference = codec.read_voice(clips.voice, clips.voice_mask)
+    reference = codec.encode_speaker(clips.voice, clips.voice_mask)
     decoded, hidden = jax.jit(modules.decode_tokens)(codec.variables, tokens, clips.mask, reference)
     mel_mask = jnp.repeat(clips.mask, modules.mel_per_frame, axis=1)
 
@@ -119,21 +120,21 @@ def make_tracks(codec: MelRVQCodec, clips: Clips) -> dict[str, np.ndarray]:
     def vocode(mel: jax.Array) -> jax.Array:
         frames = modules.vocoder.apply({"params": codec.variables["vocoder"]}, mel, hidden, mel_mask)
         phase = jnp.zeros(len(clips.mask))
-        return synthesize(frames, mel_mask, config, grid, jnp.int32(0), phase)[0]
+        return synthesize(frames, mel_mask, config, jnp.int32(0), phase)[0]
 
     @functools.partial(jax.jit, static_argnums=(1, 2))
     def rebuild(mel: jax.Array, n_fft: int, hop_length: int) -> jax.Array:
         return griffin_lim(
             mel,
             rng=jax.random.key(0),
-            sample_rate_hz=grid.sample_rate_hz,
+            sample_rate_hz=spec.sample_rate_hz,
             n_fft=n_fft,
             hop_length=hop_length,
         )
 
     tracks = {"true": clips.waveform}
     for n_fft, hop_length, n_mels in _MELS:
-        mel = log_mel(clips.waveform, grid.sample_rate_hz, n_fft, hop_length, n_mels)
+        mel = log_mel(clips.waveform, spec.sample_rate_hz, n_fft, hop_length, n_mels)
         name = f"true mels ({n_fft}, {hop_length}, {n_mels}), Griffin-Lim"
         tracks[name] = rebuild(mel, n_fft, hop_length)
     true, half, count = modules.log_mel(clips.waveform), config.n_mels // 2, mel_mask.sum(1)[:, None, None]
@@ -150,13 +151,13 @@ def make_tracks(codec: MelRVQCodec, clips: Clips) -> dict[str, np.ndarray]:
     return {name: np.asarray(waveform) for name, waveform in tracks.items()}
 
 
-def score(waveform: np.ndarray, clips: Clips, grid: GridConfig) -> dict[str, float]:
+def score(waveform: np.ndarray, clips: Clips, spec: CodecSpec) -> dict[str, float]:
     """Mean cosine of d-vectors to the reference, and Whisper's word error rate in per cent."""
     cosines, errors = [], np.zeros(2)
     for i, text in enumerate(clips.texts):
-        speech = waveform[i, : clips.mask[i].sum() * grid.samples_per_frame]
+        speech = waveform[i, : clips.mask[i].sum() * spec.samples_per_frame]
         speaker = d_vector(speech)
-        reference = d_vector(clips.voice[i, : clips.voice_mask[i].sum() * grid.samples_per_frame])
+        reference = d_vector(clips.voice[i, : clips.voice_mask[i].sum() * spec.samples_per_frame])
         cosines.append(0.0 if speaker is None else float(speaker @ reference))
         errors += word_errors(text, normalise(transcript(speech)))
     return {"voice": float(np.mean(cosines)), "wer_open": float(100 * errors[0] / errors[1])}

@@ -19,14 +19,15 @@ from collections.abc import Mapping
 
 import jax
 import numpy as np
-from data_pipeline.decoding import decode_audio
 
 from data_pipeline.mixture import open_dataset
+from data_pipeline.record import decode_stem
 from data_pipeline.transforms import decode_voice, no_voice
 from dualdub_jax.bundles.bundle import default_bundle_path, load_bundle
+from dualdub_jax.codecs.base import CodecSpec
 from dualdub_jax.codecs.mel_rvq.codec import MelRVQCodec
+from dualdub_jax.codecs.mel_rvq.config import MelRVQConfig
 from dualdub_jax.codecs.mel_rvq.training.spectral_losses import multi_resolution_stft_distance
-from dualdub_jax.config import CodecConfig, GridConfig
 from dualdub_jax.dsp.griffin_lim import griffin_lim
 from dualdub_jax.dsp.mel import log_mel
 from dualdub_jax.errors import UserError
@@ -34,6 +35,7 @@ from dualdub_jax.evaluation.listeners import yamnet
 from dualdub_jax.evaluation.statistics.frechet import frechet_distance
 from dualdub_jax.types import STREAMS, Stream
 
+VOICE_S = 3  # of a reference recording
 _AUDIBLE = 0.01  # stems with a lower peak are skipped
 _ONSET_REACH_S = 0.1  # search range of a decoded onset around the true one
 _ONSET_HOP_S = 0.0025
@@ -55,8 +57,8 @@ def main() -> int:
         return 2
     figures = {}
     for stream in STREAMS:
-        codec = MelRVQCodec(getattr(config, f"{stream}_codec"), config.grid, params[f"{stream}_codec"])
-        stems = _stems(records, stream, config.grid, args.num_clips)
+        codec = MelRVQCodec(config.streams[stream].codec, params[f"{stream}_codec"])
+        stems = _stems(records, stream, codec.spec, args.num_clips)
         figures |= {f"{stream}_{name}": value for name, value in measure(codec, stream, *stems).items()}
     for name, value in figures.items():
         shown = "not installed, see --help" if value is None else f"{value:10.4f}"
@@ -66,7 +68,7 @@ def main() -> int:
 
 
 def _stems(
-    records, stream: str, grid: GridConfig, num_clips: int
+    records, stream: str, spec: CodecSpec, num_clips: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Audible stems, padded to one length: float32[B, T * samples_per_frame], and bool[B, T] masks.
 
@@ -75,29 +77,33 @@ def _stems(
     stems, voices = [], []
     for i in range(len(records)):
         record = records[i]
-        stem = decode_audio(bytes(record[stream]), sample_rate_hz=grid.sample_rate_hz)
+        stem = decode_stem(record[stream], str(i), float(record["duration_s"]), spec.sample_rate_hz)
         if len(stems) < num_clips and np.abs(stem).max() > _AUDIBLE:
-            stems.append(stem[: len(stem) // grid.samples_per_frame * grid.samples_per_frame])
-            has_voice = bool(record["voice"])
-            voices.append(decode_voice(record["voice"], str(i), grid) if has_voice else no_voice(grid))
-    return pad_stems(stems, voices, grid)
+            stems.append(stem[: len(stem) // spec.samples_per_frame * spec.samples_per_frame])
+            sizes = spec.samples_per_frame, int(VOICE_S * spec.frame_rate)
+            voices.append(
+                decode_voice(record["voice"], str(i), spec.sample_rate_hz, *sizes)
+                if record["voice"]
+                else no_voice(*sizes)
+            )
+    return pad_stems(stems, voices, spec)
 
 
 def pad_stems(
-    stems: list[np.ndarray], voices: list[Mapping[str, np.ndarray]], grid: GridConfig
+    stems: list[np.ndarray], voices: list[Mapping[str, np.ndarray]], spec: CodecSpec
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Pads stems and reference recordings to one length each.
 
     Args:
         stems: float32[T_i * samples_per_frame] each.
         voices: "voice" and "voice_mask" of each stem, from `decode_voice`.
-        grid: of both.
+        spec: of the codec.
 
     Returns:
         float32[B, T * samples_per_frame], bool[B, T], float32[B, R * samples_per_frame], bool[B, R].
     """
-    lengths = np.array([len(stem) // grid.samples_per_frame for stem in stems])
-    waveform = np.stack([np.pad(s, (0, lengths.max() * grid.samples_per_frame - len(s))) for s in stems])
+    lengths = np.array([len(stem) // spec.samples_per_frame for stem in stems])
+    waveform = np.stack([np.pad(s, (0, lengths.max() * spec.samples_per_frame - len(s))) for s in stems])
     voice, voice_mask = (np.stack([row[name] for row in voices]) for name in ("voice", "voice_mask"))
     return waveform.astype(np.float32), np.arange(lengths.max()) < lengths[:, None], voice, voice_mask
 
@@ -124,45 +130,43 @@ def measure(
         Figure by name; `ratio_…` is Griffin-Lim's over ours if lower is better, and ours over Griffin-Lim's
         if higher is better (above 1 = ours better).
     """
-    grid, config = codec.grid, codec.config
+    spec, config = codec.spec, codec.config
     tokens = codec.encode(waveform, mask)
-    reference = codec.read_voice(voice, voice_mask)
+    reference = codec.encode_speaker(voice, voice_mask) if config.speaker_dim else None
     decoded_mel, _ = jax.jit(codec.modules.decode_tokens)(codec.variables, tokens, mask, reference)
     rebuild = jax.jit(
         functools.partial(
-            griffin_lim, sample_rate_hz=grid.sample_rate_hz, n_fft=config.n_fft, hop_length=config.hop_length
+            griffin_lim, sample_rate_hz=spec.sample_rate_hz, n_fft=config.n_fft, hop_length=config.hop_length
         )
     )
-    seconds = mask.sum() / grid.frame_rate_hz
+    seconds = mask.sum() / float(spec.frame_rate)
     outputs, elapsed = {}, {}
     for name, decode in {
-        "ours": lambda: codec.decode(tokens, mask, reference),
+        "ours": lambda: codec.decode(tokens, mask, {} if reference is None else {"speaker": reference}),
         "griffin_lim": lambda: rebuild(decoded_mel, rng=jax.random.key(0)),
     }.items():
         jax.block_until_ready(decode())  # compiles
         begin = time.perf_counter()
         outputs[name] = np.clip(np.asarray(decode()), -1.0, 1.0)
         elapsed[name] = time.perf_counter() - begin
-    true_mel = _log_mel(waveform, config, grid)
-    inside = np.repeat(mask, grid.samples_per_frame // config.hop_length, axis=1)
+    true_mel = _log_mel(waveform, config)
+    inside = np.repeat(mask, spec.samples_per_frame // config.hop_length, axis=1)
     figures: dict[str, float | None] = {
         "mel_l1_nats_tokens": float(np.mean(np.abs(decoded_mel - true_mel)[inside]))
     }
-    lengths = mask.sum(axis=1) * grid.samples_per_frame
+    lengths = mask.sum(axis=1) * spec.samples_per_frame
     for name, rebuilt in outputs.items():
-        figures[f"mel_l1_nats_{name}"] = float(
-            np.mean(np.abs(_log_mel(rebuilt, config, grid) - true_mel)[inside])
-        )
+        figures[f"mel_l1_nats_{name}"] = float(np.mean(np.abs(_log_mel(rebuilt, config) - true_mel)[inside]))
         clips = [(a[:n], b[:n]) for a, b, n in zip(rebuilt, waveform, lengths, strict=True)]
         distances = [[float(x) for x in multi_resolution_stft_distance(a[None], b[None])] for a, b in clips]
         figures[f"stft_convergence_{name}"], figures[f"stft_log_nats_{name}"] = np.mean(distances, axis=0)
-        shifts_s = np.concatenate([onset_shifts_s(a, b, grid.sample_rate_hz) for a, b in clips])
+        shifts_s = np.concatenate([onset_shifts_s(a, b, spec.sample_rate_hz) for a, b in clips])
         figures[f"onset_shift_ms_{name}"] = float(np.median(np.abs(shifts_s)) * 1e3)
         figures[f"onsets_within_20_ms_{name}"] = float(np.mean(np.abs(shifts_s) <= 0.020))
         figures[f"decode_x_realtime_{name}"] = float(seconds / elapsed[name])
-        figures[f"dnsmos_ovrl_{name}"] = _dnsmos([a for a, _ in clips], grid.sample_rate_hz)
+        figures[f"dnsmos_ovrl_{name}"] = _dnsmos([a for a, _ in clips], spec.sample_rate_hz)
     figures["dnsmos_ovrl_true"] = _dnsmos(
-        [row[:n] for row, n in zip(waveform, lengths, strict=True)], grid.sample_rate_hz
+        [row[:n] for row, n in zip(waveform, lengths, strict=True)], spec.sample_rate_hz
     )
     if stream == "background":
         trues = [row[:n] for row, n in zip(waveform, lengths, strict=True)]
@@ -212,8 +216,10 @@ def _level_rise_db(waveform: np.ndarray, sample_rate_hz: int) -> np.ndarray:
     return 10.0 * np.log10((after + floor) / (smooth + floor))
 
 
-def _log_mel(waveform: np.ndarray, config: CodecConfig, grid: GridConfig) -> np.ndarray:
-    return np.asarray(log_mel(waveform, grid.sample_rate_hz, config.n_fft, config.hop_length, config.n_mels))
+def _log_mel(waveform: np.ndarray, config: MelRVQConfig) -> np.ndarray:
+    return np.asarray(
+        log_mel(waveform, config.sample_rate_hz, config.n_fft, config.hop_length, config.n_mels)
+    )
 
 
 def _dnsmos(clips: list[np.ndarray], sample_rate_hz: int) -> float | None:
