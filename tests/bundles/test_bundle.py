@@ -2,14 +2,17 @@
 
 import dataclasses
 import json
+import shutil
 
 import jax
 import numpy as np
 import pytest
+import tokenizers
 
-from dualdub_jax.bundles.bundle import abstract_params, load_bundle, save_bundle
+from dualdub_jax.bundles.bundle import abstract_params, load_bundle, read_bundle_header, save_bundle
 from dualdub_jax.codecs.mel_rvq.codec import MelRVQCodec
 from dualdub_jax.errors import UserError
+from dualdub_jax.text.tokenizer import make_tokenizer
 from tests.tiny import random_params, tiny_config
 
 CONFIG = tiny_config()
@@ -76,3 +79,34 @@ def test_missing_and_foreign_folders_are_refused(tmp_path, bundle):
 def test_shapes_are_known_without_memory():
     model = abstract_params(CONFIG)["model"]
     assert all(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(model))
+
+
+def _word_tokenizer(path):
+    words = ["[PAD]", "<s>", "</s>", "lay", "blue"]
+    model = tokenizers.models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="[PAD]")
+    tokenizer = tokenizers.Tokenizer(model)
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    tokenizer.save(str(path))
+
+
+@pytest.mark.parametrize("file_format", ["orbax", "safetensors"])
+def test_a_tokenizers_file_is_inside_the_bundle(tmp_path, params, file_format):
+    file = tmp_path / "training" / "words.json"
+    file.parent.mkdir()
+    _word_tokenizer(file)
+    config = dataclasses.replace(CONFIG, model=dataclasses.replace(CONFIG.model, script_tokenizer=str(file)))
+    save_bundle(tmp_path / "bundle", config, params, {}, file_format=file_format)
+    # Elsewhere, on a machine that never had the file of the training.
+    text = file.read_bytes()
+    file.unlink()
+    (tmp_path / "bundle").rename(tmp_path / "moved")
+    loaded, _ = load_bundle(tmp_path / "moved")
+    assert loaded.model.script_tokenizer == str(tmp_path / "moved" / "tokenizer.json")
+    assert (tmp_path / "moved" / "tokenizer.json").read_bytes() == text
+    assert make_tokenizer(loaded.model).encode("lay blue") == [1, 3, 4, 2]
+    # And from bundle to bundle.
+    _, again = load_bundle(tmp_path / "moved")
+    save_bundle(tmp_path / "copy", loaded, again, {})
+    shutil.rmtree(tmp_path / "moved")
+    copied = read_bundle_header(tmp_path / "copy").config
+    assert make_tokenizer(copied.model).encode("blue") == [1, 4, 2]

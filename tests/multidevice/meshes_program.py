@@ -15,7 +15,7 @@ import optax
 import dualdub_jax
 from dualdub_jax.bundles.bundle import load_bundle, save_bundle
 from dualdub_jax.checkpoints.tree_paths import path_name
-from dualdub_jax.codecs.mel_rvq.codec import abstract_codec_variables
+from dualdub_jax.codecs.registry import abstract_codec
 from dualdub_jax.config import CheckpointConfig, MeshConfig, OptimizerConfig, SamplingConfig, StageConfig
 from dualdub_jax.curriculum.stage import stage_phase
 from dualdub_jax.parallel.mesh import make_mesh, shard_batch, state_sharding
@@ -24,6 +24,7 @@ from dualdub_jax.parallel.simulated_devices import give_threads
 from dualdub_jax.tools.export import export
 from dualdub_jax.training.checkpoint import PhaseCheckpoints
 from dualdub_jax.training.loop import compile_step
+from dualdub_jax.types import STREAMS
 from tests.tiny import random_batch, tiny_config
 
 NUM_STEPS, BATCH_SIZE = 5, 8
@@ -73,7 +74,8 @@ def main() -> None:
             for k in range(NUM_STEPS):
                 flags = np.zeros(mesh.size, np.int32)
                 limit = np.finfo(np.float32).max
-                inputs = (shard_batch(batch(k), mesh), jax.random.fold_in(jax.random.key(1), k), limit, flags)
+                rng = jax.random.fold_in(jax.random.key(1), k)
+                inputs = (shard_batch(batch(k), mesh), rng, phase.frozen, limit, flags)
                 step_fn = step_fn or compile_step(phase, CONFIG, shardings, state, *inputs)
                 state, metrics = step_fn(state, *inputs)
                 losses.append(float(metrics["loss"]))
@@ -81,7 +83,7 @@ def main() -> None:
                     moment = optax.tree_utils.tree_get(state.opt_state, "mu")
                     gradients = jax.tree.map(lambda m: np.asarray(m) / (1 - STAGE.optimizer.b1), moment)
             checkpoints = PhaseCheckpoints(folder / name, CheckpointConfig())
-            checkpoints.save(NUM_STEPS, state, {"settings": phase.settings})
+            checkpoints.save(NUM_STEPS, state, {"settings": phase.settings.values})
             checkpoints.close()
             targets[name] = jax.tree.map(
                 lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), state, shardings
@@ -137,13 +139,10 @@ def reshard(folder: pathlib.Path, targets, meshes, states) -> dict[str, object]:
                 restored.state, targets[target])  # fmt: skip
             moved += 1
     codecs = {
-        stream: jax.tree.map(
-            lambda x: jax.numpy.zeros(x.shape, x.dtype), abstract_codec_variables(codec, CONFIG.grid)
+        f"{stream}_codec": jax.tree.map(
+            lambda x: jax.numpy.zeros(x.shape, x.dtype), abstract_codec(CONFIG, stream)
         )
-        for stream, codec in (
-            ("speech_codec", CONFIG.speech_codec),
-            ("background_codec", CONFIG.background_codec),
-        )
+        for stream in STREAMS
     }
     save_bundle(folder / "bundle", CONFIG, {"model": restored.state.ema_params, **codecs}, {})
     config, params = load_bundle(folder / "bundle")
