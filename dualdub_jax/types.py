@@ -80,8 +80,7 @@ class Batch:
     example. The model replaces an absent condition by a learned null; an absent target has zero loss weight.
     The content of an absent field is ignored (tests fill it with garbage). Masks are True where valid. A
     script known to be empty has `has_script` True and no speech; a target stem may be silent. A new condition
-    is one row
-    here: the loader's examples, shape checks, the example batch for initialisation and the batch of
+    adds one row: the loader's examples, shape checks, the example batch for initialisation and the batch of
     generation follow from this table (`models/batch.py`).
     """
 

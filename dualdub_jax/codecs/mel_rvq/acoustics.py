@@ -1,11 +1,11 @@
-"""Decoded sound, brought into a room that is told.
+"""Renders decoded log-mels with given room acoustics.
 
-Reverberation is worth few nats to a language model, so what it says of it in its tokens is vague; and two
-tracks that are one recording have to agree on it. As with the voice, what need not be guessed token by token
-is told once. A network reads a decoded log-mel and says how much of each band is the sound itself; the room's
-reverberation and noise are then made of that by their physics, which is known and need not be learned, the
-same in both tracks. Training: training/codec_room.py. Source: our choice; that a tail falls exponentially is
-Sabine's law, and differentiable signal processing around a network is DDSP's idea (Engel et al., 2020).
+Reverberation contributes few nats to the language model's loss, so predicted tokens carry it imprecisely,
+while both tracks of one recording must share it. The decoder is therefore conditioned on acoustics once per
+track. A network predicts the direct-sound gain of each band from the decoded log-mel; reverberation and noise
+are then synthesised by a fixed physical model, identical for both tracks. Training: training/acoustics.py.
+Source: our choice; exponential decay of the tail is Sabine's law, and differentiable signal processing around
+a network follows DDSP (Engel et al., 2020).
 """
 
 import flax.linen as nn
@@ -20,14 +20,14 @@ from dualdub_jax.dsp.acoustics import bin_weights
 from dualdub_jax.dsp.mel import LOG_FLOOR, MEAN_LOG_MEL, STD_LOG_MEL, unit_noise_band_amplitude
 
 _NUM_BINS = 24  # of each quantity
-_TAIL_S = 1.0  # a tail is heard for so long
+_TAIL_S = 1.0  # the tail is truncated at this length
 _LEAST_LOG_GAIN, _MOST_LOG_GAIN = -7.0, 1.0
-_FIRST_TAIL = 0.1  # of the power a hop earlier, before training
-_PER_BAND_SCALE = 5.0  # so that the room's constants are learned as fast as its networks
+_INITIAL_TAIL = 0.1  # tail power relative to the power one hop earlier, before training
+_PER_BAND_SCALE = 5.0  # learning rate multiplier of the per-band constants, which are few
 
 
 class AcousticsRenderer(nn.Module):
-    """Log-mels to log-mels.
+    """Predicts a direct-sound gain per band and adds a reverberation tail and noise.
 
     Attributes:
         config: of the codec.
@@ -37,31 +37,32 @@ class AcousticsRenderer(nn.Module):
 
     @nn.compact
     def __call__(self, log_mel: jax.Array, mask: jax.Array, acoustics: jax.Array) -> jax.Array:
-        """Renders.
+        """Renders log-mels.
 
         Args:
-            log_mel: float32[B, M, n_mels], decoded.
-            mask: bool[B, T], True for grid frames that exist.
-            acoustics: float32[B, 2], seconds and dBFS; NaN: not known, that log-mel stays as it is.
+            log_mel: float32[B, M, n_mels], decoded, nats.
+            mask: bool[B, T], True for valid token frames.
+            acoustics: float32[B, 2], seconds and dBFS; with a NaN, that log-mel is returned unchanged.
 
         Returns:
-            float32[B, M, n_mels].
+            float32[B, M, n_mels], nats.
         """
         per_frame = log_mel.shape[1] // mask.shape[1]
-        # Masked positions may hold anything; what is made of them must still be finite, and silent.
+        # Masked positions may be NaN; outputs must be finite, and their tails silent.
         log_mel = jnp.where(jnp.repeat(mask, per_frame, axis=1)[..., None], log_mel, np.log(LOG_FLOOR))
         is_known = jnp.all(jnp.isfinite(acoustics), axis=1)
-        told = jnp.where(is_known[:, None], acoustics, 1.0)
-        log_gain = self._log_gain(log_mel, mask, rearrange(bin_weights(told, _NUM_BINS), "b k v -> b (k v)"))
+        acoustics = jnp.where(is_known[:, None], acoustics, 1.0)
+        condition = rearrange(bin_weights(acoustics, _NUM_BINS), "b k v -> b (k v)")
+        log_gain = self._log_gain(log_mel, mask, condition)
         power = jnp.maximum(jnp.exp(2.0 * (log_mel + log_gain)) - LOG_FLOOR**2, 0.0)
-        tail = self._per_band("log_tail", np.log(_FIRST_TAIL)) * self._ring(power, told[:, 0])
+        tail = self._per_band("log_tail", np.log(_INITIAL_TAIL)) * self._tail_power(power, acoustics[:, 0])
         white = 2.0 * np.log(unit_noise_band_amplitude(self.config.n_fft))
-        noise = self._per_band("log_noise", white) * 10.0 ** (told[:, 1] / 10.0)[:, None, None]
+        noise = self._per_band("log_noise", white) * 10.0 ** (acoustics[:, 1] / 10.0)[:, None, None]
         rendered = 0.5 * jnp.log(power + tail + noise + LOG_FLOOR**2)
         return jnp.where(is_known[:, None, None], rendered, log_mel)
 
     def _log_gain(self, log_mel: jax.Array, mask: jax.Array, condition: jax.Array) -> jax.Array:
-        """How much of each band is the sound itself, float32[B, M, n_mels], nats."""
+        """Log gain of the direct sound in each band, float32[B, M, n_mels], nats."""
         config, per_frame = self.config, log_mel.shape[1] // mask.shape[1]
         x = rearrange((log_mel - MEAN_LOG_MEL) / STD_LOG_MEL, "b (t r) n -> b t (r n)", r=per_frame)
         x = dense(config.acoustics_width, "mel_in", ("patch", "embed"))(x)
@@ -73,20 +74,20 @@ class AcousticsRenderer(nn.Module):
         gain = rearrange(x, "b t (r n) -> b (t r) n", r=per_frame) * STD_LOG_MEL
         return jnp.clip(gain, _LEAST_LOG_GAIN, _MOST_LOG_GAIN)
 
-    def _per_band(self, name: str, first: float) -> jax.Array:
+    def _per_band(self, name: str, initial: float) -> jax.Array:
         init = nn.with_logical_partitioning(nn.initializers.zeros, ("patch",))
-        return jnp.exp(first + _PER_BAND_SCALE * self.param(name, init, (self.config.n_mels,), jnp.float32))
+        return jnp.exp(initial + _PER_BAND_SCALE * self.param(name, init, (self.config.n_mels,), jnp.float32))
 
-    def _ring(self, power: jax.Array, rt60_s: jax.Array) -> jax.Array:
-        """What each hop's power has left of it in the hops after, all added up: float32[B, M, n_mels]."""
+    def _tail_power(self, power: jax.Array, rt60_s: jax.Array) -> jax.Array:
+        """Exponentially decayed sum of the power of earlier hops, float32[B, M, n_mels]."""
         hop_s = self.config.hop_length / self.config.sample_rate_hz
         hops = np.arange(power.shape[1])
-        later = hops[:, None] - hops
-        is_heard = (later > 0) & (later <= tail_hops(self.config))
-        fall = jnp.exp(-np.log(1e6) * np.maximum(later, 0) * hop_s / rt60_s[:, None, None])
-        return jnp.einsum("bts,bsn->btn", jnp.where(is_heard, fall, 0.0), power)
+        delay = hops[:, None] - hops
+        is_in_tail = (delay > 0) & (delay <= tail_hops(self.config))
+        decay = jnp.exp(-np.log(1e6) * np.maximum(delay, 0) * hop_s / rt60_s[:, None, None])
+        return jnp.einsum("bts,bsn->btn", jnp.where(is_in_tail, decay, 0.0), power)
 
 
 def tail_hops(config: MelRVQConfig) -> int:
-    """Mel frames that a sound rings on for."""
+    """Length of the reverberation tail, mel frames."""
     return round(_TAIL_S * config.sample_rate_hz / config.hop_length)

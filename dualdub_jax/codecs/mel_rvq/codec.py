@@ -23,25 +23,27 @@ from dualdub_jax.codecs.mel_rvq.networks import CodecModules
 from dualdub_jax.codecs.streaming import DecodeStream
 
 if TYPE_CHECKING:
+    from dualdub_jax import config as config_lib
     from dualdub_jax.codecs.base import CodecTraining, MakeCrops
 
-PyTree = Any  # of variables: see networks.py
+PyTree = Any  # the codec's variables: see networks.py
 
 
 class MelRVQCodec:
-    """A codec bound to its variables; implements `codecs.base.Codec`.
+    """A mel-RVQ codec bound to its variables; implements `codecs.base.Codec`.
 
     Attributes:
         spec: rates, codebooks and conditions.
-        latency_frames: frames that a stream waits for.
-        config, variables: its sizes and its arrays.
-        modules: its networks.
+        latency_frames: lookahead of a stream, frames.
+        config: sizes.
+        variables: float32 arrays, as `init` lays them out.
+        modules: the networks.
     """
 
     Config = MelRVQConfig
 
     def __init__(self, config: MelRVQConfig, variables: PyTree):
-        """Binds `variables`, as `init` lays them out; any float dtype."""
+        """Binds `variables`, as `init` lays them out; cast to float32."""
         self.config = config
         self.spec = self.spec_of(config)
         self.modules = CodecModules(config)
@@ -65,7 +67,7 @@ class MelRVQCodec:
 
     @classmethod
     def init(cls, config: MelRVQConfig, rng: jax.Array) -> PyTree:
-        """See `Codec.init`; unboxed."""
+        """See `Codec.init`; leaves are unboxed."""
         modules = CodecModules(config)
         tokens_key, vocoder_key = jax.random.split(rng)
         variables = modules.init_tokens(tokens_key) | {"vocoder": modules.init_vocoder(vocoder_key)}
@@ -74,9 +76,9 @@ class MelRVQCodec:
         return nn.unbox(variables)
 
     @classmethod
-    def training(cls, config: Config, stream: str, make_batches: "MakeCrops") -> "CodecTraining":
+    def training(cls, config: "config_lib.Config", stream: str, make_batches: "MakeCrops") -> "CodecTraining":
         """See `Codec`."""
-        # Imported when something is trained: using a codec needs neither optimizers nor losses.
+        # Imported lazily: inference needs neither optimizers nor losses.
         from dualdub_jax.codecs.mel_rvq.training.program import MelRVQTraining
 
         return MelRVQTraining(config, stream, make_batches)
@@ -95,7 +97,7 @@ class MelRVQCodec:
             frame_mask: bool[B, R], True for frames that the recording covers; None: all.
 
         Returns:
-            float32[B, speaker_dim]; a learned null for a row without a frame.
+            float32[B, speaker_dim]; a learned null for a row without valid frames.
         """
         waveform = jnp.asarray(waveform, jnp.float32)
         mask = self._mask(waveform, frame_mask)

@@ -8,22 +8,20 @@ from dualdub_jax.config import OptimizerConfig, SourceConfig, whole
 
 @dataclasses.dataclass(frozen=True)
 class MelRVQTrainingConfig:
-    """Training: tokens to log-mels and back, then vocoder and acoustics renderer on their output."""
+    """Training: encoder, codebooks and decoder, then vocoder and acoustics renderer on frozen tokens."""
 
     mixture: tuple[SourceConfig, ...] = ()
     crop_frames: int = 25
     batch_size: int = 16
     num_steps: int = 3000
-    phonetic_weight: float = (
-        0.3  # of phonemes predicted from the first codebook, where `phonetic_dim` is not 0
-    )
+    phonetic_weight: float = 0.3  # of the phoneme loss on the first codebook; used with `phonetic_dim`
     vocoder_num_steps: int = 3000
     vocoder_batch_size: int = 16
-    vocoder_spread: float = 1.0  # 1: samples vary as true sounds do; 0: the most likely sound
-    vocoder_adversarial_weight: float = 0.0  # of a discriminator beside spectral distances; 0: none
+    vocoder_spread: float = 1.0  # 1: the proper energy score; 0: mean distance alone (spectral_losses.py)
+    vocoder_adversarial_weight: float = 0.0  # of the discriminator's losses; 0: no discriminator
     acoustics_num_steps: int = 2000
     acoustics_batch_size: int = 16
-    acoustics_crop_frames: int = 50  # a long reverberation has to fit
+    acoustics_crop_frames: int = 50  # long enough for a reverberation tail
     optimizer: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)
     vocoder_optimizer: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)
     vocoder_discriminator_optimizer: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)
@@ -32,9 +30,9 @@ class MelRVQTrainingConfig:
 
 @dataclasses.dataclass(frozen=True)
 class MelRVQConfig:
-    """Sizes of a mel-RVQ codec and of its vocoder; `training` has how it is trained.
+    """Sizes of a mel-RVQ codec and of its vocoder; `training` has the keys of its training.
 
-    `hop_length` divides the samples of a frame of tokens, and `vocoder_hop_length` divides `hop_length`.
+    `hop_length` divides the samples of a token frame, and `vocoder_hop_length` divides `hop_length`.
     """
 
     kind: str = "mel_rvq"
@@ -46,13 +44,13 @@ class MelRVQConfig:
     hop_length: int = 320
     n_mels: int = 80
     width: int = 192
-    num_blocks: int = 3  # in the encoder, and again in the decoder
+    num_blocks: int = 3  # of the encoder and of the decoder, each
     kernel_size: int = 5
     latent_dim: int = 64  # of the quantised vectors
-    phonetic_dim: int = 0  # of them, those that the first codebook quantises, to predict phonemes; 0: all
-    speaker_dim: int = (
-        0  # of the speaker embedding that conditions the decoder; 0: none, tokens carry the speaker
+    phonetic_dim: int = (
+        0  # latent dimensions of the first codebook, trained to predict phonemes; 0: all, untrained
     )
+    speaker_dim: int = 0  # of the speaker embedding that conditions the decoder; 0: tokens carry the speaker
     ema_decay: float = 0.98
     num_unquantised_steps: int = 400
     vocoder_width: int = 256
@@ -60,21 +58,19 @@ class MelRVQConfig:
     vocoder_kernel_size: int = 5
     vocoder_n_fft: int = 640
     vocoder_hop_length: int = 160
-    tonal_source: str = (
-        "pitch"  # harmonics of one voice; or "grid", a tone at each multiple of the frame rate
-    )
-    noise_seed: int = 0  # of the vocoder's noise; streams that are mixed want different ones
+    tonal_source: str = "pitch"  # harmonics of one pitch; "grid": a tone at each multiple of the frame rate
+    noise_seed: int = 0  # of the vocoder's noise; streams to be mixed need different seeds
     acoustics_num_blocks: int = 0  # of the acoustics renderer; 0: none, tokens carry the acoustics
     acoustics_width: int = 128
-    acoustics_kernel_size: int = 11  # taps, frames of tokens
+    acoustics_kernel_size: int = 11  # taps, token frames
     training: MelRVQTrainingConfig = MelRVQTrainingConfig()
 
     @property
     def frame_rate(self) -> Fraction:
-        """Frames of tokens a second, exactly."""
+        """Token frames per second, exact."""
         return Fraction(self.frame_rate_hz)
 
     @property
     def samples_per_frame(self) -> int:
-        """Samples of a frame of tokens."""
+        """Samples per token frame."""
         return whole(self.sample_rate_hz / self.frame_rate, "mel_rvq: sample_rate_hz / frame_rate_hz")

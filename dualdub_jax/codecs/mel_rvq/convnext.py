@@ -1,10 +1,10 @@
-"""The one-dimensional ConvNeXt block that encoder, decoder and vocoder are made of.
+"""The one-dimensional ConvNeXt block of encoder, decoder and vocoder.
 
-Positions outside the mask are zero before every convolution, exactly as if the sequence ended there:
-padding cannot leak, and a stream can be decoded in chunks with `receptive_frames` of context on each side.
+Positions outside the mask are zeroed before every convolution, as if the sequence ended there: padding does
+not leak, and a stream can be decoded in chunks with `receptive_frames` of context on each side.
 Source: Liu et al. (2022) in one dimension, as in Vocos (Siuzdak, 2023); code ours. The depthwise
-convolution is a sum of shifted products: on XLA's CPU backend some twenty times faster than a grouped
-convolution, and on accelerators one fused loop.
+convolution is a sum of shifted products: about twenty times faster than a grouped convolution on XLA's CPU
+backend, one fused loop on accelerators.
 """
 
 from collections.abc import Sequence
@@ -17,14 +17,14 @@ from dualdub_jax.parallel.sharding import constrain
 
 
 def receptive_frames(num_blocks: int, kernel_size: int) -> int:
-    """Frames on each side of a frame that `num_blocks` blocks look at."""
+    """Receptive field of `num_blocks` blocks on each side of a frame, frames."""
     return num_blocks * (kernel_size // 2)
 
 
 def dense(
     features: int, name: str, axes: Sequence[str | None], use_bias: bool = True, scale: float = 1.0
 ) -> nn.Dense:
-    """A dense layer with logical axis names; `scale` multiplies the usual variance of its initial kernel."""
+    """A dense layer with logical axis names; `scale` multiplies the variance of its initial kernel."""
     kernel_init = nn.initializers.variance_scaling(scale, "fan_in", "truncated_normal")
     return nn.Dense(
         features,
@@ -46,7 +46,7 @@ def layer_norm(name: str) -> nn.LayerNorm:
 
 
 class DepthwiseConv(nn.Module):
-    """Convolution over time, each channel by itself, centred, zeros beyond both ends.
+    """Centred depthwise convolution over time, zero-padded at both ends.
 
     Attributes:
         kernel_size: odd number of taps.
@@ -59,7 +59,7 @@ class DepthwiseConv(nn.Module):
         """float32[B, T, D] -> float32[B, T, D].
 
         Raises:
-            ValueError: an even kernel.
+            ValueError: `kernel_size` is even.
         """
         if self.kernel_size % 2 == 0:
             raise ValueError(f"kernel_size must be odd to be centred, got {self.kernel_size}")
@@ -76,7 +76,7 @@ class ConvNeXtBlock(nn.Module):
 
     Attributes:
         kernel_size: odd number of taps of the convolution.
-        expansion: width of the hidden layer over the width of `x`.
+        expansion: ratio of the hidden width to the width of `x`.
     """
 
     kernel_size: int
@@ -88,11 +88,12 @@ class ConvNeXtBlock(nn.Module):
 
         Args:
             x: float32[B, T, D].
-            mask: bool[B, T], True for frames that exist.
-            condition: float32[B, C], scales and shifts what the layer norm gives (Perez et al., 2018).
+            mask: bool[B, T], True for valid frames.
+            condition: float32[B, C], scales and shifts the output of the layer norm (FiLM, Perez et al.,
+                2018); None: unconditioned.
 
         Returns:
-            float32[B, T, D]; what it holds outside the mask is of no meaning.
+            float32[B, T, D]; undefined outside the mask.
         """
         width = x.shape[-1]
         h = jnp.where(mask[..., None], x, 0.0)
@@ -103,5 +104,5 @@ class ConvNeXtBlock(nn.Module):
             h = h * (1.0 + film[..., :width]) + film[..., width:]
         h = dense(self.expansion * width, "up", ("embed", "mlp"))(h)
         h = constrain(nn.gelu(h), "batch", "length", "act_mlp")
-        # A small last layer: each block begins near the identity.
+        # A small initial kernel, so that each block starts near the identity.
         return x + dense(width, "down", ("mlp", "embed"), scale=0.1)(h)

@@ -1,11 +1,10 @@
-"""The sources that the vocoder shapes: noise, and tones whose phase runs on through time.
+"""Excitation signals of the vocoder: noise, and tones with continuous phase.
 
-A network that sees the same features in every frame must answer the same in every frame: it can say what a
-steady tone looks like but not where in its period it is. So phase is kept here, outside the network, and
-the network only filters. All sources are flat: their power density is that of white noise with unit variance.
-Everything depends on the absolute frame, so that a stream continues where it stopped. Source: the
-source-filter vocoders (DDSP, Engel et al., 2020; NSF, Wang et al., 2019); the constant-pitch grid of tones
-for sounds that are not voices is our choice.
+A network with identical input features in two frames gives identical outputs, so it cannot represent the
+phase of a steady tone. Phase is therefore tracked here, and the network predicts filters only. All sources
+are spectrally flat, with the power density of white noise of unit variance. They depend on the absolute frame
+index, so that a stream continues exactly across chunks. Source: source-filter vocoders (DDSP, Engel et al.,
+2020; NSF, Wang et al., 2019); the constant-pitch tone grid for sounds other than voices is our choice.
 """
 
 import jax
@@ -13,22 +12,22 @@ import jax.numpy as jnp
 import numpy as np
 from einops import rearrange
 
-_TOP_HARMONIC_RATIO = 0.97  # of half the sample rate, the highest harmonic that is made
+_TOP_HARMONIC_RATIO = 0.97  # highest harmonic, relative to half the sample rate
 
 
 def noise(first_frame: jax.Array, num_frames: int, samples_per_frame: int, seed: int) -> jax.Array:
-    """White noise of unit variance that depends only on the seed and on the absolute frame.
+    """White noise of unit variance, a function of the seed and the absolute frame index.
 
     Args:
-        first_frame: int32[], number of the first grid frame.
+        first_frame: int32[], absolute index of the first token frame.
         num_frames: T.
-        samples_per_frame: of the grid.
-        seed: of the whole noise.
+        samples_per_frame: samples per token frame.
+        seed: of the noise.
 
     Returns:
         float32[T * samples_per_frame].
     """
-    # Frames before the first one come up as the left context of a stream; they are never heard.
+    # Negative frames occur as the left context of a stream, which is discarded.
     frames = jnp.maximum(first_frame + jnp.arange(num_frames), 0)
     keys = jax.vmap(lambda frame: jax.random.fold_in(jax.random.key(seed), frame))(frames)
     limit = np.sqrt(3.0)
@@ -37,10 +36,15 @@ def noise(first_frame: jax.Array, num_frames: int, samples_per_frame: int, seed:
 
 
 def tone_grid(num_frames: int, samples_per_frame: int, seed: int) -> jax.Array:
-    """A tone at every multiple of the frame rate, with random phases: periodic in one grid frame.
+    """A tone at every multiple of the frame rate with a random phase: periodic in one token frame.
+
+    Args:
+        num_frames: T.
+        samples_per_frame: samples per token frame.
+        seed: of the phases.
 
     Returns:
-        float32[num_frames * samples_per_frame], of unit variance.
+        float32[T * samples_per_frame], of unit variance.
     """
     generator = np.random.default_rng(seed)
     num_tones = samples_per_frame // 2 - 1
@@ -58,21 +62,21 @@ def harmonics(
     sample_rate_hz: int,
     hop_length: int,
 ) -> tuple[jax.Array, jax.Array]:
-    """All harmonics of a gliding pitch, all in cosine phase.
+    """All harmonics of a time-varying pitch, in cosine phase.
 
     Args:
-        pitch_hz: float32[B, T], at the middle of each hop, between them linear.
-        mask: bool[B, T], True for hops that exist; the pitch of the others is not used in them.
-        phase: float32[B], in periods, just before the first sample of hop `anchor_hop`.
-        anchor_hop: the hop whose phase is known.
+        pitch_hz: float32[B, T], at the centre of each hop; linearly interpolated.
+        mask: bool[B, T], True for valid hops; the pitch of the others does not affect them.
+        phase: float32[B], in periods, immediately before the first sample of hop `anchor_hop`.
+        anchor_hop: index of the hop whose phase is given.
         sample_rate_hz: of the waveform.
-        hop_length: samples of a hop.
+        hop_length: samples per hop.
 
     Returns:
         The waveform float32[B, T * hop_length], and float32[B, T], the phase at the start of each hop, in
         [0, 1).
     """
-    # Three neighbouring values make every sample of a hop.
+    # Linear interpolation of every sample from the values of three neighbouring hops.
     position = (np.arange(hop_length) + 0.5) / hop_length
     weights = np.stack(
         [np.maximum(0.5 - position, 0), 1 - np.abs(position - 0.5), np.maximum(position - 0.5, 0)]
@@ -81,7 +85,7 @@ def harmonics(
     three = jnp.concatenate([before, pitch_hz[..., None], after], axis=-1)
     sample_pitch_hz = three @ weights.astype(np.float32)  # [B, T, hop_length]
     within = jnp.cumsum(sample_pitch_hz / sample_rate_hz, axis=-1)
-    # Wrapped after every addition: a plain sum would lose the phase's precision within seconds.
+    # Wrapped after every addition: an unwrapped sum loses float32 precision within seconds.
     ends = jax.lax.associative_scan(lambda a, b: (a + b) % 1.0, within[..., -1] % 1.0, axis=1)
     starts = jnp.pad(ends, ((0, 0), (1, 0)))[:, :-1]
     starts = (starts + (phase - starts[:, anchor_hop])[:, None]) % 1.0
@@ -96,14 +100,14 @@ def harmonics(
 
 
 def neighbours(values: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The frame before and the frame after each frame; the frame itself where there is none.
+    """The previous and the next frame of each frame; the frame itself where there is none.
 
     Args:
         values: float32[B, T, D].
-        mask: bool[B, T], True for frames that exist.
+        mask: bool[B, T], True for valid frames.
 
     Returns:
-        Two float32[B, T, D].
+        float32[B, T, D] twice, previous and next.
     """
     before = jnp.concatenate([values[:, :1], values[:, :-1]], axis=1)
     after = jnp.concatenate([values[:, 1:], values[:, -1:]], axis=1)

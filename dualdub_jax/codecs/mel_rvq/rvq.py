@@ -1,11 +1,11 @@
-"""Residual vector quantisation: codebooks learnt by moving averages, not by gradients.
+"""Residual vector quantisation with codebooks learned by exponential moving averages.
 
-Each of Q codebooks quantises what the ones before it left over. In training the codebooks are state:
-`start` places them by k-means on latents collected from an unquantised model, `update` moves each entry
-to the running mean of the vectors that chose it, and puts entries that nobody chooses onto random vectors
-of the batch. Everything is pure, and every sum over the batch is a matrix product, so that under a mesh the
-statistics of all devices add up by themselves. Source: EMA codebooks after van den Oord et al. (2017),
-restarts after Dhariwal et al. (2020), residual stages after Zeghidour et al. (2021); code ours.
+Each of Q codebooks quantises the residual of the previous ones. In training the codebooks are state: `start`
+initialises them by k-means on latents of an unquantised model; `update` moves each entry to the moving
+average of the vectors assigned to it, and restarts unused entries at random vectors of the batch. All
+functions are pure, and every sum over the batch is a matrix product, so that statistics are reduced over
+devices under a mesh. Source: EMA codebooks after van den Oord et al. (2017), restarts after Dhariwal et al.
+(2020), residual stages after Zeghidour et al. (2021); the implementation is our own.
 """
 
 import flax.struct
@@ -19,8 +19,8 @@ class RVQState:
 
     Attributes:
         codebooks: float32[Q, K, D].
-        counts: float32[Q, K], running mean of how many vectors of a batch chose each entry.
-        sums: float32[Q, K, D], running mean of the sum of those vectors.
+        counts: float32[Q, K], moving average of the number of vectors per batch assigned to each entry.
+        sums: float32[Q, K, D], moving average of the sum of those vectors.
     """
 
     codebooks: jax.Array
@@ -29,7 +29,7 @@ class RVQState:
 
 
 def init_rvq(num_codebooks: int, codebook_size: int, dim: int) -> RVQState:
-    """Codebooks of zeros, to be placed by `start`."""
+    """Zero codebooks, to be initialised by `start`."""
     return RVQState(
         codebooks=jnp.zeros((num_codebooks, codebook_size, dim)),
         counts=jnp.ones((num_codebooks, codebook_size)),
@@ -38,29 +38,29 @@ def init_rvq(num_codebooks: int, codebook_size: int, dim: int) -> RVQState:
 
 
 def nearest(vectors: jax.Array, codebook: jax.Array) -> jax.Array:
-    """Index of the nearest entry.
+    """Index of the nearest entry in Euclidean distance.
 
     Args:
         vectors: float32[..., D].
         codebook: float32[K, D].
 
     Returns:
-        int32[...].
+        int32[...] in [0, K).
     """
-    # |v|² is the same for all entries and is left out.
+    # |v|² is constant over entries.
     distance = jnp.sum(codebook**2, axis=-1) - 2.0 * vectors @ codebook.T
     return jnp.argmin(distance, axis=-1).astype(jnp.int32)
 
 
 def quantize(latents: jax.Array, codebooks: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Quantises stage by stage.
+    """Quantises latents, codebook by codebook.
 
     Args:
         latents: float32[..., D].
         codebooks: float32[Q, K, D].
 
     Returns:
-        codes int32[..., Q], and the sum of the chosen entries float32[..., D].
+        Codes int32[..., Q], and the quantised latents float32[..., D], the sum of the selected entries.
     """
 
     def stage(residual: jax.Array, codebook: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -72,7 +72,15 @@ def quantize(latents: jax.Array, codebooks: jax.Array) -> tuple[jax.Array, jax.A
 
 
 def dequantize(codes: jax.Array, codebooks: jax.Array) -> jax.Array:
-    """Sum of the entries that `codes` name: int32[..., Q], float32[Q, K, D] -> float32[..., D]."""
+    """Sum of the selected entries.
+
+    Args:
+        codes: int32[..., Q] in [0, K).
+        codebooks: float32[Q, K, D].
+
+    Returns:
+        float32[..., D].
+    """
     num_codebooks = codebooks.shape[0]
     return sum(codebooks[q][codes[..., q]] for q in range(num_codebooks))
 
@@ -80,13 +88,13 @@ def dequantize(codes: jax.Array, codebooks: jax.Array) -> jax.Array:
 def start(
     state: RVQState, samples: jax.Array, rng: jax.Array, dims: jax.Array, num_iterations: int = 10
 ) -> RVQState:
-    """Places all codebooks by k-means, each on what the stages before it left over.
+    """Initialises all codebooks by k-means, each on the residual of the previous ones.
 
     Args:
-        state: gives the sizes; its content is replaced.
+        state: of the same sizes; its values are replaced.
         samples: float32[N, D] latents, N at least the codebook size.
         rng: a key.
-        dims: float32[Q, D], 1 where a codebook has a say and 0 where its entries stay 0.
+        dims: float32[Q, D], 1 for dimensions that a codebook quantises, 0 where its entries stay 0.
         num_iterations: of Lloyd's algorithm.
     """
     size = state.codebooks.shape[1]
@@ -109,7 +117,7 @@ def start(
 
     keys = jax.random.split(rng, state.codebooks.shape[0])
     _, (codebooks, counts) = jax.lax.scan(stage, samples, (keys, dims))
-    # One count an entry at least: an entry that k-means left empty is given a chance before a restart.
+    # Counts of at least one delay the restart of entries that k-means left empty.
     counts = jnp.maximum(counts / samples.shape[0] * size, 1.0)
     return RVQState(codebooks=codebooks, counts=counts, sums=codebooks * counts[..., None])
 
@@ -122,18 +130,18 @@ def update(
     decay: float,
     least_count: float = 0.05,
 ) -> tuple[RVQState, jax.Array, jax.Array]:
-    """Quantises a batch with the present codebooks, then moves the codebooks towards it.
+    """Quantises a batch with the current codebooks, then updates the codebooks.
 
     Args:
         state: codebooks and statistics.
         latents: float32[N, D].
         rng: a key, for restarts.
         dims: as for `start`.
-        decay: of the running means, per step.
-        least_count: an entry whose running count falls below this is restarted on a random vector.
+        decay: of the moving averages, per step.
+        least_count: an entry whose average count falls below this is restarted at a random vector.
 
     Returns:
-        The new state, codes int32[N, Q], and the quantised latents float32[N, D] under the old codebooks.
+        The new state, codes int32[N, Q], and the latents float32[N, D] quantised with the old codebooks.
     """
     size = state.codebooks.shape[1]
 
@@ -147,7 +155,7 @@ def update(
         is_dead = counts < least_count
         spare = part[jax.random.randint(key, (size,), 0, part.shape[0])]
         moved = jnp.where(is_dead[:, None], spare, sums / jnp.maximum(counts, least_count)[:, None])
-        # A restarted entry begins with the count of an average one, lest it dies again at once.
+        # The average count, so that a restarted entry is not restarted again at the next step.
         counts = jnp.where(is_dead, residual.shape[0] / size, counts)
         return residual - codebook[codes], (moved, counts, moved * counts[:, None], codes)
 
@@ -165,6 +173,6 @@ def perplexity(counts: jax.Array) -> jax.Array:
 
 
 def _statistics(vectors: jax.Array, codes: jax.Array, size: int) -> tuple[jax.Array, jax.Array]:
-    """How many vectors chose each entry, float32[K], and their sums, float32[K, D]."""
+    """Number of vectors assigned to each entry, float32[K], and their sums, float32[K, D]."""
     chosen = jax.nn.one_hot(codes, size, dtype=vectors.dtype)
     return jnp.sum(chosen, axis=0), jnp.einsum("NK,ND->KD", chosen, vectors)

@@ -1,12 +1,11 @@
-"""Who speaks and what is said, taken apart: for codecs whose tokens leave the voice out.
+"""Disentanglement of speaker and content, for codecs whose tokens carry no speaker identity.
 
-With `MelRVQConfig.speaker_dim`, a codec's encoder sees speech without its harmonics and with its pitch
-relative to the clip's own middle (`content_features`), training bends the spectrum it sees at random
-(training/voice_perturbation.py), and the decoder is told by `SpeakerEncoder`, from a reference recording,
-whose voice to speak with. So the voice need not be guessed token by token: it is the reference's by
-construction.
-Source: information perturbation after Choi et al. (NANSY, 2021) and speaker-conditioned decoding of tokens
-as in Ju et al. (NaturalSpeech 3, 2024); features, sizes and code are ours.
+With `MelRVQConfig.speaker_dim`, the encoder's input has no harmonics, and its pitch is relative to the clip's
+median (`content_features`); training warps its spectrum at random (training/speaker_perturbation.py). The
+decoder is conditioned on an embedding of a reference recording by `SpeakerEncoder`, so the language model
+does not predict the speaker token by token.
+Source: information perturbation after Choi et al. (NANSY, 2021), speaker-conditioned decoding of tokens after
+Ju et al. (NaturalSpeech 3, 2024); features and sizes are our choice.
 """
 
 import flax.linen as nn
@@ -19,10 +18,10 @@ from dualdub_jax.codecs.mel_rvq.convnext import ConvNeXtBlock, dense, layer_norm
 from dualdub_jax.dsp.mel import LOG_FLOOR, MEAN_LOG_MEL, STD_LOG_MEL
 from dualdub_jax.dsp.pitch import MAX_PITCH_HZ, MIN_PITCH_HZ, Pitch
 
-# Cosines over the mel bands that are kept: formants have fewer ripples, and harmonics of 80 bands have more
-# up to a pitch of about 270 Hz.
+# Cepstral coefficients over the mel bands: enough for formants, too few for harmonics up to a pitch of about
+# 270 Hz in 80 bands.
 NUM_CEPSTRA = 14
-NUM_FEATURES = NUM_CEPSTRA + 2  # of a mel frame: cepstra, relative pitch, voicing
+NUM_FEATURES = NUM_CEPSTRA + 2  # per mel frame: cepstra, relative pitch, voicing
 
 _CEPSTRA_SCALE = 0.5
 _PITCH_SCALE = 3.0
@@ -32,15 +31,15 @@ _BLOCKS, _KERNEL_SIZE = 2, 5
 
 
 def content_features(mel: jax.Array, pitch: Pitch, mel_mask: jax.Array) -> jax.Array:
-    """What an encoder may know of speech.
+    """Speech features without the speaker: cepstra, pitch relative to the clip's median, voicing.
 
     Args:
-        mel: float32[B, M, n_mels], log-mels.
+        mel: float32[B, M, n_mels], log-mels, nats.
         pitch: of the same M frames.
-        mel_mask: bool[B, M], True for frames that exist.
+        mel_mask: bool[B, M], True for valid frames.
 
     Returns:
-        float32[B, M, NUM_FEATURES]; finite outside the mask, too.
+        float32[B, M, NUM_FEATURES]; finite outside the mask.
     """
     normalised = jnp.where(mel_mask[..., None], (mel - MEAN_LOG_MEL) / STD_LOG_MEL, 0.0)
     cepstra = normalised @ _cosines(mel.shape[-1]) * _CEPSTRA_SCALE
@@ -51,7 +50,15 @@ def content_features(mel: jax.Array, pitch: Pitch, mel_mask: jax.Array) -> jax.A
 
 
 def level_reference(waveform: jax.Array, sample_mask: jax.Array) -> jax.Array:
-    """The recording at one level, zero outside its mask: float32[B, S], bool[B, S] -> float32[B, S]."""
+    """Normalises a recording to a fixed RMS over its mask and zeroes the rest.
+
+    Args:
+        waveform: float32[B, S].
+        sample_mask: bool[B, S], True for valid samples.
+
+    Returns:
+        float32[B, S].
+    """
     waveform = jnp.where(sample_mask, waveform, 0.0)
     power = jnp.sum(waveform**2, axis=1, keepdims=True) / jnp.maximum(
         jnp.sum(sample_mask, axis=1, keepdims=True), 1
@@ -60,7 +67,7 @@ def level_reference(waveform: jax.Array, sample_mask: jax.Array) -> jax.Array:
 
 
 class SpeakerEncoder(nn.Module):
-    """A reference recording to one vector, by attentive pooling of means and spreads.
+    """A reference recording to a speaker embedding, by attentive statistics pooling.
 
     Attributes:
         config: of the codec.
@@ -70,16 +77,16 @@ class SpeakerEncoder(nn.Module):
 
     @nn.compact
     def __call__(self, mel: jax.Array, pitch: Pitch, mel_mask: jax.Array, has_voice: jax.Array) -> jax.Array:
-        """Reads the voice.
+        """Encodes reference recordings.
 
         Args:
-            mel: float32[B, M, n_mels], log-mels of the reference at one level.
+            mel: float32[B, M, n_mels], log-mels of the level-normalised reference, nats.
             pitch: of the same M frames.
-            mel_mask: bool[B, M], True for frames that exist.
-            has_voice: bool[B], False where there is no reference.
+            mel_mask: bool[B, M], True for valid frames.
+            has_voice: bool[B], False without a reference.
 
         Returns:
-            float32[B, speaker_dim]; a learned vector where there is no reference.
+            float32[B, speaker_dim]; a learned null without a reference.
         """
         config = self.config
         null = self.param(
@@ -95,7 +102,7 @@ class SpeakerEncoder(nn.Module):
         for i in range(_BLOCKS):
             x = ConvNeXtBlock(_KERNEL_SIZE, name=f"block_{i}")(x, mel_mask)
         x = layer_norm("norm_out")(x)
-        # One weighting for every few features: what tells the pitch is not where the breath is heard.
+        # Attention weights per channel: frames informative of pitch and of breathiness differ.
         logits = dense(config.speaker_dim, "attention", ("embed", "patch"))(x)
         weights = jax.nn.softmax(logits, axis=1, where=mel_mask[..., None])
         values = dense(config.speaker_dim, "values", ("embed", "patch"))(x)
