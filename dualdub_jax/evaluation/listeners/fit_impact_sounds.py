@@ -1,7 +1,7 @@
 """Fits the classifier of `impact_sounds.py` to a rendered Puppet Stage and prints its ceilings.
 
     dualdub data build puppet_stage/soundtrack --out data
-    python -m dualdub_jax.evaluation.listeners.fit_impact_sounds --data data/puppet_stage/soundtrack/1.0.0
+    python -m dualdub_jax.evaluation.listeners.fit_impact_sounds --data data/puppet_stage/soundtrack/2.0.0
 
 Every training clip is used unchanged, through the codec of a bundle, and with random augmentation (gain,
 noise, low-pass), so that the classifier is robust to such differences. About two minutes on one core.

@@ -1,7 +1,7 @@
 """Fits the coefficients of `room_acoustics.py` to a rendered Puppet Stage and prints the ceilings.
 
     dualdub data build puppet_stage/soundtrack --out data
-    python -m dualdub_jax.evaluation.listeners.fit_room_acoustics --data data/puppet_stage/soundtrack/1.0.0
+    python -m dualdub_jax.evaluation.listeners.fit_room_acoustics --data data/puppet_stage/soundtrack/2.0.0
 
 The training data are tracks of the training split, a part of them also through the codecs of the bundled
 checkpoint, to match generated tracks. The ceilings are measured on the test split. About two minutes on one
