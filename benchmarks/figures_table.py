@@ -1,6 +1,7 @@
 """Renders the tables of README and model card from the JSON of `dualdub evaluate`.
 
-    python benchmarks/figures_table.py docs/measured/bundled.json                  # README's: with ceilings
+    python benchmarks/figures_table.py docs/measured/bundled.json                  # model card: with ceilings
+    python benchmarks/figures_table.py docs/measured/bundled.json --headline       # README: six figures
     python benchmarks/figures_table.py docs/measured/one_run_seed_*.json           # side by side
     python benchmarks/figures_table.py runs/eval/bar.json --keep docs/measured/bundled.json
 
@@ -44,12 +45,21 @@ _TITLES = {
     "duration_error_samples": "Duration error, samples",
     "rtf": "Real-time factor, 1 core",
 }
+_HEADLINE = {
+    "wer_no_letters": _TITLES["wer_no_letters"],
+    "wer_open_free": "Word error rate, Whisper tiny.en, free English scripts",
+    "voice_similarity_unseen": "Speaker similarity to the reference, unseen voices",
+    "lip_correlation": _TITLES["lip_correlation"],
+    "onset_f1": _TITLES["onset_f1"],
+    "casp": _TITLES["casp"],
+}
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("results", type=pathlib.Path, nargs="+", help="JSON of `dualdub evaluate`")
     parser.add_argument("--keep", type=pathlib.Path, help="write the one file here, without its clips")
+    parser.add_argument("--headline", action="store_true", help="only the README's six figures")
     args = parser.parse_args()
     try:
         results = [read_results(path) for path in args.results]
@@ -61,7 +71,10 @@ def main() -> int:
     if args.keep:
         args.keep.parent.mkdir(parents=True, exist_ok=True)
         args.keep.write_text(to_json(without_clips(results[0])), encoding="utf-8")
-    lines = with_ceilings(results[0]) if len(results) == 1 else side_by_side(args.results, results)
+    if args.headline:
+        lines = headline(results[0])
+    else:
+        lines = with_ceilings(results[0]) if len(results) == 1 else side_by_side(args.results, results)
     print("\n".join(lines))
     return 0
 
@@ -75,13 +88,22 @@ def without_clips(results: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def with_ceilings(results: Mapping[str, Any]) -> list[str]:
-    """Lines of a Markdown table: each figure with its ceilings and floor."""
-    lines = ["| figure | ours [95%] | true audio | true, through codec | shuffled |", "|---|---|---|---|---|"]
-    for name, title in _TITLES.items():
+    """Lines of a Markdown table: each figure with its name in the JSON, its ceilings and floor."""
+    return _rows(results, {name: f"{title} (`{name}`)" for name, title in _TITLES.items()})
+
+
+def headline(results: Mapping[str, Any]) -> list[str]:
+    """Lines of a Markdown table: the README's six figures with their ceilings and floor."""
+    return _rows(results, _HEADLINE)
+
+
+def _rows(results: Mapping[str, Any], titles: Mapping[str, str]) -> list[str]:
+    lines = ["| metric | ours | true audio | true audio through our codecs | shuffled |", "|---|---|---|---|---|"]
+    for name, title in titles.items():
         figure = results["metrics"].get(name, {})
         if "value" in figure:
             others = (_cell({**figure, "value": figure[key]}) for key in ROW_KEYS.values())
-            lines.append(f"| {title} (`{name}`) | {_cell(figure, interval=True)} | {' | '.join(others)} |")
+            lines.append(f"| {title} | {_cell(figure, interval=True)} | {' | '.join(others)} |")
     return lines
 
 

@@ -8,7 +8,7 @@ import pathlib
 import pytest
 import rich.console
 
-from benchmarks.figures_table import side_by_side, with_ceilings
+from benchmarks.figures_table import headline, side_by_side, with_ceilings
 from benchmarks.scaling_table import as_row
 from dualdub_jax.bundles.bundle import default_bundle_path, read_bundle_header
 from dualdub_jax.config import load_config
@@ -35,12 +35,14 @@ def test_the_figures_are_of_the_bundled_checkpoint(bundled):
         assert getattr(sampling, name) == value, name
 
 
-def test_readme_shows_them(bundled):
-    readme = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
-    table = with_ceilings(bundled)
-    assert table[0] in readme, "run benchmarks/figures_table.py and paste what it prints"
-    start = readme.index(table[0])
-    assert readme[start : start + len(table)] == table
+@pytest.mark.parametrize(
+    ("page", "table"), [("README.md", headline), ("docs/model_card.md", with_ceilings)], ids=["readme", "card"]
+)
+def test_tables_show_them(bundled, page, table):
+    lines = table(bundled)
+    assert len(lines) > 6
+    text = (ROOT / page).read_text(encoding="utf-8")
+    assert "\n".join(lines) in text, "run benchmarks/figures_table.py and paste what it prints"
 
 
 def test_model_card_shows_them_all(bundled):
