@@ -26,7 +26,7 @@ import numpy as np
 
 from dualdub_jax.config import CheckpointConfig, Config, StageConfig, load_config
 from dualdub_jax.curriculum.stage import stage_phase
-from dualdub_jax.models.dualdub import example_batch
+from dualdub_jax.models.batch import example_batch
 from dualdub_jax.parallel.mesh import make_mesh
 from dualdub_jax.training.kept_pages import keep_pages
 from dualdub_jax.training.loop import run_phase
@@ -111,10 +111,10 @@ class RandomBatches:
         batch = shapes.replace(
             video=rng.integers(0, 256, shapes.video.shape, np.uint8),
             speech_tokens=rng.integers(
-                0, config.speech_codec.codebook_size, shapes.speech_tokens.shape, np.int32
+                0, config.streams["speech"].codec.codebook_size, shapes.speech_tokens.shape, np.int32
             ),
             background_tokens=rng.integers(
-                0, config.background_codec.codebook_size, shapes.background_tokens.shape, np.int32
+                0, config.streams["background"].codec.codebook_size, shapes.background_tokens.shape, np.int32
             ),
         )
         self._fields = {field.name: getattr(batch, field.name) for field in dataclasses.fields(batch)}

@@ -318,10 +318,10 @@ class DualDub(nn.Module):
             rope_theta=model.rope_theta,
             use_qk_norm=model.use_qk_norm,
         )
-        self.speech_embedding = StreamEmbedding(config.speech_codec, model.width)
-        self.background_embedding = StreamEmbedding(config.background_codec, model.width)
-        self.speech_head = DepthHead(config.speech_codec, config)
-        self.background_head = DepthHead(config.background_codec, config)
+        self.speech_embedding = StreamEmbedding(config.streams["speech"].codec, model.width)
+        self.background_embedding = StreamEmbedding(config.streams["background"].codec, model.width)
+        self.speech_head = DepthHead(config.streams["speech"].codec, config)
+        self.background_head = DepthHead(config.streams["background"].codec, config)
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Logits by stream, float[B, T, Q, V]; `batch` has the fields of `dualdub_jax.types.Batch`."""

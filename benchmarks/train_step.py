@@ -47,7 +47,7 @@ from dualdub_jax.checkpoints.tree_paths import path_name
 from dualdub_jax.config import Config, LossConfig, StageConfig, load_config
 from dualdub_jax.curriculum.stage import stage_phase
 from dualdub_jax.models.analytic_flops import model_flops
-from dualdub_jax.models.dualdub import example_batch
+from dualdub_jax.models.batch import example_batch
 from dualdub_jax.training.kept_pages import keep_pages
 from dualdub_jax.types import Batch
 
@@ -366,8 +366,8 @@ def random_batch(config: Config, batch_size: int, without_films: bool, rng: np.r
     codes = {
         name: rng.integers(0, codec.codebook_size, getattr(shapes, name).shape, np.int32)
         for name, codec in (
-            ("speech_tokens", config.speech_codec),
-            ("background_tokens", config.background_codec),
+            ("speech_tokens", config.streams["speech"].codec),
+            ("background_tokens", config.streams["background"].codec),
         )
     }
     return shapes.replace(
