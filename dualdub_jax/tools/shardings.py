@@ -48,7 +48,7 @@ def describe_shardings(config: Config, mesh: AbstractMesh, batch_size: int) -> d
     shardings = jax.tree.leaves(state_sharding(boxed, mesh))
     batch = jax.eval_shape(lambda: example_batch(config, batch_size))
     with jax.sharding.use_abstract_mesh(mesh), nn.logical_axis_rules(RULES):
-        forward = jax.jit(lambda params, batch: model.apply({"params": params}, batch)[0])
+        forward = jax.jit(lambda params, batch: model.apply({"params": params}, batch).logits)
         constraints = _constraints(forward.trace(params, batch).jaxpr.jaxpr)
         activations = collections.Counter(constraints)
     return {
