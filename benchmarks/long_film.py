@@ -1,11 +1,11 @@
-"""Memory and time of dubbing a long film, stage by stage, beside a film of a fifth of its length.
+"""Memory and time of dubbing a long film by stage, compared with a film of a fifth of its length.
 
     python benchmarks/long_film.py                                   # ten minutes, the bundled model
     python benchmarks/long_film.py --minutes 60 --random-tokens      # without generation: an hour in minutes
 
-The film is synthetic, 320 x 180 at 25 frames a second. Each length is dubbed in a process of its own, and the
-resident memory of the process is sampled every 20 ms. With --random-tokens the tokens are drawn at random and
-the output says so: reading, decoding, mixing and muxing are as always, generation is not measured.
+The film is synthetic, 320 x 180 at 25 frames a second. Each length is dubbed in a separate process, whose
+resident memory is sampled every 20 ms. With --random-tokens generation is replaced by random tokens, which
+the output states; reading, decoding, mixing and muxing are unchanged.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""The config of a run beside its checkpoints, so that they can be exported without the config file."""
+"""Stores the config of a run beside its checkpoints, so that they can be exported without the config file."""
 
 import contextlib
 import json
@@ -13,13 +13,13 @@ FILE_NAME = "run_config.json"
 
 
 def write_run_config(workdir: pathlib.Path, config: Config) -> None:
-    """Writes it whole or not at all: two runs may train different phases in one folder."""
+    """Writes the config atomically, since two runs may train different phases in one folder."""
     _write(workdir, json.dumps(to_dict(config), indent=1) + "\n")
 
 
 @contextlib.contextmanager
 def run_config_written(workdir: pathlib.Path, config: Config) -> Iterator[None]:
-    """Writes it for what happens inside; a run that is refused leaves the config of the one before."""
+    """Writes the config for the enclosed block; on a `UserError` the previous config is restored."""
     path = workdir / FILE_NAME
     before = path.read_text(encoding="utf-8") if path.is_file() else None
     write_run_config(workdir, config)
@@ -38,17 +38,17 @@ def _write(workdir: pathlib.Path, text: str) -> None:
 
 
 def read_run_config(workdir: pathlib.Path) -> Config:
-    """The config of the newest run in this folder.
+    """Reads the config of the newest run in this folder.
 
     Raises:
-        UserError: there is none (runs of older versions), or it cannot be read.
+        UserError: the file is missing (runs of older versions) or cannot be read.
     """
     path = workdir / FILE_NAME
     try:
         return from_dict(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         raise UserError(
-            f"{workdir}: has no {FILE_NAME}; give the config that it was trained with: --config FILE"
+            f"{workdir}: has no {FILE_NAME}; give the config of its training: --config FILE"
         ) from None
     except (OSError, ValueError, AttributeError) as error:
         raise UserError(f"{path}: cannot be read ({error}); give --config FILE instead") from None
