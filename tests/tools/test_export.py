@@ -227,7 +227,7 @@ def test_a_run_that_lacks_something_says_what(tmp_path, trained, capsys):
     write_run_config(copy, other)
     assert "was started with seed=0, but this run has 5" in fails(capsys, "export", copy, out)
     (copy / "run_config.json").unlink()
-    assert "give the config that it was trained with: --config" in fails(capsys, "export", copy, out)
+    assert "give the config of its training: --config" in fails(capsys, "export", copy, out)
     assert not out.exists()
 
 
