@@ -1,7 +1,7 @@
-"""The networks of a mel-RVQ codec, and the pure functions from variables to results that they make up.
+"""The networks of a mel-RVQ codec, and pure functions that apply them to `variables`.
 
-`variables` is a plain pytree, `{"encoder", "decoder", "vocoder": parameters, "codebooks": float32[Q, K, D]}`;
-with `speaker_dim` also "speaker_encoder", with `acoustics_num_blocks` "acoustics_renderer".
+`variables` is a pytree, `{"encoder", "decoder", "vocoder": parameters, "codebooks": float32[Q, K, D]}`;
+with `speaker_dim` also "speaker_encoder", with `acoustics_num_blocks` also "acoustics_renderer".
 """
 
 from typing import Any
@@ -26,11 +26,11 @@ from dualdub_jax.codecs.mel_rvq.vocoder import Vocoder, synthesize, vocoder_rece
 from dualdub_jax.dsp.mel import LOG_FLOOR, MEAN_LOG_MEL, STD_LOG_MEL, log_mel
 from dualdub_jax.dsp.pitch import Pitch, estimate_pitch
 
-PyTree = Any
+PyTree = Any  # nested dictionaries of arrays, see above; boxed with logical axis names by `init_…`
 
 
 class MelEncoder(nn.Module):
-    """Features of mel frames to latents, one a frame.
+    """Encodes features of mel frames to one latent vector per token frame.
 
     Attributes:
         config: of the codec.
@@ -44,10 +44,10 @@ class MelEncoder(nn.Module):
 
         Args:
             features: float32[B, M, F], see `CodecModules.features`.
-            mask: bool[B, T], True for frames that exist.
+            mask: bool[B, T], True for valid frames.
 
         Returns:
-            float32[B, T, latent_dim].
+            float32[B, T, latent_dim]; undefined outside the mask.
         """
         config = self.config
         x = rearrange(features, "b (t r) n -> b t (r n)", r=features.shape[1] // mask.shape[1])
@@ -59,11 +59,11 @@ class MelEncoder(nn.Module):
 
 
 class MelDecoder(nn.Module):
-    """Quantised latents to log-mels.
+    """Decodes quantised latents to log-mels.
 
     Attributes:
         config: of the codec.
-        mel_per_frame: mel frames of a frame.
+        mel_per_frame: mel frames per token frame.
     """
 
     config: MelRVQConfig
@@ -77,11 +77,11 @@ class MelDecoder(nn.Module):
 
         Args:
             latents: float32[B, T, latent_dim].
-            mask: bool[B, T], True for frames that exist.
-            speaker: float32[B, speaker_dim], with `speaker_dim`.
+            mask: bool[B, T], True for valid frames.
+            speaker: float32[B, speaker_dim], required with `speaker_dim`.
 
         Returns:
-            Log-mels float32[B, M, n_mels], and hidden features float32[B, T, width] for the vocoder.
+            Log-mels float32[B, M, n_mels], nats, and hidden features float32[B, T, width] for the vocoder.
         """
         config = self.config
         x = dense(config.width, "latent_in", ("patch", "embed"))(latents)
@@ -94,17 +94,17 @@ class MelDecoder(nn.Module):
 
 
 class CodecModules:
-    """The networks of one codec, and the pure functions from variables to results that they make up.
+    """The networks of one codec, and pure functions that apply them to `variables`.
 
     Attributes:
         encoder, decoder, vocoder: the linen modules.
-        speaker_encoder: likewise, with `speaker_dim`; else None.
-        acoustics_renderer: likewise, with `acoustics_num_blocks`; else None.
-        mel_per_frame: mel frames of a frame.
+        speaker_encoder: a linen module; None without `speaker_dim`.
+        acoustics_renderer: a linen module; None without `acoustics_num_blocks`.
+        mel_per_frame: mel frames per token frame.
     """
 
     def __init__(self, config: MelRVQConfig):
-        """Checks that the hop lengths divide a frame of tokens.
+        """Constructs the modules.
 
         Raises:
             ValueError: a hop length that does not divide the next longer one.
@@ -123,7 +123,7 @@ class CodecModules:
         self.acoustics_renderer = AcousticsRenderer(config) if config.acoustics_num_blocks else None
 
     def init_tokens(self, rng: jax.Array) -> PyTree:
-        """Variables without the vocoder; leaves are boxed with their logical axis names."""
+        """Initialises all variables but vocoder and renderer; leaves are boxed with logical axis names."""
         config = self.config
         encoder_key, decoder_key = jax.random.split(rng)
         mask = jnp.ones((1, 1), bool)
@@ -140,42 +140,41 @@ class CodecModules:
         if self.speaker_encoder is not None:
             mel_mask = jnp.ones(mel.shape[:2], bool)
             pitch = Pitch(jnp.zeros(mel.shape[:2]), mel_mask)
-            reader_key, has_voice = jax.random.fold_in(rng, 2), jnp.ones(1, bool)
-            reader = self.speaker_encoder.init(reader_key, mel, pitch, mel_mask, has_voice)
-            variables["speaker_encoder"] = reader["params"]
+            speaker_key, has_voice = jax.random.fold_in(rng, 2), jnp.ones(1, bool)
+            initialised = self.speaker_encoder.init(speaker_key, mel, pitch, mel_mask, has_voice)
+            variables["speaker_encoder"] = initialised["params"]
         return variables
 
     def init_vocoder(self, rng: jax.Array) -> PyTree:
-        """Parameters of the vocoder; leaves are boxed with their logical axis names."""
+        """Initialises the vocoder; leaves are boxed with logical axis names."""
         mel = jnp.zeros((1, self.mel_per_frame, self.config.n_mels))
         hidden = jnp.zeros((1, 1, self.config.width))
         return self.vocoder.init(rng, mel, hidden, jnp.ones((1, self.mel_per_frame), bool))["params"]
 
     def init_acoustics(self, rng: jax.Array) -> PyTree:
-        """Parameters of the room renderer; leaves are boxed with their logical axis names."""
+        """Initialises the acoustics renderer; leaves are boxed with logical axis names."""
         mel = jnp.zeros((1, self.mel_per_frame, self.config.n_mels))
         return self.acoustics_renderer.init(rng, mel, jnp.ones((1, 1), bool), jnp.ones((1, 2)))["params"]
 
     def log_mel(self, waveform: jax.Array) -> jax.Array:
-        """float32[B, S] -> float32[B, S // hop_length, n_mels]."""
+        """Log-mels, nats: float32[B, S] -> float32[B, S // hop_length, n_mels]."""
         config = self.config
         return log_mel(waveform, self.config.sample_rate_hz, config.n_fft, config.hop_length, config.n_mels)
 
     def pitch(self, waveform: jax.Array) -> Pitch:
-        """Of every mel frame of float32[B, S]."""
+        """Pitch and voicing of every mel frame of float32[B, S]."""
         return estimate_pitch(waveform, self.config.sample_rate_hz, self.config.hop_length)
 
     def features(self, mel: jax.Array, pitch: Pitch | None, mask: jax.Array) -> jax.Array:
-        """What the encoder sees.
+        """Input features of the encoder.
 
         Args:
-            mel: float32[B, M, n_mels], log-mels.
-            pitch: of the same frames; only with `speaker_dim`.
-            mask: bool[B, T], True for frames that exist.
+            mel: float32[B, M, n_mels], log-mels, nats.
+            pitch: of the same frames; required with `speaker_dim`, else ignored.
+            mask: bool[B, T], True for valid frames.
 
         Returns:
-            float32[B, M, F]: the log-mels, brought to the networks' range, or with `speaker_dim` speech
-            without its voice.
+            float32[B, M, F]: standardised log-mels, or `content_features` with `speaker_dim`.
         """
         if self.speaker_encoder is None:
             return (mel - MEAN_LOG_MEL) / STD_LOG_MEL
@@ -188,16 +187,16 @@ class CodecModules:
     def encode_speaker(
         self, variables: PyTree, waveform: jax.Array, mask: jax.Array, has_voice: jax.Array
     ) -> jax.Array:
-        """Whose speaker a recording is in.
+        """Speaker embedding of reference recordings.
 
         Args:
             variables: of the codec.
             waveform: float32[B, R * samples_per_frame], any level.
             mask: bool[B, R], True for frames that the recording covers.
-            has_voice: bool[B], False where there is none.
+            has_voice: bool[B], False without a reference.
 
         Returns:
-            float32[B, speaker_dim].
+            float32[B, speaker_dim]; a learned null without a reference.
         """
         if self.speaker_encoder is None:
             return jnp.zeros((waveform.shape[0], 0))
@@ -207,13 +206,17 @@ class CodecModules:
         )
 
     def reference_features(self, waveform: jax.Array, mask: jax.Array) -> tuple[jax.Array, Pitch, jax.Array]:
-        """What the speaker reader sees of float32[B, R * samples_per_frame] and bool[B, R]."""
+        """Inputs of the speaker encoder, given float32[B, R * samples_per_frame] and bool[B, R].
+
+        Returns:
+            Log-mels float32[B, M, n_mels], pitch, and the mask of mel frames bool[B, M].
+        """
         levelled = level_reference(waveform, jnp.repeat(mask, self.config.samples_per_frame, axis=1))
         mel_mask = jnp.repeat(mask, self.mel_per_frame, axis=1)
         return self.log_mel(levelled), self.pitch(levelled), mel_mask
 
     def encode(self, variables: PyTree, waveform: jax.Array, mask: jax.Array) -> jax.Array:
-        """float32[B, T * samples_per_frame], bool[B, T] -> int32[B, T, Q]."""
+        """Encodes to tokens: float32[B, T * samples_per_frame], bool[B, T] -> int32[B, T, Q]."""
         sample_mask = jnp.repeat(mask, self.config.samples_per_frame, axis=1)
         waveform = jnp.where(sample_mask, waveform, 0.0)
         pitch = None if self.speaker_encoder is None else self.pitch(waveform)
@@ -224,7 +227,7 @@ class CodecModules:
     def decode_latents(
         self, variables: PyTree, latents: jax.Array, mask: jax.Array, speaker: jax.Array | None = None
     ) -> tuple[jax.Array, jax.Array]:
-        """See `MelDecoder`; the log-mel is not below its floor. `voice` is as for `decode`."""
+        """See `MelDecoder`; log-mels are clipped at their floor. `speaker` is as for `decode`."""
         if self.speaker_encoder is None:
             speaker = None
         elif speaker is None:
@@ -236,7 +239,7 @@ class CodecModules:
     def decode_tokens(
         self, variables: PyTree, tokens: jax.Array, mask: jax.Array, speaker: jax.Array | None = None
     ) -> tuple[jax.Array, jax.Array]:
-        """int32[B, T, Q], bool[B, T] -> log-mels float32[B, M, n_mels], hidden float32[B, T, width]."""
+        """Decodes int32[B, T, Q], bool[B, T]; returns as `MelDecoder`, log-mels clipped at their floor."""
         return self.decode_latents(variables, rvq.dequantize(tokens, variables["codebooks"]), mask, speaker)
 
     def decode(
@@ -250,20 +253,21 @@ class CodecModules:
         speaker: jax.Array | None = None,
         acoustics: jax.Array | None = None,
     ) -> tuple[jax.Array, jax.Array]:
-        """Tokens to a waveform.
+        """Decodes tokens to a waveform.
 
         Args:
             variables: of the codec.
             tokens: int32[B, T, Q].
-            mask: bool[B, T], True for frames that exist.
-            first_frame: int32[], absolute number of the first frame.
+            mask: bool[B, T], True for valid frames.
+            first_frame: int32[], absolute index of the first frame.
             phase: float32[B], phase of the pitch at the start of frame `anchor_frame`, in periods.
-            anchor_frame: see `phase`.
-            speaker: float32[B, speaker_dim], from `encode_speaker`; None: no reference.
-            acoustics: float32[B, 2], see `Codec.decode`; None: what the tokens say.
+            anchor_frame: index of the frame whose phase is given.
+            speaker: float32[B, speaker_dim], from `encode_speaker`; None: the learned null.
+            acoustics: float32[B, 2], see `Codec.decode`; None: those that the tokens carry.
 
         Returns:
-            float32[B, T * samples_per_frame], and float32[B, T], the phase at the start of each frame.
+            The waveform float32[B, T * samples_per_frame], zero outside the mask, and float32[B, T], the
+            phase at the start of each frame, in periods.
         """
         mel, hidden = self.decode_tokens(variables, tokens, mask, speaker)
         if acoustics is not None and self.acoustics_renderer is not None:
@@ -278,7 +282,7 @@ class CodecModules:
     def render_acoustics(
         self, variables: PyTree, mel: jax.Array, mask: jax.Array, acoustics: jax.Array
     ) -> jax.Array:
-        """See `AcousticsRenderer`; the log-mel is not below its floor."""
+        """See `AcousticsRenderer`; log-mels are clipped at their floor."""
         rendered = self.acoustics_renderer.apply(
             {"params": variables["acoustics_renderer"]}, mel, mask, acoustics
         )
@@ -286,11 +290,11 @@ class CodecModules:
 
     @property
     def context_frames(self) -> int:
-        """Grid frames on each side of a frame that its samples depend on."""
+        """Receptive field of `decode` on each side of a frame, token frames."""
         config = self.config
         in_vocoder = -(-vocoder_receptive_frames(config) // self.mel_per_frame)
-        in_room = 0
+        in_renderer = 0
         if self.acoustics_renderer is not None:
-            in_room = receptive_frames(config.acoustics_num_blocks, config.acoustics_kernel_size)
-            in_room += -(-tail_hops(config) // self.mel_per_frame)
-        return receptive_frames(config.num_blocks, config.kernel_size) + in_room + in_vocoder
+            in_renderer = receptive_frames(config.acoustics_num_blocks, config.acoustics_kernel_size)
+            in_renderer += -(-tail_hops(config) // self.mel_per_frame)
+        return receptive_frames(config.num_blocks, config.kernel_size) + in_renderer + in_vocoder

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dualdub_jax.codecs.mel_rvq.training.acoustics import acoustics_phase, other_acoustics
+from dualdub_jax.codecs.mel_rvq.training.acoustics import acoustics_phase, augment_acoustics
 from dualdub_jax.config import Config, OptimizerConfig
 from tests.codecs.mel_rvq.test_codec import TINY, make_codec
 from tests.phases import run_steps
@@ -37,25 +37,27 @@ def _rt60_s(sound: np.ndarray) -> float:
 def test_the_target_has_the_acoustics_of_the_condition(stream):
     clicks = _clicks(64, num_frames=40)
     acoustics = np.full((64, 2), [0.05, -50.0], np.float32)
-    given, target, told = map(np.asarray, other_acoustics(clicks, acoustics, jax.random.key(0), stream, RATE))
-    is_longer = told[:, 0] != acoustics[:, 0]
-    assert 0.3 < is_longer.mean() < 0.7 and (told[:, 1] == -50.0).all()
+    augmented, target, labels = map(
+        np.asarray, augment_acoustics(clicks, acoustics, jax.random.key(0), stream, RATE)
+    )
+    is_longer = labels[:, 0] != acoustics[:, 0]
+    assert 0.3 < is_longer.mean() < 0.7 and (labels[:, 1] == -50.0).all()
     np.testing.assert_array_equal(target[~is_longer], clicks[~is_longer])
-    heard = np.array([_rt60_s(sound) for sound in target[is_longer]])
-    np.testing.assert_allclose(heard, told[is_longer, 0], rtol=0.25)
-    # What is given is now as told, now drier, now wetter; now and then with noise.
-    same = np.array([np.array_equal(a, b) for a, b in zip(given, target, strict=True)])
-    drier = np.array([np.array_equal(a, b) for a, b in zip(given, clicks, strict=True)])
+    measured = np.array([_rt60_s(sound) for sound in target[is_longer]])
+    np.testing.assert_allclose(measured, labels[is_longer, 0], rtol=0.25)
+    # Inputs have the target acoustics, less, or more reverberation, and some have added noise.
+    same = np.array([np.array_equal(a, b) for a, b in zip(augmented, target, strict=True)])
+    drier = np.array([np.array_equal(a, b) for a, b in zip(augmented, clicks, strict=True)])
     assert same.any() and (drier & is_longer).any() and (~same & ~drier & ~is_longer).any()
-    is_noisy = np.std(given[:, :700], axis=1) > 1e-5
+    is_noisy = np.std(augmented[:, :700], axis=1) > 1e-5
     assert 0.1 < is_noisy.mean() < 0.5 and np.std(target[:, :700], axis=1).max() < 1e-5
 
 
 def test_unknown_acoustics_stay_unknown_and_the_target_unchanged():
     clicks, acoustics = _clicks(8), np.full((8, 2), np.nan, np.float32)
-    _, target, told = other_acoustics(clicks, acoustics, jax.random.key(0), "speech", RATE)
+    _, target, labels = augment_acoustics(clicks, acoustics, jax.random.key(0), "speech", RATE)
     np.testing.assert_array_equal(target, clicks)
-    assert np.isnan(told).all()
+    assert np.isnan(labels).all()
 
 
 def test_the_phase_trains_the_renderer_and_nothing_else():

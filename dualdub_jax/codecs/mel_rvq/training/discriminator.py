@@ -1,15 +1,14 @@
-"""Tells true waveforms from made ones by small windows of their log-mels: the adversary of a vocoder.
+"""The vocoder's discriminator: classifies windows of log-mels as real or generated.
 
-A distance to the target is smallest for the mean of all that a frame of tokens may stand for, and a mean of
-spectra is blurred: harmonics and formants lose their edges, which speaker encoders and recognisers go by.
-What is plainly blurred is plainly not true, and an adversary learns to see it.
+A spectral distance is minimised by the conditional mean of the spectra given the tokens, which smooths
+harmonics and formants; speaker encoders and recognisers depend on both. A discriminator penalises
+oversmoothing.
 Source: spectrogram discriminators at several resolutions after Jang et al. (2021), on log-mels because they
-are smaller; least squares after Mao et al. (2017), feature matching after Larsen et al. (2016); sizes are our
-choice.
+are smaller; least-squares losses after Mao et al. (2017), feature matching after Larsen et al. (2016); sizes
+are our choice.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import flax.linen as nn
 import jax
@@ -17,16 +16,15 @@ import jax.numpy as jnp
 
 from dualdub_jax.dsp.mel import MEAN_LOG_MEL, STD_LOG_MEL, log_mel
 
-PyTree = Any
-Features = list[list[jax.Array]]  # by resolution: features of each layer, at last the scores
+Features = list[list[jax.Array]]  # by resolution: features of each layer, last the scores
 
 _LEAK = 0.1
-# (kernel, strides), time and bands.
+# (kernel, strides), each (time, bands).
 _LAYERS = (((3, 7), (1, 2)), ((3, 5), (2, 2)), ((3, 5), (2, 2)))
 
 
 class _Window(nn.Module):
-    """One resolution: an image of bands over time to one score for each small window of it."""
+    """One resolution: a convolutional network from a log-mel to one score per window of it."""
 
     width: int
 
@@ -42,11 +40,11 @@ class _Window(nn.Module):
 
 
 class SpectrogramDiscriminator(nn.Module):
-    """One network for each resolution.
+    """One convolutional network per resolution.
 
     Attributes:
         sample_rate_hz: of the waveforms.
-        resolutions: window length and hop in samples, and the number of bands.
+        resolutions: (n_fft, hop_length, n_mels), the first two in samples.
         width: channels.
     """
 
@@ -56,7 +54,7 @@ class SpectrogramDiscriminator(nn.Module):
 
     @nn.compact
     def __call__(self, waveform: jax.Array) -> Features:
-        """float32[B, S] -> by resolution, features of each layer and, last, scores: 1 true, 0 made."""
+        """float32[B, S] -> by resolution, features of each layer and, last, scores: 1 real, 0 generated."""
         features = []
         for i, (n_fft, hop_length, n_mels) in enumerate(self.resolutions):
             mel = log_mel(waveform, self.sample_rate_hz, n_fft, hop_length, n_mels)
@@ -64,24 +62,27 @@ class SpectrogramDiscriminator(nn.Module):
         return features
 
 
-def discriminator_loss(true: Features, made: Features) -> jax.Array:
-    """Least squares: mean over resolutions of the scores' distance to 1 for the true, to 0 for the made."""
-    losses = [jnp.mean((t[-1] - 1.0) ** 2) + jnp.mean(m[-1] ** 2) for t, m in zip(true, made, strict=True)]
+def discriminator_loss(real: Features, generated: Features) -> jax.Array:
+    """Least-squares loss of the discriminator: targets are 1 for real, 0 for generated; float32[]."""
+    losses = [
+        jnp.mean((r[-1] - 1.0) ** 2) + jnp.mean(g[-1] ** 2) for r, g in zip(real, generated, strict=True)
+    ]
     return sum(losses) / len(losses)
 
 
-def generator_losses(true: Features, made: Features) -> tuple[jax.Array, jax.Array]:
-    """What the made waveforms are to lower.
+def generator_losses(real: Features, generated: Features) -> tuple[jax.Array, jax.Array]:
+    """Losses of the vocoder under the discriminator.
 
     Returns:
-        Mean squared distance of their scores to 1, and mean absolute distance of their features to those of
-        the true ones, each layer's relative to the mean size of the true ones' features.
+        The adversarial loss float32[], mean squared distance of generated scores to 1; and the feature
+        matching loss float32[], mean absolute distance of features, relative to the mean magnitude of the
+        real ones in each layer.
     """
-    adversarial = [jnp.mean((m[-1] - 1.0) ** 2) for m in made]
+    adversarial = [jnp.mean((g[-1] - 1.0) ** 2) for g in generated]
     feature_matching = [
-        jnp.mean(jnp.abs(m - t)) / jnp.maximum(jnp.mean(jnp.abs(t)), 1e-3)
-        for true_layers, made_layers in zip(true, made, strict=True)
-        for t, m in zip(jax.lax.stop_gradient(true_layers[:-1]), made_layers[:-1], strict=True)
+        jnp.mean(jnp.abs(g - r)) / jnp.maximum(jnp.mean(jnp.abs(r)), 1e-3)
+        for real_layers, generated_layers in zip(real, generated, strict=True)
+        for r, g in zip(jax.lax.stop_gradient(real_layers[:-1]), generated_layers[:-1], strict=True)
     ]
     return sum(adversarial) / len(adversarial), sum(feature_matching) / len(feature_matching)
 

@@ -1,4 +1,4 @@
-"""All phases of a mel-RVQ codec: tokens, then the vocoder and the acoustics renderer on frozen tokens."""
+"""All training phases of a mel-RVQ codec: tokens, then vocoder and acoustics renderer on frozen tokens."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from dualdub_jax.codecs.mel_rvq.training.vocoder import vocoder_phase
 from dualdub_jax.config import Config
 from dualdub_jax.types import Stream
 
-PyTree = Any  # of variables: see networks.py
+PyTree = Any  # the codec's variables: see networks.py
 
 
 class MelRVQTraining:
@@ -25,12 +25,12 @@ class MelRVQTraining:
             self.decoder_phases += (f"codec_acoustics_{stream}",)
 
     def train_encoder(self, run: RunPhase) -> PyTree | None:
-        """Encoder, codebooks, decoder to log-mels, and speaker encoder."""
+        """Trains encoder, codebooks, decoder and speaker encoder."""
         batch_size = self._codec.training.batch_size
         return run(tokens_phase(self._config, self._stream, lambda: self._make_batches(batch_size, None)))
 
     def train_decoder(self, run: RunPhase, variables: PyTree) -> PyTree | None:
-        """`variables` with "vocoder", and with "acoustics_renderer" where the codec has one."""
+        """Adds "vocoder", and "acoustics_renderer" if the codec has one, to `variables`."""
         training = self._codec.training
         vocoder = run(
             vocoder_phase(

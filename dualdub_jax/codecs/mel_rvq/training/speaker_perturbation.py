@@ -1,9 +1,9 @@
-"""Spectra bent at random, for a codec that must not hear whose voice it encodes.
+"""Random spectral warps of log-mels, which remove speaker identity from a codec's tokens.
 
-A bend stretches the frequency axis, as another vocal tract would, and colours the spectrum, as another voice
-or microphone would. One bend, of encoder input alone, hides the voice from the tokens; another, of target
-and reference together, makes a voice that is not in the data. Source: after Choi et al. (NANSY, 2021), in
-the log-mel domain; the distributions are our choice.
+A warp scales the frequency axis, as a different vocal tract length does, and filters the spectrum, as another
+speaker or microphone does. Warps of the encoder's input alone make tokens invariant to the speaker; warps of
+target and reference together augment the set of speakers. Source: information perturbation after Choi et al.
+(NANSY, 2021), applied to log-mels; the distributions are our choice.
 """
 
 import flax.struct
@@ -13,7 +13,7 @@ import numpy as np
 
 from dualdub_jax.dsp.mel import LOG_FLOOR, mel_band_edges_hz
 
-_TILT_DB = 5.0  # standard deviation of the difference between the ends of the spectrum
+_TILT_DB = 5.0  # standard deviation of the level difference between both ends of the spectrum
 _BUMP_DB = 4.0  # standard deviation of each bump's height
 _NUM_BUMPS = 2
 _BUMP_OCTAVES = (0.3, 1.2)
@@ -21,10 +21,12 @@ _LOWEST_HZ = 100.0
 
 
 @flax.struct.dataclass
-class Bend:
-    """Attributes:
-    log_ratio: float32[B], natural logarithm of how much the frequency axis is stretched.
-    log_gain: float32[B, n_mels], nats.
+class Warp:
+    """B warps.
+
+    Attributes:
+        log_ratio: float32[B], natural logarithm of the scale of the frequency axis.
+        log_gain: float32[B, n_mels], filter gain, nats.
     """
 
     log_ratio: jax.Array
@@ -33,8 +35,8 @@ class Bend:
 
 def sample_warp(
     rng: jax.Array, batch_size: int, n_mels: int, sample_rate_hz: int, reach: float, rate: float = 1.0
-) -> Bend:
-    """Random bends.
+) -> Warp:
+    """Samples random warps.
 
     Args:
         rng: a key.
@@ -42,10 +44,10 @@ def sample_warp(
         n_mels: bands.
         sample_rate_hz: of the waveforms behind the log-mels.
         reach: largest |log_ratio|.
-        rate: share of the examples that are bent; the others are left as they are.
+        rate: probability of a warp; other examples get the identity.
 
     Returns:
-        B bends.
+        B warps.
     """
     ratio_key, tilt_key, height_key, place_key, width_key, rate_key = jax.random.split(rng, 6)
     log_ratio = jax.random.uniform(ratio_key, (batch_size,), minval=-reach, maxval=reach)
@@ -58,20 +60,20 @@ def sample_warp(
     widths = jax.random.uniform(width_key, bumps, minval=_BUMP_OCTAVES[0], maxval=_BUMP_OCTAVES[1])
     bump_db = jnp.sum(heights_db * jnp.exp(-0.5 * ((octaves - places) / widths) ** 2), axis=1)
     log_gain = (tilt_db + bump_db) * (np.log(10.0) / 20.0)
-    is_bent = jax.random.bernoulli(rate_key, rate, (batch_size,))
-    return Bend(jnp.where(is_bent, log_ratio, 0.0), jnp.where(is_bent[:, None], log_gain, 0.0))
+    is_warped = jax.random.bernoulli(rate_key, rate, (batch_size,))
+    return Warp(jnp.where(is_warped, log_ratio, 0.0), jnp.where(is_warped[:, None], log_gain, 0.0))
 
 
-def warp(log_mel: jax.Array, by: Bend, sample_rate_hz: int) -> jax.Array:
-    """Bends log-mels; silence stays silence.
+def warp(log_mel: jax.Array, by: Warp, sample_rate_hz: int) -> jax.Array:
+    """Warps log-mels; silence is a fixed point.
 
     Args:
         log_mel: float32[B, M, n_mels], nats.
-        by: B bends.
-        sample_rate_hz: of the waveforms behind them.
+        by: B warps.
+        sample_rate_hz: of the waveforms behind the log-mels.
 
     Returns:
-        float32[B, M, n_mels].
+        float32[B, M, n_mels], nats.
     """
     n_mels = log_mel.shape[-1]
     centres = _centres_hz(n_mels, sample_rate_hz).astype(np.float32)

@@ -1,8 +1,8 @@
-"""Distances of waveforms in the spectral domain: what a vocoder is trained on.
+"""Spectral distances of waveforms, the training losses of the vocoder.
 
 Source: the multi-resolution STFT loss of Yamamoto et al. (2020), spectral convergence and log-magnitude
-distance at several window lengths, made a proper score of random waveforms as by Gritsenko et al. (2020);
-code ours.
+distance at several window lengths; the energy score, which makes it a proper scoring rule, after Gritsenko et
+al. (2020).
 """
 
 from collections.abc import Callable
@@ -16,11 +16,11 @@ from dualdub_jax.dsp.stft import stft
 # (n_fft, hop_length), samples: from single pitch periods to single harmonics.
 RESOLUTIONS: tuple[tuple[int, int], ...] = ((128, 32), (512, 128), (2048, 512))
 
-_MAGNITUDE_FLOOR = 1e-3  # of an unscaled STFT: far below hearing, keeps the logarithm's gradient finite
+_MAGNITUDE_FLOOR = 1e-3  # of an unscaled STFT: inaudible, keeps the logarithm's gradient finite
 
 
 def stft_magnitude(waveform: jax.Array, n_fft: int, hop_length: int) -> jax.Array:
-    """float32[..., S] -> float32[..., S // hop_length, bins]; its gradient is finite at silence."""
+    """STFT magnitude, float32[..., S] -> float32[..., S // hop_length, bins]; finite gradients at silence."""
     spectra = stft(waveform, n_fft, hop_length)
     return jnp.sqrt(spectra.real**2 + spectra.imag**2 + _MAGNITUDE_FLOOR**2)
 
@@ -31,18 +31,21 @@ def energy_score(
     target: jax.Array,
     spread: float = 1.0,
 ) -> jax.Array:
-    """How well two independent samples of a generator stand for the distribution that `target` is one of.
+    """Energy score of two independent samples of a generator against one sample of the data.
 
-    The mean distance to the target alone is smallest for a waveform in the middle of all likely ones, so that
-    noise comes out as hum. Half the distance between the samples, taken off, makes the score smallest, on
-    average, for samples that differ from each other as much as from the target. It makes noise also of what
-    the generator merely does not know, which voices suffer from: `spread` below 1 takes less off.
+    The mean distance to the target alone is minimised by a deterministic waveform, which renders noise as a
+    hum. Subtracting half of the distance between the samples makes the score proper: in expectation, it is
+    minimal for samples distributed as the data. A generator with limited information then also renders its
+    uncertainty as noise, which degrades speech; `spread` below 1 trades the two off.
 
     Args:
         distance: of two waveforms float32[B, S]; a metric of negative type, such as an L1 or L2 norm.
-        samples: two waveforms that differ in their source of chance alone.
+        samples: two waveforms float32[B, S] that differ in their random numbers only.
         target: float32[B, S].
         spread: 1 for the proper score, 0 for the mean distance alone.
+
+    Returns:
+        The score, of the shape that `distance` returns.
     """
     first, second = samples
     to_target = distance(first, target) + distance(second, target)
@@ -55,17 +58,18 @@ def multi_resolution_stft_distance(
     resolutions: tuple[tuple[int, int], ...] = RESOLUTIONS,
     scale_of: jax.Array | None = None,
 ) -> tuple[jax.Array, jax.Array]:
-    """Mean over resolutions of two distances.
+    """Spectral convergence and log-magnitude distance, averaged over resolutions.
 
     Args:
         prediction: float32[B, S].
         target: float32[B, S].
-        resolutions: pairs of window length and hop, samples.
-        scale_of: float32[B, S], whose magnitudes the first distance is relative to; None: `target`.
+        resolutions: (n_fft, hop_length) pairs, samples.
+        scale_of: float32[B, S], whose magnitudes normalise spectral convergence; None: `target`.
 
     Returns:
-        Spectral convergence, the norm of the magnitudes' difference over the norm of the magnitudes of
-        `scale_of`, mean over examples; and the mean absolute difference of log magnitudes, in nats.
+        Spectral convergence float32[], the norm of the difference of magnitudes over the norm of the
+        magnitudes of `scale_of`, mean over examples; and the mean absolute difference of log magnitudes
+        float32[], nats.
     """
     convergence, log_distance = [], []
     for n_fft, hop_length in resolutions:
@@ -85,13 +89,13 @@ def multi_resolution_mel_distance(
     sample_rate_hz: int,
     resolutions: tuple[tuple[int, int, int], ...],
 ) -> jax.Array:
-    """Mean absolute difference of log-mels, in nats, mean over resolutions (after Kumar et al., 2023).
+    """Mean absolute difference of log-mels, nats, averaged over resolutions (after Kumar et al., 2023).
 
     Args:
         prediction: float32[B, S].
         target: float32[B, S].
         sample_rate_hz: of both.
-        resolutions: window length and hop in samples, and the number of bands.
+        resolutions: (n_fft, hop_length, n_mels), the first two in samples.
     """
     distances = []
     for n_fft, hop_length, n_mels in resolutions:

@@ -1,7 +1,7 @@
-"""The phase of a codec's tokens (encoder, codebooks, decoder), and what all phases of a codec share.
+"""The phase that trains a codec's encoder, codebooks and decoder, and functions that all its phases share.
 
-Source: our choice. The tokens see only log-mels, so that their phase is cheap; what makes sound of them is
-trained after it (codec_vocoder.py, codec_room.py).
+The phase reconstructs log-mels only, which is cheap; vocoder and acoustics renderer are trained afterwards
+(vocoder.py, acoustics.py). Source: our choice.
 """
 
 import itertools
@@ -30,38 +30,40 @@ from dualdub_jax.training.settings import Settings, settings_of
 from dualdub_jax.training.state import TrainState, first_state, next_state
 from dualdub_jax.types import Stream
 
-PyTree = Any
+PyTree = Any  # parameters, variables or a batch: nested dictionaries of arrays
 Metrics = dict[str, jax.Array]
 
 _COMMITMENT_WEIGHT = 0.25
-# An absolute distance alone is content with the median: it forgets narrow tones that are mostly absent.
+# An L1 distance alone is minimised by the median, which drops sparse narrow-band tones.
 _SQUARED_WEIGHT = 1.0
-_KMEANS_BATCHES = 16  # batches of latents that the codebooks start from
-_SILENCE_RATE = 0.03  # of training crops that are made silent: silence must stay silent
-_GAIN_DB = (-12.0, 6.0)  # levels are varied this much
-_HIDING_REACH = 0.2  # of the bend that hides the voice from the encoder, nats of frequency
-_NEW_VOICE_REACH, _NEW_VOICE_RATE = 0.12, 0.5  # of the bend that makes new voices, and how many get one
-_NO_VOICE_RATE = 0.1  # of crops that are decoded without a reference
+_KMEANS_BATCHES = 16  # batches of latents that initialise the codebooks
+_SILENCE_RATE = 0.03  # fraction of crops replaced by silence, which must decode to silence
+_GAIN_DB = (-12.0, 6.0)  # range of random gains
+_INPUT_WARP_REACH = 0.2  # of the warp of the encoder's input, log frequency ratio
+_SPEAKER_WARP_REACH, _SPEAKER_WARP_RATE = 0.12, 0.5  # of the joint warp of target and reference
+_NO_REFERENCE_RATE = 0.1  # fraction of crops decoded without a reference
 
 
 def tokens_phase(config: Config, stream: Stream, make_batches: Callable[[], Any]) -> Phase:
-    """Trains encoder, codebooks and decoder to rebuild log-mels.
+    """Trains encoder, codebooks and decoder to reconstruct log-mels.
 
-    The first `num_unquantised_steps` run without codebooks; these are then placed by k-means. With
-    `phonetic_dim`, what the first codebook says of a frame must tell the phoneme of each of its halves
-    (after SpeechTokenizer, Zhang et al., 2023, whose teacher is a self-supervised model). With `speaker_dim`,
-    the encoder's input is bent at random, and target and reference together, see `voice_perturbation`.
+    The first `num_unquantised_steps` run without quantisation; k-means then initialises the codebooks. With
+    `phonetic_dim`, a linear classifier predicts the phoneme of each half of a frame from the output of the
+    first codebook (after SpeechTokenizer, Zhang et al., 2023, whose teacher is a self-supervised model). With
+    `speaker_dim`, the encoder's input is warped at random, and so are target and reference jointly
+    (speaker_perturbation.py).
 
     Args:
         config: of the run.
-        stream: which codec.
-        make_batches: see `Phase`; host batches as `data_pipeline.loader.make_codec_batches` gives them.
+        stream: whose codec.
+        make_batches: see `Phase`; host batches as `data_pipeline.loader.make_codec_batches` yields them.
 
     Returns:
-        The phase `codec_tokens_<stream>`; its parameters are the codec's variables without "vocoder".
+        The phase `codec_tokens_<stream>`; its result is the codec's variables without "vocoder" and
+        "acoustics_renderer".
 
     Raises:
-        UserError: a `speaker_dim` for a stream that has no voice.
+        UserError: a `speaker_dim` for the background stream.
     """
     codec = config.streams[stream].codec
     training = codec.training
@@ -75,8 +77,8 @@ def tokens_phase(config: Config, stream: Stream, make_batches: Callable[[], Any]
     labels_shape = (LABELS_PER_FRAME, len(SYMBOLS) + 1)
     rate_hz = codec.sample_rate_hz
     networks = ("encoder", "decoder", "speaker_encoder") if codec.speaker_dim else ("encoder", "decoder")
-    # Where the first codebook is about phonemes, it sees a part of the latents, and no other codebook does
-    # what it could do better: they quantise what it leaves over.
+    # With phonemes, the first codebook quantises the leading dimensions of the latents only; the others
+    # quantise the residual in all dimensions.
     dims = np.ones((codec.num_codebooks, codec.latent_dim), np.float32)
     if codec.phonetic_dim:
         dims[0, codec.phonetic_dim :] = 0.0
@@ -96,24 +98,24 @@ def tokens_phase(config: Config, stream: Stream, make_batches: Callable[[], Any]
     def step(
         state: TrainState, batch: PyTree, rng: jax.Array, frozen: None = None
     ) -> tuple[TrainState, Metrics]:
-        level_key, start_key, update_key, *voice_keys = jax.random.split(rng, 7)
+        level_key, start_key, update_key, *speaker_keys = jax.random.split(rng, 7)
         waveform = constrain(vary_level(batch["waveform"], level_key), "batch", None)
         mel = modules.log_mel(waveform)
         mask = full_mask(waveform, codec)
         if codec.speaker_dim:
-            hidden_key, new_key, absent_key, part_key = voice_keys
+            input_key, joint_key, drop_key, crop_key = speaker_keys
             shape = (mel.shape[0], codec.n_mels, rate_hz)
-            hidden = warp(mel, sample_warp(hidden_key, *shape, _HIDING_REACH), rate_hz)
-            features = modules.features(hidden, modules.pitch(waveform), mask)
-            new_voice = sample_warp(new_key, *shape, _NEW_VOICE_REACH, _NEW_VOICE_RATE)
-            mel = warp(mel, new_voice, rate_hz)
-            part = part_of_voice(batch["voice"], batch["voice_mask"], mask.shape[1], part_key)
-            voice_mel, voice_pitch, voice_mask = modules.reference_features(*part)
-            voice_mel = warp(voice_mel, new_voice, rate_hz)
-            log_hz = voice_pitch.log_hz + new_voice.log_ratio[:, None]
-            is_given = ~jax.random.bernoulli(absent_key, _NO_VOICE_RATE, mel.shape[:1])
-            reference = (voice_mel, voice_pitch.replace(log_hz=log_hz), voice_mask)
-            has_voice = is_given & jnp.any(voice_mask, axis=1)
+            warped = warp(mel, sample_warp(input_key, *shape, _INPUT_WARP_REACH), rate_hz)
+            features = modules.features(warped, modules.pitch(waveform), mask)
+            joint = sample_warp(joint_key, *shape, _SPEAKER_WARP_REACH, _SPEAKER_WARP_RATE)
+            mel = warp(mel, joint, rate_hz)
+            crop = crop_reference(batch["voice"], batch["voice_mask"], mask.shape[1], crop_key)
+            reference_mel, reference_pitch, reference_mask = modules.reference_features(*crop)
+            reference_mel = warp(reference_mel, joint, rate_hz)
+            log_hz = reference_pitch.log_hz + joint.log_ratio[:, None]
+            is_kept = ~jax.random.bernoulli(drop_key, _NO_REFERENCE_RATE, mel.shape[:1])
+            reference = (reference_mel, reference_pitch.replace(log_hz=log_hz), reference_mask)
+            has_voice = is_kept & jnp.any(reference_mask, axis=1)
         else:
             features = modules.features(mel, None, mask)
         is_quantised = state.step >= codec.num_unquantised_steps
@@ -126,17 +128,17 @@ def tokens_phase(config: Config, stream: Stream, make_batches: Callable[[], Any]
         def loss_fn(params: PyTree) -> tuple[jax.Array, tuple]:
             latents = modules.encode_features(params, features, mask)
             flat = jax.lax.stop_gradient(latents.reshape(-1, codec.latent_dim))
-            moved, codes, quantised = rvq.update(rvq_state, flat, update_key, dims, codec.ema_decay)
+            updated, codes, quantised = rvq.update(rvq_state, flat, update_key, dims, codec.ema_decay)
             quantised = quantised.reshape(latents.shape)
             commitment = jnp.mean((latents - quantised) ** 2)
-            # Straight through: the decoder sees the codebooks, the encoder gets the decoder's gradient.
-            seen = jnp.where(is_quantised, latents + jax.lax.stop_gradient(quantised - latents), latents)
-            voice = None
+            # Straight-through estimator: the gradient of the decoder's input is passed to the encoder.
+            quantised = jnp.where(is_quantised, latents + jax.lax.stop_gradient(quantised - latents), latents)
+            speaker = None
             if codec.speaker_dim:
-                voice = modules.speaker_encoder.apply(
+                speaker = modules.speaker_encoder.apply(
                     {"params": params["speaker_encoder"]}, *reference, has_voice
                 )
-            decoded, _ = modules.decoder.apply({"params": params["decoder"]}, seen, mask, voice)
+            decoded, _ = modules.decoder.apply({"params": params["decoder"]}, quantised, mask, speaker)
             mel_l1 = jnp.mean(jnp.abs(decoded - mel))
             loss = mel_l1 / STD_LOG_MEL + _SQUARED_WEIGHT * jnp.mean(((decoded - mel) / STD_LOG_MEL) ** 2)
             loss = loss + jnp.where(is_quantised, _COMMITMENT_WEIGHT * commitment, 0.0)
@@ -146,25 +148,25 @@ def tokens_phase(config: Config, stream: Stream, make_batches: Callable[[], Any]
                 part = latents * dims[0]
                 part = jnp.where(is_quantised, part + jax.lax.stop_gradient(first - part), part)
                 logits = (part @ params["phonetic"]).reshape(*part.shape[:2], *labels_shape)
-                cross_entropy, accuracy = _tell_phonemes(logits, batch["phonemes"])
+                cross_entropy, accuracy = _phoneme_loss(logits, batch["phonemes"])
                 loss = loss + training.phonetic_weight * cross_entropy
                 metrics |= {"phonetic_loss": cross_entropy, "phonetic_accuracy": accuracy}
-            return loss, (metrics, moved, flat)
+            return loss, (metrics, updated, flat)
 
         (loss, aux), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
-        metrics, moved, flat = aux
+        metrics, updated, flat = aux
         slot = state.step % _KMEANS_BATCHES * latents_per_batch
         extra = {
-            "rvq": jax.tree.map(lambda new, old: jnp.where(is_quantised, new, old), moved, rvq_state),
+            "rvq": jax.tree.map(lambda new, old: jnp.where(is_quantised, new, old), updated, rvq_state),
             "latents": jax.lax.dynamic_update_slice(state.extra["latents"], flat, (slot, 0)),
         }
         state, _ = next_state(state, grads, optimizer, extra=extra)
-        perplexity = rvq.perplexity(moved.counts)
+        perplexity = rvq.perplexity(updated.counts)
         metrics |= {
             "loss": loss,
             "perplexity_first": perplexity[0],
             "perplexity_last": perplexity[-1],
-            "usage": jnp.mean(moved.counts > 0.1 * jnp.mean(moved.counts)),
+            "usage": jnp.mean(updated.counts > 0.1 * jnp.mean(updated.counts)),
         }
         return state, metrics
 
@@ -186,28 +188,28 @@ def tokens_phase(config: Config, stream: Stream, make_batches: Callable[[], Any]
 
 
 def phase_settings(config: Config, stream: Stream, part: str) -> Settings:
-    """Settings that a phase depends on: its own, and those of the tokens.
+    """Settings that the result of a phase depends on: those of the tokens and its own.
 
     Args:
         config: of the run.
-        stream: which codec.
+        stream: whose codec.
         part: "tokens", "vocoder" or "acoustics".
     """
     own = {"vocoder": ("vocoder_", "tonal_source", "noise_seed"), "acoustics": ("acoustics_",)}
-    of_others = tuple(itertools.chain(*(keys for name, keys in own.items() if name != part)))
-    return settings_of(without=of_others, seed=config.seed, codec=config.streams[stream].codec)
+    other_phases = tuple(itertools.chain(*(keys for name, keys in own.items() if name != part)))
+    return settings_of(without=other_phases, seed=config.seed, codec=config.streams[stream].codec)
 
 
 _FIELDS = ("waveform", "phonemes", "acoustics", "voice", "voice_mask")
 
 
 def prepare_batch(batch: dict[str, Any]) -> PyTree:
-    """The fields of a host batch that steps read."""
+    """Selects the fields of a host batch that steps read."""
     return {name: np.asarray(batch[name]) for name in _FIELDS if name in batch}
 
 
-def _tell_phonemes(logits: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Mean cross entropy and accuracy: float32[B, T, 2, C], int32[B, T * 2] with -1 where not known."""
+def _phoneme_loss(logits: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Mean cross entropy (nats) and accuracy of float32[B, T, 2, C] for int32[B, T * 2], -1 where unknown."""
     labels = labels.reshape(logits.shape[:-1])
     is_known = labels >= 0
     cross_entropy = optax.softmax_cross_entropy_with_integer_labels(logits, jnp.maximum(labels, 0))
@@ -221,15 +223,15 @@ def full_mask(waveform: jax.Array, codec: MelRVQConfig) -> jax.Array:
     return jnp.ones((waveform.shape[0], waveform.shape[1] // codec.samples_per_frame), bool)
 
 
-def part_of_voice(
+def crop_reference(
     voice: jax.Array, mask: jax.Array, num_frames: int, rng: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """A random part of each reference: a whole one would cost more than all the rest of the step.
+    """Random crops of references: whole references would dominate the cost of a step.
 
     Args:
         voice: float32[B, R * samples_per_frame].
-        mask: bool[B, R], a prefix of each row.
-        num_frames: of the part, at most R.
+        mask: bool[B, R], True for covered frames, a prefix of each row.
+        num_frames: of a crop; at most R.
         rng: a key.
 
     Returns:
@@ -240,15 +242,15 @@ def part_of_voice(
     last_start = jnp.maximum(jnp.sum(mask, axis=1) - num_frames, 0)
     starts = jax.random.randint(rng, last_start.shape, 0, last_start + 1)
 
-    def part(row: jax.Array, row_mask: jax.Array, start: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def crop(row: jax.Array, row_mask: jax.Array, start: jax.Array) -> tuple[jax.Array, jax.Array]:
         samples = jax.lax.dynamic_slice(row, (start * samples_per_frame,), (num_frames * samples_per_frame,))
         return samples, jax.lax.dynamic_slice(row_mask, (start,), (num_frames,))
 
-    return jax.vmap(part)(voice, mask, starts)
+    return jax.vmap(crop)(voice, mask, starts)
 
 
 def vary_level(waveform: jax.Array, rng: jax.Array) -> jax.Array:
-    """Random gain an example, and now and then silence: float32[B, S] -> float32[B, S]."""
+    """Applies a random gain per example, and silences a few: float32[B, S] -> float32[B, S]."""
     gain_key, silence_key = jax.random.split(rng)
     shape = (waveform.shape[0], 1)
     low_db, high_db = _GAIN_DB

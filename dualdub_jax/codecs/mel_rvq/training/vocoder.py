@@ -1,8 +1,7 @@
-"""The phase of a codec's vocoder, on decoded log-mels: all that it will ever be given.
+"""The phase that trains a codec's vocoder on log-mels decoded from frozen tokens.
 
-Spectral distances, and with `vocoder_adversarial_weight` an adversary that hears where a mean of spectra is
-blurred (discriminator.py). Source: the two weighed against each other as in HiFi-GAN (Kong et al., 2020); the
-sources of the parts are named where they are.
+Losses are spectral distances and, with `vocoder_adversarial_weight`, those of a discriminator
+(discriminator.py). Source: the combination follows HiFi-GAN (Kong et al., 2020); each part cites its own.
 """
 
 from collections.abc import Callable
@@ -40,32 +39,31 @@ from dualdub_jax.training.phase import Phase
 from dualdub_jax.training.state import TrainState, first_state, next_state
 from dualdub_jax.types import Stream
 
-PyTree = Any
+PyTree = Any  # parameters, variables or a batch: nested dictionaries of arrays
 Metrics = dict[str, jax.Array]
 
 _SPECTRAL_WEIGHTS = np.array([3.0, 0.5, 0.5], np.float32)  # log-mels, spectral convergence, log-magnitude
-# (n_fft, hop_length, n_mels): linear spectra alone spend half of their attention above 4 kHz.
+# (n_fft, hop_length, n_mels); linear-frequency distances alone weight the range above 4 kHz by one half.
 _MEL_RESOLUTIONS = ((256, 64, 32), (512, 128, 64), (1024, 256, 80))
 _PITCH_WEIGHT, _VOICING_WEIGHT = 0.2, 0.1
-_FEATURE_MATCHING_WEIGHT = 2.0  # of features, relative to the adversary's scores
+_FEATURE_MATCHING_WEIGHT = 2.0  # relative to the adversarial loss
 
 
 def vocoder_phase(
     config: Config, stream: Stream, codec_variables: PyTree, make_batches: Callable[[], Any]
 ) -> Phase:
-    """Trains the vocoder on what the tokens of a waveform say.
+    """Trains the vocoder on tokens of training waveforms.
 
-    The adversary, where there is one, is trained along with it and thrown away at the end.
+    The discriminator, if any, is trained alongside and discarded at the end.
 
     Args:
         config: of the run.
-        stream: which codec.
-        codec_variables: what `tokens_phase` handed on; they stay as they are.
+        stream: whose codec.
+        codec_variables: result of `tokens_phase`; frozen.
         make_batches: as for `tokens_phase`.
 
     Returns:
-        The phase `codec_vocoder_<stream>`; its parameters are the codec's whole variables, those of the
-        vocoder averaged over steps.
+        The phase `codec_vocoder_<stream>`; its result is the moving average of the vocoder's parameters.
     """
     codec = config.streams[stream].codec
     training = codec.training
@@ -91,21 +89,21 @@ def vocoder_phase(
         return discriminator.apply({"params": params}, waveform)
 
     def step(state: TrainState, batch: PyTree, rng: jax.Array, frozen: PyTree) -> tuple[TrainState, Metrics]:
-        level_key, *chance_keys = jax.random.split(rng, 3)
+        level_key, *sample_keys = jax.random.split(rng, 3)
         waveform = constrain(vary_level(batch["waveform"], level_key), "batch", None)
         mask = full_mask(waveform, codec)
         mel_mask = jnp.repeat(mask, modules.mel_per_frame, axis=1)
         tokens = modules.encode(frozen, waveform, mask)
-        voice = None
+        speaker = None
         if codec.speaker_dim:
-            recording, voice_mask = batch["voice"], batch["voice_mask"]
+            reference, voice_mask = batch["voice"], batch["voice_mask"]
             has_voice = jnp.any(voice_mask, axis=1)
-            voice = modules.encode_speaker(frozen, recording, voice_mask, has_voice)
-        mel, hidden = modules.decode_tokens(frozen, tokens, mask, voice)
+            speaker = modules.encode_speaker(frozen, reference, voice_mask, has_voice)
+        mel, hidden = modules.decode_tokens(frozen, tokens, mask, speaker)
         pitch = estimate_pitch(waveform, codec.sample_rate_hz, codec.hop_length)
 
         def sample(frames: VocoderFrames, rng: jax.Array) -> jax.Array:
-            """One waveform of those that the frames allow: noise and phase are chance."""
+            """Synthesises a waveform with random noise and random initial phase."""
             frame_key, phase_key = jax.random.split(rng)
             first_frame = jax.random.randint(frame_key, (), 0, 1 << 20)
             phase = jax.random.uniform(phase_key, (waveform.shape[0],))
@@ -119,13 +117,13 @@ def vocoder_phase(
         def loss_fn(params: PyTree) -> tuple[jax.Array, tuple[Metrics, jax.Array]]:
             frames = modules.vocoder.apply({"params": params}, mel, hidden, mel_mask)
             if has_pitch:
-                # Harmonics must lie on the target's, else the spectral losses say nothing about them; the
-                # pitch learns from its own loss alone.
-                guess = jax.lax.stop_gradient(frames.log_pitch)
-                shaped = frames.replace(log_pitch=jnp.where(pitch.is_voiced, pitch.log_hz, guess))
+                # Spectral losses are informative only if harmonics coincide with the target's, so synthesis
+                # uses the target pitch. The predicted pitch is trained by its own loss.
+                predicted = jax.lax.stop_gradient(frames.log_pitch)
+                filtered = frames.replace(log_pitch=jnp.where(pitch.is_voiced, pitch.log_hz, predicted))
             else:
-                shaped = frames
-            samples = tuple(sample(shaped, key) for key in chance_keys)
+                filtered = frames
+            samples = tuple(sample(filtered, key) for key in sample_keys)
             scores = energy_score(distance, samples, waveform, training.vocoder_spread)
             loss = jnp.dot(scores, _SPECTRAL_WEIGHTS)
             metrics = dict(zip(("mel_l1", "convergence", "log_stft"), scores, strict=True))
@@ -138,13 +136,14 @@ def vocoder_phase(
         if not has_discriminator:
             grads, (metrics, _) = jax.grad(loss_fn, has_aux=True)(state.params)
             return next_state(state, grads, optimizer, ema_decay)[0], metrics
-        # From the first step on: under `lax.cond` XLA's CPU backend runs convolutions many times slower.
-        judge = state.extra["params"]
+        # Used from the first step on: under `lax.cond`, XLA's CPU backend runs convolutions many times
+        # slower.
+        discriminator_params = state.extra["params"]
 
         def generator_loss_fn(params: PyTree) -> tuple[jax.Array, tuple[Metrics, jax.Array]]:
             loss, (metrics, generated) = loss_fn(params)
             adversarial, matching = generator_losses(
-                discriminate(judge, waveform), discriminate(judge, generated)
+                discriminate(discriminator_params, waveform), discriminate(discriminator_params, generated)
             )
             loss += training.vocoder_adversarial_weight * (adversarial + _FEATURE_MATCHING_WEIGHT * matching)
             metrics |= {"loss": loss, "generator_loss": adversarial, "feature_matching": matching}
@@ -154,11 +153,13 @@ def vocoder_phase(
             return discriminator_loss(discriminate(params, waveform), discriminate(params, generated))
 
         grads, (metrics, generated) = jax.grad(generator_loss_fn, has_aux=True)(state.params)
-        metrics["discriminator_loss"], judge_grads = jax.value_and_grad(discriminator_loss_fn)(
-            judge, generated
+        metrics["discriminator_loss"], discriminator_grads = jax.value_and_grad(discriminator_loss_fn)(
+            discriminator_params, generated
         )
-        updates, opt_state = discriminator_optimizer.update(judge_grads, state.extra["opt_state"], judge)
-        extra = {"params": optax.apply_updates(judge, updates), "opt_state": opt_state}
+        updates, opt_state = discriminator_optimizer.update(
+            discriminator_grads, state.extra["opt_state"], discriminator_params
+        )
+        extra = {"params": optax.apply_updates(discriminator_params, updates), "opt_state": opt_state}
         return next_state(state, grads, optimizer, ema_decay, extra)[0], metrics
 
     return Phase(
@@ -176,10 +177,10 @@ def vocoder_phase(
 
 
 def _pitch_losses(frames: VocoderFrames, pitch: Pitch) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Cross entropy of the pitch where voiced, that of the voicing, and the mean absolute log pitch error."""
+    """Cross entropy of pitch (voiced frames) and of voicing, and the mean absolute log-pitch error."""
     voiced = pitch.is_voiced.astype(jnp.float32)
     distance = (pitch.log_hz[..., None] - PITCH_BINS) / (PITCH_BINS[1] - PITCH_BINS[0])
-    target = jax.nn.softmax(-0.5 * distance**2)  # a bump of one bin's width
+    target = jax.nn.softmax(-0.5 * distance**2)  # a Gaussian, one bin wide
     cross_entropy = optax.softmax_cross_entropy(frames.pitch_logits, target)
     num_voiced = jnp.maximum(jnp.sum(voiced), 1.0)
     pitch_loss = jnp.sum(voiced * cross_entropy) / num_voiced
