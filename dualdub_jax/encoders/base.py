@@ -1,6 +1,6 @@
-"""Contracts of the encoders; a fork's class needs what stands here and nothing else (docs/forking.md).
+"""Contracts of the encoders; a fork's class implements these methods and no others (docs/forking.md).
 
-Linen modules are constructed with the fields annotated here, as keywords, and with `name`.
+Linen modules are constructed with the annotated fields, as keywords, and with `name`.
 """
 
 from typing import Any, Protocol
@@ -15,10 +15,10 @@ from dualdub_jax.types import Batch
 
 
 class VideoEncoder(Protocol):
-    """Video to one vector a grid frame; `config.model.video.kind`.
+    """Encodes video to one vector per grid frame; selected by `config.model.video.kind`.
 
-    The class attribute `inputs` names the rows of `Batch` that it reads, such as ("video",) or
-    ("video_features",): the other optional rows are not loaded. Absent: ("video",).
+    The class attribute `inputs` lists the optional rows of `Batch` that it reads, such as ("video",) or
+    ("video_features",); others are not loaded. Default: ("video",).
     """
 
     config: ModelConfig
@@ -27,14 +27,14 @@ class VideoEncoder(Protocol):
         """Encodes the batch's video.
 
         Returns:
-            float[B, T, D] with D = `config.width`; frames outside the clip carry no information of it, and
-            clips without a video carry nothing: the aligner replaces them by its null.
+            float[B, T, D] with D = `config.width`. Frames outside the clip must not depend on its content;
+            rows without a video are arbitrary, the aligner replaces them by a learned null.
         """
         ...
 
 
 class ScriptEncoder(Protocol):
-    """Script tokens to vectors of the language model's prefix; `config.model.script_encoder`."""
+    """Encodes script tokens to vectors of the prefix; selected by `config.model.script_encoder`."""
 
     config: ModelConfig
 
@@ -42,18 +42,18 @@ class ScriptEncoder(Protocol):
         """Encodes scripts.
 
         Args:
-            tokens: int32[B, L].
+            tokens: int32[B, L] in [0, vocabulary size).
             mask: bool[B, L], True for tokens of the script.
-            has_script: bool[B].
+            has_script: bool[B], False where the script is unknown.
 
         Returns:
-            float[B, L', D] and bool[B, L'], True where the prefix is valid.
+            Vectors float[B, L', D] and their mask bool[B, L'], True where valid.
         """
         ...
 
 
 class SpeakerEncoder(Protocol):
-    """A reference recording to vectors of the language model's prefix; `config.model.speaker_encoder`."""
+    """Encodes a reference recording to vectors of the prefix; selected by `config.model.speaker_encoder`."""
 
     config: ModelConfig
     grid: GridConfig
@@ -64,21 +64,21 @@ class SpeakerEncoder(Protocol):
         Args:
             voice: float32[B, R * samples_per_frame], samples in [-1, 1] at `grid.sample_rate_hz`.
             voice_mask: bool[B, R], True for grid frames that the recording covers.
-            has_voice: bool[B].
+            has_voice: bool[B], False without a reference.
 
         Returns:
-            float[B, vectors, D]; learned nulls for an absent voice.
+            float[B, vectors, D]; learned nulls without a reference.
         """
         ...
 
 
 class FeatureExtractor(Protocol):
-    """Frozen video features, such as CLIP's; `config.video_features.extractor`. A plain class, not a module.
+    """Frozen video features, such as CLIP's: a plain class, selected by `config.video_features.extractor`.
 
     Attributes:
-        frame_spec: rate and size of the frames that it takes.
+        frame_spec: rate and size of its input frames.
         dim: D_video.
-        fingerprint: changes whenever its features do: weights, preprocessing.
+        fingerprint: identifies weights and preprocessing; keys cached features.
     """
 
     frame_spec: FrameSpec
@@ -86,7 +86,7 @@ class FeatureExtractor(Protocol):
     fingerprint: str
 
     def extract(self, frames: np.ndarray) -> np.ndarray:
-        """uint8[n, size, size, 3], RGB -> float32[n, D_video]."""
+        """Computes features: uint8[n, size, size, 3], RGB -> float32[n, D_video]."""
         ...
 
 

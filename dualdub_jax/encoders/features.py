@@ -1,4 +1,4 @@
-"""Precomputed video features to one vector a grid frame: a projection, then time in both directions."""
+"""The video encoder kind "features": projects precomputed features, then a bidirectional temporal stack."""
 
 import flax.linen as nn
 import jax
@@ -13,9 +13,9 @@ from dualdub_jax.types import Batch
 class FeatureVideoEncoder(nn.Module):
     """Projects frozen features of dimension `config.video.feature_dim`, such as CLIP's, to the model's width.
 
-    Features arrive on the grid, nearest in time to each frame. With `config.video.num_layers` 0 the
-    projection is all. Source: the paper (section on the multimodal encoder) feeds CLIP features, resampled to
-    the token rate by nearest neighbour; projection, norm and temporal layers are our choice.
+    Features are on the grid, resampled by nearest neighbour. With `config.video.num_layers` 0 there is no
+    temporal stack. Source: the paper (section on the multimodal encoder) uses frozen CLIP features, resampled
+    to the token rate by nearest neighbour; projection, norm and temporal layers are our choice.
 
     Attributes:
         config: of the model.
@@ -29,7 +29,7 @@ class FeatureVideoEncoder(nn.Module):
         """See `VideoEncoder`; reads `batch.video_features`, float32[B, T, D_video]."""
         dtype = self.config.compute_dtype
         valid = batch.frame_mask & batch.has_video[:, None]
-        # Absent features may hold anything, NaN too.
+        # Absent features may be NaN.
         x = jnp.where(valid[:, :, None], batch.video_features, 0.0).astype(dtype)
         x = rms_norm("norm", dtype)(x)
         x = dense(self.config.width, ("patch", "embed"), name="project", dtype=dtype, use_bias=True)(x)

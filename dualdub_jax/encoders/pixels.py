@@ -1,8 +1,8 @@
-"""Silent video to one vector a grid frame: pixels, then time in both directions.
+"""The video encoder kind "pixels": a trainable encoder of RGB frames, then a bidirectional temporal stack.
 
-Source: our choice, a small trainable encoder in place of the paper's frozen CLIP ("features" takes those).
-All work on pixels is matrix products (patches, and merging of neighbours): a CPU is slow at convolutions, and
-a TPU loses nothing.
+Source: our choice, in place of the paper's frozen CLIP (kind "features"). All pixel operations are matrix
+products (patch embedding and patch merging): convolutions are slow on CPUs, and on TPUs there is no
+difference.
 """
 
 import flax.linen as nn
@@ -20,9 +20,9 @@ from dualdub_jax.types import Batch
 
 
 class PixelEncoder(nn.Module):
-    """Each frame on its own but for what changes from the one before it and to the one after it.
+    """Encodes each frame and its differences to the previous and the next frame.
 
-    Small patches are merged two by two in both directions, level by level, until a few positions are left.
+    Patches are merged 2 x 2, level by level, until a few positions remain.
     """
 
     config: VideoEncoderConfig
@@ -31,45 +31,45 @@ class PixelEncoder(nn.Module):
 
     @nn.compact
     def __call__(self, video: jax.Array, frame_mask: jax.Array) -> jax.Array:
-        """Encodes.
+        """Encodes frames.
 
         Args:
             video: uint8[B, T, height, width, 3].
-            frame_mask: bool[B, T], True inside the clip: where it begins and ends, nothing changes.
+            frame_mask: bool[B, T], True inside the clip; differences across its ends are zero.
 
         Returns:
             float[B, T, D].
         """
         config = self.config
-        # Cut into patches while a pixel is still one byte: this is a copy of the whole video. What is merged
-        # later lies together from here on, so that no level moves anything.
-        x = _cut(video, config.patch_size, len(config.merge_widths))
+        # Patches are rearranged while a pixel is one byte, because this copies the whole video. Patches that
+        # will be merged become adjacent, so that no level transposes.
+        x = _patches(video, config.patch_size, len(config.merge_widths))
         x = x.astype(self.dtype) / 127.5 - 1.0
         x = dense(3 * config.patch_width, ("patch", "mlp"), name="patch", dtype=self.dtype, use_bias=True)(x)
-        here, before, after = jnp.split(_with_gradient_in_rows(x), 3, axis=-1)
-        x = here + _change(before, frame_mask, -1) + _change(after, frame_mask, 1)
+        frame, previous, following = jnp.split(_with_gradient_in_rows(x), 3, axis=-1)
+        x = frame + _difference(previous, frame_mask, -1) + _difference(following, frame_mask, 1)
         x = nn.gelu(checkpoint_name(x, "pixels"))
         for i, width in enumerate(config.merge_widths):
             x = rms_norm(f"norm_{i}", self.dtype)(rearrange(x, "B T (s n) c -> B T s (n c)", n=4))
             x = dense(width, ("embed", "mlp"), name=f"merge_{i}", dtype=self.dtype)(x)
             x = nn.gelu(checkpoint_name(x, "pixels"))
-        # Where something is, and that it is anywhere: a flash counts the same in every corner.
-        where = rearrange(x, "B T s c -> B T (s c)")
-        where = dense(self.width, ("embed", "mlp"), name="where", dtype=self.dtype)(where)
-        anywhere = dense(self.width, ("embed", "mlp"), name="anywhere", dtype=self.dtype)(x.max(axis=2))
-        return where + anywhere
+        # A projection of all positions, and a max pool over them for position-independent events.
+        positions = rearrange(x, "B T s c -> B T (s c)")
+        positions = dense(self.width, ("embed", "mlp"), name="where", dtype=self.dtype)(positions)
+        pooled = dense(self.width, ("embed", "mlp"), name="anywhere", dtype=self.dtype)(x.max(axis=2))
+        return positions + pooled
 
 
-def _cut(video: jax.Array, patch_size: int, num_levels: int) -> jax.Array:
-    """Frames as patches, in squares of 2 x 2, in squares of such squares, and so on.
+def _patches(video: jax.Array, patch_size: int, num_levels: int) -> jax.Array:
+    """Splits frames into patches, ordered so that the four patches of each merge are adjacent at every level.
 
     Args:
-        video: [B, T, height, width, c].
+        video: uint8[B, T, height, width, c].
         patch_size: height and width of a patch, pixels.
-        num_levels: how often four neighbours are put next to each other.
+        num_levels: number of merges.
 
     Returns:
-        [B, T, positions, pixels of a patch]; `num_levels` merges of four neighbours leave rows of positions.
+        uint8[B, T, positions, patch_size**2 * c]; in row-major order after `num_levels` merges.
     """
     rows, columns = ([f"{side}{i}" for i in range(num_levels)] for side in "rc")
     squares = " ".join(f"{row} {column}" for row, column in zip(rows, columns, strict=True))
@@ -83,27 +83,27 @@ def _cut(video: jax.Array, patch_size: int, num_levels: int) -> jax.Array:
 
 
 def _with_gradient_in_rows(x: jax.Array) -> jax.Array:
-    """`x` as it is, float[B, T, s, c]; its gradient is written once, in rows, for its kernel to read.
+    """The identity on float[B, T, s, c]; materialises the gradient once, as a matrix of rows.
 
-    It is made of sums of neighbouring frames. XLA's CPU backend would compute them once for the kernel and
-    once for the bias, by way of four more arrays. Where the length is split over devices, `x` is left alone.
+    The gradient is a sum over neighbouring frames. XLA's CPU backend would compute it once for the kernel and
+    once for the bias, through four intermediate arrays. A no-op where the length is sharded.
     """
     if num_shares("length") > 1:
         return x
     return jax.lax.optimization_barrier(rearrange(x, "B T s c -> (B T s) c")).reshape(x.shape)
 
 
-def _change(x: jax.Array, frame_mask: jax.Array, offset: int) -> jax.Array:
-    """A frame's neighbour minus the frame; zero where there is no neighbour: float[B, T, ...] -> the same."""
+def _difference(x: jax.Array, frame_mask: jax.Array, offset: int) -> jax.Array:
+    """Frame t + offset minus frame t, zero across the clip's ends: float[B, T, ...] -> float[B, T, ...]."""
     neighbour, exists = jnp.roll(x, -offset, axis=1), jnp.roll(frame_mask, -offset, axis=1) & frame_mask
     exists = exists.at[:, 0 if offset < 0 else -1].set(False)
     return jnp.where(exists.reshape(*exists.shape, *(1,) * (x.ndim - 2)), neighbour - x, 0.0)
 
 
 class PixelVideoEncoder(nn.Module):
-    """Pixels, then a bidirectional temporal stack.
+    """A `PixelEncoder`, then a bidirectional temporal stack.
 
-    The pixel part has a name of its own ("pixels"), so that a stage can freeze it by path.
+    The pixel encoder is a submodule of its own ("pixels"), so that a stage can freeze it by path.
 
     Attributes:
         config: of the model.
@@ -117,7 +117,7 @@ class PixelVideoEncoder(nn.Module):
         video, frame_mask, has_video = batch.video, batch.frame_mask, batch.has_video
         if self.is_initializing():
             return self._encode(video, frame_mask, has_video)
-        # Films are the most expensive part on a CPU: skipped when no example of the batch has one.
+        # Skipped if no example of the batch has a video: on CPUs this is the most expensive part.
         shape = (*video.shape[:2], self.config.width)
         return nn.cond(
             has_video.any(),
@@ -132,8 +132,8 @@ class PixelVideoEncoder(nn.Module):
     @nn.compact
     def _encode(self, video: jax.Array, frame_mask: jax.Array, has_video: jax.Array) -> jax.Array:
         config = self.config
-        # Activations of the pixel encoder for the backward pass are most of a step's memory, and are written
-        # (as zeros) also by a step that skips the films. "none" saves results of its products, and no more.
+        # Saved activations of the pixel encoder dominate a step's memory, and are written (as zeros) by steps
+        # that skip it, too. Policy "none" therefore saves only the outputs of its matrix products.
         if config.remat_policy == "none":
             pixels = nn.remat(PixelEncoder, policy=jax.checkpoint_policies.save_only_these_names("pixels"))
         else:

@@ -1,4 +1,4 @@
-"""Script tokens to prefix vectors of the language model."""
+"""The script encoder kind "embedding"."""
 
 import flax.linen as nn
 import jax
@@ -10,10 +10,13 @@ from dualdub_jax.parallel.sharding import constrain
 
 
 class TokenEmbedding(nn.Module):
-    """A token embedding; the backbone itself reads the script, as its bidirectional prefix.
+    """A token embedding; the script is encoded by the backbone, as a bidirectional prefix.
 
-    An unknown script is one learned null vector, which is not the same as a script known to be empty
-    (begin and end markers with nothing between). Source: our choice.
+    An unknown script is one learned null vector; it differs from a script known to be empty (begin and end
+    markers only). Source: the paper embeds BPE tokens; bidirectional attention and the null are our choice.
+
+    Attributes:
+        config: of the model.
     """
 
     config: ModelConfig
@@ -27,20 +30,22 @@ class TokenEmbedding(nn.Module):
         Args:
             tokens: int32[B, L].
             mask: bool[B, L], True for tokens of the script.
-            has_script: bool[B].
+            has_script: bool[B], False where the script is unknown.
 
         Returns:
-            float[B, L, D] and bool[B, L], True where the prefix is valid.
+            Vectors float[B, L, D] and their mask bool[B, L], True where valid.
         """
         table = learned(
             self, "embedding", (self.config.script_vocab_size, self.config.width), ("vocab", "embed")
         )
         null = learned(self, "null", (self.config.width,), ("embed",))
         mask = mask & has_script[:, None]
-        is_null = ~has_script[:, None] & (jnp.arange(tokens.shape[1]) == 0)  # the first slot holds the null
+        is_null = ~has_script[:, None] & (
+            jnp.arange(tokens.shape[1]) == 0
+        )  # the null takes the first position
         x = jnp.take(table, jnp.where(mask, tokens, 0), axis=0)
-        # Columns of the table are looked up where they are, and rows move. Left to itself, the compiler has
-        # every device gather the gradients of all clips of all devices.
+        # Each device looks up its shard of the table's columns, and rows are exchanged. Without the
+        # constraint, the compiler gathers the gradients of the whole batch on every device.
         x = constrain(x, "lookup_batch", None, "embed")
         x = constrain(x, "batch", None, "act_embed")
         x = jnp.where(is_null[:, :, None], null, x)

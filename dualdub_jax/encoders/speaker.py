@@ -1,4 +1,4 @@
-"""A reference recording to a fixed number of speaker vectors for the language model's prefix."""
+"""The speaker encoder kind "attention_pooling"."""
 
 import flax.linen as nn
 import jax
@@ -13,11 +13,19 @@ from dualdub_jax.layers.transformer import Transformer
 
 N_MELS = 80
 N_FFT = 1024
-MELS_PER_FRAME = 2  # mel frames of a grid frame
+MELS_PER_FRAME = 2  # mel frames per grid frame
 
 
 class AttentionPoolingEncoder(nn.Module):
-    """Log-mels, one bidirectional layer, attention pooling by learned queries. Source: our choice."""
+    """Encodes a reference recording to a fixed number of speaker vectors of the prefix.
+
+    Log-mels, one bidirectional layer, attention pooling by learned queries. Source: the paper encodes a mel
+    spectrogram and averages over time to one vector, its encoder unstated; ours is our choice.
+
+    Attributes:
+        config: of the model.
+        grid: the time grid, with the sample rate of references.
+    """
 
     config: ModelConfig
     grid: GridConfig
@@ -27,12 +35,12 @@ class AttentionPoolingEncoder(nn.Module):
         """Encodes reference recordings.
 
         Args:
-            voice: float32[B, R * samples_per_frame], samples in [-1, 1].
+            voice: float32[B, R * samples_per_frame], samples in [-1, 1] at `grid.sample_rate_hz`.
             voice_mask: bool[B, R], True for grid frames that the recording covers.
-            has_voice: bool[B].
+            has_voice: bool[B], False without a reference.
 
         Returns:
-            float[B, num_speaker_vectors, D]; learned nulls for an absent voice.
+            float[B, num_speaker_vectors, D]; learned nulls without a reference.
         """
         config, dtype = self.config, self.config.compute_dtype
         null = learned(self, "null", (config.num_speaker_vectors, config.width), ("positions", "embed"))

@@ -1,4 +1,4 @@
-"""The bidirectional stack over time that video encoders end in."""
+"""The bidirectional temporal stack of the video encoders."""
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,7 @@ from dualdub_jax.parallel.sharding import constrain
 
 
 def temporal_stack(config: ModelConfig, x: jax.Array, frame_mask: jax.Array) -> jax.Array:
-    """`config.video.num_layers` transformer layers over the clip's frames, as submodule "temporal".
+    """Applies `config.video.num_layers` bidirectional transformer layers, as submodule "temporal".
 
     Args:
         config: of the model.
@@ -17,7 +17,7 @@ def temporal_stack(config: ModelConfig, x: jax.Array, frame_mask: jax.Array) -> 
         frame_mask: bool[B, T], True inside the clip.
 
     Returns:
-        float[B, T, D]; `x` itself for 0 layers.
+        float[B, T, D]; `x` for 0 layers.
     """
     x = constrain(x, "batch", "length", "act_embed")
     if not config.video.num_layers:

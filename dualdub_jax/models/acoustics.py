@@ -1,10 +1,10 @@
-"""The room that both streams are in: how long it rings and how loud its noise is.
+"""Room acoustics (reverberation time, noise floor) as a condition of both streams.
 
-Two tracks that are made at once sound as one recording only if they agree on the room. A stream can hear it
-in the other's past, through the mutual aligner; but a reverberation is worth few nats a clip, and a small
-model does not learn it that way: before, reverberation agreed by .22 (docs/model_card.md of commit 36c4192).
-So the room is a condition of both streams: told by the user, or drawn once a film from what the video tells
-of it. Where it is not known in training, a learned null stands for it. Source: our choice.
+The tracks of one film are coherent only if they share reverberation and noise. The causal aligner lets each
+stream attend to the other's past, but acoustics contribute few nats per clip, and a small model does not
+learn them that way (correlation .22 of both tracks' reverberation without this condition). Both streams are
+therefore conditioned on acoustics, given by the user or sampled once per film from a prediction from video.
+Unknown acoustics in training are a learned null. Source: our choice.
 """
 
 import flax.linen as nn
@@ -18,7 +18,13 @@ _OUT_SCALE = 0.02
 
 
 class AcousticsEncoder(nn.Module):
-    """A room to a vector that is added to every frame of both streams."""
+    """Embeds acoustics to one vector, which the model adds to every frame of its input.
+
+    Attributes:
+        num_bins: V, bins of each quantity.
+        width: D.
+        dtype: compute dtype.
+    """
 
     num_bins: int
     width: int
@@ -31,11 +37,11 @@ class AcousticsEncoder(nn.Module):
         self.null = learned(self, "null", (self.width,), ("embed",))
 
     def __call__(self, acoustics: jax.Array, has_acoustics: jax.Array) -> jax.Array:
-        """Encodes.
+        """Embeds acoustics.
 
         Args:
-            acoustics: float32[B, 2], RT60 in seconds and noise in dBFS.
-            has_acoustics: bool[B].
+            acoustics: float32[B, 2], reverberation time in seconds and noise level in dBFS.
+            has_acoustics: bool[B], False where unknown.
 
         Returns:
             float[B, D].
@@ -46,23 +52,26 @@ class AcousticsEncoder(nn.Module):
 
 
 class AcousticsHead(nn.Module):
-    """What the video tells of the room: logits of each quantity's bins.
+    """Predicts acoustics from the video context: logits over the bins of each quantity.
 
-    Nothing flows back from it: a room that cannot be seen shall not shape what is seen.
+    Gradients stop at its input: acoustics that video does not determine must not affect the video encoder.
+
+    Attributes:
+        num_bins: V, bins of each quantity.
     """
 
     num_bins: int
 
     @nn.compact
     def __call__(self, video: jax.Array, frame_mask: jax.Array) -> jax.Array:
-        """Looks.
+        """Predicts logits from the mean over the clip.
 
         Args:
             video: float[B, T, D], the video context.
             frame_mask: bool[B, T], True inside the clip.
 
         Returns:
-            float32[B, 2, V].
+            float32[B, 2, V], reverberation time and noise level.
         """
         mask = frame_mask[:, :, None]
         video = jax.lax.stop_gradient(jnp.where(mask, video, 0).astype(jnp.float32))

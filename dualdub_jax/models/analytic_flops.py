@@ -1,9 +1,9 @@
-"""FLOPs of a train step by formula, from the config alone: what MFU is measured with.
+"""Analytic FLOPs of a train step, from the config alone; the numerator of MFU.
 
-Two a multiply-add, matrix products only. Attention counts whole, T x S for every pair, also where a mask
-hides pairs. A backward pass costs two more of each forward product, and one more where the input needs no
-gradient (pixels, mels). "Model" FLOPs leave out what a remat policy computes again; a hardware count has it,
-of plain attention (a fused kernel makes the scores once more).
+Two FLOPs per multiply-add, matrix products only. Attention counts all T x S pairs, masked ones too. A
+backward pass costs twice the forward product, or once where the input needs no gradient (pixels, mels).
+"Model" FLOPs exclude recomputation by a remat policy; "hardware" FLOPs include it, for plain attention (a
+fused kernel recomputes the scores once more).
 Source: the counting of PaLM's model FLOPs utilisation (Chowdhery et al., 2022).
 """
 
@@ -24,10 +24,10 @@ class Macs:
     """Multiply-adds of one clip's forward pass.
 
     Attributes:
-        full: their inputs need gradients.
-        leaf: their inputs need none, only their kernels do.
-        fixed: neither needs any.
-        repeated: of these, what the config's remat policy computes again.
+        full: products whose inputs and kernels need gradients.
+        leaf: products whose kernels need gradients and whose inputs do not.
+        fixed: products without gradients.
+        repeated: the part of these that the config's remat policy recomputes.
     """
 
     full: int = 0
@@ -42,7 +42,7 @@ class Macs:
 
 
 def has_formula(config: Config) -> bool:
-    """Whether every part of the model is of a kind that is counted here; parts of a fork are not."""
+    """Whether every part of the model is of a built-in kind; a fork's classes have no formula."""
     model = config.model
     kinds = (
         model.video.kind,
@@ -56,18 +56,18 @@ def has_formula(config: Config) -> bool:
 
 
 def model_flops(config: Config, batch_size: int) -> float:
-    """FLOPs of one optimizer step, forward and backward, nothing computed twice."""
+    """FLOPs of one optimizer step on `batch_size` clips, forward and backward, without recomputation."""
     macs = forward_macs(config)
     return 2.0 * batch_size * (3 * macs.full + 2 * macs.leaf + macs.fixed)
 
 
 def hardware_flops(config: Config, batch_size: int) -> float:
-    """The same with what the config's remat policy computes again."""
+    """As `model_flops`, with the recomputation of the config's remat policy."""
     return model_flops(config, batch_size) + 2.0 * batch_size * forward_macs(config).repeated
 
 
 def forward_macs(config: Config) -> Macs:
-    """Of one clip, all parts."""
+    """Multiply-adds of one clip, all parts."""
     grid, model = config.grid, config.model
     frames = grid.num_frames
     positions = grid.num_script_tokens + model.num_speaker_vectors + frames
@@ -92,7 +92,7 @@ def _layers(num_layers: int, length: int, width: int, heads: int, kv_heads: int,
 
 
 def repeated_by_a_layer(config: Config, length: int, heads: int, kv_heads: int, use_qk_norm: bool) -> int:
-    """Multiply-adds of one layer that the config's remat policy (`layers/transformer.py`) computes again.
+    """Multiply-adds of one layer that the config's remat policy (`layers/transformer.py`) recomputes.
 
     Args:
         config: of the run.
@@ -104,20 +104,20 @@ def repeated_by_a_layer(config: Config, length: int, heads: int, kv_heads: int, 
     width, policy = config.model.width, config.model.remat_policy
     if policy == "none":
         return 0
-    # The last product makes what the next layer starts from, which is kept.
+    # The output of the last product is the input of the next layer, which is saved.
     feed_forward = 0 if policy in ("mlp", "dots") else length * 2 * width * config.model.mlp_width
     if policy in ("full", "mlp"):
         return feed_forward + _attention(length, length, width, width, heads, kv_heads, length)
-    # Queries and keys are kept as they meet; a norm on the way wants those that came before it.
+    # Normalised queries and keys are saved; the backward pass of their norm needs the unnormalised ones.
     before_norms = length * width * (heads + kv_heads) if use_qk_norm else 0
     return feed_forward + before_norms + length * length * heads
 
 
 def _attention(
-    queries: int, keys: int, width: int, context_width: int, heads: int, kv_heads: int, looked_at: int
+    queries: int, keys: int, width: int, context_width: int, heads: int, kv_heads: int, attended: int
 ) -> int:
     projections = queries * 2 * width * heads + keys * 2 * context_width * kv_heads
-    return projections + 2 * queries * looked_at * heads
+    return projections + 2 * queries * attended * heads
 
 
 def _video(config: Config) -> Macs:
@@ -130,16 +130,16 @@ def _video(config: Config) -> Macs:
         return Macs(full=temporal, leaf=frames * video.feature_dim * model.width, repeated=repeated)
     positions = (grid.frame_size // video.patch_size) ** 2
     width = video.patch_width
-    cut = positions * 3 * video.patch_size**2 * 3 * width  # the frame, and what changes on both sides
+    cut = positions * 3 * video.patch_size**2 * 3 * width  # the frame, and its differences to both neighbours
     merges = 0
     for merged_width in video.merge_widths:
         positions //= 4
         merges += positions * 4 * width * merged_width
         width = merged_width
-    last = frames * (positions + 1) * width * model.width  # where, and anywhere
+    last = frames * (positions + 1) * width * model.width  # all positions, and their maximum
     pixels = frames * merges
     if model.remat_policy != "none":
-        repeated += frames * cut + pixels  # no policy keeps any of it: encoders/pixels.py
+        repeated += frames * cut + pixels  # no policy saves any of it: encoders/pixels.py
     return Macs(full=pixels + last + temporal, leaf=frames * cut, repeated=repeated)
 
 

@@ -1,4 +1,4 @@
-"""The language model's backbone: its contract, and the project's own."""
+"""The backbone of the language model: its contract, and the kind "transformer"."""
 
 from typing import Any, NamedTuple, Protocol
 
@@ -10,18 +10,18 @@ from dualdub_jax.layers.attention import KVCache
 from dualdub_jax.layers.transformer import Transformer
 from dualdub_jax.parts.slot import Slot
 
-Cache = Any  # whatever pytree a backbone makes in `empty_cache`
+Cache = Any  # a pytree of arrays, returned by a backbone's `empty_cache`
 
 
 class BackboneOutput(NamedTuple):
-    """float[B, T, D] hidden states, and the updated cache (None without one)."""
+    """Hidden states float[B, T, D], and the updated cache (None without one)."""
 
     state: jax.Array
     cache: Cache
 
 
 class Backbone(Protocol):
-    """The contract; `config.model.backbone`. A linen module with this field."""
+    """A linen module with this field; selected by `config.model.backbone`."""
 
     config: ModelConfig
 
@@ -37,21 +37,26 @@ class Backbone(Protocol):
 
         Args:
             x: float[B, T, D], prefix and fused frames.
-            mask: bool[B or 1, T, S], True where a position may attend; S = T without a cache, else its
-                length.
+            mask: bool[B or 1, T, S], True where a position may attend; S = T without a cache, else the length
+                of the cache.
             positions: int32[T].
-            cache: from `empty_cache`, or of the call before.
-            cache_index: first slot of the cache to write.
+            cache: from `empty_cache` or the previous call; None: no cache.
+            cache_index: first position of the cache to write.
+
+        Returns:
+            Hidden states float[B, T, D], and the updated cache.
         """
         ...
 
     def empty_cache(self, batch_size: int, length: int) -> Cache:
-        """A cache for `batch_size` sequences of `length` positions."""
+        """Allocates a cache for `batch_size` sequences of `length` positions."""
         ...
 
 
 class TransformerBackbone(nn.Module):
-    """A pre-norm transformer in the Llama and Qwen family. Source: the paper's LLaMA; sizes are config.
+    """A pre-norm transformer of the Llama and Qwen family.
+
+    Source: the paper's LLaMA architecture; sizes are set by the config.
 
     Attributes:
         config: of the model.
@@ -74,7 +79,7 @@ class TransformerBackbone(nn.Module):
             attention_implementation=config.attention_implementation,
             dtype=config.compute_dtype,
         )
-        nn.share_scope(self, self.stack)  # parameters are "layers/…" and "norm", without another level
+        nn.share_scope(self, self.stack)  # parameter paths "layers/…" and "norm", without a level for `stack`
 
     def __call__(
         self,

@@ -1,4 +1,4 @@
-"""Batches of a config, from the table of fields in `types.Batch`: shapes, examples, checks."""
+"""Batches of a config, derived from the table of fields in `types.Batch`: shapes, examples, validation."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -13,7 +13,7 @@ from dualdub_jax.types import ROWS, STREAMS, Batch, Row
 
 
 class Field(NamedTuple):
-    """A row of the table in a config: `shape` is that of one example."""
+    """A row of the table and the shape of one example under a config."""
 
     row: Row
     shape: tuple[int, ...]
@@ -37,7 +37,7 @@ def axis_sizes(config: Config) -> dict[str, int]:
 def batch_fields(config: Config) -> dict[str, Field]:
     """The fields of a config's batches by name, in the order of the table.
 
-    Optional rows are there only if the config's video encoder reads them.
+    Optional rows are included only if the config's video encoder reads them.
     """
     sizes, inputs = axis_sizes(config), video_inputs(config.model)
     return {
@@ -48,7 +48,7 @@ def batch_fields(config: Config) -> dict[str, Field]:
 
 
 def empty_example(config: Config) -> dict[str, np.ndarray]:
-    """The fields of one example that has nothing: all flags and masks False, and so no loss."""
+    """The fields of an example without any part: all flags and masks False, hence no loss."""
     return {
         name: np.full(field.shape, field.row.fill, field.row.dtype)
         for name, field in batch_fields(config).items()
@@ -56,7 +56,7 @@ def empty_example(config: Config) -> dict[str, np.ndarray]:
 
 
 def example_batch(config: Config, batch_size: int = 1) -> Batch:
-    """A batch with every field's shape and dtype, all masks and flags True: for initialisation."""
+    """A batch for initialisation: every field's shape and dtype, all masks and flags True."""
     return Batch(
         **{
             name: jnp.full(
@@ -72,8 +72,12 @@ def example_batch(config: Config, batch_size: int = 1) -> Batch:
 def validate_batch(batch: Mapping[str, Any], config: Config) -> None:
     """Checks names, shapes, dtypes and the number of rows of a host batch.
 
+    Args:
+        batch: host batch, by field.
+        config: of the run.
+
     Raises:
-        ValueError: naming the first field that is missing, unknown, or of another shape or dtype.
+        ValueError: names the first field that is missing, unknown, or of another shape or dtype.
     """
     fields = batch_fields(config)
     if unknown := sorted(set(batch) - set(fields)):

@@ -1,4 +1,4 @@
-"""What the model conditions on, encoded before the first frame."""
+"""The encoded conditions of a batch, computed before the first frame."""
 
 import flax.struct
 import jax
@@ -8,18 +8,18 @@ from dualdub_jax.models.aligners.script import EncodedScript
 
 @flax.struct.dataclass
 class Conditions:
-    """The encoded conditions of a batch, as aligner and backbone see them.
+    """Encoded conditions, the inputs of aligner and backbone.
 
     Attributes:
         prefix: float[B, P, D], script tokens, then speaker vectors.
         prefix_mask: bool[B, P], True where valid.
         video: float[B, T, D], encoded video frames, from the video encoder.
         frame_mask: bool[B, T], True inside the clip.
-        has_video: bool[B], False where there is no video: `video` is then to be ignored.
-        has_speech: bool[B], the speech stream exists.
-        has_background: bool[B], the background stream exists.
+        has_video: bool[B]; where False, `video` must be ignored.
+        has_speech: bool[B], True where the speech stream is present.
+        has_background: bool[B], True where the background stream is present.
         acoustics: float[B, D], embedded room acoustics; None for a model that is not conditioned on them.
-        script: the script as the script aligner attends to it; None without one.
+        script: the script encoded for the script aligner; None without one.
     """
 
     prefix: jax.Array

@@ -1,13 +1,14 @@
-"""DualDub: one language model over the time grid that predicts speech and background tokens jointly.
+"""DualDub: a language model over the time grid that predicts speech and background tokens jointly.
 
     script, voice ─► encoders ─► prefix ──────────────────────────┐
     video ─► video encoder ─┐                                      ├─► backbone ─┬─► speech head
     tokens < t of both ─────┴─► aligner ─► (+ acoustics, + script) ┘             └─► background head
 
-`__call__` is training: all frames at once with the true past. `encode`, `start` and `advance` are generation:
-the prefix once, then frame by frame with caches. Both run the same submodules, and a test holds them equal.
-Every submodule is named by the config, by kind or by import path. Source: the paper's architecture; where
-ours departs from it is in docs/architecture.md.
+`__call__` predicts all frames in parallel under teacher forcing, for training. `encode`, `start` and
+`advance`
+generate: the prefix once, then frame by frame with caches. Both run the same submodules; tests assert
+equality. The config selects every submodule by kind or import path. Source: the paper's architecture;
+docs/architecture.md lists the differences.
 """
 
 from typing import Any, NamedTuple
@@ -32,7 +33,7 @@ from dualdub_jax.types import STREAMS, Batch, Stream
 
 
 class TokenSpec(NamedTuple):
-    """Tokens of one stream on the grid: Q codebooks of V entries, and the kind of head that predicts them."""
+    """Tokens of one stream on the grid: Q codebooks of V entries, and the kind of their head."""
 
     num_codebooks: int
     codebook_size: int
@@ -41,15 +42,15 @@ class TokenSpec(NamedTuple):
 
 @flax.struct.dataclass
 class ModelOutput:
-    """What the model predicts for a batch.
+    """Predictions for a batch.
 
     Attributes:
         logits: by stream, float32[B, T, Q, V].
-        prefix: float[B, P, D].
+        prefix: float[B, P, D], encoded script and reference.
         state: float[B, T, D], hidden states of the frames.
-        script: where each frame is in the script; None without a script aligner.
-        acoustics_logits: float32[B, 2, V], acoustics predicted from the video: reverberation time and noise
-            level, by bin; None for a model that is not conditioned on acoustics.
+        script: alignment of frames with the script; None without a script aligner.
+        acoustics_logits: float32[B, 2, V], logits over bins of reverberation time and noise level, predicted
+            from video; None for a model without acoustics conditioning.
     """
 
     logits: dict[Stream, jax.Array]
@@ -63,8 +64,8 @@ class DecodeCache(NamedTuple):
     """Caches of frame-by-frame generation.
 
     Attributes:
-        backbone: of the config's backbone.
-        aligner: of the config's aligner.
+        backbone: cache of the backbone.
+        aligner: cache of the aligner.
         script_position: float32[B], position in the script, in tokens.
     """
 
@@ -74,7 +75,14 @@ class DecodeCache(NamedTuple):
 
 
 class DualDub(nn.Module):
-    """The whole model; see the module's docstring."""
+    """The whole model; see the module's docstring.
+
+    Attributes:
+        config: of the model.
+        grid: the time grid.
+        speech: format of the speech tokens.
+        background: format of the background tokens.
+    """
 
     config: ModelConfig
     grid: GridConfig
@@ -123,11 +131,11 @@ class DualDub(nn.Module):
         )
 
     def head(self, stream: Stream) -> nn.Module:
-        """The head of a stream."""
+        """The head of a stream; a bound submodule."""
         return getattr(self, f"{stream}_head")
 
     def __call__(self, batch: Batch) -> ModelOutput:
-        """Predicts every frame given the true past of both streams."""
+        """Predicts every frame from the true past of both streams (teacher forcing)."""
         conditions = self.encode(batch)
         num_frames = batch.frame_mask.shape[1]
         is_first = jnp.arange(num_frames) == 0
@@ -166,7 +174,7 @@ class DualDub(nn.Module):
         )
 
     def encode(self, batch: Batch) -> Conditions:
-        """Encodes everything that does not depend on generated tokens."""
+        """Encodes the conditions, which do not depend on tokens."""
         script, script_mask = self.script_encoder(batch.script_tokens, batch.script_mask, batch.has_script)
         voice = self.speaker_encoder(batch.voice, batch.voice_mask, batch.has_voice)
         acoustics = None
@@ -187,13 +195,13 @@ class DualDub(nn.Module):
         )
 
     def acoustics_logits(self, batch: Batch) -> jax.Array:
-        """Acoustics predicted from the video, float32[B, 2, V]: reverberation time, noise level, by bin."""
+        """Predicts acoustics from video: float32[B, 2, V], logits over bins of both quantities."""
         conditions = self.encode(batch)
         context = video_context(self.aligner, conditions, self.aligner.start(conditions))
         return self.acoustics_head(context, batch.frame_mask)
 
     def start(self, conditions: Conditions) -> DecodeCache:
-        """Runs the prefix once and returns caches for `advance`."""
+        """Encodes the prefix with the backbone and returns caches for `advance`."""
         batch_size, num_prefix = conditions.prefix_mask.shape
         num_frames = conditions.video.shape[1]
         cache = self.backbone.empty_cache(batch_size, num_prefix + num_frames)
@@ -206,16 +214,16 @@ class DualDub(nn.Module):
     def advance(
         self, conditions: Conditions, cache: DecodeCache, frame: jax.Array, codes: dict[Stream, jax.Array]
     ) -> tuple[jax.Array, DecodeCache]:
-        """The hidden state of one frame, from which both heads sample.
+        """Computes the hidden state of one frame, the input of both heads.
 
         Args:
             conditions: from `encode`.
-            cache: from `start` or the last `advance`.
+            cache: from `start` or the previous `advance`.
             frame: int32[], index t of the frame to predict.
-            codes: by stream, int32[B, Q], codes of frame t - 1 (ignored for t = 0).
+            codes: by stream, int32[B, Q], codes of frame t - 1; ignored for t = 0.
 
         Returns:
-            float[B, D] and the cache with frame t in it.
+            float[B, D], and the cache updated with frame t.
         """
         is_first = (frame == 0)[None]
         speech = self.speech_embedding(codes["speech"][:, None], is_first, conditions.has_speech)
@@ -241,11 +249,14 @@ def _with_acoustics(fused: jax.Array, conditions: Conditions) -> jax.Array:
 
 
 def prefix_causal_mask(prefix_mask: jax.Array, num_frames: int) -> jax.Array:
-    """bool[B, P + T, P + T]: the prefix sees itself whole, frames see the prefix and their past.
+    """Attention mask of a bidirectional prefix followed by causal frames.
 
     Args:
         prefix_mask: bool[B, P], True where the prefix is valid.
         num_frames: T.
+
+    Returns:
+        bool[B, P + T, P + T], True where a position may attend.
     """
     batch_size, num_prefix = prefix_mask.shape
     length = num_prefix + num_frames
@@ -256,12 +267,12 @@ def prefix_causal_mask(prefix_mask: jax.Array, num_frames: int) -> jax.Array:
 
 
 def _shift(tokens: jax.Array) -> jax.Array:
-    """int32[B, T, Q] -> the same with frame t - 1 at position t; position 0 is never read."""
+    """Shifts by one frame: int32[B, T, Q] with frame t - 1 at position t; position 0 is unused."""
     return jnp.pad(tokens[:, :-1], ((0, 0), (1, 0), (0, 0)))
 
 
 def video_context(aligner: nn.Module, conditions: Conditions, cache: Any) -> jax.Array:
-    """What the video alone contributes at each frame, float[B, T, D]; see `models.aligners.base.Aligner`."""
+    """The contribution of video to each frame, float[B, T, D]; see `models.aligners.base.Aligner`."""
     if hasattr(aligner, "video_context"):
         return aligner.video_context(conditions, cache)
     return conditions.video
@@ -278,7 +289,7 @@ def make_aligner(config: ModelConfig) -> nn.Module:
 
 
 def make_model(config: Config) -> DualDub:
-    """The linen module that a config describes."""
+    """Constructs the model of a config."""
     tokens = {}
     for stream in STREAMS:
         spec = grid_spec(config, stream)

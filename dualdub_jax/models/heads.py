@@ -1,4 +1,4 @@
-"""Decoding heads: from the backbone's hidden state at frame t to the Q codebooks of one stream at frame t."""
+"""Decoding heads: predict the Q codebooks of one stream at frame t from the hidden state at frame t."""
 
 import itertools
 from typing import Any, NamedTuple, Protocol
@@ -15,9 +15,9 @@ from dualdub_jax.parts.slot import Slot
 
 
 class Head(Protocol):
-    """The contract of a head; `config.streams.<stream>.head`. A linen module with these fields.
+    """A linen module with these fields; selected by `config.streams.<stream>.head`.
 
-    Sampling a frame runs `begin`, then for each codebook `next_logits`, a draw, and `observe`.
+    A frame is sampled by `begin`, then `next_logits`, sampling and `observe` for each codebook.
     """
 
     config: ModelConfig
@@ -25,11 +25,11 @@ class Head(Protocol):
     codebook_size: int
 
     def __call__(self, state: jax.Array, codes: jax.Array) -> jax.Array:
-        """Logits of all codebooks with the true codes as history ("teacher forcing").
+        """Logits of all codebooks under teacher forcing.
 
         Args:
-            state: float[B, T, D], of the backbone.
-            codes: int32[B, T, Q], the frame's own codes; codebook q may condition on codes < q alone.
+            state: float[B, T, D], hidden states of the backbone.
+            codes: int32[B, T, Q], target codes; logits of codebook q may depend on codebooks < q only.
 
         Returns:
             float32[B, T, Q, V].
@@ -37,30 +37,40 @@ class Head(Protocol):
         ...
 
     def begin(self, state: jax.Array) -> Any:
-        """float[B, D], the state of one frame, to whatever pytree the two methods below carry."""
+        """Starts a frame: hidden state float[B, D] -> a pytree that the methods below carry."""
         ...
 
     def next_logits(self, carry: Any, codebook: int) -> jax.Array:
-        """float32[B, V], logits of a codebook given those observed so far."""
+        """Logits of a codebook given the observed ones, float32[B, V]."""
         ...
 
     def observe(self, carry: Any, codes: jax.Array, codebook: int) -> Any:
-        """The carry after int32[B] codes of a codebook have been drawn."""
+        """Updates the carry with sampled codes int32[B] of a codebook."""
         ...
 
 
 class DepthCarry(NamedTuple):
-    """A frame of a `DepthHead`: float[B, Q, W] inputs of each codebook, float[B, W] of the codes so far."""
+    """Carry of a `DepthHead`.
+
+    Attributes:
+        inputs: float[B, Q, W], input of each codebook.
+        history: float[B, W], summed embeddings of the observed codes.
+    """
 
     inputs: jax.Array
     history: jax.Array
 
 
 class DepthHead(nn.Module):
-    """Codebook q of a frame is predicted from the state and from codebooks 0..q-1 of the same frame.
+    """Predicts codebook q of a frame from the hidden state and codebooks 0..q-1 of the same frame.
 
-    Residual quantisers refine: a later codebook means little without the earlier ones. With one codebook it
-    is a language model head. Source: one head a stream is the paper's; depth conditioning is our choice.
+    Codes of a residual quantiser are meaningful only given the previous codebooks. With one codebook, this is
+    a language model head. Source: one head per stream is the paper's; depth conditioning is our choice.
+
+    Attributes:
+        config: of the model.
+        num_codebooks: Q.
+        codebook_size: V.
     """
 
     config: ModelConfig
@@ -86,7 +96,7 @@ class DepthHead(nn.Module):
         embedded = [self._embed(codes[..., q], q) for q in range(self.num_codebooks - 1)]
         before = itertools.accumulate(embedded, initial=jnp.zeros_like(x[..., 0, :]))
         x = self._refine(x + jnp.stack(list(before), axis=-2))
-        # Codebooks first: a batch of matrix products whose rows are whole in memory, before and after.
+        # Codebooks lead: a batch of matrix products with contiguous rows.
         x = rearrange(x, "B T Q W -> Q B T W")
         logits = jax.vmap(matrix_product)(x, self.out.astype(self.dtype))
         logits = rearrange(logits, "Q B T V -> B T Q V")
@@ -107,11 +117,11 @@ class DepthHead(nn.Module):
         return carry._replace(history=carry.history + self._embed(codes, codebook))
 
     def _project(self, state: jax.Array) -> jax.Array:
-        """float[..., D] -> float[..., Q, W], the input of each codebook."""
+        """Input of each codebook, float[..., D] -> float[..., Q, W]."""
         return rearrange(self.project_in(self.norm(state)), "... (Q W) -> ... Q W", Q=self.num_codebooks)
 
     def _embed(self, codes: jax.Array, codebook: int) -> jax.Array:
-        """int32[...] codes of one codebook -> float[..., W]."""
+        """Embeds codes of one codebook, int32[...] -> float[..., W]."""
         return jnp.take(self.code_embedding[codebook], codes, axis=0).astype(self.dtype)
 
     def _refine(self, x: jax.Array) -> jax.Array:

@@ -1,4 +1,4 @@
-"""The past of one stream, embedded for the aligner."""
+"""Embedding of one stream's past tokens, the input of the aligner."""
 
 import flax.linen as nn
 import jax
@@ -8,7 +8,16 @@ from dualdub_jax.layers.basic import learned
 
 
 class StreamEmbedding(nn.Module):
-    """The past of one stream: int32[B, T, Q] codes of frame t - 1 at position t -> float[B, T, D]."""
+    """Sums the embeddings of a frame's codebooks; learned vectors replace the first frame and masked frames.
+
+    Source: the paper has one embedding table per stream; summation over codebooks is our choice.
+
+    Attributes:
+        num_codebooks: Q.
+        codebook_size: V.
+        width: D.
+        dtype: compute dtype.
+    """
 
     num_codebooks: int
     codebook_size: int
@@ -24,13 +33,16 @@ class StreamEmbedding(nn.Module):
     def __call__(
         self, codes: jax.Array, is_first: jax.Array, is_present: jax.Array, is_known: jax.Array | None = None
     ) -> jax.Array:
-        """Embeds.
+        """Embeds codes.
 
         Args:
-            codes: int32[B, T, Q].
-            is_first: bool[T], marks the clip's first frame.
-            is_present: bool[B], of the stream.
-            is_known: bool[B, T], False where the codes are masked; None: nowhere.
+            codes: int32[B, T, Q], codes of frame t - 1 at position t.
+            is_first: bool[T], True at the clip's first frame, whose codes are ignored.
+            is_present: bool[B], False where the stream is absent.
+            is_known: bool[B, T], False where codes are masked; None: none are.
+
+        Returns:
+            float[B, T, D].
         """
         codes = jnp.where(is_present[:, None, None] & ~is_first[None, :, None], codes, 0)
         x = sum(jnp.take(self.embedding[q], codes[..., q], axis=0) for q in range(self.num_codebooks))

@@ -1,7 +1,8 @@
-"""The contract of a cross-modal aligner; a fork's class needs what stands here and nothing else.
+"""The contract of a cross-modal aligner; a fork's class implements these methods and no others.
 
-An aligner fuses both streams' pasts and the video into one sequence, the frames that the language model reads
-behind its prefix. Video reaches the language model through the aligner alone.
+An aligner fuses both streams' pasts and the video into one sequence, which follows the prefix in the language
+model's input. The aligner is the only path from video to the language model. Source: the paper's section on
+the cross-modal aligner; the interface is our choice.
 """
 
 from typing import Any, NamedTuple, Protocol
@@ -12,15 +13,15 @@ from dualdub_jax.config import ModelConfig
 from dualdub_jax.models.conditions import Conditions
 from dualdub_jax.parts.slot import Slot
 
-Cache = Any  # whatever pytree an aligner makes in `start`
+Cache = Any  # a pytree of arrays, returned by an aligner's `start`
 
 
 class Aligned(NamedTuple):
-    """What an aligner returns.
+    """The output of an aligner.
 
     Attributes:
         fused: float[B, T, D], the language model's input at each frame.
-        cache: with the present frame in it; of a call over all frames it is not used.
+        cache: updated with the current frame; unused after a call over all frames.
     """
 
     fused: jax.Array
@@ -28,23 +29,23 @@ class Aligned(NamedTuple):
 
 
 class Aligner(Protocol):
-    """A linen module, constructed as `Class(config=…, name=…)`; `config.model.aligner.kind`.
+    """A linen module, constructed as `Class(config=…, name=…)`; selected by `config.model.aligner.kind`.
 
-    It may also have `video_context(conditions, cache) -> float[B, T, D]`, what the video alone contributes at
-    each frame: the acoustics head reads it, and the phase "video_encoder" trains it. Without that method both
-    take `conditions.video`.
+    Optional: `video_context(conditions, cache) -> float[B, T, D]`, the contribution of video to each frame.
+    The acoustics head reads it, and the phase "video_encoder" trains it; without it, both use
+    `conditions.video`.
     """
 
     config: ModelConfig
 
     def start(self, conditions: Conditions) -> Cache:
-        """What is computed once a clip, and empty caches of the streams.
+        """Computes what depends on the conditions only, and allocates caches of the streams.
 
         Args:
             conditions: encoded video, masks, presence flags; T is the length of `conditions.video`.
 
         Returns:
-            A pytree of arrays whose shapes do not depend on the frame, for example projected video keys, and
+            A pytree of arrays whose shapes do not depend on the frame: for example projected video keys, and
             zeros for the keys of T frames of each stream.
         """
         ...
@@ -57,19 +58,19 @@ class Aligner(Protocol):
         cache: Cache,
         frame: jax.Array | None = None,
     ) -> Aligned:
-        """Fuses.
+        """Fuses streams and video.
 
-        Position t of both streams holds the embedding of frame t - 1 (streams come shifted), so that
-        attending to positions <= t attends to frames <= t - 1: frame t itself is being predicted. An absent
-        stream holds a learned null at every position.
+        Position t of both streams is the embedding of frame t - 1 (streams are shifted), so that attention to
+        positions <= t is attention to frames <= t - 1: frame t is to be predicted. An absent stream is a
+        learned null at every position.
 
         Args:
             speech: float[B, T, D], the embedded past of the speech stream.
             background: float[B, T, D], the embedded past of the background stream.
             conditions: as for `start`.
-            cache: from `start`, or of the frame before.
-            frame: None: all frames of a clip at once, with `cache` as `start` made it. int32[]: the frame
-                that is being decoded; T is then 1, and the result must equal that frame of the call over all.
+            cache: from `start`, or from the call for the previous frame.
+            frame: None: all frames of a clip in parallel, with `cache` from `start`. int32[]: the frame to be
+                decoded; then T = 1, and the output must equal that frame of the parallel call.
 
         Returns:
             The fused sequence, and the cache for the next frame.

@@ -1,12 +1,13 @@
-"""The aligner kind "grid": streams and video share the time grid, so each frame has its own video frame.
+"""The aligner kind "grid": streams and video share the time grid, so each token frame has a video frame.
 
-- `VideoAttention`, non-causal: each frame attends over the whole video, past and future. For synchronization.
-- `StreamAttention`, causal: each stream's past attends over the other stream's past, never over the frame
-  that is being predicted. For acoustic harmony.
+- `VideoAttention`, non-causal: each frame attends to the whole video, past and future, for synchronization.
+- `StreamAttention`, causal: each stream's past attends to the other stream's past, never to the frame to be
+  predicted, for acoustic harmony.
 
-Both are switchable by config. Source: the paper has four cross-attentions whose results are summed (its
-section on the cross-modal aligner), with video keys queried from the audio streams. This form is our choice:
-the video queries itself, and a direct path hands each frame its own video frame.
+Both are optional (`config.aligner`). Source: the paper sums four cross-attentions (its section on the
+cross-modal aligner) and queries video from the audio streams, see configs/proj/paper_aligner. This form is
+our
+choice: video queries itself, and a direct path adds the co-timed video frame to each token frame.
 """
 
 from collections.abc import Callable
@@ -45,7 +46,7 @@ class GridCache:
 
 
 class GridAligner(nn.Module):
-    """The sum of both streams' pasts, each with what it attends to of the other, and of the video context.
+    """Sums the video context and both streams' pasts, each after attention to the other.
 
     Attributes:
         config: of the model; `config.aligner` has its sizes.
@@ -58,10 +59,10 @@ class GridAligner(nn.Module):
         self.causal = StreamAttention(self.config, self.may_attend, name="causal")
 
     def may_attend(self, query: jax.Array, key: jax.Array) -> jax.Array:
-        """Which positions of the other stream a position attends to; a variant may narrow it, not widen it.
+        """Which positions of the other stream a position may attend to; subclasses may only narrow it.
 
         Args:
-            query, key: int32 of shapes that broadcast, positions of this and of the other stream.
+            query, key: int32 of broadcastable shapes, positions in this and in the other stream.
 
         Returns:
             bool of the broadcast shape.
@@ -102,22 +103,27 @@ class GridAligner(nn.Module):
 
 
 class VideoAttention(nn.Module):
-    """Encoded video to a video context for each frame, float[B, T, D] -> float[B, T, D].
+    """The video context of each frame: its own video frame, plus attention with a relative time bias.
 
-    A direct path hands each frame its own video frame; attention with a relative time bias adds its
-    surroundings. A learned null replaces an absent video.
+    A learned null replaces an absent video.
+
+    Attributes:
+        config: of the model.
     """
 
     config: ModelConfig
 
     @nn.compact
     def __call__(self, video: jax.Array, frame_mask: jax.Array, has_video: jax.Array) -> jax.Array:
-        """Aligns.
+        """Computes the video context.
 
         Args:
             video: float[B, T, D], encoded video frames.
             frame_mask: bool[B, T], True inside the clip.
-            has_video: bool[B].
+            has_video: bool[B], False without a video.
+
+        Returns:
+            float[B, T, D].
         """
         sizes, dtype = self.config.aligner, self.config.compute_dtype
         width, num_frames = video.shape[-1], video.shape[1]
@@ -127,7 +133,7 @@ class VideoAttention(nn.Module):
         if not sizes.use_noncausal:
             return jnp.where(has_video[:, None, None], direct, null)
         bias = RelativeTimeBias(sizes.num_heads, sizes.max_relative_frames, name="time_bias")
-        around, _ = Attention(
+        attended, _ = Attention(
             num_heads=sizes.num_heads,
             num_kv_heads=sizes.num_heads,
             head_dim=sizes.head_dim,
@@ -138,11 +144,11 @@ class VideoAttention(nn.Module):
             jnp.broadcast_to(frame_mask[:, None, :], (*frame_mask.shape, num_frames)),
             bias=bias(num_frames, num_frames),
         )
-        return jnp.where(has_video[:, None, None], direct + around, null)
+        return jnp.where(has_video[:, None, None], direct + attended, null)
 
 
 class StreamAttention(nn.Module):
-    """Mutual attention between the streams' pasts, each through a gate that starts at zero.
+    """Mutual attention between the streams' pasts, scaled by tanh gates that are initialised to zero.
 
     Attributes:
         config: of the model.
@@ -162,15 +168,15 @@ class StreamAttention(nn.Module):
         cache: StreamCache | None = None,
         frame: jax.Array | None = None,
     ) -> tuple[jax.Array, jax.Array, StreamCache | None]:
-        """Exchanges the pasts.
+        """Adds to each stream attention to the other.
 
         Args:
             speech: float[B, T, D], the embedded past of the speech stream.
             background: float[B, T, D], the embedded past of the background stream.
             has_speech: bool[B]; an absent stream is not attended to.
             has_background: bool[B].
-            cache: for decoding one frame (T = 1) at a time.
-            frame: int32[], the frame that is being decoded.
+            cache: for decoding one frame (T = 1) at a time; None: all frames in parallel.
+            frame: int32[], the frame to be decoded.
 
         Returns:
             Both streams, float[B, T, D], and the updated cache.

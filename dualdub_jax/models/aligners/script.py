@@ -1,14 +1,14 @@
-"""Reading: which tokens of the script each frame is about to say.
+"""The script aligner: monotonic attention of frames to script tokens.
 
-A backbone of a few million parameters does not find its place in the script within a training that two CPU
-cores can do: it learns what speech sounds like and which words are likely, and says another digit than the
-one that is written. This branch of the aligner keeps the place instead: one number a clip, the position in
-the script, which each frame moves on and then corrects by looking at the tokens around it. Where the times
-of the words are known, it is also trained directly (`alignment_loss` of training/losses.py).
+A backbone of a few million parameters does not learn to align frames with the script in its prefix within a
+training run of two CPU cores: it generates plausible words in place of the scripted ones. This branch tracks
+one number per clip, the position in the script, which every frame advances and then corrects by attention to
+nearby tokens. Where word times are known, it is also trained directly (`alignment_loss` of
+curriculum/losses.py).
 
-Source: our choice, after attention whose place only moves forward (Graves, "Generating Sequences With
-Recurrent Neural Networks", 2013) and location-relative attention in speech synthesis (Battenberg et al.,
-2020); that what is heard corrects the position is what differs.
+Source: our choice, after monotonic attention windows (Graves, "Generating Sequences With Recurrent Neural
+Networks", 2013) and location-relative attention in speech synthesis (Battenberg et al., 2020); the
+content-based correction of the position differs.
 """
 
 from typing import NamedTuple
@@ -22,16 +22,16 @@ from dualdub_jax.layers.basic import dense, rms_norm
 from dualdub_jax.parallel.sharding import constrain
 
 KEY_WIDTH = 64
-NUM_NEIGHBOURS = 2  # tokens on each side that one layer of the script's encoder sees
-_MAX_STEP = 2.0  # tokens a frame: at 25 frames a second enough for a script of characters
-_FIRST_STEP_LOGIT = -3.0  # before training about a tenth of a token a frame, a slow word
-_FIRST_SHARPNESS = 3.0
-_VALUE_SCALE = 0.0025  # variance of what is read before training: 0.05 each
+NUM_NEIGHBOURS = 2  # context on each side of one layer of the script's encoder, tokens
+_MAX_STEP = 2.0  # tokens per frame; at 25 frames per second sufficient for characters
+_INITIAL_STEP_LOGIT = -3.0  # about 0.1 tokens per frame, slow speech
+_INITIAL_SHARPNESS = 3.0
+_VALUE_SCALE = 0.0025  # variance of the values before training, a standard deviation of 0.05
 
 
 @flax.struct.dataclass
 class EncodedScript:
-    """A script as the aligner looks at it, made once a clip.
+    """A script encoded for the aligner, once per clip.
 
     Attributes:
         keys: float[B, L, K].
@@ -45,12 +45,12 @@ class EncodedScript:
 
 
 class ScriptAlignment(NamedTuple):
-    """What frames read.
+    """Alignment of frames with a script.
 
     Attributes:
-        values: float[B, T, D], for each frame.
-        positions: float32[B, T], the place in the script after each frame, in tokens.
-        log_weights: float32[B, T, L], log of how much each frame reads of each token.
+        values: float[B, T, D], attended values of each frame.
+        positions: float32[B, T], position in the script after each frame, in tokens.
+        log_weights: float32[B, T, L], log attention weights of each frame.
     """
 
     values: jax.Array
@@ -59,15 +59,19 @@ class ScriptAlignment(NamedTuple):
 
 
 class ScriptAligner(nn.Module):
-    """Reads for each frame, float[B, T, D] -> float[B, T, D].
+    """Monotonic attention of frames to the script.
 
-    With p the position after frame t - 1, frame t looks at token n with weight
+    With p the position after frame t - 1, the attention weight of frame t on token n is
 
         softmax over n of  q_t . k_n - sharpness_t (sqrt(1 + (n - p - step_t)^2) - 1)
 
-    and p becomes the mean position under these weights: near p what counts is the distance squared, far from
-    it the distance itself, so that a place that was lost can be found again. Scores of all frames come from
-    one matrix product; what runs frame by frame is a softmax over the script.
+    and p becomes the expected position under these weights. The penalty is quadratic in the distance near p
+    and linear far from it, so that the aligner can recover a lost position. Scores of all frames are one
+    matrix product; only the softmax over the script runs frame by frame.
+
+    Attributes:
+        width: D.
+        dtype: compute dtype.
     """
 
     width: int
@@ -79,51 +83,57 @@ class ScriptAligner(nn.Module):
         self.far = dense(self.width, ("embed", "mlp"), name="far", dtype=self.dtype, use_bias=True)
         self.memory_norm = rms_norm("memory_norm", self.dtype)
         self.key = dense(KEY_WIDTH, ("embed", "mlp"), name="key", dtype=self.dtype)
-        # As small as the embeddings that it is added to; it would drown them.
+        # Small initial values: as large as usual, they would dominate the embeddings that they are added to.
         self.value = dense(self.width, ("embed", "mlp"), name="value", dtype=self.dtype, scale=_VALUE_SCALE)
         self.norm = rms_norm("norm", self.dtype)
         self.query = dense(KEY_WIDTH, ("embed", "mlp"), name="query", dtype=self.dtype)
         self.motion = dense(2, ("embed", "norm"), name="motion", dtype="float32", use_bias=True, scale=0.1)
 
     def encode(self, script: jax.Array, mask: jax.Array) -> EncodedScript:
-        """Encodes a script: each token with its neighbours.
+        """Encodes a script by two layers with local context.
 
         Args:
             script: float[B, L, D], embedded tokens.
             mask: bool[B, L], True for tokens of the script.
+
+        Returns:
+            Keys, values and mask.
         """
         x = self.script_norm(script) * mask[:, :, None]
         x = x + nn.gelu(self.near(_with_neighbours(x)))
         x = x + nn.gelu(self.far(_with_neighbours(x * mask[:, :, None])))
-        # Without this, the gradient that keys and values give back is wrong on meshes with a tensor axis: one
-        # of the two partial sums is left out (jax 0.10.2; tests/multidevice sees it).
+        # Without the constraint, the gradient of keys and values is wrong on meshes with a tensor axis: one
+        # of two partial sums is dropped (jax 0.10.2; covered by tests/multidevice).
         x = constrain(self.memory_norm(x), "batch", None, "act_embed")
         return EncodedScript(self.key(x), self.value(x), mask)
 
     def __call__(self, frames: jax.Array, memory: EncodedScript, position: jax.Array) -> ScriptAlignment:
-        """Reads on from a position.
+        """Aligns frames, starting from a position.
 
         Args:
-            frames: float[B, T, D], what is known when frame t is about to be generated.
+            frames: float[B, T, D], the fused sequence; frame t depends on tokens of frames < t.
             memory: from `encode`.
-            position: float32[B], the place in the script before the first of `frames`, in tokens.
+            position: float32[B], position in the script before the first of `frames`, in tokens.
+
+        Returns:
+            Values, positions and log weights of the T frames.
         """
         x = self.norm(frames)
         scores = jnp.einsum("btk,blk->btl", self.query(x), memory.keys).astype(jnp.float32)
         scores = jnp.where(memory.mask[:, None, :], scores * KEY_WIDTH**-0.5, -1e9)
         motion = self.motion(x)
-        steps = _MAX_STEP * nn.sigmoid(motion[..., 0] + _FIRST_STEP_LOGIT)
-        sharpness = _FIRST_SHARPNESS * jnp.exp(motion[..., 1])
-        # The position runs through time: every device needs all frames of its clips.
+        steps = _MAX_STEP * nn.sigmoid(motion[..., 0] + _INITIAL_STEP_LOGIT)
+        sharpness = _INITIAL_SHARPNESS * jnp.exp(motion[..., 1])
+        # The position is a recurrence over time: every device needs all frames of its clips.
         scores, steps, sharpness = (
             constrain(a, "batch", *[None] * (a.ndim - 1)) for a in (scores, steps, sharpness)
         )
         tokens = jnp.arange(scores.shape[-1], dtype=jnp.float32)
 
-        def frame(position: jax.Array, now: tuple[jax.Array, ...]) -> tuple[jax.Array, tuple]:
-            score, step, sharp = now
-            away = tokens - (position + step)[:, None]
-            log_weights = nn.log_softmax(score - sharp[:, None] * (jnp.sqrt(1.0 + away**2) - 1.0))
+        def frame(position: jax.Array, inputs: tuple[jax.Array, ...]) -> tuple[jax.Array, tuple]:
+            score, step, sharp = inputs
+            distance = tokens - (position + step)[:, None]
+            log_weights = nn.log_softmax(score - sharp[:, None] * (jnp.sqrt(1.0 + distance**2) - 1.0))
             position = jnp.exp(log_weights) @ tokens
             return position, (position, log_weights)
 
@@ -135,7 +145,7 @@ class ScriptAligner(nn.Module):
 
 
 def _with_neighbours(x: jax.Array) -> jax.Array:
-    """float[B, L, D] -> float[B, L, (2 n + 1) D], each token beside those around it."""
+    """Concatenates each token with n neighbours per side: float[B, L, D] -> float[B, L, (2 n + 1) D]."""
     n, length = NUM_NEIGHBOURS, x.shape[1]
     padded = jnp.pad(x, ((0, 0), (n, n), (0, 0)))
     return jnp.concatenate([padded[:, i : i + length] for i in range(2 * n + 1)], axis=-1)
