@@ -22,6 +22,7 @@ from dualdub_jax.models.analytic_flops import has_formula, model_flops
 from dualdub_jax.models.batch import example_batch
 from dualdub_jax.models.dualdub import make_model
 from dualdub_jax.parallel.sharding import constrain
+from dualdub_jax.training.freezing import merge_frozen, split_frozen
 from dualdub_jax.training.optimizer import make_optimizer, make_schedule
 from dualdub_jax.training.phase import Phase
 from dualdub_jax.training.settings import settings_of
@@ -49,14 +50,16 @@ def stage_phase(
     """
     check_accumulation(f"stage {stage.name!r}", stage.batch_size, config)
     model = make_model(config)
-    optimizer = make_optimizer(stage.optimizer, stage.num_steps, stage.freeze)
+    optimizer = make_optimizer(stage.optimizer, stage.num_steps)
     schedule = make_schedule(stage.optimizer, stage.num_steps)
 
     def init(rng: jax.Array, initial_params: PyTree | None) -> TrainState:
         params = model.init(rng, example_batch(config))["params"]
-        return first_state(_with_values(params, initial_params or {}), optimizer)
+        # Frozen parameters have no gradient, average or optimizer slot; one copy makes checkpoints complete.
+        trained, frozen = split_frozen(_with_values(params, initial_params or {}), stage.freeze)
+        return first_state(trained, optimizer, extra=frozen)
 
-    def loss_fn(params: PyTree, batch: Batch, scored: PyTree) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def loss_of(params: PyTree, batch: Batch, scored: PyTree) -> tuple[jax.Array, dict[str, jax.Array]]:
         output = model.apply({"params": params}, batch)
         losses = batch_losses(output.logits, batch, config.loss)
         if output.script is not None:
@@ -70,8 +73,12 @@ def stage_phase(
     ) -> tuple[TrainState, dict[str, jax.Array]]:
         batch = drop_conditions(batch, rng, config.loss.condition_dropout_rate)
         batch = mask_past(batch, rng, config.loss.past_dropout_rate)
+
+        def loss_fn(trained: PyTree, *args: Any) -> tuple[jax.Array, dict[str, jax.Array]]:
+            return loss_of(merge_frozen(trained, state.extra), *args)
+
         grads, metrics = batch_gradients(loss_fn, state.params, batch, config.gradient_accumulation_steps)
-        state, norm = next_state(state, grads, optimizer, stage.optimizer.ema_decay)
+        state, norm = next_state(state, grads, optimizer, stage.optimizer.ema_decay, state.extra)
         return state, metrics | {"gradient_norm": norm, "learning_rate": schedule(state.step - 1)}
 
     return Phase(
@@ -92,7 +99,7 @@ def stage_phase(
         step=step,
         make_batches=make_batches,
         prepare=lambda fields: Batch(**fields),
-        parameters=lambda state: state.ema_params,
+        parameters=lambda state: merge_frozen(state.ema_params, state.extra),
         flops_per_step=model_flops(config, stage.batch_size) if has_formula(config) else None,
     )
 

@@ -31,6 +31,7 @@ from dualdub_jax.errors import UserError
 from dualdub_jax.parallel.mesh import make_mesh, state_sharding
 from dualdub_jax.parts.import_path import check_trusted
 from dualdub_jax.training.checkpoint import Restored, is_full_disk, newest_step, read_part
+from dualdub_jax.training.freezing import merge_frozen, split_frozen
 from dualdub_jax.training.phase import Phase
 from dualdub_jax.training.settings import check_settings
 from dualdub_jax.types import STREAMS, Stream
@@ -195,8 +196,10 @@ def _read_model(
 ) -> Restored:
     part = "params" if use_raw_params else "ema_params"
     phase = stage_phase(config, stage, lambda: None)
-    restored = _read_phase(workdir, phase, step, {part: shapes})
-    return restored._replace(state=restored.state[part])
+    trained, frozen = split_frozen(shapes, stage.freeze)
+    parts = {part: trained} if frozen is None else {part: trained, "extra": frozen}
+    restored = _read_phase(workdir, phase, step, parts)
+    return restored._replace(state=merge_frozen(restored.state[part], restored.state.get("extra")))
 
 
 def _read_codec(

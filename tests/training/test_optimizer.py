@@ -1,13 +1,11 @@
-"""Masked decay, freezing by path, the schedule."""
+"""Masked decay and the schedule."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import pytest
 
 from dualdub_jax.config import OptimizerConfig
-from dualdub_jax.errors import UserError
 from dualdub_jax.training.optimizer import make_optimizer, make_schedule
 
 PARAMS = {
@@ -16,8 +14,8 @@ PARAMS = {
 }
 
 
-def _step(config, grads, freeze=()):
-    optimizer = make_optimizer(config, 100, freeze)
+def _step(config, grads):
+    optimizer = make_optimizer(config, 100)
     state = optimizer.init(PARAMS)
     # Twice: the learning rate is zero at step 0.
     for _ in range(2):
@@ -31,21 +29,6 @@ def test_decay_pulls_kernels_only():
     assert (moved["a"]["kernel"] < 1).all() and (moved["b"]["kernel"] < 1).all()
     np.testing.assert_array_equal(moved["a"]["bias"], 1)
     np.testing.assert_array_equal(moved["b"]["embedding"], 1)
-
-
-def test_frozen_parameters_stay_and_take_no_part_in_clipping():
-    config = OptimizerConfig(warmup_steps=1, weight_decay=0.5, b1=0.0, b2=0.0)
-    small = jax.tree.map(lambda x: 1e-3 * jnp.ones_like(x), PARAMS)
-    huge_where_frozen = {**small, "a": jax.tree.map(lambda x: 1e9 * jnp.ones_like(x), PARAMS["a"])}
-    moved = _step(config, huge_where_frozen, ("a/.*",))
-    jax.tree.map(np.testing.assert_array_equal, moved["a"], PARAMS["a"])
-    jax.tree.map(np.testing.assert_array_equal, moved["b"], _step(config, small, ("a/.*",))["b"])
-    assert (moved["b"]["kernel"] != 1).all()
-
-
-def test_a_pattern_that_freezes_nothing_is_an_error():
-    with pytest.raises(UserError, match=r"'c/.\*' matches no parameter"):
-        make_optimizer(OptimizerConfig(), 100, ("c/.*",)).init(PARAMS)
 
 
 def test_schedule_warms_up_peaks_and_ends_at_its_ratio():
