@@ -29,7 +29,7 @@ from ablation_rows import ROWS, Row, row_config
 
 from data_pipeline.loader import make_batches
 from dualdub_jax.bundles.bundle import default_bundle_path, load_bundle, read_bundle_header, save_bundle
-from dualdub_jax.codecs.mel_rvq.codec import MelRVQCodec
+from dualdub_jax.codecs.registry import make_codecs
 from dualdub_jax.config import Config, SourceConfig, StageConfig, load_config
 from dualdub_jax.curriculum import start
 from dualdub_jax.curriculum.losses import batch_losses
@@ -48,7 +48,7 @@ from dualdub_jax.models.dualdub import make_model
 from dualdub_jax.parallel.mesh import make_mesh
 from dualdub_jax.training.loop import run_phase
 from dualdub_jax.training.metrics import MetricWriter
-from dualdub_jax.types import STREAMS, Batch, Stream
+from dualdub_jax.types import STREAMS, Batch
 
 _METRICS = ("grammar_asr", "lip_sync", "impacts", "acoustics")
 _FIGURES = (
@@ -60,7 +60,7 @@ _FIGURES = (
     "rt60_correlation",
 )
 # The components under test are randomly initialised in every row.
-_FRESH = ("video_aligner", "stream_aligner", "script_aligner")
+_FRESH = ("aligner", "script_aligner")
 
 
 def main() -> int:
@@ -128,7 +128,7 @@ def train_model(args: argparse.Namespace, base: Config, name: str, part: str, se
         return bundle
     mesh, writer = make_mesh(config.mesh), MetricWriter(workdir)
     codec_params = start.read_codecs(config, mesh)
-    codecs = make_codecs(config, codec_params)
+    codecs = make_codecs(config, {stream: codec_params[f"{stream}_codec"] for stream in STREAMS})
     batches = functools.partial(make_batches, config, codecs=codecs, seed=seed, token_cache={})
     params = {}
     if config.model_from:
@@ -142,17 +142,8 @@ def train_model(args: argparse.Namespace, base: Config, name: str, part: str, se
         phase = stage_phase(config, stage, functools.partial(batches, stage), params)
         params = run_phase(phase, config, mesh, workdir, writer)
     writer.close()
-    trained = {f"{stream}_codec": codec_params[stream] for stream in STREAMS}
-    save_bundle(bundle, config, {"model": params} | trained, {"ablation": name, "seed": seed})
+    save_bundle(bundle, config, {"model": params, **codec_params}, {"ablation": name, "seed": seed})
     return bundle
-
-
-def make_codecs(config: Config, params: Mapping[Stream, Any]) -> dict[Stream, MelRVQCodec]:
-    """The codecs that make tokens of stems."""
-    return {
-        stream: MelRVQCodec(getattr(config, f"{stream}_codec"), config.grid, params[stream])
-        for stream in STREAMS
-    }
 
 
 # ------------------------------------------------------------------------------------------------- scoring
@@ -236,7 +227,7 @@ def validation_losses(data_dir: str, bundle: pathlib.Path) -> dict[str, float]:
 
     @jax.jit
     def losses(model_params: Any, batch: Batch) -> dict[str, tuple[jax.Array, jax.Array]]:
-        logits, _ = model.apply({"params": model_params}, batch)
+        logits = model.apply({"params": model_params}, batch).logits
         return {
             stream: (each.loss.sum(), each.weight.sum())
             for stream, each in batch_losses(logits, batch, config.loss).items()

@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dualdub_jax.config import CodecConfig, Config, LossConfig, OptimizerConfig
+from dualdub_jax.codecs.mel_rvq.config import MelRVQConfig
+from dualdub_jax.config import Config, LossConfig, OptimizerConfig
 from dualdub_jax.dsp.mel import LOG_FLOOR, mel_filterbank
 from dualdub_jax.dsp.stft import hann_window
 from dualdub_jax.encoders.speaker import HOP_LENGTH, N_FFT, N_MELS
@@ -231,7 +232,7 @@ class TimeBias(nn.Module):
         return self.table[:, distance + self.max_distance]
 
 
-class VideoAligner(nn.Module):
+class VideoAttention(nn.Module):
     def __init__(self, config: Config):
         super().__init__()
         width, aligner = config.model.width, config.model.aligner
@@ -245,7 +246,7 @@ class VideoAligner(nn.Module):
         return torch.where(has_video[:, None, None], self.direct(x) + self.attention(x, bias), self.null)
 
 
-class StreamAligner(nn.Module):
+class StreamAttention(nn.Module):
     def __init__(self, config: Config):
         super().__init__()
         width, aligner = config.model.width, config.model.aligner
@@ -266,8 +267,19 @@ class StreamAligner(nn.Module):
         )
 
 
+class Aligner(nn.Module):
+    def __init__(self, config: Config):
+        super().__init__()
+        self.noncausal, self.causal = VideoAttention(config), StreamAttention(config)
+
+    def forward(self, speech, background, video, frame_mask, has_video, has_speech, has_background) -> Tensor:
+        video = self.noncausal(video, frame_mask, has_video)
+        speech, background = self.causal(speech, background, has_speech, has_background)
+        return video + speech + background
+
+
 class StreamEmbedding(nn.Module):
-    def __init__(self, codec: CodecConfig, width: int):
+    def __init__(self, codec: MelRVQConfig, width: int):
         super().__init__()
         self.embedding = vectors(codec.num_codebooks, codec.codebook_size, width)
         self.begin, self.null = vectors(width), vectors(width)
@@ -281,7 +293,7 @@ class StreamEmbedding(nn.Module):
 
 
 class DepthHead(nn.Module):
-    def __init__(self, codec: CodecConfig, config: Config):
+    def __init__(self, codec: MelRVQConfig, config: Config):
         super().__init__()
         q, v, w = codec.num_codebooks, codec.codebook_size, config.model.head_width
         self.norm, self.hidden_norm = norm(config.model.width), norm(w)
@@ -306,8 +318,7 @@ class DualDub(nn.Module):
         self.script_encoder = ScriptEncoder(config)
         self.speaker_encoder = SpeakerEncoder(config)
         self.video_encoder = VideoEncoder(config)
-        self.video_aligner = VideoAligner(config)
-        self.stream_aligner = StreamAligner(config)
+        self.aligner = Aligner(config)
         self.backbone = Transformer(
             model.num_layers,
             model.width,
@@ -331,14 +342,16 @@ class DualDub(nn.Module):
         )
         voice = self.speaker_encoder(batch["voice"], batch["voice_mask"], batch["has_voice"])
         video = self.video_encoder(batch["video"], batch["frame_mask"], batch["has_video"])
-        video = self.video_aligner(video, batch["frame_mask"], batch["has_video"])
-        speech, background = self.stream_aligner(
+        fused = self.aligner(
             self.speech_embedding(batch["speech_tokens"], has_speech),
             self.background_embedding(batch["background_tokens"], has_background),
+            video,
+            batch["frame_mask"],
+            batch["has_video"],
             has_speech,
             has_background,
         )
-        x = torch.cat([script, voice, video + speech + background], dim=1)
+        x = torch.cat([script, voice, fused], dim=1)
         num_prefix, length = x.shape[1] - video.shape[1], x.shape[1]
         is_valid = F.pad(prefix_mask, (0, length - prefix_mask.shape[1]), value=True)
         causal = torch.ones(length, length, dtype=torch.bool).tril()

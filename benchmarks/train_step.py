@@ -276,7 +276,8 @@ def our_work(args: argparse.Namespace) -> Work:
     norm = float(metrics["gradient_norm"])
     scale = (1.0 - stage.optimizer.b1) * min(1.0, stage.optimizer.clip_norm / norm)
     moments = optax.tree.get(state.opt_state, "mu")
-    np.savez(args.folder / "start.npz", **flat(params, "params/"), **flat(vars(batch), "batch/"))
+    present = {name: value for name, value in vars(batch).items() if value is not None}
+    np.savez(args.folder / "start.npz", **flat(params, "params/"), **flat(present, "batch/"))
     gradients = {name: moment / scale for name, moment in flat(moments, "").items()}
     np.savez(args.folder / "first_step.npz", loss=metrics["loss"], **gradients)
     matrix = jnp.ones((_MATMUL_SIZE, _MATMUL_SIZE))

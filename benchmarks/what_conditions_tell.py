@@ -21,7 +21,7 @@ import optax
 
 from data_pipeline.loader import make_batches
 from dualdub_jax.bundles.bundle import default_bundle_path, load_bundle
-from dualdub_jax.codecs.mel_rvq.codec import MelRVQCodec
+from dualdub_jax.codecs.registry import make_codecs
 from dualdub_jax.config import Config, SourceConfig, StageConfig
 from dualdub_jax.errors import UserError
 from dualdub_jax.models.dualdub import make_model
@@ -59,10 +59,7 @@ def read_batches(
     config: Config, params: dict, data_dir: str, source: str, split: str, num_clips: int
 ) -> Iterator[Batch]:
     """Reads the first clips of a split as training batches."""
-    codecs = {
-        stream: MelRVQCodec(getattr(config, f"{stream}_codec"), config.grid, params[f"{stream}_codec"])
-        for stream in STREAMS
-    }
+    codecs = make_codecs(config, {stream: params[f"{stream}_codec"] for stream in STREAMS})
     stage = StageConfig(name="clips", mixture=(SourceConfig(source),), batch_size=_BATCH_SIZE)
     config = dataclasses.replace(config, data_dir=data_dir)
     with contextlib.closing(
@@ -78,7 +75,7 @@ def measure(config: Config, params: dict, batches: Iterator[Batch]) -> dict[str,
 
     @jax.jit
     def sums(params: dict, batch: Batch) -> dict[str, tuple[jax.Array, jax.Array]]:
-        logits, _ = model.apply({"params": params}, batch)
+        logits = model.apply({"params": params}, batch).logits
         found = {}
         for stream in STREAMS:
             codes = getattr(batch, f"{stream}_tokens")
