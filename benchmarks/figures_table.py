@@ -98,7 +98,10 @@ def headline(results: Mapping[str, Any]) -> list[str]:
 
 
 def _rows(results: Mapping[str, Any], titles: Mapping[str, str]) -> list[str]:
-    lines = ["| metric | ours | true audio | true audio through our codecs | shuffled |", "|---|---|---|---|---|"]
+    lines = [
+        "| metric | ours | true audio | true audio through our codecs | shuffled |",
+        "|---|---|---|---|---|",
+    ]
     for name, title in titles.items():
         figure = results["metrics"].get(name, {})
         if "value" in figure:
