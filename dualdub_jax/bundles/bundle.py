@@ -1,13 +1,13 @@
-"""A bundle: everything that generation needs in one folder, config, model and both codecs.
+"""Bundles: config, model and both codecs in one folder, sufficient for generation.
 
-    DIR/config.json    format version, the whole config, how it was trained
+    DIR/config.json    format version, config, training metadata
     DIR/params/        orbax: {"model": …, "speech_codec": …, "background_codec": …}, and "<stream>_decoder"
-                       where a stream has a waveform decoder apart from its codec
-    DIR/tokenizer.json the script tokenizer's vocabulary, where it has one
+                       where a waveform decoder replaces the codec's own
+    DIR/tokenizer.json the vocabulary of the script tokenizer, if it has one
 
-or, in place of params/, the same tree as safetensors (safetensors_tree.py). Nothing in it is pickled.
-`dualdub train` ends with one, `dualdub export` makes one, `dualdub dub --checkpoint DIR` reads one; plain
-orbax and safetensors read its parameters too (docs/export.md).
+or, in place of params/, the same tree as safetensors (checkpoints/safetensors_tree.py). Nothing is pickled.
+`dualdub train` and `dualdub export` write bundles, `dualdub dub --checkpoint DIR` reads them; orbax and
+safetensors read their parameters without this package (docs/export.md).
 """
 
 import dataclasses
@@ -48,17 +48,17 @@ _TOKENIZER = "tokenizer.json"
 
 
 def default_bundle_path() -> pathlib.Path:
-    """The checkpoint that comes with the package."""
+    """The bundle that is part of the package."""
     return pathlib.Path(__file__).parents[1] / "assets" / "puppet"
 
 
 def abstract_params(config: Config) -> PyTree:
-    """Shapes of everything in a bundle's `params`, without memory."""
+    """Shapes and dtypes of a bundle's parameters: nested dictionaries of `jax.ShapeDtypeStruct`."""
     return jax.eval_shape(nn.unbox, _boxed_params(config))
 
 
 def _boxed_params(config: Config) -> PyTree:
-    """As `abstract_params`; those of the model in boxes with their logical axis names."""
+    """As `abstract_params`; leaves are boxed with logical axis names where they have some."""
     boxed = {
         "model": jax.eval_shape(
             lambda: make_model(config).init(jax.random.key(0), example_batch(config))["params"]
@@ -72,7 +72,7 @@ def _boxed_params(config: Config) -> PyTree:
 
 
 def sharded_params(config: Config, mesh: Mesh | None) -> PyTree:
-    """As `abstract_params`, with the sharding of each array on a mesh; None: all on the first device."""
+    """As `abstract_params`, with the sharding of each array on `mesh`; None: the first device."""
     boxed = _boxed_params(config)
     shapes = jax.eval_shape(nn.unbox, boxed)
     if mesh is None:
@@ -91,14 +91,14 @@ def save_bundle(
     dtype: str | None = "float32",
     file_format: FileFormat = "orbax",
 ) -> None:
-    """Writes a bundle, whole or not at all.
+    """Writes a bundle atomically.
 
     Args:
-        directory: made; replaced if it is a bundle already.
+        directory: created, or replaced if it is a bundle.
         config: of the run.
-        params: as `abstract_params`, arrays.
-        training: JSON: what is to be known of how it was trained.
-        dtype: "float32" or "bfloat16" (half the size; read back as float32); None: as they are.
+        params: arrays, in the structure of `abstract_params`.
+        training: training metadata, JSON.
+        dtype: "float32" or "bfloat16" (half the size; read back as float32); None: unchanged.
         file_format: of the parameters; safetensors are written by one process only.
     """
     params = _as_dtype(params, dtype)
@@ -122,7 +122,7 @@ def save_bundle(
 
 
 class BundleHeader(NamedTuple):
-    """What a bundle's `config.json` holds: the config, JSON about its training, the format's version."""
+    """The content of a bundle's `config.json`: config, training metadata, format version."""
 
     config: Config
     training: dict[str, Any]
@@ -130,15 +130,15 @@ class BundleHeader(NamedTuple):
 
 
 def read_bundle_header(directory: pathlib.Path) -> BundleHeader:
-    """Config and training notes of a bundle, without its parameters.
+    """Reads config and training metadata of a bundle, without its parameters.
 
     Raises:
-        UserError: no such folder, or not a bundle, or written by a newer version.
+        UserError: no such folder, not a bundle, or a bundle of a newer version.
     """
     directory = pathlib.Path(directory)
     if not directory.is_dir():
         raise UserError(
-            f"{directory}: no such checkpoint folder; give the bundle/ folder that `dualdub train` made"
+            f"{directory}: no such checkpoint folder; give the bundle/ folder that `dualdub train` writes"
         )
     try:
         header = json.loads((directory / "config.json").read_text(encoding="utf-8"))
@@ -147,7 +147,7 @@ def read_bundle_header(directory: pathlib.Path) -> BundleHeader:
     except (OSError, ValueError, KeyError, TypeError):
         raise UserError(
             f"{directory}: not a checkpoint: it needs config.json and params/, as in the bundle/ folder that "
-            "`dualdub train` leaves in its working directory; `dualdub export` makes one in mid-training"
+            "`dualdub train` writes to its working directory; `dualdub export` writes one during training"
         ) from None
     if not (isinstance(version, int) and 1 <= version <= FORMAT_VERSION):
         raise UserError(
@@ -166,7 +166,7 @@ def _with_tokenizer(config: Config, name: str) -> Config:
 
 
 def _with_files(config: Config, directory: pathlib.Path) -> Config:
-    """The config with the path of the vocabulary that lies in the bundle."""
+    """The config with the path of the bundle's vocabulary."""
     if config.model.script_tokenizer == _TOKENIZER and (directory / _TOKENIZER).is_file():
         return _with_tokenizer(config, str(directory / _TOKENIZER))
     return config
@@ -180,22 +180,22 @@ def load_bundle(
     dtype: str | None = "float32",
     allow_code: bool = False,
 ) -> tuple[Config, PyTree]:
-    """Reads a bundle, of either format.
+    """Reads a bundle of either file format.
 
     Args:
         directory: of the bundle.
-        config: what it has to fit; default: the bundle's own.
-        mesh: where the parameters go, by the logical axis names of the model: each device reads its own part
-            and no host needs memory for all of them. None: all on the first device.
-        dtype: of floating parameters; None: as they are stored.
-        allow_code: import what the config names, also outside of this package: that runs it.
+        config: that the parameters must fit; default: the bundle's own.
+        mesh: on which parameters are sharded by their logical axis names; each device reads its shard only.
+            None: the first device.
+        dtype: of floating parameters; None: as stored.
+        allow_code: import classes that the config names from outside of this package, which executes code.
 
     Returns:
-        The config and the parameters, as in `abstract_params`.
+        The config, and the parameters in the structure of `abstract_params`.
 
     Raises:
-        UserError: as `read_bundle_header`; parameters that cannot be read; another model size, naming the
-            first parameter that differs and both shapes; a config that names foreign code.
+        UserError: as `read_bundle_header`; unreadable parameters; another model size, naming the first
+            parameter that differs and both shapes; a config that names code outside of this package.
     """
     directory = pathlib.Path(directory)
     saved_config, _, version = read_bundle_header(directory)
@@ -208,10 +208,10 @@ def load_bundle(
         if safetensors_tree.is_here(directory)
         else ("params/", _read_orbax_shapes, _read_orbax)
     )
-    what, advice = f"{directory}: its {part}", "the checkpoint is incomplete, copy it again"
+    what, advice = f"{directory}: its {part}", "the checkpoint is incomplete; copy it again"
     with damage_named(what, advice):
         saved = read_shapes(directory)
-    # Read under the names that the files have, checked and returned under those of today.
+    # Read under the stored names; checked and returned under the current ones.
     renamed = parameter_renamer(version)
     saved = traverse_util.flatten_dict(saved, sep="/")
     names = {name: renamed(name) for name in saved}
@@ -235,7 +235,7 @@ def _read_orbax_shapes(directory: pathlib.Path) -> PyTree:
     with ocp.StandardCheckpointer() as checkpointer:
         shapes = checkpointer.metadata((directory / "params").absolute()).item_metadata.tree
     if shapes is None:
-        raise FileNotFoundError("no list of its arrays")
+        raise FileNotFoundError("no array metadata")
     return shapes
 
 
@@ -245,7 +245,7 @@ def _read_orbax(directory: pathlib.Path, target: PyTree) -> PyTree:
 
 
 def _as_dtype(params: PyTree, dtype: str | None) -> PyTree:
-    """Floating arrays as `dtype`; None: as they are."""
+    """Casts floating arrays to `dtype`; None: unchanged."""
     if dtype is None:
         return params
     return jax.tree.map(lambda x: x.astype(dtype) if jnp.issubdtype(x.dtype, jnp.floating) else x, params)

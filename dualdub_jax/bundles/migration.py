@@ -1,4 +1,4 @@
-"""Bundles of format 1 (before version 0.2), brought to the keys and parameter names of today."""
+"""Migration of bundles of format 1 (before version 0.2) to current config keys and parameter names."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from dualdub_jax.errors import UserError
 from dualdub_jax.types import STREAMS
 
-# Config keys, wherever they stand.
+# Config keys, at any level.
 _KEYS = {
     "room_num_blocks": "acoustics_num_blocks",
     "room_width": "acoustics_width",
@@ -38,7 +38,7 @@ _OWN_ALIGNERS = ("dualdub_jax.models.aligner:MutualAligner", "dualdub_jax.models
 
 
 def upgrade_config(values: dict[str, Any], version: int, where: str) -> dict[str, Any]:
-    """The config of a bundle in the keys of today.
+    """Converts the config of a bundle to current keys.
 
     Args:
         values: JSON of the config.
@@ -46,7 +46,7 @@ def upgrade_config(values: dict[str, Any], version: int, where: str) -> dict[str
         where: the bundle, for messages.
 
     Raises:
-        UserError: its aligner is a fork's class, made for the interface of format 1.
+        UserError: its aligner is a fork's class for the interface of format 1.
     """
     if version >= 2:
         return values
@@ -56,7 +56,7 @@ def upgrade_config(values: dict[str, Any], version: int, where: str) -> dict[str
         path = aligner.pop(key, _OWN_ALIGNERS[0])
         if path not in _OWN_ALIGNERS:
             raise UserError(
-                f"{where}: its aligner {path} is a class for the interface of format 1; train it again "
+                f"{where}: its aligner {path} implements the interface of format 1; retrain it "
                 "with config.model.aligner.kind (docs/forking.md)"
             )
     for stage in values.get("stages", []):
@@ -80,7 +80,7 @@ def _rename_keys(node: Any) -> Any:
 
 
 def parameter_renamer(version: int) -> Callable[[str], str]:
-    """A function from a parameter's path in the bundle ("model/backbone/…") to its path of today."""
+    """Returns a function from a parameter's stored path ("model/backbone/…") to its current path."""
 
     def rename(path: str) -> str:
         first, *rest = (_SEGMENTS.get(segment, segment) for segment in path.split("/"))

@@ -1,4 +1,4 @@
-"""Naming a file that libraries cannot read, whatever they raise."""
+"""Converts errors of libraries on damaged files to errors that name the file."""
 
 import contextlib
 from collections.abc import Iterator
@@ -10,16 +10,19 @@ from dualdub_jax.errors import UserError
 
 @contextlib.contextmanager
 def damage_named(what: str, advice: str) -> Iterator[None]:
-    """Any error inside becomes a `UserError` that names what was read, but for errors of the devices.
+    """Raises any error of the body as a `UserError` that names the input; device errors pass through.
 
     Args:
-        what: such as "runs/a/model/100: this checkpoint".
-        advice: what to do about it.
+        what: the input, such as "runs/a/model/100: this checkpoint".
+        advice: the remedy.
+
+    Raises:
+        UserError: the body raised an error other than `JaxRuntimeError`.
     """
     try:
         yield
-    except jax.errors.JaxRuntimeError:  # such as too little memory
+    except jax.errors.JaxRuntimeError:  # such as out of memory
         raise
-    except Exception as error:  # whatever damaged bytes make the libraries raise
+    except Exception as error:  # libraries raise many types on damaged bytes
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise UserError(f"{what} cannot be read ({reason}); {advice}") from error

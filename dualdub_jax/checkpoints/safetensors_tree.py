@@ -1,11 +1,11 @@
-"""A tree of parameters as safetensors, laid out as on the Hugging Face hub.
+"""Trees of parameters as safetensors, in the layout of the Hugging Face hub.
 
     DIR/model.safetensors                          up to 5 GB
-    DIR/model-00001-of-00003.safetensors …         beyond, with
+    DIR/model-00001-of-00003.safetensors …         above, with
     DIR/model.safetensors.index.json               {"weight_map": {name: file}}
 
-Names are paths with dots: "model.backbone.layers.attention.query.kernel". The files hold numbers and names
-only; reading them runs no code.
+Names are dotted paths: "model.backbone.layers.attention.query.kernel". The files contain arrays and names
+only; reading them executes no code.
 """
 
 import json
@@ -19,7 +19,7 @@ import safetensors
 import safetensors.numpy
 from flax import traverse_util
 
-PyTree = Any
+PyTree = Any  # nested dictionaries of arrays, or of `jax.ShapeDtypeStruct`
 
 _SINGLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
 _PATTERN = "model{suffix}.safetensors"
@@ -28,17 +28,17 @@ _DTYPES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16", "I32": "int32
 
 
 def is_here(directory: pathlib.Path) -> bool:
-    """True if the folder holds parameters in this format."""
+    """Whether the folder contains parameters in this format."""
     return (directory / _SINGLE).is_file() or (directory / _INDEX).is_file()
 
 
 def write(directory: pathlib.Path, params: PyTree, largest_file_bytes: int = _LARGEST_FILE_BYTES) -> None:
-    """Writes nested dictionaries of arrays; only one file's arrays at a time are in the host's memory.
+    """Writes parameters; host memory holds the arrays of one file at a time.
 
     Args:
-        directory: there already.
-        params: each array whole on this process's devices, split or not.
-        largest_file_bytes: where the next file begins; an array larger than that is a file of its own.
+        directory: an existing folder.
+        params: fully addressable arrays, sharded or not.
+        largest_file_bytes: maximum size of a file; a larger array is a file of its own.
     """
     flat = traverse_util.flatten_dict(params, sep=".")
     split = huggingface_hub.split_state_dict_into_shards_factory(
@@ -52,17 +52,17 @@ def write(directory: pathlib.Path, params: PyTree, largest_file_bytes: int = _LA
             name: np.ascontiguousarray(np.asarray(flat[name])).reshape(flat[name].shape) for name in names
         }
         safetensors.numpy.save_file(arrays, directory / file, metadata={"format": "flax"})
-        (directory / file).chmod(0o644)  # the library makes files that only their owner may read
+        (directory / file).chmod(0o644)  # the library creates files with owner-only permissions
     if split.is_sharded:
         index = {"metadata": split.metadata, "weight_map": split.tensor_to_filename}
         (directory / _INDEX).write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
 
 
 def read_shapes(directory: pathlib.Path) -> PyTree:
-    """Shapes and dtypes of what is there, from the files' headers alone.
+    """Reads shapes and dtypes from the headers of the files.
 
     Raises:
-        OSError, ValueError, safetensors.SafetensorError: files missing or cut short.
+        OSError, ValueError, safetensors.SafetensorError: missing or truncated files.
     """
     shapes = {}
     for file, names in _names_by_file(directory).items():
@@ -74,14 +74,14 @@ def read_shapes(directory: pathlib.Path) -> PyTree:
 
 
 def read(directory: pathlib.Path, target: PyTree) -> PyTree:
-    """Reads arrays onto devices: each gets its own part, and no more than that is read for it.
+    """Reads arrays onto devices; for each device only its shard is read.
 
     Args:
         directory: with the files.
-        target: tree of `jax.ShapeDtypeStruct` with shardings, as `read_shapes` says they are.
+        target: tree of `jax.ShapeDtypeStruct` with shardings; shapes and dtypes as of `read_shapes`.
 
     Raises:
-        OSError, ValueError, safetensors.SafetensorError: files missing or cut short.
+        OSError, ValueError, safetensors.SafetensorError: missing or truncated files.
     """
     wanted = traverse_util.flatten_dict(target, sep=".")
     params = {}
@@ -90,7 +90,7 @@ def read(directory: pathlib.Path, target: PyTree) -> PyTree:
             for name in names or opened.keys():
                 array, shape = opened.get_slice(name), wanted[name].shape
 
-                # An array without axes has no slices; it is taken whole.
+                # A scalar has no slices and is read whole.
                 def part(index: tuple[slice, ...], array: Any = array) -> np.ndarray:
                     return np.asarray(array[index or ...])
 
@@ -99,11 +99,11 @@ def read(directory: pathlib.Path, target: PyTree) -> PyTree:
 
 
 def _names_by_file(directory: pathlib.Path) -> dict[str, list[str]]:
-    """Names of each file's arrays; none where there is one file, which holds them all."""
+    """Array names by file; an empty list for a single file, which holds all arrays."""
     if (directory / _SINGLE).is_file():
         return {_SINGLE: []}
     files: dict[str, list[str]] = {}
     for name, file in json.loads((directory / _INDEX).read_text(encoding="utf-8"))["weight_map"].items():
-        # A name of a file beside the index, and not a way out of the folder.
+        # Only the file name: a path must not lead out of the folder.
         files.setdefault(pathlib.PurePosixPath(file).name, []).append(name)
     return files

@@ -1,4 +1,4 @@
-"""Parameter paths as text, and comparing trees by them."""
+"""Parameter paths as text, and comparison of trees by path."""
 
 from typing import Any
 
@@ -6,11 +6,11 @@ import jax
 
 from dualdub_jax.errors import UserError
 
-PyTree = Any
+PyTree = Any  # a tree of arrays, or of objects with a shape
 
 
 def path_name(path: tuple[Any, ...]) -> str:
-    """A tree path as "video_encoder/pixels/patch/kernel"."""
+    """Formats a tree path, such as "video_encoder/pixels/patch/kernel"."""
     return "/".join(str(getattr(key, "key", getattr(key, "name", getattr(key, "idx", key)))) for key in path)
 
 
@@ -18,12 +18,12 @@ def check_shapes(expected: PyTree, saved: PyTree, where: str) -> None:
     """Compares two trees of arrays (or of their metadata) leaf by leaf.
 
     Args:
-        expected: what the config describes.
-        saved: what a checkpoint holds.
+        expected: tree of the config.
+        saved: tree of the checkpoint.
         where: the checkpoint, for the message.
 
     Raises:
-        UserError: naming the first parameter that differs, and both shapes.
+        UserError: names the first parameter that differs, and both shapes.
     """
     expected_shapes, saved_shapes = _shapes(expected), _shapes(saved)
     for name in [*expected_shapes, *saved_shapes]:
@@ -31,7 +31,7 @@ def check_shapes(expected: PyTree, saved: PyTree, where: str) -> None:
         if want != have:
             raise UserError(
                 f"{where}: of another model size: {name} is {have} in the checkpoint and {want} in the "
-                "config; use the config that it was trained with"
+                "config; use the config of its training"
             )
 
 

@@ -189,9 +189,7 @@ class StageConfig:
     num_steps: int = 1000
     batch_size: int = 16
     freeze: tuple[str, ...] = ()  # regular expressions over parameter paths such as "video_encoder/.*"
-    drop: tuple[
-        str, ...
-    ] = ()  # parts that are masked, such as "script" or "background"
+    drop: tuple[str, ...] = ()  # parts that are masked, such as "script" or "background"
     use_pretrained_video_encoder: bool = False  # initialised from the phase "video_encoder"
     optimizer: OptimizerConfig = OptimizerConfig()
 

@@ -1,7 +1,8 @@
-"""The loss of the language model, as sums and weights.
+"""The losses of the language model, as sums and weights.
 
-Masked cross entropy by stream and codebook; where the model has a script aligner, of the token it reads;
-where it is told of rooms, of what the video tells of them.
+Masked cross entropy of each stream's codes; with a script aligner, of the token spoken in each frame; with
+acoustics conditioning, of acoustics predicted from video. Source: the paper minimises cross entropy of both
+token streams; the other terms are our choice.
 """
 
 from typing import NamedTuple
@@ -16,12 +17,12 @@ from dualdub_jax.types import STREAMS, Batch
 
 
 class StreamLoss(NamedTuple):
-    """Sums apart from their weights, so that devices, microbatches and steps add up exactly.
+    """Sums and their weights, which add up exactly over devices and microbatches.
 
     Attributes:
-        loss: float32[B], summed over frames and codebooks.
-        correct: float32[B], how many codes the most likely one matches.
-        weight: float32[B], how many codes were scored; 0 for an absent target.
+        loss: float32[B], summed over frames and codebooks, nats.
+        correct: float32[B], number of codes that the argmax matches.
+        weight: float32[B], number of scored codes; 0 for an absent target.
     """
 
     loss: jax.Array
@@ -39,9 +40,8 @@ def stream_loss(
         codes: int32[B, T, Q]; ignored where masked.
         mask: bool[B, T], True for frames that are targets.
         z_loss: weight of log(Z)^2, which keeps logits from drifting.
-        codebook_decay: each codebook's weight over that of the one before it; the mean weight is 1. The first
-            ones say what is heard, the last ones how exactly. Source: our choice; Moshi (Défossez et al.,
-            2024) weights its semantic codebook a hundred times.
+        codebook_decay: ratio of each codebook's weight to the previous one's; the mean weight is 1. Source:
+            our choice; Moshi (Défossez et al., 2024) weights its semantic codebook by one hundred.
     """
     codes = jnp.where(mask[:, :, None], codes, 0)
     log_z = jax.nn.logsumexp(logits, axis=-1)
@@ -51,7 +51,7 @@ def stream_loss(
     weight = jnp.broadcast_to(mask[:, :, None], codes.shape).astype(jnp.float32)
     of_codebook = codebook_decay ** np.arange(codes.shape[-1])
     loss = loss * (of_codebook / of_codebook.mean()).astype(np.float32)
-    # where, not a product: a masked frame may hold anything, also inf.
+    # `where` and not a product: masked frames may be infinite.
     return StreamLoss(
         loss=jnp.where(weight > 0, loss, 0.0).sum((1, 2)),
         correct=jnp.where(weight > 0, correct, 0.0).sum((1, 2)),
@@ -60,7 +60,13 @@ def stream_loss(
 
 
 def batch_losses(logits: dict[str, jax.Array], batch: Batch, config: LossConfig) -> dict[str, StreamLoss]:
-    """Losses of each example by stream; an absent target has weight zero."""
+    """Losses of each example by stream; absent targets have zero weight.
+
+    Args:
+        logits: by stream, float32[B, T, Q, V].
+        batch: targets and masks.
+        config: z-loss and codebook weights.
+    """
     return {
         stream: stream_loss(
             logits[stream],
@@ -74,18 +80,18 @@ def batch_losses(logits: dict[str, jax.Array], batch: Batch, config: LossConfig)
 
 
 def alignment_loss(log_weights: jax.Array, batch: Batch) -> StreamLoss:
-    """How little a script aligner reads of the token that is being said, in nats a frame.
+    """Cross entropy of the script aligner's attention with the spoken token, nats per frame.
 
-    Source: our choice; guided attention in speech synthesis (Tachibana et al., 2018) knows the diagonal only.
+    Source: our choice; guided attention in speech synthesis (Tachibana et al., 2018) uses a diagonal prior.
 
     Args:
         log_weights: float32[B, T, L], as in `ScriptAlignment`.
         batch: frames whose `script_alignment` is -1 are not scored.
     """
     is_scored = _has_alignment(batch)
-    places = jnp.where(is_scored, batch.script_alignment, 0)
-    loss = -jnp.take_along_axis(log_weights, places[..., None], axis=-1)[..., 0]
-    correct = log_weights.argmax(-1) == places
+    targets = jnp.where(is_scored, batch.script_alignment, 0)
+    loss = -jnp.take_along_axis(log_weights, targets[..., None], axis=-1)[..., 0]
+    correct = log_weights.argmax(-1) == targets
     return StreamLoss(
         loss=jnp.where(is_scored, loss, 0.0).sum(1),
         correct=(is_scored & correct).sum(1).astype(jnp.float32),
@@ -94,11 +100,11 @@ def alignment_loss(log_weights: jax.Array, batch: Batch) -> StreamLoss:
 
 
 def acoustics_loss(logits: jax.Array, batch: Batch) -> StreamLoss:
-    """How little the video tells of the room, in nats a quantity; clips whose room is unknown are not scored.
+    """Cross entropy of acoustics predicted from video, nats per quantity.
 
     Args:
         logits: float32[B, 2, V].
-        batch: of it `acoustics` and `has_acoustics`.
+        batch: `acoustics` and `has_acoustics`; clips with unknown acoustics are not scored.
     """
     is_scored = batch.has_acoustics[:, None]
     weights = bin_weights(jnp.where(is_scored, batch.acoustics, 1.0), logits.shape[-1])
@@ -118,9 +124,9 @@ def _has_alignment(batch: Batch) -> jax.Array:
 
 
 def scored_codes(batch: Batch) -> dict[str, jax.Array]:
-    """What a batch scores, float32[]: codes of each stream, frames of "reading", quantities of "room".
+    """Numbers of scored targets, float32[] each: codes by stream, frames "alignment", quantities "acoustics".
 
-    They are the sums of the losses' weights.
+    They equal the sums of the losses' weights.
     """
     counts = {
         "alignment": _has_alignment(batch).sum().astype(jnp.float32),
@@ -135,20 +141,20 @@ def scored_codes(batch: Batch) -> dict[str, jax.Array]:
 def total_loss(
     losses: dict[str, StreamLoss], config: LossConfig, scored: dict[str, jax.Array] | None = None
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """The scalar that is minimised, and metrics.
+    """The training loss and its metrics.
 
-    Each stream's mean over its scored codes, weighted by the config; a stream that no example of the
-    batch has as a target adds nothing.
+    The mean of each stream over its scored codes, weighted by the config; a stream that is no target of any
+    example contributes zero.
 
     Args:
-        losses: by stream, "reading" and "room" if there are any; of a batch or of a part of one.
+        losses: by stream, and "alignment" and "acoustics" if the model has them; of a batch or a microbatch.
         config: their weights.
-        scored: of the whole batch, as `scored_codes`, where `losses` are of a part of it: then loss, metrics
-            and gradients of the parts add up to those of the whole. None: `losses` are the whole.
+        scored: `scored_codes` of the whole batch if `losses` are of a microbatch, so that loss, metrics and
+            gradients of all microbatches add up to those of the batch. None: `losses` are of the batch.
 
     Returns:
-        float32[] and "loss", "loss_<stream>" (nats a code, codebooks weighted), "accuracy_<stream>", also of
-        "reading" (nats a frame) and "room" (nats a quantity).
+        The loss float32[], and metrics: "loss", "loss_<stream>" (nats per code, codebooks weighted) and
+        "accuracy_<stream>", likewise of "alignment" (nats per frame) and "acoustics" (nats per quantity).
     """
     weights = {
         "speech": config.speech_weight,

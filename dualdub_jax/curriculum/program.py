@@ -1,6 +1,6 @@
-"""The whole of training: both codecs, then the curriculum, then a bundle. Read it from top to bottom.
+"""The training program: both codecs, the video encoder, the curriculum stages, then a bundle.
 
-A config whose `task` is "casp" trains the metric CASP instead, on the same loop.
+A config with `task` "casp" trains the metric CASP instead, on the same loop.
 """
 
 import contextlib
@@ -39,11 +39,11 @@ from dualdub_jax.training.metrics import MetricWriter
 from dualdub_jax.training.phase import Phase
 from dualdub_jax.types import STREAMS, Stream
 
-PyTree = Any  # of parameters
+PyTree = Any  # parameters or variables: nested dictionaries of arrays
 
 
 def phase_names(config: Config) -> list[str]:
-    """Names of all phases in their order."""
+    """Names of all phases, in order."""
     if config.task == "casp":
         return [casp.PHASE_NAME]
     encoders, decoders = [], []
@@ -58,26 +58,26 @@ def phase_names(config: Config) -> list[str]:
 
 
 def _no_batches(batch_size: int, crop_frames: int | None) -> None:
-    """Stands in where only the phases' names or checkpoints matter."""
+    """A placeholder where only the names or checkpoints of phases are needed."""
 
 
 def train(
     config: Config, workdir: str | pathlib.Path, *, phases: Sequence[str] | None = None
 ) -> pathlib.Path | None:
-    """Trains everything that is not trained yet; the same call again goes on where it stopped.
+    """Trains every phase that is not complete; repeated calls resume from the newest checkpoints.
 
     Args:
         config: of the run.
         workdir: checkpoints by phase, `run_config.json`, `metrics.jsonl`, `tensorboard/`, and at the end
             `bundle/`.
-        phases: only these (names of `phase_names`); what they build on must be there already. The two
-            codecs may be trained by two processes in one workdir this way.
+        phases: names of `phase_names` to train; None: all. The phases that they depend on must be complete.
+            Independent phases can be trained in one workdir by several processes.
 
     Returns:
-        The folder of the bundle; None if `phases` left something untrained.
+        The folder of the bundle; None if a phase is not complete.
 
     Raises:
-        UserError: an unknown task or phase, one whose predecessor is not trained, missing data.
+        UserError: an unknown task or phase, an incomplete phase that another depends on, missing data.
     """
     workdir = pathlib.Path(workdir)
     if config.task not in _PROGRAMS:
@@ -96,7 +96,7 @@ def train(
 
 
 def _train_soundtrack(config: Config, workdir: pathlib.Path, run: "_Run") -> pathlib.Path | None:
-    # A wrong import path is found now, and not when the codecs have been trained.
+    # Resolves import paths before the codecs are trained.
     make_model(config)
 
     # ---------------------------------------------------------------- codecs
@@ -113,8 +113,8 @@ def _train_soundtrack(config: Config, workdir: pathlib.Path, run: "_Run") -> pat
         return run.unfinished()
 
     # ---------------------------------------------------------------- curriculum
-    # Encoding needs no decoder: the curriculum and the decoders may be trained side by side. It runs where
-    # batches are prepared, in a thread of each process, so each process has whole codecs: they are small.
+    # Encoding does not depend on decoders, which can be trained concurrently. Batches are encoded in a thread
+    # of each process, so each process holds unsharded codecs, which are small.
     codecs = make_codecs(config, {s: distributed.local_copy(variables) for s, variables in encoders.items()})
     batches = functools.partial(_stage_batches, config, codecs, {}, run.share)
     video_parts = None
@@ -151,8 +151,8 @@ def _train_casp(config: Config, workdir: pathlib.Path, run: "_Run") -> pathlib.P
         encoder_config, audio_encoder = casp_bundle.load(pathlib.Path(start), "beats")
         if encoder_config != config.casp.encoder:
             raise UserError(
-                f"casp_training.audio_encoder={start}: has other sizes than casp.encoder; "
-                "take those in its config.json"
+                f"casp_training.audio_encoder={start}: its sizes differ from casp.encoder; "
+                "set casp.encoder to those in its config.json"
             )
 
     def make_batches():
@@ -196,20 +196,21 @@ def _stage_batches(
 
 
 class _Run:
-    """Runs wanted phases and finds what the others have left behind."""
+    """Trains the requested phases and restores the results of others."""
 
     def __init__(self, config: Config, workdir: pathlib.Path, wanted: set[str]):
         self.wanted = wanted
         self._config, self._workdir = config, workdir
         self.mesh = make_mesh(config.mesh)
-        # Of every batch; not simply the process's number: where a model is split, processes share rows.
+        # (index, count) of the batch; differs from the process index where model-parallel processes share
+        # rows.
         self.share = batch_share(self.mesh)
         self._writer = MetricWriter(workdir)
         self._done: set[str] = set()
         self._first_missing = ""
 
     def phase(self, phase: Phase) -> PyTree | None:
-        """The parameters that a phase hands on; None if it is neither wanted nor complete."""
+        """The result of a phase; None if it is neither requested nor complete."""
         if phase.name not in self.wanted and not self._is_complete(phase):
             self._first_missing = self._first_missing or phase.name
             return None
@@ -217,10 +218,10 @@ class _Run:
         return run_phase(phase, self._config, self.mesh, self._workdir, self._writer)
 
     def unfinished(self) -> None:
-        """Ends a run that leaves something untrained, which is right only if nobody asked for it.
+        """Ends a run whose phases are not all complete.
 
         Raises:
-            UserError: a wanted phase was not reached, for what it builds on is not trained.
+            UserError: a requested phase was not reached, because a phase it depends on is not complete.
         """
         if unreached := sorted(self.wanted - self._done):
             raise UserError(
@@ -232,15 +233,14 @@ class _Run:
         self._writer.close()
 
     def codec_encoder(self, stream: Stream) -> PyTree | None:
-        """Variables that a stream's codec encodes with; None: not trained."""
+        """Variables with which a stream's codec encodes; None: not trained."""
         training = codec_training(self._config, stream, self._codec_batches(stream))
         if training is None:
             return pretrained_codec(self._config, stream)
         return training.train_encoder(self.phase)
 
     def codec_decoder(self, stream: Stream, variables: PyTree) -> dict[str, PyTree | None]:
-        """All of a stream's codec, and its waveform decoder if it has one apart, by their names in a bundle.
-        """
+        """Variables of a stream's codec and of its waveform decoder, if any, by name in a bundle."""
         make_batches = self._codec_batches(stream)
         training = codec_training(self._config, stream, make_batches)
         codec = variables if training is None else training.train_decoder(self.phase, variables)
@@ -274,6 +274,6 @@ class _Run:
 
 
 def _merged(params: PyTree, part: PyTree) -> PyTree:
-    """Nested dictionaries with those of `part` over them."""
+    """Nested dictionaries `params`, updated with `part`."""
     flat = traverse_util.flatten_dict(params) | traverse_util.flatten_dict(part)
     return traverse_util.unflatten_dict(flat)

@@ -1,7 +1,8 @@
-"""What a run takes from a bundle instead of training it: the codecs, and the parameters it starts from.
+"""Initialisation from a bundle: codecs, and parameters of the language model.
 
-`config.codecs_from` is for another language model on codecs that are there; `config.model_from` for going on
-from one that is trained: other data, other stages, or a fork whose model has parts of its own.
+`config.codecs_from` trains another language model on existing codecs. `config.model_from` fine-tunes a
+trained
+one: on other data, with other stages, or in a fork whose model has additional parts.
 """
 
 import pathlib
@@ -17,78 +18,83 @@ from dualdub_jax.parallel import distributed
 from dualdub_jax.training.settings import differences, settings_of
 from dualdub_jax.types import STREAMS, Stream
 
-PyTree = Any
+PyTree = Any  # parameters or variables: nested dictionaries of arrays
 
-_NAMED = 3  # arrays that a message names
-# Keys of a codec's training, which do not matter to its use.
-_OF_TRAINING = ("training", "ema_decay", "num_unquantised_steps", "phonetic_dim")
+_MAX_NAMES = 3  # array names in a message
+# Keys that affect a codec's training only.
+_TRAINING_KEYS = ("training", "ema_decay", "num_unquantised_steps", "phonetic_dim")
 
 
 def read_codecs(config: Config, mesh: Mesh) -> dict[Stream, PyTree]:
-    """Both codecs' variables, and those of their waveform decoders, out of the bundle `config.codecs_from`.
+    """Reads the variables of both codecs and of their waveform decoders from the bundle `config.codecs_from`.
 
     Args:
         config: of the run; its codecs must be those of the bundle.
-        mesh: where they go.
+        mesh: on which the arrays are placed.
 
     Returns:
-        By name, as in a bundle: "speech_codec", "background_codec", and "<stream>_decoder" where there is
+        By name, as in a bundle: "speech_codec", "background_codec", and "<stream>_decoder" where a stream has
         one.
 
     Raises:
-        UserError: no bundle, or codecs of other sizes than the config's.
+        UserError: not a bundle, or its codecs differ from the config's.
     """
     directory = pathlib.Path(config.codecs_from)
     saved = read_bundle_header(directory).config
     for stream in STREAMS:
-        theirs, ours = (
+        saved_settings, settings = (
             settings_of(
-                without=_OF_TRAINING, codec=each.streams[stream].codec, decoder=each.streams[stream].decoder
+                without=_TRAINING_KEYS, codec=each.streams[stream].codec, decoder=each.streams[stream].decoder
             )
             for each in (saved, config)
         )
-        for key, was, now in differences(theirs.values, ours):
+        for key, saved_value, value in differences(saved_settings.values, settings):
             key = f"streams.{stream}.{key}"
             raise UserError(
-                f"codecs_from={directory}: its {key} is {was}, and the config's {now}; "
-                f"take --config.{key}={was}"
+                f"codecs_from={directory}: its {key} is {saved_value}, but the config's is {value}; "
+                f"pass --config.{key}={saved_value}"
             )
     _, params = load_bundle(directory, mesh=mesh)
     return {name: variables for name, variables in params.items() if name != "model"}
 
 
 def read_model(config: Config, mesh: Mesh) -> PyTree:
-    """The parameters of the bundle `config.model_from` that this config's model has too.
+    """Reads the parameters that the bundle `config.model_from` shares with this config's model.
+
+    Parameters of the model that the bundle lacks are initialised at random; parameters of the bundle that the
+    model lacks are ignored. Standard output lists both.
 
     Args:
-        config: of the run. What its model has and the bundle has not begins at random; what only the bundle
-            has is left there. Both are named on standard output.
-        mesh: where they go.
+        config: of the run.
+        mesh: on which the arrays are placed.
 
     Returns:
         A part of the model's tree, float32 arrays.
 
     Raises:
-        UserError: no bundle, nothing in common, or an array of another shape.
+        UserError: not a bundle, no shared parameter, or an array of another shape.
     """
     directory = pathlib.Path(config.model_from)
     _, params = load_bundle(directory, mesh=mesh)
-    theirs = traverse_util.flatten_dict(params["model"], sep="/")
-    ours = traverse_util.flatten_dict(abstract_params(config)["model"], sep="/")
-    common = {name: array for name, array in theirs.items() if name in ours}
+    saved = traverse_util.flatten_dict(params["model"], sep="/")
+    expected = traverse_util.flatten_dict(abstract_params(config)["model"], sep="/")
+    common = {name: array for name, array in saved.items() if name in expected}
     if not common:
-        raise UserError(f"model_from={directory}: its model has nothing in common with the config's")
+        raise UserError(
+            f"model_from={directory}: shares no parameter with the config's model; "
+            "name a bundle of the same architecture"
+        )
     for name, array in common.items():
-        if array.shape != ours[name].shape:
+        if array.shape != expected[name].shape:
             raise UserError(
-                f"model_from={directory}: of another model size: {name} is {array.shape} there and "
-                f"{ours[name].shape} in the config"
+                f"model_from={directory}: of another model size: {name} is {array.shape} in the bundle and "
+                f"{expected[name].shape} in the config; use the sizes of its config.json"
             )
     if distributed.is_first():
         print(
-            f"model_from {directory}: {len(common)} arrays taken"
-            + _listed("begin at random", [name for name in ours if name not in theirs])
-            + _listed("are left there", [name for name in theirs if name not in ours]),
+            f"model_from {directory}: {len(common)} arrays restored"
+            + _listed("initialised at random", [name for name in expected if name not in saved])
+            + _listed("of the bundle ignored", [name for name in saved if name not in expected]),
             flush=True,
         )
     return traverse_util.unflatten_dict(common, sep="/")
@@ -97,5 +103,5 @@ def read_model(config: Config, mesh: Mesh) -> PyTree:
 def _listed(what: str, names: list[str]) -> str:
     if not names:
         return ""
-    more = ", …" if len(names) > _NAMED else ""
-    return f"; {len(names)} {what}: {', '.join(names[:_NAMED])}{more}"
+    more = ", …" if len(names) > _MAX_NAMES else ""
+    return f"; {len(names)} {what}: {', '.join(names[:_MAX_NAMES])}{more}"

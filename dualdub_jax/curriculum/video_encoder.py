@@ -1,9 +1,9 @@
-"""The phase "video_encoder": the encoder learns to predict both streams' codes from the video alone.
+"""The phase "video_encoder": pre-trains the video encoder to predict both streams' codes from video alone.
 
-A language model that is trained with the true past of both streams needs the video only for what the past
-does not predict, a few frames a clip, and so trains its encoder slowly. Here there is no past: every frame's
-codes are predicted by a linear readout of the video context, in a step without the language model. The
-readout is thrown away. Source: our choice.
+Under teacher forcing, a language model needs video only for the few frames per clip that the past does not
+predict, so its video encoder trains slowly. Here there is no past and no language model: linear readouts of
+the video context predict the codes of every frame, and are discarded afterwards. Source: our choice; the
+paper's video encoder is frozen.
 """
 
 from collections.abc import Callable
@@ -28,15 +28,19 @@ from dualdub_jax.training.settings import settings_of
 from dualdub_jax.training.state import TrainState, first_state, next_state
 from dualdub_jax.types import STREAMS, Batch, Stream
 
-PyTree = Any  # of the readout's parameters
+PyTree = Any  # parameters of `VideoReadout`: nested dictionaries of arrays
 
 PHASE_NAME = "video_encoder"
-_FLIP_RATE = 0.5  # of films that are mirrored: their sound stays the same
-_HANDED_ON = ("video_encoder", "aligner")
+_FLIP_RATE = 0.5  # fraction of mirrored videos; their sound is unchanged
+_TRAINED_PARTS = ("video_encoder", "aligner")
 
 
 class VideoReadout(nn.Module):
-    """Video encoder and aligner of the model, and a linear readout of both streams' codes."""
+    """The model's video encoder and aligner, with a linear readout of each stream's codes.
+
+    Attributes:
+        config: of the run.
+    """
 
     config: Config
 
@@ -57,7 +61,7 @@ class VideoReadout(nn.Module):
         }
 
     def __call__(self, batch: Batch) -> dict[Stream, jax.Array]:
-        """Logits of each stream's codes, float32[B, T, Q, V], each frame from the video alone."""
+        """Logits of each stream's codes given video alone, by stream, float32[B, T, Q, V]."""
         absent = jnp.zeros_like(batch.has_video)
         prefix = jnp.zeros((len(absent), 0, self.config.model.width), self.config.model.compute_dtype)
         conditions = Conditions(
@@ -80,7 +84,7 @@ class VideoReadout(nn.Module):
 
 
 def video_encoder_phase(config: Config, make_batches: Callable[[], Any]) -> Phase:
-    """The phase; its parameters are the model's "video_encoder", and of its "aligner" what the video trains.
+    """The phase; its result is the model's "video_encoder", and the video path of its "aligner".
 
     Args:
         config: of the run; `config.video_training` has the mixture and the length.
@@ -126,17 +130,16 @@ def video_encoder_phase(config: Config, make_batches: Callable[[], Any]) -> Phas
         make_batches=make_batches,
         prepare=lambda fields: Batch(**fields),
         parameters=lambda state: {
-            part: state.ema_params[part] for part in _HANDED_ON if part in state.ema_params
+            part: state.ema_params[part] for part in _TRAINED_PARTS if part in state.ema_params
         },
     )
 
 
 def mirror_films(batch: Batch, rng: jax.Array, rate: float) -> Batch:
-    """Mirrors each example's film, left to right, with probability `rate`.
+    """Flips each example's video horizontally with probability `rate`.
 
     Args:
-        batch: its `video` is uint8[B, T, height, width, 3]; without one (precomputed features), nothing is
-            done.
+        batch: `video` uint8[B, T, height, width, 3]; returned unchanged without it (precomputed features).
         rng: of the step.
         rate: probability.
     """

@@ -1,9 +1,9 @@
-"""Classes by import path: how a fork's parts stand beside the core without a change to it.
+"""Classes by import path, so that a fork adds parts without editing the core.
 
-A config names "package.module:Class", or "package.module:Class(window_frames=25)" where the class has sizes
-of its own. A config *file* is code that its user chose to run. A bundle is data that may come from anywhere,
-and importing a module runs it: an import path in a bundle is imported only if the module is in this package,
-is imported already, or the user allows it (`check_trusted`).
+A config names "package.module:Class", or "package.module:Class(window_frames=25)" to set sizes of the class.
+A config *file* is code that its user runs. A bundle is data of any origin, and importing a module executes
+it: an import path in a bundle is imported only if its module belongs to this package, is imported already, or
+the user allows it (`check_trusted`).
 """
 
 import ast
@@ -18,7 +18,7 @@ from dualdub_jax.errors import UserError
 
 _OWN_PACKAGE = "dualdub_jax"
 _MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
-# Keys that may hold an import path; streams and their codecs besides.
+# Keys that may hold an import path.
 _KEYS = (
     "model.video.kind",
     "model.aligner.kind",
@@ -32,7 +32,7 @@ _KEYS = (
 
 
 class ImportPath(NamedTuple):
-    """An import path taken apart: `module`, name of the class in it, and the sizes given in brackets."""
+    """A parsed import path: module, name of the class, and its sizes, the keyword arguments."""
 
     module: str
     name: str
@@ -40,13 +40,13 @@ class ImportPath(NamedTuple):
 
 
 def is_import_path(text: str) -> bool:
-    """True for "package.module:Class…"; False for names of kinds and for paths of files."""
+    """True for "package.module:Class…"; False for names of kinds and file paths."""
     module, separator, _ = text.partition(":")
     return bool(separator) and _MODULE.fullmatch(module) is not None
 
 
 def import_paths(config: Config) -> dict[str, str]:
-    """Every import path of a config, by its key."""
+    """The import paths of a config, by key."""
     found = {}
     for key in _KEYS:
         node: Any = to_dict(config)
@@ -58,18 +58,23 @@ def import_paths(config: Config) -> dict[str, str]:
 
 
 def check_trusted(config: Config, where: str, allow_code: bool = False) -> None:
-    """Refuses a config read from `where` that would make the model's construction import foreign code.
+    """Rejects a config whose parts would import code from outside of this package.
+
+    Args:
+        config: of a bundle or a run.
+        where: its origin, for messages.
+        allow_code: accept any import path.
 
     Raises:
-        UserError: naming the key and the import path.
+        UserError: names the key and the import path.
     """
     for key, text in import_paths(config).items():
         module = parse(text, key).module
         is_known = module.split(".")[0] == _OWN_PACKAGE or module in sys.modules
         if not is_known and not allow_code:
             raise UserError(
-                f"{where}: {key}={text} is code outside of DualDub, which loading would run; if you trust "
-                f"it, pass --allow-code (in Python: allow_code=True, or import {module} first)"
+                f"{where}: {key}={text} is code outside of DualDub, which loading would execute; if you "
+                f"trust it, pass --allow-code (in Python: allow_code=True, or import {module} first)"
             )
 
 
@@ -81,11 +86,10 @@ def import_class(text: str, key: str) -> tuple[type, dict[str, Any]]:
         key: of the config, for messages.
 
     Returns:
-        The class, and the sizes in brackets.
+        The class, and its sizes.
 
     Raises:
-        UserError: not an import path; a module that cannot be imported (and what to put on PYTHONPATH); no
-            such class in it.
+        UserError: not an import path, a module that cannot be imported, or no such class in it.
     """
     path = parse(text, key)
     where = f"{key}={text}"
@@ -94,7 +98,7 @@ def import_class(text: str, key: str) -> tuple[type, dict[str, Any]]:
     except ImportError as error:
         top = path.module.split(".")[0]
         raise UserError(
-            f"{where}: cannot import {path.module} ({error}); put the folder that holds {top}/ on PYTHONPATH"
+            f"{where}: cannot import {path.module} ({error}); add the folder that holds {top}/ to PYTHONPATH"
         ) from error
     found = getattr(module, path.name, None)
     if found is None:
@@ -107,16 +111,16 @@ def import_class(text: str, key: str) -> tuple[type, dict[str, Any]]:
 
 
 def parse(text: str, key: str) -> ImportPath:
-    """Takes an import path apart; importing nothing.
+    """Parses an import path without importing it.
 
     Raises:
-        UserError: not an import path, or values in brackets that are not literals.
+        UserError: not an import path, or sizes that are not literals.
     """
     module, _, rest = text.partition(":")
     try:
         tree = ast.parse(rest.strip(), mode="eval").body
         call = tree if isinstance(tree, ast.Call) else ast.Call(func=tree, args=[], keywords=[])
-        # Literals only: nothing in the brackets is evaluated.
+        # Literals only: nothing is evaluated.
         sizes = {item.arg: ast.literal_eval(item.value) for item in call.keywords}
         is_valid = isinstance(call.func, ast.Name) and not call.args and None not in sizes
     except (SyntaxError, ValueError):

@@ -1,4 +1,4 @@
-"""A place in the system that different classes can take: by the name of a kind, or by import path."""
+"""Slots: config keys that select a class by the name of a built-in kind, or by import path."""
 
 import dataclasses
 import difflib
@@ -12,14 +12,14 @@ from dualdub_jax.parts.import_path import import_class, is_import_path
 
 @dataclasses.dataclass(frozen=True)
 class Slot:
-    """A place and what it demands of a class.
+    """A config key and the contract of the classes that it selects.
 
     Attributes:
         key: of the config, for messages.
-        contract: a protocol class. Its methods are those that the class must have, with these parameters
-            first. Nothing else is demanded.
-        fields: names that the class is constructed with, as keywords.
-        known: kind -> import path of the project's own classes.
+        contract: a protocol class. A class must have its methods, with the same leading parameters; further
+            parameters need defaults.
+        fields: keyword arguments of the constructor.
+        known: built-in kinds, name -> import path.
     """
 
     key: str
@@ -28,11 +28,11 @@ class Slot:
     known: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def find(self, kind: str) -> tuple[type, dict[str, Any]]:
-        """The class of a kind, and the sizes that an import path gives in brackets.
+        """The class of a kind, and the sizes that its import path sets.
 
         Raises:
-            UserError: an unknown kind, an import path that leads nowhere, or a class that lacks a field or a
-                method of the contract.
+            UserError: an unknown kind, an import path that cannot be resolved, or a class that lacks a field
+                or a method of the contract.
         """
         if kind not in self.known and not is_import_path(kind):
             near = difflib.get_close_matches(kind, list(self.known), n=1)
@@ -47,7 +47,7 @@ class Slot:
         return found, sizes
 
     def make(self, kind: str, **fields: Any) -> Any:
-        """An instance of a kind's class, with its sizes and these fields.
+        """Constructs an instance of a kind's class with its sizes and `fields`.
 
         Raises:
             UserError: as `find`.
@@ -76,7 +76,7 @@ class Slot:
             )
             if is_free and name not in given and name not in sizes:
                 raise UserError(
-                    f"{where}: its field {name} has no default; give it one, or write {name}=… here"
+                    f"{where}: its field {name} has no default; add one, or set {name}=… in the import path"
                 )
         for name, method in vars(self.contract).items():
             is_method = inspect.isfunction(method) or isinstance(method, classmethod)
@@ -85,7 +85,7 @@ class Slot:
 
     def _check_method(self, found: type, name: str, where: str) -> None:
         wanted = list(inspect.signature(getattr(self.contract, name)).parameters)
-        # Not `type.__call__`, which every class has.
+        # Excludes `type.__call__`, which every class has.
         method = getattr(found, name, None) if any(name in vars(base) for base in found.__mro__) else None
         have = inspect.signature(method).parameters if callable(method) else {}
         extra = [parameter for other, parameter in have.items() if other not in wanted]

@@ -53,8 +53,8 @@ def test_codecs_of_another_size_are_named(bundle, mesh):
     wider = with_codec(config, "background", num_codebooks=5)
     with pytest.raises(
         UserError,
-        match=r"its streams\.background\.codec\.num_codebooks is 2, and the config's 5; "
-        r"take --config\.streams\.background\.codec\.num_codebooks=2",
+        match=r"its streams\.background\.codec\.num_codebooks is 2, but the config's is 5; "
+        r"pass --config\.streams\.background\.codec\.num_codebooks=2",
     ):
         start.read_codecs(wider, mesh)
 
@@ -69,7 +69,7 @@ def test_a_decoder_that_the_bundle_does_not_have_is_named(bundle, mesh):
     speech = dataclasses.replace(config.streams.speech, decoder="fork.flow:Decoder")
     config = dataclasses.replace(config, streams=dataclasses.replace(config.streams, speech=speech))
     with pytest.raises(
-        UserError, match=r"streams\.speech\.decoder is codec, and the config's fork\.flow:"
+        UserError, match=r"streams\.speech\.decoder is codec, but the config's is fork\.flow:"
     ):
         start.read_codecs(config, mesh)
 
@@ -79,7 +79,7 @@ def test_a_stage_starts_with_the_parameters_of_the_bundle_and_what_is_new_at_ran
     without = dataclasses.replace(config.model.aligner, use_causal=False)
     smaller = dataclasses.replace(config, model=dataclasses.replace(config.model, aligner=without))
     initial = start.read_model(smaller, mesh)
-    assert "are left there: aligner/causal/" in capsys.readouterr().out
+    assert "of the bundle ignored: aligner/causal/" in capsys.readouterr().out
     assert "causal" not in initial["aligner"]
     stage = StageConfig(name="stage", num_steps=1, batch_size=2, optimizer=OptimizerConfig())
     phase = stage_phase(config, stage, lambda: None, initial)

@@ -113,7 +113,7 @@ def test_what_was_prepared_by_another_extractor_is_refused(prepared):
 def test_records_without_features_name_the_command_that_makes_them(tiny_data_dir):
     with pytest.raises(UserError, match=r"has no precomputed video features.*dualdub data prepare"):
         _batch(feature_config(tiny_data_dir))
-    with pytest.raises(UserError, match=r"extractor: is empty.*features reads features; name"):
+    with pytest.raises(UserError, match=r"extractor: is empty.*features reads features; set it"):
         dualdub_jax.encoders.extraction.make_extractor(feature_config(extractor=""))
 
 

@@ -70,7 +70,7 @@ def test_a_path_gives_the_class_and_its_sizes(fork):
         ("loud.aligner:Halved(share=print(1))", "expected 'package.module:Class'"),
         ("loud.aligner:Halved(**{})", "expected 'package.module:Class'"),
         ("loud.aligner:Halved.__init__", "expected 'package.module:Class'"),
-        ("nowhere.aligner:A", r"cannot import nowhere.aligner .*folder that holds nowhere/ on PYTHONPATH"),
+        ("nowhere.aligner:A", r"cannot import nowhere.aligner .*folder that holds nowhere/ to PYTHONPATH"),
         ("loud.aligner:Halfed", "loud.aligner has no Halfed; did you mean Halved"),
         ("loud.aligner:function", "function is not a class"),
     ],
@@ -149,5 +149,5 @@ def test_a_bundle_does_not_import_foreign_code_unless_told_to(tmp_path, fork, ca
     for name in ("loud", "loud.aligner"):
         del sys.modules[name]
     shutil.rmtree(fork)
-    with pytest.raises(UserError, match="put the folder that holds loud/ on PYTHONPATH"):
+    with pytest.raises(UserError, match="add the folder that holds loud/ to PYTHONPATH"):
         load_bundle(tmp_path / "bundle", allow_code=True)

@@ -137,7 +137,7 @@ def test_a_size_that_has_no_default_may_be_given_in_brackets():
         ("slot_parts:Complete(deep=1)", "deep is not a size of it; those are: depth$"),
         ("slot_parts:Complete(width=1)", "width is not a size of it; those are: depth$"),
         ("slot_parts:Module(depth=1)", "depth is not a size of it; those are: none$"),
-        ("slot_parts:Needy", r"its field depth has no default; give it one, or write depth=… here$"),
+        ("slot_parts:Needy", r"its field depth has no default; add one, or set depth=… in the import path$"),
         ("slot_parts:NoCall", r"its __call__\(\) must take \(x, mask\), as Contract has it$"),
         ("slot_parts:OtherArguments", r"its __call__\(mask, x\) must take \(x, mask\), as Contract has it$"),
         ("slot_parts:FewerArguments", r"its __call__\(x\) must take \(x, mask\), as Contract has it$"),
