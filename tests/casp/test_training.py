@@ -70,9 +70,9 @@ def test_learns_which_stems_belong_together(phase, step):
 @pytest.mark.parametrize("start", [7.0, -7.0])
 def test_the_temperature_is_clamped_after_each_step(phase, step, start):
     state = _start(phase)
-    state["params"]["logit_scale"] = np.float32(start)
+    state = state.replace(params=state.params | {"logit_scale": np.float32(start)})
     state, _ = step(state, _pairs(4), jax.random.key(0))
-    assert float(state["params"]["logit_scale"]) == pytest.approx(np.sign(start) * MAX_LOG_SCALE)
+    assert float(state.params["logit_scale"]) == pytest.approx(np.sign(start) * MAX_LOG_SCALE)
 
 
 def test_level_silence_and_padding_do_no_harm(phase, step):
@@ -112,8 +112,8 @@ def test_decay_touches_everything_as_in_the_authors_code():
 
 
 def test_the_background_encoder_starts_from_given_weights():
-    given = _start(_phase())["params"]["speech"]["encoder"]
-    params = _start(_phase(audio_encoder=given))["params"]
+    given = _start(_phase()).params["speech"]["encoder"]
+    params = _start(_phase(audio_encoder=given)).params
     jax.tree.map(np.testing.assert_array_equal, params["background"]["encoder"], given)
     assert not np.array_equal(
         params["background"]["pooling"]["hidden"]["kernel"], params["speech"]["pooling"]["hidden"]["kernel"]

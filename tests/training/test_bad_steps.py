@@ -13,7 +13,7 @@ from dualdub_jax.training.bad_steps import BadSteps, TrainingDivergedError, skip
 LARGEST = np.finfo(np.float32).max
 
 
-def _step(state, batch, rng):
+def _step(state, batch, rng, frozen):
     return {"x": state["x"] + batch}, {"loss": batch.sum(), "gradient_norm": jnp.abs(batch).max()}
 
 
@@ -21,9 +21,9 @@ def _step(state, batch, rng):
 def test_a_bad_step_leaves_the_state_alone(bad):
     step = jax.jit(skip_bad(_step))
     state = {"x": jnp.asarray([1.0, 2.0])}
-    state, metrics = step(state, jnp.asarray([2.0, 1.0]), None, np.float32(1000))
+    state, metrics = step(state, jnp.asarray([2.0, 1.0]), None, None, np.float32(1000))
     assert metrics["skipped"] == 0
-    after, metrics = step(state, jnp.asarray(bad), None, np.float32(1000))
+    after, metrics = step(state, jnp.asarray(bad), None, None, np.float32(1000))
     assert metrics["skipped"] == 1
     np.testing.assert_array_equal(after["x"], state["x"])
 
