@@ -96,16 +96,16 @@ class CostCounter:
                 body = self.computation(instruction.attribute("body").lstrip("%"))
                 cost.add(body, self.program.trip_count(computation, instruction))
             elif instruction.opcode == "conditional":
-                cost.add(self.computation(self.dearest_branch(instruction)))
+                cost.add(self.computation(self.costliest_branch(instruction)))
             elif instruction.opcode == "call":
                 cost.add(self.computation(instruction.called[0]))
             else:
                 cost.add(self.instruction(computation, instruction))
-                for collective in self.begun(computation, instruction, channels):
+                for collective in self.started(computation, instruction, channels):
                     cost.collective_bytes[collective.kind] += collective.num_bytes
         return cost
 
-    def dearest_branch(self, conditional: Instruction) -> str:
+    def costliest_branch(self, conditional: Instruction) -> str:
         """Name of the branch with the most FLOPs."""
         return max(conditional.called, key=lambda name: (self.computation(name).flops, name))
 
@@ -130,7 +130,7 @@ class CostCounter:
         width = computation.operand(at, 0).shape.dims[-1]
         cost.tiled_flops = cost.flops * (-(-width // self.tile) * self.tile) / width
 
-    def begun(self, computation: Computation, at: Instruction, channels: set[str]) -> list[Collective]:
+    def started(self, computation: Computation, at: Instruction, channels: set[str]) -> list[Collective]:
         """The collectives that start in an instruction; their channels are added to `channels`."""
         found = [c for c in self.collectives(computation, at) if not c.channel or c.channel not in channels]
         channels.update(c.channel for c in found)

@@ -93,7 +93,7 @@ class Roofline:
         cost = self.counter.instruction(computation, at)
         compute_s, hbm_s = cost.tiled_flops / chip.flops_per_s, cost.hbm_bytes / chip.hbm_bytes_per_s
         compute_s += cost.exponentials * _VECTOR_OPERATIONS / chip.vector_ops_per_s
-        collectives = self.counter.begun(computation, at, walk.channels)
+        collectives = self.counter.started(computation, at, walk.channels)
         moving_s = sum(self.collective_s(c) for c in collectives)
         times.compute_s += compute_s
         times.hbm_s += hbm_s
@@ -124,7 +124,7 @@ class Roofline:
         if at.opcode == "while":
             runs = program.trip_count(computation, at)
             return self.computation(at.attribute("body").lstrip("%")), runs
-        branch = self.counter.dearest_branch(at) if at.opcode == "conditional" else at.called[0]
+        branch = self.counter.costliest_branch(at) if at.opcode == "conditional" else at.called[0]
         return self.computation(branch), 1
 
     def collective_s(self, collective: Collective) -> float:
