@@ -13,7 +13,7 @@ from dualdub_jax.codecs.mel_rvq.config import MelRVQConfig
 from dualdub_jax.config import Config, LossConfig, OptimizerConfig
 from dualdub_jax.dsp.mel import LOG_FLOOR, mel_filterbank
 from dualdub_jax.dsp.stft import hann_window
-from dualdub_jax.encoders.speaker import HOP_LENGTH, N_FFT, N_MELS
+from dualdub_jax.encoders.speaker import MELS_PER_FRAME, N_FFT, N_MELS
 from dualdub_jax.types import STREAMS
 
 _EPSILON = 1e-6  # of RMSNorm, as in flax
@@ -125,7 +125,8 @@ class SpeakerEncoder(nn.Module):
         self.samples_per_frame = grid.samples_per_frame
         self.null = vectors(config.model.num_speaker_vectors, config.model.width)
         self.queries = vectors(config.model.num_speaker_vectors, width)
-        self.inward = linear(grid.samples_per_frame // HOP_LENGTH * N_MELS, width, bias=True)
+        self.hop_length = grid.samples_per_frame // MELS_PER_FRAME
+        self.inward = linear(MELS_PER_FRAME * N_MELS, width, bias=True)
         heads = {"num_heads": 4, "num_kv_heads": 4, "head_dim": width // 4}
         self.layers = Transformer(1, width, 2 * width, **heads)
         self.pooling = Attention(width, **heads)
@@ -148,11 +149,11 @@ class SpeakerEncoder(nn.Module):
 
     @torch.no_grad()
     def in_mels(self, voice: Tensor) -> Tensor:
-        margin = (N_FFT - HOP_LENGTH) // 2
+        margin = (N_FFT - self.hop_length) // 2
         spectra = torch.stft(
             F.pad(voice, (margin, margin)),
             N_FFT,
-            HOP_LENGTH,
+            self.hop_length,
             window=self.window,
             center=False,
             return_complex=True,
