@@ -1,13 +1,13 @@
-"""About 0.6B parameters: the backbone has the dimensions of Qwen2.5-0.5B, so that its weights fit in.
+"""About 0.6B parameters: the backbone has the dimensions of Qwen2.5-0.5B, whose weights fit.
 
-    dualdub train --config configs/base.py --workdir runs/base
-    dualdub aot --config configs/base.py --topology v5e:4x4
+    dualdub train --config base --workdir runs/base
+    dualdub aot --config base --topology v5e:4x4
 
-Recommended meshes: v5e:4x4 with data=4, fsdp=4 (the config's); 8 GPUs of 80 GB with data=8
-(`--config.mesh.fsdp=1`). More of fsdp is worse: its shards get narrower than the matrix unit. The remat
-policy "dots" takes 16 clips a chip of 16 GB; with more of them, or less memory, take "attention" or "full".
-The vocabulary is Qwen's, as an input table only: the model writes no text, so there is no output layer that
-it could be tied with. `--config.model.script_tokenizer=tokenizer.json` names Qwen's tokenizer file.
+Recommended meshes: v5e:4x4 with data=4, fsdp=4 (the default); 8 GPUs of 80 GB with data=8
+(`--config.mesh.fsdp=1`). More fsdp is slower, since its shards become narrower than the matrix unit. The
+remat policy "dots" allows 16 clips per chip of 16 GB; for more clips or less memory use "attention" or
+"full". The vocabulary is Qwen's, as an input table only: the model outputs no text, so there is no output
+layer to tie. `--config.model.script_tokenizer=tokenizer.json` names Qwen's tokenizer file.
 """
 
 from ml_collections import ConfigDict

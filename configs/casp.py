@@ -1,13 +1,14 @@
 """CASP as in the public DualBench repository: two BEATs of 90M parameters, trained on 1 s crops.
 
     python -m dualdub_jax.casp.convert --beats BEATs_iter3_plus_AS2M.pt --out weights/beats
-    dualdub train --config configs/casp.py --workdir runs/casp --config.data_dir=DATA
+    dualdub train --config casp --workdir runs/casp --config.data_dir=DATA
 
-The background encoder starts from the public BEATs weights, the speech encoder from random ones. The authors
-trained on V2C-Animation's training split, whose stems are not redistributable: `data_dir` holds a dataset of
-your own in our schema (docs/data.md), named by `--config.casp_training.mixture.0.name=`. Their figures:
-batches of 64 pairs, AdamW at 2e-4 with 2,000 warm-up steps and a cosine to zero, decay 0.2 on everything, no
-clipping, float32, 115,000 steps (32 epochs). Not trained by us at this size.
+The background encoder starts from the public BEATs weights, the speech encoder from random initialisation.
+The authors trained on V2C-Animation's training split, whose stems are not redistributable: `data_dir` holds
+your own dataset of the record schema (docs/data.md), named by `--config.casp_training.mixture.0.name=`.
+Settings are
+theirs: batches of 64 pairs, AdamW at 2e-4 with 2,000 warm-up steps and cosine decay to zero, weight decay 0.2
+on all parameters, no clipping, float32, 115,000 steps (32 epochs). We have not trained at this size.
 """
 
 from ml_collections import ConfigDict

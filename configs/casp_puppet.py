@@ -1,17 +1,17 @@
-"""A small CASP for the Puppet Stage world: what `dualdub evaluate --suite puppet` scores harmony with.
+"""A small CASP for Puppet Stage, the harmony metric of `dualdub evaluate --suite puppet`.
 
     dualdub data build puppet_stage --out data
-    dualdub train --config configs/casp_puppet.py --workdir runs/casp_puppet
+    dualdub train --config casp_puppet --workdir runs/casp_puppet
 
-Differences from configs/casp.py: small encoders on 32 bands (what the stems share here is reverberation and
-noise, broad in frequency), both from random weights, a higher learning rate, fewer steps. Crops are 2 s: a
-room is hard to tell from 1 s, and no clip is shorter than 2 s. That matters: with longer windows the zeros
-behind a short clip would tell its length, by which pairs could be matched without listening. A stem is scored
+Differences from configs/casp.py: small encoders on 32 bands (what the stems share here, reverberation and
+noise, is broad in frequency), both randomly initialised, a higher learning rate, fewer steps. Crops are 2 s:
+acoustics are hard to estimate from 1 s, and no clip is shorter than 2 s. Longer windows would contain zero
+padding that reveals a clip's length, by which pairs could be matched without their content. A stem is scored
 on crops every half second.
 
-Took half an hour on a shared core. On the 225 held-out clips with speech (benchmarks/casp_retrieval.py) a
-stem's own partner is the nearest of 32 in 12.8% of cases (95% interval 11.0 to 16.2; chance 3.1) and
-the mean cosine is 0.65 for matched and 0.13 for mismatched pairs.
+Trained in half an hour of a shared core. On the 225 held-out clips with speech (benchmarks/casp_retrieval.py)
+a stem's own partner ranks first of 32 in 12.8% of cases (95% interval 11.0 to 16.2; chance 3.1), and the mean
+cosine is 0.65 for matched and 0.13 for mismatched pairs.
 """
 
 from ml_collections import ConfigDict

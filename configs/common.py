@@ -1,4 +1,4 @@
-"""What configs share."""
+"""Defaults and helpers that configs share."""
 
 from ml_collections import ConfigDict
 

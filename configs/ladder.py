@@ -1,11 +1,11 @@
-"""What the size ladder shares: small, base, large and xl are each a few lines on top of this.
+"""Shared by the size ladder: small, base, large and xl are each a few lines on top of this.
 
-Source: our choice. Windows are 15.36 s, so that prefix (120 script tokens, 8 voice vectors) and 384 frames
+Source: our choice. Windows are 15.36 s, so that prefix (120 script tokens, 8 speaker vectors) and 384 frames
 make 512 positions, a multiple of the 128 lanes of a TPU. Codecs have the sizes of public ones (8 codebooks
-of 1024, 25 frames a second). Video is pixels, 128 x 128 in patches of 16; `model.video.kind = "features"`
-takes precomputed ones in their place.
+of 1024, 25 frames/s). Video is pixels, 128 x 128 in patches of 16; `model.video.kind = "features"` takes
+precomputed features instead.
 
-The stages name Puppet Stage, so that each size can be tried at once; a real run names datasets of its own
+The stages name Puppet Stage, so that each size can be tried immediately; a real run names its own datasets
 (docs/data.md) in the same three stages.
 """
 

@@ -1,12 +1,11 @@
 """About 2B parameters: the backbone has the dimensions of Qwen3-1.7B.
 
-    dualdub train --config configs/large.py --workdir runs/large --distributed
-    dualdub aot --config configs/large.py --topology v5e:8x8
+    dualdub train --config large --workdir runs/large --distributed
+    dualdub aot --config large --topology v5e:8x8
 
-Recommended meshes: v5e:8x8 with data=4, fsdp=16 (the config's); 32 GPUs of 80 GB with data=4, fsdp=8. The
-remat policy "attention" takes 16 clips a chip of 16 GB; 80 GB have room for "dots".
-As in configs/base.py the vocabulary is an input table only, and the tokenizer file is named by
-`--config.model.script_tokenizer=`.
+Recommended meshes: v5e:8x8 with data=4, fsdp=16 (the default); 32 GPUs of 80 GB with data=4, fsdp=8. The
+remat policy "attention" allows 16 clips per chip of 16 GB; 80 GB suffice for "dots". As in configs/base.py,
+the vocabulary is an input table only, and `--config.model.script_tokenizer=` names the tokenizer file.
 """
 
 from ml_collections import ConfigDict

@@ -1,24 +1,24 @@
 """The embedded default: about 7M parameters, trained on the Puppet Stage world on two CPU cores.
 
     dualdub data build puppet_stage --out data
-    dualdub train --config configs/puppet.py --workdir runs/puppet
+    dualdub train --config puppet --workdir runs/puppet
 
-Two and a half to three and a half hours of one core. The bundled checkpoint has the speech codec of this run,
-and a language model of nearly three times as many steps, which came by turns: docs/model_card.md has the
-figures of both, and of a second seed. Phases that do not depend on each other can be trained side by side in
-one workdir; on two cores, less than two hours:
+Two and a half to three and a half core hours. The bundled checkpoint has the speech codec of this run and a
+language model trained for nearly three times as many steps, in turns: docs/model_card.md has the figures of
+both, and of a second seed. Independent phases can be trained side by side in one workdir, which takes less
+than two hours on two cores:
 
-    train="dualdub train --config configs/puppet.py --workdir runs/puppet"
+    train="dualdub train --config puppet --workdir runs/puppet"
     $train --phases codec_tokens_background & $train --phases codec_tokens_speech; wait
     $train --phases video_encoder & $train --phases text_speech; wait
-    $train --phases
-    codec_vocoder_speech,codec_vocoder_background,codec_acoustics_speech,codec_acoustics_background & $train
-    --phases video_audio,soundtrack; wait $train
-    # writes the bundle
+    vocoders=codec_vocoder_speech,codec_vocoder_background,codec_acoustics_speech,codec_acoustics_background
+    $train --phases $vocoders &
+    $train --phases video_audio,soundtrack; wait
+    $train    # writes the bundle
 
-`configs/puppet.py:tiny` is the same run in miniature, for trying things out: minutes, and nothing to
-listen to. `configs/puppet.py:finetune` goes on from the bundled checkpoint with the last stage alone, at a
-lower rate: for your own clips, or to train the default further.
+`puppet:tiny` is the same run in miniature, to test a setup: minutes, and no audible quality.
+`puppet:finetune` continues from the bundled checkpoint with the last stage alone, at a lower learning rate:
+for your own clips, or to train the default further.
 """
 
 from ml_collections import ConfigDict

@@ -1,9 +1,10 @@
-"""About 120M parameters: the first size worth an accelerator.
+"""About 120M parameters: the first size that needs an accelerator.
 
-    dualdub train --config configs/small.py --workdir runs/small
+    dualdub train --config small --workdir runs/small
 
-Recommended meshes: one GPU or TPU chip as it is (`data=-1`); a v5e:2x4 or a host with 8 GPUs with data=8. The
-state fits on every device, so there is nothing to split. `--config.stages.2.batch_size=` scales with devices.
+Recommended meshes: one GPU or TPU chip (`data=-1`, the default); a v5e:2x4 or a host of 8 GPUs with data=8.
+The state fits on every device, so nothing is sharded. `--config.stages.2.batch_size=` scales with the
+devices.
 """
 
 from ml_collections import ConfigDict

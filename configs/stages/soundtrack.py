@@ -1,4 +1,4 @@
-"""Stage 3, video–soundtrack: both streams at once, from everything; stages 1 and 2 are replayed."""
+"""Stage 3, video–soundtrack: both streams from all conditions; data of stages 1 and 2 are replayed."""
 
 from dualdub_jax.configs.common import mixture
 

@@ -1,4 +1,4 @@
-"""Stage 1, text–speech: the language model learns to say scripts in a reference voice, without a video."""
+"""Stage 1, text–speech: speech from script and reference voice, without video."""
 
 from dualdub_jax.configs.common import mixture
 

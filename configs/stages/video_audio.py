@@ -1,4 +1,4 @@
-"""Stage 2, video–audio: what is seen, heard; stage 1 is replayed so that speech is not forgotten."""
+"""Stage 2, video–audio: background from video; data of stage 1 are replayed against forgetting."""
 
 from dualdub_jax.configs.common import mixture
 

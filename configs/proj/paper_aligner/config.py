@@ -1,7 +1,7 @@
 """configs/puppet.py with the paper's aligner; that is the only difference.
 
-    dualdub train --config configs/proj/paper_aligner/config.py --workdir runs/paper_aligner
-    dualdub train --config configs/proj/paper_aligner/config.py:tiny --workdir runs/paper_tiny # minutes
+    dualdub train --config paper_aligner --workdir runs/paper_aligner
+    dualdub train --config paper_aligner:tiny --workdir runs/paper_tiny    # minutes
 
 Each attention can be switched off: `…:PaperAligner(speech_from_video=False)`.
 """

@@ -1,7 +1,7 @@
 """configs/puppet.py with another aligner; that is the only difference.
 
-    dualdub train --config configs/proj/windowed_aligner/config.py --workdir runs/windowed
-    dualdub train --config configs/proj/windowed_aligner/config.py:tiny --workdir runs/windowed_tiny # minutes
+    dualdub train --config windowed_aligner --workdir runs/windowed
+    dualdub train --config windowed_aligner:tiny --workdir runs/windowed_tiny    # minutes
 
 The window is a size of the class, so a sweep needs no new file: `…:WindowedAligner(window_frames=5)`.
 """
