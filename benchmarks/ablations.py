@@ -27,7 +27,6 @@ import jax
 import numpy as np
 from ablation_rows import ROWS, Row, row_config
 
-from data_pipeline.loader import make_batches
 from dualdub_jax.bundles.bundle import default_bundle_path, load_bundle, read_bundle_header, save_bundle
 from dualdub_jax.codecs.registry import make_codecs
 from dualdub_jax.config import Config, SourceConfig, StageConfig, load_config
@@ -36,6 +35,7 @@ from dualdub_jax.curriculum.losses import batch_losses
 from dualdub_jax.curriculum.stage import stage_phase
 from dualdub_jax.curriculum.video_encoder import PHASE_NAME as VIDEO_ENCODER
 from dualdub_jax.curriculum.video_encoder import video_encoder_phase
+from dualdub_jax.data_pipeline.loader import make_batches
 from dualdub_jax.dubbing.dub import DualDub
 from dualdub_jax.dubbing.engine import Engine
 from dualdub_jax.dubbing.progress import make_progress

@@ -12,8 +12,8 @@ import argparse
 import json
 import pathlib
 
-from data_pipeline.mixture import open_dataset
-from data_pipeline.record import clip_id, decode_stem
+from dualdub_jax.data_pipeline.mixture import open_dataset
+from dualdub_jax.data_pipeline.record import clip_id, decode_stem
 from dualdub_jax.evaluation.contracts.clips import SAMPLE_RATE_HZ, Clip
 from dualdub_jax.evaluation.metrics.casp import CaspMetric
 from dualdub_jax.evaluation.statistics.bootstrap import estimate

@@ -21,14 +21,14 @@ import jax.numpy as jnp
 import numpy as np
 from codec_quality import VOICE_S, pad_stems
 
-from data_pipeline.builders.puppet_stage import sentences
-from data_pipeline.mixture import open_dataset
-from data_pipeline.record import decode_stem
-from data_pipeline.transforms import decode_voice
 from dualdub_jax.bundles.bundle import default_bundle_path, load_bundle
 from dualdub_jax.codecs.base import CodecSpec
 from dualdub_jax.codecs.mel_rvq.codec import MelRVQCodec
 from dualdub_jax.codecs.mel_rvq.vocoder import synthesize
+from dualdub_jax.data_pipeline.builders.puppet_stage import sentences
+from dualdub_jax.data_pipeline.mixture import open_dataset
+from dualdub_jax.data_pipeline.record import decode_stem
+from dualdub_jax.data_pipeline.transforms import decode_voice
 from dualdub_jax.dsp.griffin_lim import griffin_lim
 from dualdub_jax.dsp.mel import log_mel
 from dualdub_jax.errors import UserError

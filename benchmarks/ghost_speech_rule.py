@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from data_pipeline.builders.puppet_stage.clip import Clip, make_clip
+from dualdub_jax.data_pipeline.builders.puppet_stage.clip import Clip, make_clip
 from dualdub_jax.evaluation.analysis.speech_level import at_speech_level
 from dualdub_jax.evaluation.listeners import whisper
 from dualdub_jax.evaluation.metrics.ghost_speech import ghost_words

@@ -20,14 +20,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from data_pipeline import loader, transforms
-from data_pipeline import mixture as curriculum
-from data_pipeline.build import build
-from data_pipeline.record import Record, decode_voice
-from data_pipeline.stem_tokens import StemTokenizer
 from dualdub_jax.codecs.base import Codec
 from dualdub_jax.codecs.registry import codec_class, codec_config, make_codec
 from dualdub_jax.config import Config, SourceConfig, StageConfig
+from dualdub_jax.data_pipeline import loader, transforms
+from dualdub_jax.data_pipeline import mixture as curriculum
+from dualdub_jax.data_pipeline.build import build
+from dualdub_jax.data_pipeline.record import Record, decode_voice
+from dualdub_jax.data_pipeline.stem_tokens import StemTokenizer
 from dualdub_jax.media.frames import FrameSpec
 from dualdub_jax.media.record_video import decode_frames
 from dualdub_jax.text.tokenizer import make_tokenizer

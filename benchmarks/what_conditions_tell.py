@@ -19,10 +19,10 @@ import jax
 import numpy as np
 import optax
 
-from data_pipeline.loader import make_batches
 from dualdub_jax.bundles.bundle import default_bundle_path, load_bundle
 from dualdub_jax.codecs.registry import make_codecs
 from dualdub_jax.config import Config, SourceConfig, StageConfig
+from dualdub_jax.data_pipeline.loader import make_batches
 from dualdub_jax.errors import UserError
 from dualdub_jax.models.dualdub import make_model
 from dualdub_jax.types import STREAMS, Batch

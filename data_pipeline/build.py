@@ -10,13 +10,13 @@ from typing import Any
 import rich.console
 import tensorflow_datasets as tfds
 
-from data_pipeline.builders.base import Builder, Dropped, Item
-from data_pipeline.builders.registry import find_builder, split_name
-from data_pipeline.disk_errors import disk_errors
-from data_pipeline.item_workers import ItemWorkers
-from data_pipeline.progress import Progress
-from data_pipeline.record import Record
-from data_pipeline.record_writer import make_writer
+from dualdub_jax.data_pipeline.builders.base import Builder, Dropped, Item
+from dualdub_jax.data_pipeline.builders.registry import find_builder, split_name
+from dualdub_jax.data_pipeline.disk_errors import disk_errors
+from dualdub_jax.data_pipeline.item_workers import ItemWorkers
+from dualdub_jax.data_pipeline.progress import Progress
+from dualdub_jax.data_pipeline.record import Record
+from dualdub_jax.data_pipeline.record_writer import make_writer
 from dualdub_jax.errors import UserError
 
 

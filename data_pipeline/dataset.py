@@ -8,8 +8,8 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
-from data_pipeline import older_records
-from data_pipeline.record import Record
+from dualdub_jax.data_pipeline import older_records
+from dualdub_jax.data_pipeline.record import Record
 from dualdub_jax.errors import UserError
 
 
@@ -36,7 +36,7 @@ class Dataset:
         if missing:
             raise UserError(
                 f"{self.name}: its records lack {', '.join(missing)}; "
-                "use data_pipeline.record.record_features() in its builder"
+                "use dualdub_jax.data_pipeline.record.record_features() in its builder"
             )
         if info.file_format != tfds.core.FileFormat.ARRAY_RECORD:
             raise UserError(

@@ -7,16 +7,16 @@ from typing import Any
 import jax
 import numpy as np
 
-from data_pipeline import record as record_lib
-from data_pipeline.mixture import Source
-from data_pipeline.prepare import Derivation
-from data_pipeline.record import Record, text
-from data_pipeline.sidecars import SidecarStore, sidecar_folder
-from data_pipeline.transforms import Stem, num_frames_of
 from dualdub_jax.bundles.bundle import load_bundle
 from dualdub_jax.codecs.base import Codec
 from dualdub_jax.codecs.registry import codec_config, make_codecs
 from dualdub_jax.config import Config
+from dualdub_jax.data_pipeline import record as record_lib
+from dualdub_jax.data_pipeline.mixture import Source
+from dualdub_jax.data_pipeline.prepare import Derivation
+from dualdub_jax.data_pipeline.record import Record, text
+from dualdub_jax.data_pipeline.sidecars import SidecarStore, sidecar_folder
+from dualdub_jax.data_pipeline.transforms import Stem, num_frames_of
 from dualdub_jax.encoders.base import FeatureExtractor
 from dualdub_jax.encoders.extraction import make_extractor
 from dualdub_jax.errors import UserError

@@ -12,9 +12,9 @@ import numpy as np
 import rich.console
 from av.video.reformatter import Interpolation
 
-from data_pipeline import record
-from data_pipeline.dataset import Dataset, find_datasets
-from data_pipeline.record import Record
+from dualdub_jax.data_pipeline import record
+from dualdub_jax.data_pipeline.dataset import Dataset, find_datasets
+from dualdub_jax.data_pipeline.record import Record
 from dualdub_jax.errors import UserError
 
 _SHEET_ROWS = 12

@@ -10,9 +10,9 @@ from concurrent.futures.process import BrokenProcessPool
 from types import TracebackType
 from typing import Self
 
-from data_pipeline import record
-from data_pipeline.builders.base import Builder, Dropped, Item
-from data_pipeline.record import Record
+from dualdub_jax.data_pipeline import record
+from dualdub_jax.data_pipeline.builders.base import Builder, Dropped, Item
+from dualdub_jax.data_pipeline.record import Record
 from dualdub_jax.errors import UserError
 
 _IN_FLIGHT = 3  # items a process: one at work, others waiting or done

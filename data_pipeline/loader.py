@@ -15,12 +15,12 @@ import grain
 import numpy as np
 from absl import flags
 
-from data_pipeline import mixture as curriculum
-from data_pipeline import transforms
-from data_pipeline.derivations import with_features
-from data_pipeline.stem_tokens import StemTokenizer, TokenCache
 from dualdub_jax.codecs.registry import codec_spec
 from dualdub_jax.config import Config, SourceConfig, StageConfig
+from dualdub_jax.data_pipeline import mixture as curriculum
+from dualdub_jax.data_pipeline import transforms
+from dualdub_jax.data_pipeline.derivations import with_features
+from dualdub_jax.data_pipeline.stem_tokens import StemTokenizer, TokenCache
 from dualdub_jax.errors import UserError
 from dualdub_jax.models.batch import validate_batch
 from dualdub_jax.text.tokenizer import make_tokenizer

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 
 import tensorflow_datasets as tfds
 
-from data_pipeline.builders import registry
-from data_pipeline.dataset import Dataset
-from data_pipeline.record import Record
 from dualdub_jax.config import SourceConfig
+from dualdub_jax.data_pipeline.builders import registry
+from dualdub_jax.data_pipeline.dataset import Dataset
+from dualdub_jax.data_pipeline.record import Record
 from dualdub_jax.errors import UserError
 
 _INFO_FILE = "dataset_info.json"

@@ -8,7 +8,7 @@ precomputed features nor a licence. Such a dataset is adapted where it is opened
 from collections.abc import Sequence
 from typing import Any
 
-from data_pipeline.record import RECORD, Record
+from dualdub_jax.data_pipeline.record import RECORD, Record
 
 _FRAME_RATE_HZ = 25
 # Fields that later schemas added, with the value that means "absent".

@@ -7,11 +7,11 @@ from typing import NamedTuple
 import numpy as np
 import rich.console
 
-from data_pipeline.dataset import Dataset
-from data_pipeline.disk_errors import disk_errors
-from data_pipeline.progress import Progress
-from data_pipeline.record import Record, text
-from data_pipeline.sidecars import SidecarStore, SidecarWriter, is_complete, sidecar_folder
+from dualdub_jax.data_pipeline.dataset import Dataset
+from dualdub_jax.data_pipeline.disk_errors import disk_errors
+from dualdub_jax.data_pipeline.progress import Progress
+from dualdub_jax.data_pipeline.record import Record, text
+from dualdub_jax.data_pipeline.sidecars import SidecarStore, SidecarWriter, is_complete, sidecar_folder
 
 
 class Derivation(NamedTuple):

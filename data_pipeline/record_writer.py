@@ -14,7 +14,7 @@ import tensorflow_datasets as tfds
 from tensorflow_datasets.core import shuffle
 from tensorflow_datasets.core.example_serializer import ExampleSerializer
 
-from data_pipeline.record import Record, record_features, text
+from dualdub_jax.data_pipeline.record import Record, record_features, text
 
 
 def make_writer(

@@ -6,11 +6,11 @@ from typing import Any
 import grain
 import numpy as np
 
-from data_pipeline import loader
-from data_pipeline import mixture as curriculum
-from data_pipeline.record import Record, clip_id, decode_stem, duration_s
 from dualdub_jax.casp.kaldi_fbank import SAMPLE_RATE_HZ
 from dualdub_jax.config import Config
+from dualdub_jax.data_pipeline import loader
+from dualdub_jax.data_pipeline import mixture as curriculum
+from dualdub_jax.data_pipeline.record import Record, clip_id, decode_stem, duration_s
 from dualdub_jax.errors import UserError
 from dualdub_jax.types import STREAMS, Stream
 

@@ -14,10 +14,10 @@ from typing import Any
 import grain
 import numpy as np
 
-from data_pipeline import record as record_lib
-from data_pipeline.record import Record, clip_id
 from dualdub_jax.codecs.base import CodecSpec
 from dualdub_jax.config import Config
+from dualdub_jax.data_pipeline import record as record_lib
+from dualdub_jax.data_pipeline.record import Record, clip_id
 from dualdub_jax.errors import UserError
 from dualdub_jax.media.frames import FrameSpec
 from dualdub_jax.media.record_video import decode_frames

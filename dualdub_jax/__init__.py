@@ -37,7 +37,8 @@ def load(
         allow_code: import classes outside of this package that the bundle's config names, which runs them.
 
     Raises:
-        UserError: the folder is missing, is not a checkpoint, is damaged, or names code outside of this package.
+        UserError: the folder is missing, is not a checkpoint, is damaged, or names code outside of this
+            package.
     """
     from dualdub_jax.bundles.bundle import default_bundle_path
     from dualdub_jax.dubbing.dub import DualDub

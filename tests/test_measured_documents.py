@@ -36,7 +36,9 @@ def test_the_figures_are_of_the_bundled_checkpoint(bundled):
 
 
 @pytest.mark.parametrize(
-    ("page", "table"), [("README.md", headline), ("docs/model_card.md", with_ceilings)], ids=["readme", "card"]
+    ("page", "table"),
+    [("README.md", headline), ("docs/model_card.md", with_ceilings)],
+    ids=["readme", "card"],
 )
 def test_tables_show_them(bundled, page, table):
     lines = table(bundled)

@@ -14,7 +14,7 @@ import numpy as np
 import soundfile
 import tensorflow_datasets as tfds
 
-from data_pipeline.record import RECORD, record_features
+from dualdub_jax.data_pipeline.record import RECORD, record_features
 from tests.films import make_film
 
 SAMPLE_RATE_HZ = 16_000

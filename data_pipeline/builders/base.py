@@ -12,7 +12,7 @@ import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
-from data_pipeline.record import Record
+from dualdub_jax.data_pipeline.record import Record
 
 # Whatever a builder makes records of: an index, a path, a stretch of a film. It is pickled.
 Item = Any

@@ -2,14 +2,14 @@
 
 import difflib
 
-from data_pipeline.builders.base import Builder
+from dualdub_jax.data_pipeline.builders.base import Builder
 from dualdub_jax.errors import UserError
 from dualdub_jax.parts.import_path import import_class, is_import_path
 
 # Imported when asked for: a builder may need packages that others do not.
 BUILDERS = {
-    "folder": "data_pipeline.builders.folder.builder:Folder",
-    "puppet_stage": "data_pipeline.builders.puppet_stage.builder:PuppetStage",
+    "folder": "dualdub_jax.data_pipeline.builders.folder.builder:Folder",
+    "puppet_stage": "dualdub_jax.data_pipeline.builders.puppet_stage.builder:PuppetStage",
 }
 
 
@@ -32,8 +32,8 @@ def find_builder(name: str) -> type[Builder]:
     found, _ = import_class(BUILDERS.get(name, name), "builder")
     if not issubclass(found, Builder):
         raise UserError(
-            f"{name}: is no subclass of data_pipeline.builders.base.Builder; docs/data.md shows how to "
-            "write one"
+            f"{name}: is no subclass of dualdub_jax.data_pipeline.builders.base.Builder; docs/data.md shows "
+            "how to write one"
         )
     missing = sorted(found.__abstractmethods__) + ([] if hasattr(found, "name") else ["name"])
     if missing:

@@ -14,7 +14,7 @@ from dualdub_jax.config import SamplingConfig
 from dualdub_jax.errors import UserError
 
 if TYPE_CHECKING:
-    from data_pipeline.builders.base import Builder
+    from dualdub_jax.data_pipeline.builders.base import Builder
 
 _OVERRIDE = "--config."
 
@@ -49,7 +49,7 @@ def _builder_named(argv: Sequence[str]) -> "type[Builder] | None":
     """The builder in `data build NAME …`, whose own options the parser takes; None in other commands."""
     if list(argv[:2]) != ["data", "build"] or len(argv) < 3 or argv[2].startswith("-"):
         return None
-    from data_pipeline.builders.registry import find_builder, split_name
+    from dualdub_jax.data_pipeline.builders.registry import find_builder, split_name
 
     return find_builder(split_name(argv[2])[0])
 

@@ -219,8 +219,8 @@ def _run_training(args: argparse.Namespace, config: Config) -> int:
 
 
 def _data_build(args: argparse.Namespace) -> int:
-    from data_pipeline.build import build_configs
-    from data_pipeline.builders.registry import split_name
+    from dualdub_jax.data_pipeline.build import build_configs
+    from dualdub_jax.data_pipeline.builders.registry import split_name
 
     _, config = split_name(args.name)
     builder = args.builder.from_arguments(args)
@@ -230,9 +230,9 @@ def _data_build(args: argparse.Namespace) -> int:
 
 def _data_prepare(args: argparse.Namespace) -> int:
     _quieten_libraries()
-    from data_pipeline.dataset import find_datasets
-    from data_pipeline.derivations import derivations
-    from data_pipeline.prepare import prepare
+    from dualdub_jax.data_pipeline.dataset import find_datasets
+    from dualdub_jax.data_pipeline.derivations import derivations
+    from dualdub_jax.data_pipeline.prepare import prepare
 
     folders = find_datasets(args.folder)
     for derivation in derivations(load_config(args.config, args.overrides), args.codecs_from):
@@ -242,7 +242,7 @@ def _data_prepare(args: argparse.Namespace) -> int:
 
 
 def _data_inspect(args: argparse.Namespace) -> int:
-    from data_pipeline.inspection import inspect
+    from dualdub_jax.data_pipeline.inspection import inspect
 
     inspect(args.folder, sheet=args.sheet)
     return 0

@@ -35,7 +35,8 @@ def casp_phase(config: Config, make_batches: Callable[[], Any], audio_encoder: P
 
     Args:
         config: of the run; uses `casp` and `casp_training`.
-        make_batches: see `Phase`; host batches as of `data_pipeline.stem_pairs.make_pair_batches`.
+        make_batches: see `Phase`; host batches as of
+            `dualdub_jax.data_pipeline.stem_pairs.make_pair_batches`.
         audio_encoder: BEATs parameters that initialise the background encoder; None: random initialisation.
 
     Returns:

@@ -86,8 +86,8 @@ class Codec(Protocol):
 
     - `training(config: Config, stream: str, make_batches) -> CodecTraining` (class method), if `dualdub
       train` trains the codec. `make_batches(batch_size, crop_frames)` iterates over random crops of the
-      stream's stems, see `data_pipeline.loader.make_codec_batches`. `Config` then has a group `training` with
-      `mixture` and `crop_frames`, the crop length where `make_batches` is called with None;
+      stream's stems, see `dualdub_jax.data_pipeline.loader.make_codec_batches`. `Config` then has a group
+      `training` with `mixture` and `crop_frames`, the crop length where `make_batches` is called with None;
     - `pretrained(config) -> variables` (class method), if the codec is frozen and has public weights;
     - `encode_speaker(waveform, frame_mask=None) -> float32[B, D]`, if "speaker" is one of its conditions.
 

@@ -1,4 +1,4 @@
-"""Every setting of a run as frozen dataclasses, made once from an `ml_collections` config file.
+"""The config of a run as frozen dataclasses, converted once from an `ml_collections` config file.
 
 schema.py    the dataclasses: every key with its default and meaning
 groups.py    nested mappings to dataclasses and back; groups that depend on a kind

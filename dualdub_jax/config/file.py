@@ -19,10 +19,10 @@ _SHARED = ("__init__", "common", "ladder")
 
 
 def find_config_file(name: str) -> pathlib.Path:
-    """A config file by its path, or by the name of one that comes with the project, such as "puppet".
+    """A config file by its path, or by the name of one of the project's, such as "puppet".
 
     Raises:
-        UserError: neither; the text names the nearest config.
+        UserError: neither; the message names the nearest config.
     """
     path, own = pathlib.Path(name), own_configs()
     if path.is_file():
@@ -37,7 +37,7 @@ def find_config_file(name: str) -> pathlib.Path:
 
 
 def own_configs() -> dict[str, pathlib.Path]:
-    """Configs that come with the project by name; a fork's is named by its folder."""
+    """The project's configs by name; a fork's is named by its folder."""
     folder = pathlib.Path(str(importlib.resources.files(_OWN)))
     configs = {file.stem: file for file in folder.glob("*.py") if file.stem not in _SHARED}
     return configs | {file.parent.name: file for file in folder.glob("proj/*/config.py")}
@@ -47,10 +47,10 @@ def load_config(path: str, overrides: Sequence[str] = ()) -> Config:
     """Reads a config file and applies overrides.
 
     Args:
-        path: a Python file with `get_config(arg=None)`, or the name of a config that comes with the project,
-            such as "puppet"; `file.py:arg` and `puppet:arg` pass `arg`.
+        path: a Python file with `get_config(arg=None)`, or the name of one of the project's configs, such as
+            "puppet"; `file.py:arg` and `puppet:arg` pass `arg`.
         overrides: `KEY=VALUE` strings with dotted keys, such as `model.width=256`; a number in a key
-            indexes a sequence (`stages.0.num_steps=10`). Values are JSON where they parse as JSON.
+            indexes a sequence (`stages.0.num_steps=10`). Values are JSON, or else strings.
 
     Raises:
         UserError: no such config, no `get_config` in it, an unknown key or a value of the wrong type.
@@ -85,7 +85,7 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
         if isinstance(node, list):
             node = node[_index(part, node, key)]
         else:
-            # An absent group takes its defaults; an unknown one is named by from_dict.
+            # An absent group has its defaults; `from_dict` reports an unknown one.
             node = node.setdefault(part, {})
     if isinstance(node, list):
         node[_index(last, node, key)] = value

@@ -1,4 +1,4 @@
-"""Groups of keys: frozen dataclasses made of nested mappings and back, and groups that depend on a kind."""
+"""Groups of keys: conversion between nested mappings and frozen dataclasses, and groups by kind."""
 
 import dataclasses
 import difflib
@@ -14,13 +14,17 @@ from dualdub_jax.errors import UserError
 
 
 def machine(default: Any) -> Any:
-    """A key about how a step is computed on the machine at hand: results are equal but for rounding."""
+    """A key that affects how a step is computed and not its result, up to rounding.
+
+    Args:
+        default: value of the key.
+    """
     return dataclasses.field(default=default, metadata={"is_machine": True})
 
 
 @dataclasses.dataclass(frozen=True)
 class Plugin:
-    """A group of keys whose kind is an import path: its keys are checked when the class is imported.
+    """A group of keys whose kind is an import path; keys are checked when the class is imported.
 
     Attributes:
         kind: "package.module:Class".
@@ -32,26 +36,34 @@ class Plugin:
 
 
 class Kinds:
-    """A group of keys that depends on its key `kind`.
+    """A group of keys selected by its key `kind`.
 
     Args:
-        known: kind -> import path of the dataclass that holds its keys; the first kind is the default.
+        known: kind -> import path of its dataclass of keys; the first kind is the default.
     """
 
     def __init__(self, **known: str) -> None:
         self.known = known
 
     def default(self, **values: Any) -> Any:
-        """The default kind's group."""
+        """The group of the default kind, with `values`."""
         return self.group(next(iter(self.known)))(**values)
 
     def group(self, kind: str) -> type:
-        """The dataclass of a known kind. Imported when it is first needed: it belongs to its kind."""
+        """The dataclass of a known kind; imported lazily, because kinds are in higher packages."""
         module, _, name = self.known[kind].partition(":")
         return getattr(importlib.import_module(module), name)
 
     def convert(self, values: Mapping[str, Any], path: str) -> Any:
-        """The group that `values` describe; an unknown kind is a `UserError`."""
+        """Converts a mapping to the group of its kind.
+
+        Args:
+            values: keys, with `kind` or of the default kind.
+            path: dotted name of the group, for messages.
+
+        Raises:
+            UserError: an unknown kind, or as `from_dict`.
+        """
         values = dict(values)
         kind = values.get("kind", next(iter(self.known)))
         if kind in self.known:
@@ -73,7 +85,7 @@ def from_dict(values: Mapping[str, Any], cls: type, path: str = "config") -> Any
         path: dotted name of `values` in error messages.
 
     Raises:
-        UserError: an unknown key (the nearest known one is named) or a value of the wrong type.
+        UserError: an unknown key (the message names the nearest known one), or a value of the wrong type.
     """
     hints = typing.get_type_hints(cls, include_extras=True)
     for key in values:
@@ -109,7 +121,7 @@ def _convert(value: Any, hint: Any, path: str) -> Any:
 
 
 def to_dict(config: Any) -> dict[str, Any]:
-    """Nested plain dictionaries and lists of a config dataclass, ready for JSON."""
+    """Converts a config dataclass to nested dictionaries and lists for JSON."""
     return _plain(config)
 
 
@@ -128,10 +140,9 @@ def _plain(value: Any) -> Any:
 def defaults_of(config: Any) -> Any:
     """The config dataclass `config` with every key at its default; sequences of groups keep their length.
 
-    A checkpoint that is older than a key was made with the key's default: new keys default to the behaviour
-    before them.
+    New keys default to the behaviour before them, so a checkpoint older than a key has the key's default.
     """
-    # The keys of a plugin have defaults that only its class knows: none is assumed.
+    # Defaults of a plugin's keys are known to its class only; none are assumed.
     return Plugin(config.kind) if isinstance(config, Plugin) else _defaults_of(config, type(config)())
 
 

@@ -11,10 +11,14 @@ _CODECS = Kinds(mel_rvq="dualdub_jax.codecs.mel_rvq.config:MelRVQConfig")
 
 
 def whole(number: Fraction, what: str) -> int:
-    """A ratio that has to be a whole number, as one.
+    """Converts a ratio that must be an integer.
+
+    Args:
+        number: the ratio.
+        what: its name; the message begins with it.
 
     Raises:
-        UserError: it is none; the text begins with `what`.
+        UserError: not an integer.
     """
     if number.denominator != 1:
         raise UserError(
@@ -25,7 +29,7 @@ def whole(number: Fraction, what: str) -> int:
 
 @dataclasses.dataclass(frozen=True)
 class GridConfig:
-    """The one time grid: video frames, speech tokens and background tokens share its rate.
+    """The time grid, the common rate of video frames, speech tokens and background tokens.
 
     Frame t covers [t / frame_rate_hz, (t + 1) / frame_rate_hz) seconds.
     """
@@ -39,40 +43,40 @@ class GridConfig:
 
     @property
     def frame_rate(self) -> Fraction:
-        """Frames a second, exactly."""
+        """Frames per second, exact."""
         return Fraction(self.frame_rate_hz)
 
     @property
     def samples_per_frame(self) -> int:
-        """Samples of the reference voice in a grid frame."""
+        """Samples of the reference voice per grid frame."""
         return whole(self.sample_rate_hz / self.frame_rate, "grid: sample_rate_hz / frame_rate_hz")
 
 
 @dataclasses.dataclass(frozen=True)
 class VideoEncoderConfig:
-    """The video encoder: its kind, and the sizes of "pixels" and of "features".
+    """The video encoder: its kind, and the sizes of "pixels" and "features".
 
-    "pixels" is a trainable encoder of RGB frames (our choice: patches, then merges of 2 x 2, all of it matrix
-    products); "features" projects precomputed features of dimension `feature_dim` (`VideoFeaturesConfig`).
-    Both end in a bidirectional stack over time.
+    "pixels" is a trainable encoder of RGB frames (our choice: patches, then 2 x 2 merges). "features"
+    projects precomputed features of dimension `feature_dim` (`VideoFeaturesConfig`), such as the paper's CLIP
+    features. Both end in a bidirectional temporal stack.
     """
 
     kind: str = "pixels"  # "pixels", "features", or an import path (docs/forking.md)
     feature_dim: int = 0
     patch_size: int = 4
     patch_width: int = 24
-    merge_widths: tuple[int, ...] = (64, 128)  # of the levels; each halves both sides
+    merge_widths: tuple[int, ...] = (64, 128)  # by level; each level halves both sides
     num_layers: int = 2  # bidirectional temporal stack
 
 
 @dataclasses.dataclass(frozen=True)
 class AlignerConfig:
-    """The cross-modal aligner: its kind, the sizes of "grid", and the script aligner, which goes with any."""
+    """The cross-modal aligner: its kind, the sizes of "grid", and the script aligner, for any kind."""
 
-    kind: str = "grid"  # or an import path, sizes in brackets behind it (docs/forking.md)
+    kind: str = "grid"  # or an import path, followed by sizes in brackets (docs/forking.md)
     use_noncausal: bool = True  # attention of each frame over the whole video
     use_causal: bool = True  # mutual attention between the streams' pasts
-    use_script: bool = False  # a monotonic aligner of the script, for models too small to learn one
+    use_script: bool = False  # monotonic alignment with the script, for models too small to learn it
     num_heads: int = 4
     head_dim: int = 48
     max_relative_frames: int = 32
@@ -82,8 +86,8 @@ class AlignerConfig:
 class ModelConfig:
     """Sizes of the language model and of its encoders. Backbone names follow Llama and Qwen.
 
-    Each `kind`, and `backbone`, `script_encoder` and `speaker_encoder`, names a part of the project, or a
-    class outside of it by its import path (docs/forking.md).
+    Each `kind`, and `backbone`, `script_encoder` and `speaker_encoder`, names a built-in class or the import
+    path of one (docs/forking.md).
     """
 
     width: int = 192
@@ -98,12 +102,12 @@ class ModelConfig:
     head_width: int = 256  # hidden width of the depth heads
     backbone: str = "transformer"
     script_tokenizer: str = "bytes"  # "bytes", "phonemes" (English), a tokenizer.json's path, an import path
-    script_vocab_size: int = 259  # bytes, padding, begin, end
+    script_vocab_size: int = 259  # 256 bytes, padding, begin, end
     script_encoder: str = "embedding"
     speaker_encoder: str = "attention_pooling"
     num_speaker_vectors: int = 4
     speaker_width: int = 128
-    num_acoustics_bins: int = 0  # of reverberation time and of noise level; 0: acoustics are no condition
+    num_acoustics_bins: int = 0  # of reverberation time and of noise level; 0: no acoustics conditioning
     compute_dtype: str = "float32"
     remat_policy: str = machine("none")  # "none", "full", "attention", "mlp", "dots": layers/transformer.py
     attention_implementation: str = machine("auto")  # "auto", "plain", "fused": layers/fused_attention.py
@@ -115,8 +119,8 @@ class ModelConfig:
 class VideoFeaturesConfig:
     """Precomputed video features, for a video encoder that reads them.
 
-    The extractor is frozen and no part of the trained model: `dualdub data prepare` stores what it computes,
-    and `dualdub dub` runs it on the film.
+    The extractor is frozen and not part of the model: `dualdub data prepare` stores its features, and
+    `dualdub dub` runs it on the film.
     """
 
     extractor: str = ""  # import path of an `encoders.base.FeatureExtractor`; empty: records hold features
@@ -124,7 +128,7 @@ class VideoFeaturesConfig:
 
 @dataclasses.dataclass(frozen=True)
 class MeshConfig:
-    """Devices along each mesh axis; -1 takes what is left. One device is a mesh of ones."""
+    """Devices along each mesh axis; -1: all remaining devices."""
 
     data: int = -1
     fsdp: int = 1
@@ -156,8 +160,8 @@ class SourceConfig:
 class StreamConfig:
     """One stream: codec, language model head, waveform decoder.
 
-    The keys of `codec` are those of its `kind`: a kind of the project, or the import path of a class
-    (`codecs.base.Codec`), whose `Config` names the keys.
+    The keys of `codec` depend on its `kind`: a built-in kind, or the import path of a class
+    (`codecs.base.Codec`), whose `Config` defines the keys.
     """
 
     codec: Annotated[Any, _CODECS] = dataclasses.field(default_factory=_CODECS.default)
@@ -167,7 +171,7 @@ class StreamConfig:
 
 @dataclasses.dataclass(frozen=True)
 class StreamsConfig:
-    """Both streams; also `streams[stream]`."""
+    """Both streams, by attribute or `streams[stream]`."""
 
     speech: StreamConfig = dataclasses.field(default_factory=StreamConfig)
     background: StreamConfig = dataclasses.field(
@@ -189,14 +193,14 @@ class StageConfig:
     num_steps: int = 1000
     batch_size: int = 16
     freeze: tuple[str, ...] = ()  # regular expressions over parameter paths such as "video_encoder/.*"
-    drop: tuple[str, ...] = ()  # parts that are masked, such as "script" or "background"
+    drop: tuple[str, ...] = ()  # parts of all examples to mask, such as "script" or "background"
     use_pretrained_video_encoder: bool = False  # initialised from the phase "video_encoder"
     optimizer: OptimizerConfig = OptimizerConfig()
 
 
 @dataclasses.dataclass(frozen=True)
 class VideoTrainingConfig:
-    """The phase "video_encoder": both streams' codes predicted from video alone. 0 steps: no such phase."""
+    """The phase "video_encoder", which predicts both streams' codes from video alone; 0 steps: omitted."""
 
     mixture: tuple[SourceConfig, ...] = ()
     batch_size: int = 16
@@ -232,12 +236,12 @@ class CaspConfig:
     train_window_samples: int = 16_320  # a zero-padded crop
     score_crop_samples: int = 80_000
     score_window_samples: int = 81_920
-    score_hop_samples: int = 0  # 0: one crop at a stem's start is scored; else crops at this hop
+    score_hop_samples: int = 0  # between scored crops; 0: one crop, at the start of a stem
 
 
 @dataclasses.dataclass(frozen=True)
 class CaspTrainingConfig:
-    """How CASP is trained; decay touches every parameter, as in the authors' code."""
+    """Training of CASP; weight decay applies to every parameter, as in the authors' code."""
 
     mixture: tuple[SourceConfig, ...] = ()
     batch_size: int = 64
@@ -262,24 +266,24 @@ class LossConfig:
     z_loss: float = 0.0
     codebook_decay: float = 1.0  # ratio of each codebook's weight to the previous one's; mean 1
     condition_dropout_rate: float = 0.1  # of each condition; for classifier-free guidance
-    past_dropout_rate: float = 0.0  # of examples; of these a random share of each stream's past is masked
+    past_dropout_rate: float = 0.0  # of examples, in which a random fraction of each stream's past is masked
 
 
 @dataclasses.dataclass(frozen=True)
 class CheckpointConfig:
     save_every_steps: int = 500
-    keep_last: int = 2  # newest checkpoints kept; at least 2 survive a damaged newest one
-    keep_every_steps: int = 0  # checkpoints at multiples are kept for good; 0: none
+    keep_last: int = 2  # newest checkpoints kept; at least 2, in case the newest is damaged
+    keep_every_steps: int = 0  # checkpoints at multiples are kept permanently; 0: none
     use_async: bool = True  # write in the background during training
     bundle_dtype: str = "float32"  # of the final bundle; "bfloat16" halves its size
 
 
 @dataclasses.dataclass(frozen=True)
 class BadStepConfig:
-    """Handling of steps whose loss or gradient is not finite, or whose loss is a spike.
+    """Handling of steps with a non-finite loss or gradient, or with a loss spike.
 
-    By default a loss that is not finite ends the run. With `skip`, such a step changes neither parameters nor
-    optimizer, its examples are logged, and only `max_in_a_row` of them end the run.
+    By default a non-finite loss ends the run. With `skip`, such a step leaves parameters and optimizer state
+    unchanged, its examples are logged, and `max_in_a_row` consecutive ones end the run.
     """
 
     skip: bool = False
@@ -289,7 +293,7 @@ class BadStepConfig:
 
 @dataclasses.dataclass(frozen=True)
 class SamplingConfig:
-    """Defaults of generation; each is a flag of `dualdub dub`."""
+    """Defaults of sampling; each is a flag of `dualdub dub`."""
 
     speech_temperature: float = 0.3
     speech_top_k: int = 0  # 0: off
@@ -297,16 +301,16 @@ class SamplingConfig:
     background_temperature: float = 0.5
     background_top_k: int = 0
     background_top_p: float = 1.0
-    guidance_scale: float = 1.0  # 1: no guidance, one forward pass a frame
+    guidance_scale: float = 1.0  # 1: no guidance, one forward pass per frame
     guidance_codebooks: int = 0  # guided codebooks of a frame, from the first; 0: all
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """A whole run."""
+    """The config of a run."""
 
     name: str = ""
-    task: str = "soundtrack"  # of `dualdub train`: "soundtrack" (codecs, curriculum) or "casp"
+    task: str = "soundtrack"  # "soundtrack" (codecs and curriculum) or "casp"
     seed: int = 0
     data_dir: str = "data"
     num_loader_workers: int = 0
@@ -314,14 +318,14 @@ class Config:
     streams: StreamsConfig = dataclasses.field(default_factory=StreamsConfig)
     model: ModelConfig = ModelConfig()
     video_features: VideoFeaturesConfig = VideoFeaturesConfig()
-    codecs_from: str = ""  # a bundle to take codecs from; empty: train them
+    codecs_from: str = ""  # a bundle whose codecs are used; empty: train them
     model_from: str = ""  # a bundle that initialises the first stage; empty: random
     mesh: MeshConfig = MeshConfig()
-    gradient_accumulation_steps: int = 1  # microbatches of a language model batch
-    # Keep freed memory (training/kept_pages.py) where JAX can use the CPU only; with an accelerator's plugin
-    # installed, where JAX_PLATFORMS=cpu is set.
+    gradient_accumulation_steps: int = 1  # microbatches per batch of the language model
+    # Keep freed memory (training/kept_pages.py) if JAX can use the CPU only: without an accelerator plugin,
+    # or with JAX_PLATFORMS=cpu.
     keep_pages: bool = True
-    device_peak_tflops: float = 0.0  # of one device, for the MFU; 0: by the chip's name
+    device_peak_tflops: float = 0.0  # of one device, for MFU; 0: by the name of the chip
     video_training: VideoTrainingConfig = VideoTrainingConfig()
     stages: tuple[StageConfig, ...] = ()
     loss: LossConfig = LossConfig()

@@ -11,7 +11,6 @@ from typing import Any
 
 from flax import traverse_util
 
-from data_pipeline import loader, stem_pairs
 from dualdub_jax import config as config_lib
 from dualdub_jax.bundles.bundle import save_bundle
 from dualdub_jax.casp import bundle as casp_bundle
@@ -28,6 +27,7 @@ from dualdub_jax.curriculum import start, video_encoder
 from dualdub_jax.curriculum.run_config import run_config_written
 from dualdub_jax.curriculum.stage import stage_phase
 from dualdub_jax.curriculum.video_encoder import video_encoder_phase
+from dualdub_jax.data_pipeline import loader, stem_pairs
 from dualdub_jax.decoders.base import decoder_training, has_decoder
 from dualdub_jax.errors import UserError
 from dualdub_jax.models.dualdub import make_model

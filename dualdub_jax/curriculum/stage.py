@@ -1,4 +1,4 @@
-"""One curriculum stage of the language model as a phase: its state, its pure step, its batches."""
+"""One curriculum stage of the language model as a phase: state, pure train step, batches."""
 
 from collections.abc import Callable
 from typing import Any
@@ -29,7 +29,7 @@ from dualdub_jax.training.settings import settings_of
 from dualdub_jax.training.state import TrainState, first_state, next_state
 from dualdub_jax.types import CONDITIONS, STREAMS, Batch
 
-PyTree = Any
+PyTree = Any  # parameters or gradients: nested dictionaries of arrays
 LossFunction = Callable[[PyTree, Batch, PyTree], tuple[jax.Array, dict[str, jax.Array]]]
 
 
@@ -45,8 +45,8 @@ def stage_phase(
         config: of the run.
         stage: mixture, length, freezing, learning rate.
         make_batches: see `Phase`.
-        initial_params: what the phases before handed on, or a part of it; what is not there begins at
-            random.
+        initial_params: initial values, the result of earlier phases; parameters that are not in it are
+            initialised at random.
     """
     check_accumulation(f"stage {stage.name!r}", stage.batch_size, config)
     model = make_model(config)
@@ -84,7 +84,7 @@ def stage_phase(
     return Phase(
         name=stage.name,
         num_steps=stage.num_steps,
-        # Neither the mesh nor the parts of a batch: a run may resume with others.
+        # Without mesh and microbatches, which may change on resuming.
         settings=settings_of(
             seed=config.seed,
             grid=config.grid,
@@ -105,11 +105,11 @@ def stage_phase(
 
 
 def _with_values(boxed: PyTree, values: PyTree) -> PyTree:
-    """The tree with some of its arrays replaced; boxes keep their logical axis names.
+    """Replaces some arrays of a tree; boxes keep their logical axis names.
 
     Args:
         boxed: nested dictionaries, leaves boxed by `nn.with_logical_partitioning` or not.
-        values: a part of the same tree, arrays.
+        values: arrays, a part of the same tree.
     """
     flat = traverse_util.flatten_dict(boxed)
     for path, value in traverse_util.flatten_dict(values).items():
@@ -120,26 +120,26 @@ def _with_values(boxed: PyTree, values: PyTree) -> PyTree:
 def batch_gradients(
     loss_fn: LossFunction, params: PyTree, batch: Batch, num_parts: int = 1
 ) -> tuple[PyTree, dict[str, jax.Array]]:
-    """Gradients and metrics of a batch, computed part by part so that only one part is in memory.
+    """Gradients and metrics of a batch, accumulated over microbatches.
 
-    The parts are divided by what the whole batch scores, so that their sums are those of the whole, also
-    where they score unequal numbers of codes.
+    Losses of microbatches are normalised by the number of scored codes of the whole batch, so that their sum
+    equals the loss of the batch, also if the numbers of scored codes differ.
 
     Args:
         loss_fn: `loss_fn(params, batch, scored) -> (loss, metrics)`, as `total_loss`.
         params: float32 tree.
         batch: the whole batch.
-        num_parts: of equal numbers of examples.
+        num_parts: number of microbatches, of equal numbers of examples.
 
     Returns:
-        Gradients like `params`; metrics, with "tokens", the codes that were scored.
+        Gradients, like `params`; metrics, with "tokens", the number of scored codes.
     """
     scored = scored_codes(batch)
     gradients = jax.grad(loss_fn, has_aux=True)
     if num_parts == 1:
         grads, metrics = gradients(params, batch, scored)
     else:
-        # Part a takes every num_parts-th example: each device cuts its own rows, and none move.
+        # Microbatch a takes every num_parts-th example, so that no example moves between devices.
         parts = jax.tree.map(
             lambda x: constrain(
                 rearrange(x, "(B A) ... -> A B ...", A=num_parts), None, "batch", *(x.ndim - 1) * [None]
@@ -157,7 +157,16 @@ def batch_gradients(
 
 
 def check_accumulation(where: str, batch_size: int, config: Config) -> None:
-    """Raises a UserError unless the batch can be cut into the config's number of parts."""
+    """Checks that the batch divides into the config's number of microbatches.
+
+    Args:
+        where: the stage or phase, for the message.
+        batch_size: of the whole batch.
+        config: of the run.
+
+    Raises:
+        UserError: it does not.
+    """
     num_parts = config.gradient_accumulation_steps
     if num_parts < 1 or batch_size % num_parts:
         raise UserError(
@@ -166,9 +175,9 @@ def check_accumulation(where: str, batch_size: int, config: Config) -> None:
 
 
 def drop_conditions(batch: Batch, rng: jax.Array, rate: float) -> Batch:
-    """Drops each condition of each example with probability `rate`, for classifier-free guidance.
+    """Drops each condition of each example independently with probability `rate`.
 
-    Source: Ho and Salimans, 2022. Conditions fall independently of one another; targets stay.
+    Trains the unconditional model of classifier-free guidance. Source: Ho and Salimans (2022).
     """
     if not rate:
         return batch
@@ -182,22 +191,22 @@ def drop_conditions(batch: Batch, rng: jax.Array, rate: float) -> Batch:
 
 
 def mask_past(batch: Batch, rng: jax.Array, rate: float) -> Batch:
-    """Masks frames of the past, so that a model cannot rely on it alone and uses script and video.
+    """Masks random frames of the past, so that predictions depend on script and video.
 
-    Source: word dropout (Bowman et al., 2016), with another share for each example.
+    Source: word dropout (Bowman et al., 2016), with a random rate per example.
 
     Args:
         batch: of B examples with T frames.
         rng: of the step.
-        rate: probability of each stream of each example to be chosen; of a chosen one a random share of the
-            frames is masked, uniform in [0, 1). 0: the batch is returned as it is.
+        rate: probability that a stream of an example is masked; the fraction of masked frames is then uniform
+            in [0, 1). 0: returns the batch unchanged.
     """
     if not rate:
         return batch
     known = {}
     for stream, key in zip(STREAMS, jax.random.split(jax.random.fold_in(rng, 1), len(STREAMS)), strict=True):
-        chosen, share, frames = jax.random.split(key, 3)
+        chosen_key, fraction_key, frames_key = jax.random.split(key, 3)
         column = (len(batch.has_video), 1)
-        hidden = jax.random.uniform(share, column) * jax.random.bernoulli(chosen, rate, column)
-        known[f"{stream}_is_known"] = jax.random.uniform(frames, batch.frame_mask.shape) >= hidden
+        fraction = jax.random.uniform(fraction_key, column) * jax.random.bernoulli(chosen_key, rate, column)
+        known[f"{stream}_is_known"] = jax.random.uniform(frames_key, batch.frame_mask.shape) >= fraction
     return batch.replace(**known)

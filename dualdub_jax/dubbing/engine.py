@@ -1,4 +1,4 @@
-"""A bundle ready to generate: one window of video, script and voice in, tokens and waveforms out."""
+"""The inference engine of a bundle: generates tokens of one window, and decodes tracks."""
 
 import functools
 import math
@@ -28,12 +28,12 @@ from dualdub_jax.models.dualdub import make_model
 from dualdub_jax.text.tokenizer import make_tokenizer
 from dualdub_jax.types import STREAMS, Batch, Stream
 
-PyTree = dict  # of parameters
+PyTree = dict  # a bundle's parameters: nested dictionaries of arrays
 Condition = Literal["video", "script", "voice", "acoustics"]
 
 
 class Engine:
-    """Model and codecs of one bundle. Every window has the same shape, so all is compiled once.
+    """Model and codecs of one bundle. All windows have one shape, so each function compiles once.
 
     Attributes:
         config: of the bundle.
@@ -47,7 +47,7 @@ class Engine:
         Args:
             config: of the bundle.
             params: as `bundle.load_bundle` returns them.
-            absent: conditions that the model is not shown, whatever it is given: for models trained without.
+            absent: conditions that are always masked, for models trained without them.
         """
         self.config = config
         self._absent = absent
@@ -82,10 +82,10 @@ class Engine:
         return FrameSpec(self.config.grid.frame_rate, self.config.grid.frame_size)
 
     def encode_frames(self, frames: np.ndarray) -> np.ndarray:
-        """The model's video input of uint8[n, size, size, 3].
+        """Computes the model's video input from frames uint8[n, size, size, 3].
 
         Returns:
-            The frames themselves, or float32[n, D_video] for a model that reads precomputed features.
+            The frames, or features float32[n, D_video] for a model that reads precomputed features.
         """
         return frames if self._extractor is None else self._extractor.extract(frames)
 
@@ -97,11 +97,11 @@ class Engine:
         """Samples room acoustics for a film.
 
         Args:
-            video: a window of it, as `encode_frames` returns it, on the grid.
-            seed: of the draw.
+            video: of one window, as `encode_frames` returns it, on the grid.
+            seed: of sampling.
 
         Returns:
-            None for a model that is not conditioned on acoustics.
+            None for a model without acoustics conditioning.
         """
         if not self.has_acoustics:
             return None
@@ -122,23 +122,23 @@ class Engine:
         seed: int,
         sampling: SamplingConfig,
     ) -> dict[str, np.ndarray]:
-        """Tokens of one window.
+        """Generates tokens of one window.
 
         Args:
             video: uint8[T, size, size, 3] or float32[T, D_video], as `encode_frames` returns it, on the grid;
                 T is at most `config.grid.num_frames`, context frames included.
             script: of this window; "": no speech.
-            voice: float32[S] reference recording at the grid's sample rate; what is longer than
-                `config.grid.num_voice_frames` is cut. None: no reference.
-            acoustics: of both streams; ignored by a model that is not conditioned on them. None: unknown.
+            voice: float32[S] in [-1, 1], reference recording at the grid's sample rate; truncated to
+                `config.grid.num_voice_frames`. None: no reference.
+            acoustics: of both streams; ignored by a model without acoustics conditioning. None: unknown.
             use_speech: generate the speech stream.
             use_background: generate the background stream.
-            context: by used stream, int32[K, Q] tokens of the window's first K frames; empty: none.
+            context: by used stream, given tokens int32[K, Q] of the window's first K frames; empty: none.
             seed: of sampling.
-            sampling: temperatures, cuts, guidance.
+            sampling: temperatures, truncation, guidance.
 
         Returns:
-            int32[T, Q] by used stream; the first K frames are the context.
+            By used stream, int32[T, Q]; the first K frames are the context.
 
         Raises:
             ValueError: a window, script or context longer than the model's.
@@ -171,33 +171,33 @@ class Engine:
         voice: np.ndarray | None = None,
         acoustics: Acoustics | None = None,
     ) -> np.ndarray:
-        """The waveform of a whole track.
+        """Decodes a whole track in one call.
 
         Args:
             stream: which track.
             tokens: int32[T, Q].
-            voice: of speech, as for `generate`: conditions a codec whose tokens carry no speaker identity.
-            acoustics: render the track with these, if the codec can; None: those that the tokens carry.
+            voice: as for `generate`; conditions a speech codec whose tokens carry no speaker identity.
+            acoustics: rendered by codecs conditioned on acoustics; None: those that the tokens carry.
 
         Returns:
             float32[T / frame rate * sample rate].
         """
         num_frames, window = len(tokens), self.config.grid.num_frames
-        # Whole windows, so that films of similar length share a compiled decoder.
+        # Padded to whole windows, so that films of similar length share a compiled decoder.
         padded = math.ceil(num_frames / window) * window
         rows = np.pad(tokens, ((0, padded - num_frames), (0, 0)))[None]
         mask = (np.arange(padded) < num_frames)[None]
         conditions = self._decoder_conditions(stream, voice, acoustics)
         waveform = self._decoders[stream].decode(rows, mask, conditions)
         samples_per_frame = whole(
-            self.sample_rate_hz(stream) / self.config.grid.frame_rate, f"{stream}: samples of a frame"
+            self.sample_rate_hz(stream) / self.config.grid.frame_rate, f"{stream}: samples per frame"
         )
         return np.asarray(waveform)[0, : num_frames * samples_per_frame]
 
     def open_decoder(
         self, stream: Stream, voice: np.ndarray | None = None, acoustics: Acoustics | None = None
     ) -> BufferedTrackDecoder:
-        """A decoder for one track of any length; arguments as for `decode`."""
+        """Opens a decoder of one track of any length; arguments as for `decode`."""
         frame_rate = self.config.grid.frame_rate
 
         def open_stream() -> CodecStream:
@@ -214,7 +214,7 @@ class Engine:
     def _decoder_conditions(
         self, stream: Stream, voice: np.ndarray | None, acoustics: Acoustics | None
     ) -> dict[str, jax.Array]:
-        """The conditions that a decoder takes: "speaker" float32[1, D], "acoustics" float32[1, 2]."""
+        """Conditions of a decoder: "speaker" float32[1, D], "acoustics" float32[1, 2], where known."""
         conditions, codec = {}, self.codecs[stream]
         if stream == "speech" and "speaker" in codec.spec.decode_conditions:
             samples, mask = self._codec_reference(codec.spec, None if "voice" in self._absent else voice)
@@ -224,7 +224,7 @@ class Engine:
         return conditions
 
     def _codec_reference(self, spec: CodecSpec, voice: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-        """The reference at a codec's rates: float32[R * samples_per_frame] and bool[R]."""
+        """Resamples the reference to a codec's rates: float32[R * samples_per_frame] and mask bool[R]."""
         grid = self.config.grid
         num_frames = math.ceil(grid.num_voice_frames / grid.frame_rate * spec.frame_rate)
         if voice is not None and spec.sample_rate_hz != grid.sample_rate_hz:
@@ -260,7 +260,7 @@ class Engine:
             fields[f"{stream}_tokens"][: len(tokens)] = tokens
         fields |= {
             "has_video": np.True_,
-            # Without a speech stream the script is "unknown", as in training on clips without speech.
+            # Without a speech stream, the script is unknown, as in training on clips without speech.
             "has_script": np.bool_(use_speech),
             "has_voice": np.bool_(voice is not None and use_speech),
             "has_acoustics": np.bool_(acoustics is not None),
@@ -274,7 +274,7 @@ class Engine:
 def _whole_frames(
     voice: np.ndarray | None, samples_per_frame: int, num_frames: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A recording cut to whole frames: float32[R * samples_per_frame], and bool[R], where it is."""
+    """Truncates or pads a recording to whole frames: float32[R * samples_per_frame], and its mask bool[R]."""
     samples, covered = np.zeros(num_frames * samples_per_frame, np.float32), 0
     if voice is not None:
         voice = np.asarray(voice, np.float32)[: len(samples)]

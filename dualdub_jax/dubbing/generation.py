@@ -1,4 +1,4 @@
-"""Generation of one window: a single scan over frames that emits both streams, with caches."""
+"""Generation of one window: one scan over frames with caches, which emits both streams."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,8 +14,8 @@ from dualdub_jax.models.dualdub import DecodeCache, DualDub
 from dualdub_jax.models.heads import Head
 from dualdub_jax.types import CONDITIONS, STREAMS, Batch
 
-PyTree = Any
-Guidance = tuple[jax.Array, jax.Array]  # scale, and how many codebooks of a frame it is for
+PyTree = Any  # the model's parameters: nested dictionaries of arrays
+Guidance = tuple[jax.Array, jax.Array]  # scale, and the number of guided codebooks of a frame; 0: all
 
 
 def generate_tokens(
@@ -28,26 +28,27 @@ def generate_tokens(
     guidance_scale: jax.Array | None = None,
     guidance_codebooks: jax.Array | int = 0,
 ) -> dict[str, jax.Array]:
-    """Tokens of both streams for a whole window.
+    """Generates tokens of both streams for one window.
 
-    Pure; jit it with `model` static. Classifier-free guidance (Ho and Salimans, 2022) runs a second row
-    without video, script, voice and room for each example and extrapolates away from it.
+    Pure; to be jitted with `model` static. Classifier-free guidance (Ho and Salimans, 2022) adds an
+    unconditional row per example, without video, script, voice and acoustics, and extrapolates from its
+    logits.
 
     Args:
         model: the module.
         params: its parameters.
-        batch: the conditions, and in `speech_tokens` and `background_tokens` the context: the first
-            `num_context_frames` frames are taken as they are. A stream whose `has_*` flag is False is
-            not generated.
+        batch: the conditions; the first `num_context_frames` frames of `speech_tokens` and
+            `background_tokens` are the context, which is copied to the output. A stream whose `has_…` flag is
+            False is not generated.
         num_context_frames: int32[].
-        rng: key; frame, stream and codebook each draw from their own.
+        rng: key, from which a key per frame, stream and codebook is derived.
         sampling: by stream.
-        guidance_scale: float32[]; None: no guidance and half the work.
-        guidance_codebooks: int32[], how many codebooks of each frame are guided, from the first; 0: all.
-            Guided late ones make speech that is harder to understand (benchmarks/sampling_settings.py).
+        guidance_scale: float32[]; None: no guidance, at half the cost.
+        guidance_codebooks: int32[], number of guided codebooks of each frame, from the first; 0: all.
+            Guidance of later codebooks reduces intelligibility (benchmarks/sampling_settings.py).
 
     Returns:
-        int32[B, T, Q] by stream, zeros for a stream that is absent.
+        By stream, int32[B, T, Q]; zeros for an absent stream.
     """
     num_frames = batch.frame_mask.shape[1]
     given = {"speech": batch.speech_tokens, "background": batch.background_tokens}
@@ -65,8 +66,8 @@ def generate_tokens(
         )
         is_given = t < num_context_frames
         codes = {
-            stream: jnp.where(is_given, jax.lax.dynamic_index_in_dim(given[stream], t, 1, False), drawn)
-            for stream, drawn in codes.items()
+            stream: jnp.where(is_given, jax.lax.dynamic_index_in_dim(given[stream], t, 1, False), sampled)
+            for stream, sampled in codes.items()
         }
         return (cache, codes), codes
 
@@ -80,16 +81,16 @@ def generate_tokens(
 
 
 def sample_acoustics(model: DualDub, params: PyTree, batch: Batch, rng: jax.Array) -> jax.Array:
-    """A room that goes with the video, drawn from what the model takes to be likely.
+    """Samples room acoustics from the model's prediction from video.
 
     Args:
-        model: the module, one that is told of rooms.
+        model: the module, with acoustics conditioning.
         params: its parameters.
-        batch: of it the video.
+        batch: whose video is read.
         rng: key.
 
     Returns:
-        float32[B, 2] as `Batch.room`.
+        float32[B, 2], see `Batch.acoustics`.
     """
     logits = model.apply({"params": params}, batch, method="acoustics_logits")
     return bin_values(jax.random.categorical(rng, logits), logits.shape[-1])
@@ -120,10 +121,10 @@ def _sample_codebooks(
     head: Head,
     state: jax.Array,
     rng: jax.Array,
-    how: StreamSampling,
+    sampling: StreamSampling,
     guidance: Guidance | None,
 ) -> jax.Array:
-    """float[B, D] (or [2 B, D] with guidance) -> int32[B, Q], each codebook given those before it."""
+    """Samples codebooks in order: hidden states float[B, D] ([2 B, D] with guidance) -> int32[B, Q]."""
     carry, codes = head.begin(state), []
     for q in range(head.num_codebooks):
         logits = head.next_logits(carry, q)
@@ -132,7 +133,7 @@ def _sample_codebooks(
             conditional, unconditional = jnp.split(logits, 2)
             scale = jnp.where((num_guided == 0) | (q < num_guided), scale, 1.0)
             logits = unconditional + scale * (conditional - unconditional)
-        codes.append(sample(jax.random.fold_in(rng, q), logits, how))
+        codes.append(sample(jax.random.fold_in(rng, q), logits, sampling))
         rows = codes[-1] if guidance is None else jnp.tile(codes[-1], 2)
         carry = head.observe(carry, rows, q)
     return jnp.stack(codes, axis=-1)

@@ -1,4 +1,4 @@
-"""Sampling one code from logits: temperature, top-k, top-p, all as traced numbers."""
+"""Samples codes from logits with temperature, top-k and top-p, as traced values."""
 
 import flax.struct
 import jax
@@ -10,12 +10,12 @@ from dualdub_jax.types import STREAMS
 
 @flax.struct.dataclass
 class StreamSampling:
-    """How one stream is sampled; arrays, so that new values need no new compilation.
+    """Sampling settings of one stream; arrays, so that new values do not recompile.
 
     Attributes:
-        temperature: float32[]; 0 takes the most likely code.
-        top_k: int32[]; 0: all codes.
-        top_p: float32[]; 1: all codes.
+        temperature: float32[]; 0: greedy.
+        top_k: int32[]; 0: no truncation.
+        top_p: float32[] in (0, 1]; 1: no truncation.
     """
 
     temperature: jax.Array
@@ -24,7 +24,7 @@ class StreamSampling:
 
 
 def stream_sampling(config: SamplingConfig) -> dict[str, StreamSampling]:
-    """The settings of both streams."""
+    """The sampling settings of both streams."""
     return {
         stream: StreamSampling(
             temperature=jnp.float32(getattr(config, f"{stream}_temperature")),
@@ -35,26 +35,26 @@ def stream_sampling(config: SamplingConfig) -> dict[str, StreamSampling]:
     }
 
 
-def sample(rng: jax.Array, logits: jax.Array, how: StreamSampling) -> jax.Array:
-    """Draws codes.
+def sample(rng: jax.Array, logits: jax.Array, settings: StreamSampling) -> jax.Array:
+    """Samples codes.
 
     Args:
         rng: key.
         logits: float32[B, V].
-        how: temperature and cuts; the code of the highest logit always stays in.
+        settings: temperature and truncation; the most likely code is never truncated.
 
     Returns:
-        int32[B].
+        int32[B] in [0, V).
     """
-    scaled = logits / jnp.maximum(how.temperature, 1e-4)
+    scaled = logits / jnp.maximum(settings.temperature, 1e-4)
     descending = -jnp.sort(-scaled, axis=-1)
-    k = jnp.where(how.top_k > 0, how.top_k, logits.shape[-1])
+    k = jnp.where(settings.top_k > 0, settings.top_k, logits.shape[-1])
     kth = jnp.take(descending, jnp.minimum(k, logits.shape[-1]) - 1, axis=-1)[:, None]
     probabilities = jax.nn.softmax(descending, axis=-1)
-    # A code stays while the codes above it hold less than top_p.
+    # A code is kept if the total probability of more likely codes is below top_p.
     before = jnp.cumsum(probabilities, axis=-1) - probabilities
-    last = jnp.maximum((before < how.top_p).sum(-1), 1) - 1
+    last = jnp.maximum((before < settings.top_p).sum(-1), 1) - 1
     pth = jnp.take_along_axis(descending, last[:, None], axis=-1)
     kept = jnp.where(scaled >= jnp.maximum(kth, pth), scaled, -jnp.inf)
-    drawn = jax.random.categorical(rng, kept, axis=-1)
-    return jnp.where(how.temperature > 0, drawn, jnp.argmax(logits, axis=-1)).astype(jnp.int32)
+    sampled = jax.random.categorical(rng, kept, axis=-1)
+    return jnp.where(settings.temperature > 0, sampled, jnp.argmax(logits, axis=-1)).astype(jnp.int32)

@@ -289,7 +289,22 @@ def make_aligner(config: ModelConfig) -> nn.Module:
 
 
 def make_model(config: Config) -> DualDub:
-    """Constructs the model of a config."""
+    """Constructs the model of a config.
+
+    Raises:
+        UserError: a part whose kind or import path cannot be resolved, or that lacks its interface.
+    """
+    # Linen resolves submodules on initialisation only, which may be hours later in a training run.
+    model = config.model
+    for slot, kind in (
+        (SCRIPT_ENCODERS, model.script_encoder),
+        (SPEAKER_ENCODERS, model.speaker_encoder),
+        (VIDEO_ENCODERS, model.video.kind),
+        (ALIGNERS, model.aligner.kind),
+        (BACKBONES, model.backbone),
+        *((HEADS, config.streams[stream].head) for stream in STREAMS),
+    ):
+        slot.find(kind)
     tokens = {}
     for stream in STREAMS:
         spec = grid_spec(config, stream)

@@ -36,7 +36,8 @@ class PhonemeTokenizer:
     Ids: 0 is padding, 1 begin, 2 end, then the phonemes.
 
     Args:
-        lexicon: JSON file of word -> phonemes, written by `data_pipeline.builders.puppet_stage.lexicon`.
+        lexicon: JSON file of word -> phonemes, written by
+            `dualdub_jax.data_pipeline.builders.puppet_stage.lexicon`.
     """
 
     pad_id, begin_id, end_id = 0, 1, 2

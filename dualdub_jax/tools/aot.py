@@ -1,4 +1,4 @@
-"""Compiles the real train step (or decode) for a TPU slice that is not there, and says what it would cost."""
+"""Compiles the train step (or generation) for an absent TPU slice and estimates its cost."""
 
 import argparse
 import dataclasses
@@ -27,11 +27,11 @@ from dualdub_jax.tools.hlo_program import parse_program
 from dualdub_jax.tools.roofline import Roofline
 from dualdub_jax.tools.topology import Topology, absent_devices, parse_mesh, parse_topology
 
-PyTree = Any
+PyTree = Any  # parameters or generated tokens: nested dictionaries of arrays
 
 
 def run(args: argparse.Namespace) -> int:
-    """`dualdub aot`."""
+    """Runs `dualdub aot`; returns the exit status."""
     topology = parse_topology(args.topology)
     config = load_config(args.config, args.overrides)
     if args.mesh:
@@ -47,21 +47,21 @@ def run(args: argparse.Namespace) -> int:
 def estimate(
     config: Config, topology: Topology, stage_name: str | None = None, decode: bool = False
 ) -> dict[str, Any]:
-    """Compiles, counts, and reports.
+    """Compiles a program and estimates its cost.
 
     Args:
-        config: of the run; its mesh is the one that is laid over the slice.
+        config: of the run; its mesh spans the slice.
         topology: the slice.
-        stage_name: whose step is compiled; the last stage's by default.
-        decode: generation of one window instead, of as many clips as the mesh has shares of a batch.
+        stage_name: the stage whose train step is compiled; None: the last.
+        decode: compile generation of one window instead, with one clip per data-parallel shard.
 
     Returns:
         JSON: "parameters", "bytes_per_device", "fits", "flops_per_device", "collective_bytes",
-        "predicted_step_s", "mfu", and what they come from.
+        "predicted_step_s", "mfu", and the figures that they derive from.
 
     Raises:
         UserError: no such stage, a mesh that does not fill the slice, a batch that the mesh does not
-            divide, a program that the slice's memory does not hold.
+            divide, a program that exceeds the slice's memory.
     """
     stage = find_stage(config, stage_name)
     mesh = make_mesh(config.mesh, list(absent_devices(topology)))
@@ -74,8 +74,8 @@ def estimate(
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
         raise UserError(
-            f"{config.name} on {topology.name}: does not fit: {_first_figures(str(error))}; split it over "
-            "more devices (--mesh fsdp=…, tensor=…), or take a smaller batch or model.remat_policy=full"
+            f"{config.name} on {topology.name}: does not fit: {_first_figures(str(error))}; shard it over "
+            "more devices (--mesh fsdp=…, tensor=…), or use a smaller batch or model.remat_policy=full"
         ) from None
     coordinates = np.array([d.coords[: topology.chip.num_axes] for d in mesh.devices.flat])
     return make_report(
@@ -98,16 +98,16 @@ def make_report(
     program: str,
     batch_size: int,
 ) -> dict[str, Any]:
-    """Counts a compiled program and puts the figures together; see `estimate`.
+    """Analyses a compiled program; see `estimate`.
 
     Args:
         compiled: the program.
-        config: what it was made from.
-        topology: where it would run.
-        mesh: the mesh that it was compiled for.
-        coordinates: int[devices, axes], where the mesh's devices are in the slice.
+        config: of the program.
+        topology: the slice.
+        mesh: that the program was compiled for.
+        coordinates: int[devices, axes], coordinates of the mesh's devices in the slice.
         program: "train:STAGE" or "decode".
-        batch_size: clips of all devices together.
+        batch_size: global, clips.
     """
     counter = CostCounter(parse_program(compiled.as_text()), tile=topology.chip.tile)
     cost = counter.total()
@@ -118,9 +118,9 @@ def make_report(
         useful = 2.0 * batch_size * (macs.full + macs.leaf + macs.fixed) / mesh.size
     else:
         useful = model_flops(config, batch_size) / mesh.size
-    # No schedule moves more bytes than memory and links can.
+    # A lower bound for any schedule: the bandwidth of memory and links.
     step_s = max(times.elapsed_s, times.hbm_s, times.interconnect_s)
-    held = (
+    used = (
         memory.argument_size_in_bytes
         + memory.output_size_in_bytes
         - memory.alias_size_in_bytes
@@ -141,11 +141,11 @@ def make_report(
             "output": memory.output_size_in_bytes,
             "donated": memory.alias_size_in_bytes,
             "temporaries": memory.temp_size_in_bytes,
-            "total": held,
+            "total": used,
         },
         "hbm_bytes": chip.hbm_bytes,
         "reserved_bytes": int(chip.hbm_bytes * RESERVED_FRACTION_OF_HBM),
-        "fits": held <= chip.hbm_bytes * (1 - RESERVED_FRACTION_OF_HBM),
+        "fits": used <= chip.hbm_bytes * (1 - RESERVED_FRACTION_OF_HBM),
         "flops_per_device": {"model": useful, "with_recomputation": cost.flops, "in_tiles": cost.tiled_flops},
         "collective_bytes": dict(sorted(cost.collective_bytes.items())),
         "roofline": {
@@ -165,10 +165,10 @@ def make_report(
 
 
 def find_stage(config: Config, name: str | None) -> StageConfig:
-    """A stage by name; the last one without.
+    """A stage by name; None: the last.
 
     Raises:
-        UserError: there is none of that name, or none at all.
+        UserError: no stage of that name, or no stage.
     """
     stages = {stage.name: stage for stage in config.stages}
     if name is None and stages:
@@ -179,7 +179,7 @@ def find_stage(config: Config, name: str | None) -> StageConfig:
 
 
 def num_parameters(config: Config) -> int:
-    """How many numbers the model has; takes no memory."""
+    """Number of parameters of the model; allocates none."""
     shapes = jax.eval_shape(lambda: make_model(config).init(jax.random.key(0), example_batch(config)))
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes))
 
@@ -187,20 +187,20 @@ def num_parameters(config: Config) -> int:
 def lower_train_step(
     config: Config, stage: StageConfig, mesh: Mesh | AbstractMesh, platforms: tuple[str, ...] = ("tpu",)
 ) -> jax.stages.Lowered:
-    """The train step of a stage on a mesh, as the training loop jits it, but with shapes for arrays.
+    """Lowers the train step of a stage on a mesh, as the training loop jits it, for abstract arrays.
 
     Args:
         config: of the run.
         stage: whose step.
-        mesh: of devices that need not be there; an abstract one can be lowered for, and not compiled.
-        platforms: what it is lowered for.
+        mesh: of absent devices; for an abstract mesh the step can be lowered and not compiled.
+        platforms: targets of the lowering.
 
     Raises:
         UserError: the mesh does not divide the batch.
     """
     _check_batch(config, stage, mesh)
     phase = stage_phase(config, stage, make_batches=list)
-    # Shapes first: on devices that are not there, nothing can be computed.
+    # Shapes only: nothing can be computed on absent devices.
     key = jax.eval_shape(lambda: jax.random.key(0))
     boxed = jax.eval_shape(phase.init, key, None)
     batch = jax.eval_shape(lambda: example_batch(config, stage.batch_size))
@@ -217,7 +217,7 @@ def lower_train_step(
 def lower_decode(
     config: Config, mesh: Mesh, batch_size: int, platforms: tuple[str, ...] = ("tpu",)
 ) -> jax.stages.Lowered:
-    """Generation of a window, without guidance, as `dualdub dub` runs it, on a mesh."""
+    """Lowers generation of one window without guidance, as `dualdub dub` runs it, on a mesh."""
     model = make_model(config)
     key = jax.eval_shape(lambda: jax.random.key(0))
     boxed = jax.eval_shape(lambda k: model.init(k, example_batch(config))["params"], key)
@@ -238,39 +238,39 @@ def lower_decode(
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:
-    """Clips are split over the axes that split batches."""
+    """Batches are sharded over the axes data and fsdp."""
     return NamedSharding(mesh, PartitionSpec(("data", "fsdp")))
 
 
 def as_text(report: dict[str, Any]) -> str:
-    """The report as a table for a terminal."""
+    """Formats the report as a table for the terminal."""
     gib = lambda n: f"{n / 2**30:10.2f} GiB"  # noqa: E731
     tera = lambda n: f"{n / 1e12:10.2f} TFLOP"  # noqa: E731
     ms = lambda s: f"{s * 1e3:10.2f} ms"  # noqa: E731
-    held, flops, roofline = report["bytes_per_device"], report["flops_per_device"], report["roofline"]
+    used, flops, roofline = report["bytes_per_device"], report["flops_per_device"], report["roofline"]
     mesh = ", ".join(f"{axis}={size}" for axis, size in report["mesh"].items() if size > 1) or "one device"
     rows = [
         ("program", f"{report['config']}, {report['program']}, {report['global_batch_size']} clips"),
         ("slice and mesh", f"{report['topology']}, {mesh}"),
         ("parameters", f"{report['parameters'] / 1e6:10.1f} M"),
-        ("a device: arguments", gib(held["arguments"])),
-        ("  output, not donated", gib(held["output"] - held["donated"])),
-        ("  temporaries", gib(held["temporaries"])),
-        ("  together", f"{gib(held['total'])} of {report['hbm_bytes'] / 2**30:.0f}, "
-         f"{report['reserved_bytes'] / 2**30:.1f} kept free: {'fits' if report['fits'] else 'DOES NOT FIT'}"),
-        ("a device: model", tera(flops["model"])),
+        ("per device: arguments", gib(used["arguments"])),
+        ("  output, not donated", gib(used["output"] - used["donated"])),
+        ("  temporaries", gib(used["temporaries"])),
+        ("  total", f"{gib(used['total'])} of {report['hbm_bytes'] / 2**30:.0f}, "
+         f"{report['reserved_bytes'] / 2**30:.1f} reserved: {'fits' if report['fits'] else 'DOES NOT FIT'}"),
+        ("per device: model", tera(flops["model"])),
         ("  with recomputation", tera(flops["with_recomputation"])),
         ("  in whole tiles", tera(flops["in_tiles"])),
-        *((f"a device sends: {kind}", gib(n)) for kind, n in report["collective_bytes"].items()),
-        ("matrix products alone", ms(roofline["compute_s"])),
-        ("memory alone", ms(roofline["hbm_s"])),
-        ("interconnect alone", ms(roofline["interconnect_s"])),
-        ("  not hidden", ms(roofline["exposed_interconnect_s"])),
+        *((f"sent per device: {kind}", gib(n)) for kind, n in report["collective_bytes"].items()),
+        ("compute bound", ms(roofline["compute_s"])),
+        ("memory bound", ms(roofline["hbm_s"])),
+        ("interconnect bound", ms(roofline["interconnect_s"])),
+        ("  not overlapped", ms(roofline["exposed_interconnect_s"])),
         ("step, estimated", f"{ms(report['predicted_step_s'])}, {report['clips_per_s']:.1f} clips/s"),
         ("MFU, estimated", f"{100 * report['mfu']:10.1f} %"),
     ]  # fmt: skip
     if report["opaque_kernels"]:
-        rows.append(("kernels not looked into", ", ".join(report["opaque_kernels"])))
+        rows.append(("kernels not analysed", ", ".join(report["opaque_kernels"])))
     return "\n".join(f"{name:32s} {value}" for name, value in rows)
 
 

@@ -1,8 +1,8 @@
-"""`dualdub export`: a training checkpoint, or a bundle, as a bundle of parameters, config and codecs alone.
+"""`dualdub export`: writes a bundle (parameters, config, codecs) from a training checkpoint or a bundle.
 
-What can be named: a bundle; a run's folder (the last stage that has a checkpoint); a stage's folder in it
-(its newest checkpoint); or one checkpoint, RUN/STAGE/STEP. Of a training checkpoint only what is exported is
-read, not the optimizer's state, which is most of it. Codecs come from their own phases in the same run.
+Sources: a bundle; the folder of a run (the last stage with a checkpoint); the folder of a stage in it (its
+newest checkpoint); one checkpoint, RUN/STAGE/STEP. Of a training checkpoint only exported arrays are read,
+not the optimizer state. Codecs are read from their phases in the same run.
 """
 
 import argparse
@@ -36,11 +36,11 @@ from dualdub_jax.training.phase import Phase
 from dualdub_jax.training.settings import check_settings
 from dualdub_jax.types import STREAMS, Stream
 
-PyTree = Any
+PyTree = Any  # parameters or variables: nested dictionaries of arrays, or of their shapes
 
 
 class Exported(NamedTuple):
-    """What was written: its config and parameters (on devices), and where they came from."""
+    """An exported bundle: config, parameters (on devices), training metadata."""
 
     config: Config
     params: PyTree
@@ -48,9 +48,9 @@ class Exported(NamedTuple):
 
 
 def run(args: argparse.Namespace) -> int:
-    """The command."""
+    """Runs `dualdub export`; returns the exit status."""
     if args.overrides and not args.config:
-        raise UserError(f"--config.{args.overrides[0]}: only goes with --config FILE; add that")
+        raise UserError(f"--config.{args.overrides[0]}: only goes with --config FILE; add it")
     exported = export(
         args.checkpoint,
         args.out,
@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
     arrays = jax.tree.leaves(exported.params)
     dtypes = sorted({str(x.dtype) for x in arrays})
     of = exported.training.get("exported")
-    print(f"{sum(x.size for x in arrays):,} numbers in {len(arrays)} arrays, {', '.join(dtypes)}")
+    print(f"{sum(x.size for x in arrays):,} parameters in {len(arrays)} arrays, {', '.join(dtypes)}")
     if of:
         print(f"step {of['step']} of {of['phase']}, {of['parameters']} parameters")
     print(f"wrote {args.out}")
@@ -84,19 +84,19 @@ def export(
 
     Args:
         source: a bundle, a run's folder, a stage's folder in it, or one checkpoint.
-        out: made; must not be there, or be an empty folder.
+        out: created; an existing folder must be empty.
         file_format: of the parameters.
-        use_raw_params: of a training checkpoint: the parameters of that step, and not their moving average.
-        dtype: "float32" or "bfloat16"; None: as in the bundle, or as the run's own bundle would be.
-        config: of the run; default: the one that `dualdub train` left in its folder.
+        use_raw_params: of a training checkpoint, export parameters and not their moving average.
+        dtype: "float32" or "bfloat16"; None: as in the bundle, or as of the run's own bundle.
+        config: of the run; None: the one that `dualdub train` stored in its folder.
         allow_code: see `load_bundle`.
 
     Raises:
-        UserError: a source that is none of these, is damaged, or is not of that config; something in `out`.
+        UserError: a source that is none of these, is damaged, or does not fit the config; `out` is not empty.
     """
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        raise UserError(f"{out}: is there already; name a folder that is not, or an empty one")
-    # Nothing is computed, so it is enough that each device holds a part.
+        raise UserError(f"{out}: is there already; name a new folder, or an empty one")
+    # Nothing is computed, so parameters are fully sharded.
     mesh = make_mesh(MeshConfig(data=1, fsdp=-1), jax.local_devices())
     with jax.set_mesh(mesh):
         if (source / "config.json").is_file():
@@ -113,31 +113,33 @@ def export(
         except Exception as error:
             shutil.rmtree(out.with_name(out.name + ".partial"), ignore_errors=True)
             if is_full_disk(error):
-                raise UserError(f"{out}: the disk is full; make room, or name another place") from error
+                raise UserError(f"{out}: the disk is full; make room, or name another folder") from error
             if isinstance(error, OSError):
-                raise UserError(f"{out}: cannot be written ({error.strerror}); name another place") from error
+                raise UserError(
+                    f"{out}: cannot be written ({error.strerror}); name another folder"
+                ) from error
             raise
     return exported
 
 
-class _Place(NamedTuple):
-    """A training checkpoint: the run's folder; the phase and the step, None where they are to be found."""
+class _Checkpoint(NamedTuple):
+    """A training checkpoint; phase None: the last with a checkpoint, step None: the newest."""
 
     workdir: pathlib.Path
     phase: str | None
     step: int | None
 
 
-def _locate(source: pathlib.Path) -> _Place:
+def _locate(source: pathlib.Path) -> _Checkpoint:
     full = source.resolve()
     if not full.is_dir():
-        raise UserError(f"{source}: no such folder; give a bundle, or what `dualdub train --workdir` made")
+        raise UserError(f"{source}: no such folder; give a bundle, or the --workdir of `dualdub train`")
     if full.name.isdigit() and (full / "state").is_dir():
-        return _Place(full.parent.parent, full.parent.name, int(full.name))
+        return _Checkpoint(full.parent.parent, full.parent.name, int(full.name))
     if newest_step(full) is not None:
-        return _Place(full.parent, full.name, None)
+        return _Checkpoint(full.parent, full.name, None)
     if (full / FILE_NAME).is_file() or any(newest_step(each) is not None for each in full.iterdir()):
-        return _Place(full, None, None)
+        return _Checkpoint(full, None, None)
     raise UserError(
         f"{source}: neither a bundle nor a training checkpoint; give a bundle/ folder, the --workdir of a "
         "run, or WORKDIR/STAGE/STEP"
@@ -153,19 +155,19 @@ def _read_run(
         check_trusted(config, str(workdir / FILE_NAME), allow_code)
     if config.task != "soundtrack":
         raise UserError(
-            f"{source}: is of the task {config.task!r}, which has nothing to export but its bundle/"
+            f"{source}: is a run of task {config.task!r}, which exports nothing but its bundle/; use that"
         )
     stages = {stage.name: stage for stage in config.stages}
     if phase_name is None:
         trained = [name for name in stages if newest_step(workdir / name) is not None]
         if not trained:
             raise UserError(
-                f"{source}: no stage has a checkpoint yet ({', '.join(stages)}); let `dualdub train` go on"
+                f"{source}: no stage has a checkpoint yet ({', '.join(stages)}); resume `dualdub train`"
             )
         phase_name = trained[-1]
     if phase_name not in stages:
         raise UserError(
-            f"{source}: {phase_name} is no stage that makes the model; those are: {', '.join(stages)}"
+            f"{source}: {phase_name} is not a stage of the language model; those are: {', '.join(stages)}"
         )
     shapes = sharded_params(config, mesh)
     model = _read_model(workdir, config, stages[phase_name], step, shapes["model"], use_raw_params)
@@ -210,15 +212,15 @@ def _read_codec(
     use_raw_params: bool,
     steps: dict[str, int],
 ) -> dict[str, PyTree]:
-    """A stream's codec, and its waveform decoder if it has one apart, from the phases that train them.
+    """Reads a stream's codec and its waveform decoder, if any, from checkpoints of their phases.
 
     Args:
         workdir: of the run.
         config: of the run.
         stream: whose codec.
-        mesh: where arrays go.
-        use_raw_params: not the averages.
-        steps: of each phase; added to.
+        mesh: on which the arrays are placed.
+        use_raw_params: read parameters and not their moving averages.
+        steps: by phase; updated with the steps that were read.
     """
 
     def read(phase: Phase) -> PyTree:
@@ -236,7 +238,7 @@ def _read_codec(
         return phase.parameters(state)
 
     def no_batches(batch_size: int, crop_frames: int | None) -> None:
-        """Nothing is trained here."""
+        """A placeholder: nothing is trained."""
 
     training = codec_training(config, stream, no_batches)
     if training is None:
@@ -255,7 +257,7 @@ def _read_phase(workdir: pathlib.Path, phase: Phase, step: int | None, abstract_
     step = newest_step(folder) if step is None else step
     if step is None:
         raise UserError(
-            f"{folder}: has no checkpoint, and a bundle needs it; train that first: --phases {phase.name}"
+            f"{folder}: has no checkpoint, and a bundle needs it; train it first: --phases {phase.name}"
         )
     restored = read_part(folder / str(step), abstract_part)
     check_settings(restored.meta["settings"], phase.settings, folder)

@@ -1,4 +1,4 @@
-"""Runs one phase: mesh, state, batches, steps, metrics, checkpoints. Any phase, from any interruption."""
+"""The training loop of any phase: state, batches, steps, metrics, checkpoints, exact resumption."""
 
 import itertools
 import pathlib
@@ -26,40 +26,40 @@ from dualdub_jax.training.throughput import StallClock, Window, peak_flops
 
 __all__ = ["TrainingDivergedError", "TrainingStoppedError", "run_phase"]
 
-PyTree = Any
+PyTree = Any  # a phase's state, parameters or batch, and shardings of the state
 
 
 def run_phase(
     phase: Phase, config: Config, mesh: Mesh, workdir: pathlib.Path, writer: MetricWriter
 ) -> PyTree:
-    """Trains a phase to its last step, from its newest checkpoint if there is one.
+    """Trains a phase to its last step, resuming from its newest checkpoint.
 
-    The state of step k depends on the config, the seed, the data and the mesh alone: interrupted and gone on
-    with, it is the same to the bit. On another mesh it is the same but for the order of sums.
+    The state after step k is a function of config, seed, data and mesh: a resumed run is bit-identical to an
+    uninterrupted one. On another mesh, results differ in the order of summation only.
 
     Args:
         phase: what to run.
         config: of the run.
-        mesh: devices, also where there is only one; of all processes where there are several, and then each
-            process calls this with the same arguments.
-        workdir: of the run, on a disk that all processes share; checkpoints go below `workdir/<phase.name>/`.
+        mesh: of one or more devices; with several processes, over the devices of all, and every process
+            calls this with the same arguments.
+        workdir: of the run, on storage that all processes share; checkpoints are in `workdir/<phase.name>/`.
         writer: of metrics.
 
     Returns:
-        The parameters that the phase hands on.
+        The result of the phase, `phase.parameters(state)`.
 
     Raises:
         PeerLostError: another process has died.
-        TrainingDivergedError: the loss is NaN or infinite, or too many steps in a row were skipped.
-        TrainingStoppedError: on SIGTERM or SIGINT (of any process), after a checkpoint.
-        UserError: a checkpoint of another model size, or one begun with other settings, or none of them can
-            be read; the disk is full; a batch that the mesh does not split.
+        TrainingDivergedError: the loss is not finite, or too many consecutive steps were skipped.
+        TrainingStoppedError: SIGTERM or SIGINT of any process, after a checkpoint was saved.
+        UserError: a checkpoint of another model size or with other settings, or no readable checkpoint; a
+            full disk; a batch that the mesh does not divide.
     """
     rng = jax.random.fold_in(jax.random.key(config.seed), _stable_hash(phase.name))
     init_rng, step_rng = jax.random.split(rng)
     with jax.set_mesh(mesh), nn.logical_axis_rules(RULES):
         # ------------------------------------------------------------------------------------- state
-        # Shapes and logical axes first, so that no device ever holds more than its share.
+        # Shapes and shardings are derived abstractly, so that no device ever holds more than its shard.
         def init(rng: jax.Array, initial: PyTree) -> PyTree:
             return nn.unbox(phase.init(rng, initial))
 
@@ -97,7 +97,7 @@ def run_phase(
             window.saved(time.monotonic() - started)
 
         def settle(step: int, example_ids: list[str], metrics: dict[str, jax.Array]) -> dict[str, float]:
-            """Reads a step's metrics, and judges them."""
+            """Transfers a step's metrics to the host and checks them."""
             values = to_floats(metrics)
             if values.get("skipped") or not np.isfinite(values["loss"]):
                 example_ids = list(itertools.chain(*distributed.gather_json(example_ids)))
@@ -137,7 +137,8 @@ def run_phase(
                         window.begin(compile_s=time.monotonic() - started, first_wait_s=stalled_s)
                     state, metrics = step_fn(state, *inputs)
                     clock.sent(metrics["loss"])
-                    # The step before is looked at only now, when its successor is already on its way.
+                    # Metrics of the previous step are read after dispatch of this one, so that the device
+                    # never idles.
                     if pending is not None:
                         settle(*pending)
                     pending = (step, example_ids, metrics)
@@ -149,7 +150,7 @@ def run_phase(
                     is_stopped = stop.is_agreed or (stop.requested and jax.process_count() == 1)
                     is_saved = is_last or is_stopped or done % config.checkpoint.save_every_steps == 0
                     if is_saved or done % config.log_every_steps == 0 or done == 1:
-                        # Before a save: a state that is not finite must never become the newest checkpoint.
+                        # Checked before a save: the newest checkpoint must never hold a non-finite state.
                         values = settle(*pending)
                         pending = None
                         if done % config.log_every_steps == 0 or is_last or done == 1:
@@ -161,13 +162,13 @@ def run_phase(
                     if is_stopped and not is_last:
                         checkpoints.wait()
                         raise TrainingStoppedError(
-                            f"stopped at step {done} of {phase.name}; saved; run the same command to go on"
+                            f"stopped at step {done} of {phase.name}; saved; rerun the same command to resume"
                         )
             checkpoints.wait()
         except jax.errors.JaxRuntimeError as error:
             if not distributed.is_loss_of_peer(error):
                 raise
-            # The end of a save would be waited for in vain.
+            # An asynchronous save cannot complete without the lost process.
             checkpoints.abandon()
             raise distributed.PeerLostError(error) from error
         finally:
@@ -179,13 +180,13 @@ def run_phase(
 
 
 def compile_step(phase: Phase, config: Config, shardings: PyTree, state: PyTree, *inputs: Any) -> Any:
-    """The train step of the loop, compiled: `f(state, batch, rng, frozen, limit, stop) -> (state, metrics)`.
+    """Compiles the train step: `f(state, batch, rng, frozen, limit, stop) -> (state, metrics)`.
 
     Args:
         phase: whose step.
-        config: of the run: what is done about bad steps.
+        config: of the run; `bad_steps` is read.
         shardings: of the state, which is donated.
-        state: arrays, or their shapes with shardings.
+        state: arrays, or shapes with shardings.
         inputs: batch, rng key, frozen parameters, limit of the loss (`BadSteps.limit`), stop flag of each
             device (`_flag`); arrays or shapes.
     """
@@ -196,7 +197,7 @@ def compile_step(phase: Phase, config: Config, shardings: PyTree, state: PyTree,
     ) -> tuple[PyTree, dict[str, jax.Array]]:
         state, metrics = inner(state, batch, rng, frozen, limit)
         if jax.process_count() > 1:
-            # All processes read it of the same step, and so stop after the same one.
+            # All processes read the flag of the same step, so that they stop after the same step.
             metrics = metrics | {"stop": stop.max().astype(np.float32)}
         return state, metrics
 
@@ -205,12 +206,12 @@ def compile_step(phase: Phase, config: Config, shardings: PyTree, state: PyTree,
 
 
 def _flag(is_set: bool, mesh: Mesh) -> jax.Array:
-    """int32[number of devices], 1 on the devices of a process that has been asked to stop."""
+    """int32[number of devices], 1 on devices of a process that received a stop signal."""
     sharding = NamedSharding(mesh, PartitionSpec(AXES))
     local = np.full(len(mesh.local_devices), is_set, np.int32)
     return jax.make_array_from_process_local_data(sharding, local)
 
 
 def _stable_hash(name: str) -> int:
-    """Python's own hash changes from process to process."""
+    """A hash that is equal in all processes, unlike Python's own."""
     return zlib.crc32(name.encode()) & 0x7FFFFFFF

@@ -1,6 +1,6 @@
 """Metrics of a run: JSON Lines files, TensorBoard, and a progress bar or plain lines on the terminal.
 
-With several processes, process 0 writes; the others have the same numbers.
+With several processes, process 0 writes; metrics are equal in all processes.
 """
 
 import json
@@ -108,5 +108,5 @@ class TrainingProgress:
 
 
 def to_floats(metrics: dict[str, jax.Array]) -> dict[str, float]:
-    """Transfers scalars to the host; waits for their step."""
+    """Transfers scalars to the host; blocks until their step is complete."""
     return {name: float(value) for name, value in metrics.items()}

@@ -1,4 +1,4 @@
-"""A phase of training: what the loop runs. Codecs, curriculum stages and forks are all phases."""
+"""A training phase, the unit that the loop runs: parts of codecs, the video encoder, curriculum stages."""
 
 import dataclasses
 from collections.abc import Callable
@@ -8,7 +8,7 @@ import jax
 
 from dualdub_jax.training.settings import Settings
 
-PyTree = Any  # the state of a phase, its parameters, its batches: each phase has its own
+PyTree = Any  # a phase's state, parameters or batch, in a structure of its own
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,24 +17,23 @@ class Phase:
 
     Attributes:
         name: folder of its checkpoints below the working directory, prefix of its metrics.
-        num_steps: optimizer steps in all.
-        settings: the parts of the config that its result depends on; resuming a checkpoint that was written
-            with others is refused.
+        num_steps: total number of optimizer steps.
+        settings: the part of the config that determines the result; resuming with other settings is an error.
         init: `init(rng, initial) -> state`; pure, jitted by the loop. Leaves may be boxed by
             `nn.with_logical_partitioning`; the loop derives shardings from the names and then unboxes.
-        initial: what the phase before handed on, or None; an argument of `init` and not a constant in it, so
-            that it is never copied into the program.
+        initial: result of an earlier phase, or None; an argument of `init`, so that it does not become a
+            constant of the program.
         step: `step(state, batch, rng, frozen) -> (state, metrics)`; pure, jitted by the loop with the state
             donated. `metrics` are float32 scalars and hold "loss".
         make_batches: `make_batches() -> grain.DatasetIterator` over host batches: dictionaries of NumPy
             arrays with the batch axis first, plus "example_ids" (a list of str), which stays on the host. The
             iterator has `get_state` / `set_state`.
         prepare: host batch (without "example_ids") -> the pytree that `step` takes.
-        parameters: state -> the parameters that this phase hands on (averaged where there is an average).
-        frozen: parameters that steps read and never change, or None. They are arguments of the step and part
-            of nobody's state: no gradient, no average, no optimizer slot, no copy in a checkpoint.
-        flops_per_step: model FLOPs of a step on the whole batch, by an analytic count, without recomputation;
-            None: unknown, and no FLOP/s are logged.
+        parameters: state -> the result of the phase, moving averages if the state has them.
+        frozen: parameters that steps read and never change, or None. They are arguments of the step and not
+            part of the state: without gradient, average, optimizer slots and copies in checkpoints.
+        flops_per_step: analytic model FLOPs of a step on the whole batch, without recomputation; None:
+            unknown, MFU is not logged.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""What a phase trains, and one step of its optimizer and of its average: the same for all phases."""
+"""The train state of all phases, and one step of its optimizer and moving average."""
 
 from typing import Any
 
@@ -7,19 +7,19 @@ import jax
 import jax.numpy as jnp
 import optax
 
-PyTree = Any  # of parameters, and of what optax keeps for them
+PyTree = Any  # nested dictionaries of arrays (parameters, gradients), or optax state
 
 
 @flax.struct.dataclass
 class TrainState:
-    """All that training changes.
+    """The state that a train step updates.
 
     Attributes:
-        step: int32[], optimizer steps done in this phase.
-        params: float32 tree.
-        ema_params: their exponential moving average; what is evaluated and handed on. None: no average.
+        step: int32[], completed optimizer steps of this phase.
+        params: trained parameters, float32.
+        ema_params: their exponential moving average, the result of the phase; None: no average.
         opt_state: of optax.
-        extra: what else a phase keeps from step to step: codebooks, a discriminator; None: nothing.
+        extra: further state of a phase: codebooks, a discriminator, frozen parameters; None: none.
     """
 
     step: jax.Array
@@ -36,7 +36,14 @@ def first_state(
     has_average: bool = True,
     extra: PyTree = None,
 ) -> TrainState:
-    """The state before the first step."""
+    """The state before the first step.
+
+    Args:
+        params: initial parameters, float32.
+        optimizer: of the phase.
+        has_average: keep a moving average of the parameters.
+        extra: see `TrainState`.
+    """
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         params=params,
@@ -53,17 +60,17 @@ def next_state(
     ema_decay: float = 0.0,
     extra: PyTree = None,
 ) -> tuple[TrainState, jax.Array]:
-    """One step of the optimizer and of the average.
+    """One step of optimizer and moving average.
 
     Args:
         state: before the step.
-        grads: float32, like its parameters.
+        grads: float32, like `state.params`.
         optimizer: of the phase.
-        ema_decay: see `update_ema`; unused where the state has no average.
-        extra: the state's `extra` after the step.
+        ema_decay: see `update_ema`; unused without an average.
+        extra: `extra` of the new state.
 
     Returns:
-        The state after the step; float32[], the norm of `grads`.
+        The new state, and the global norm of `grads`, float32[].
     """
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
@@ -74,13 +81,13 @@ def next_state(
 
 
 def update_ema(average: PyTree, params: PyTree, step: jax.Array, decay: float) -> PyTree:
-    """Exponential moving average; a young one forgets faster, so that initial values do not linger.
+    """Exponential moving average with a warm-up of its decay, which removes the initial values.
 
     Args:
-        average: so far.
+        average: previous average.
         params: new values.
-        step: int32[], steps done before this one.
-        decay: what is kept of `average` a step, once it is old.
+        step: int32[], completed steps before this one.
+        decay: asymptotic decay per step.
     """
     kept = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
     return jax.tree.map(lambda e, p: kept * e + (1.0 - kept) * p, average, params)

@@ -488,8 +488,8 @@ def test_train_passes_config_and_phases(monkeypatch, tmp_path, capsys):
 
 
 def test_data_commands(monkeypatch, tmp_path, capsys):
-    from data_pipeline import build
-    from data_pipeline.builders.puppet_stage.builder import PuppetStage
+    from dualdub_jax.data_pipeline import build
+    from dualdub_jax.data_pipeline.builders.puppet_stage.builder import PuppetStage
 
     seen = []
     monkeypatch.setattr(build, "build_configs", lambda *args, **kwargs: seen.append((args, kwargs)))

@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from dualdub_jax.configs.proj.paper_aligner.paper_aligner import PaperAligner
 
 from dualdub_jax.config import load_config
+from dualdub_jax.configs.proj.paper_aligner.paper_aligner import PaperAligner
 from dualdub_jax.models.conditions import Conditions
 from dualdub_jax.models.dualdub import make_model
 from tests.tiny import random_batch, random_params, tiny_config

@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from dualdub_jax.configs.proj.windowed_aligner.windowed_aligner import WindowedAligner
 
 from dualdub_jax.bundles.bundle import abstract_params, load_bundle, save_bundle
 from dualdub_jax.config import load_config
+from dualdub_jax.configs.proj.windowed_aligner.windowed_aligner import WindowedAligner
 from dualdub_jax.models.aligners.grid import GridAligner
 from dualdub_jax.models.conditions import Conditions
 from dualdub_jax.models.dualdub import make_model

@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from data_pipeline import record
-from data_pipeline.builders.base import Builder, Dropped
+from dualdub_jax.data_pipeline import record
+from dualdub_jax.data_pipeline.builders.base import Builder, Dropped
 from tests.tiny_dataset import film_bytes
 
 

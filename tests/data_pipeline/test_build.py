@@ -13,10 +13,10 @@ import rich.console
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core import shuffle
 
-from data_pipeline import record as records
-from data_pipeline.build import build
-from data_pipeline.inspection import inspect
-from data_pipeline.record_writer import RecordWriter
+from dualdub_jax.data_pipeline import record as records
+from dualdub_jax.data_pipeline.build import build
+from dualdub_jax.data_pipeline.inspection import inspect
+from dualdub_jax.data_pipeline.record_writer import RecordWriter
 from dualdub_jax.errors import UserError
 
 
@@ -75,7 +75,7 @@ def test_ids_are_unique(built: pathlib.Path) -> None:
 def test_building_and_reading_load_no_tensorflow(tmp_path: pathlib.Path) -> None:
     code = (
         "import sys, tensorflow_datasets as tfds\n"
-        "from data_pipeline.build import build\n"
+        "from dualdub_jax.data_pipeline.build import build\n"
         f"name, out_dir = 'puppet_stage/text_speech', {str(tmp_path)!r}\n"
         "(path,) = build(name, out_dir, num_clips=1, num_processes=1, voice_bank='tone')\n"
         "source = tfds.builder_from_directory(str(path)).as_data_source('train')\n"

@@ -13,15 +13,20 @@ import numpy as np
 import pytest
 import rich.console
 
-from data_pipeline import loader
-from data_pipeline.dataset import Dataset
-from data_pipeline.derivations import derivations, feature_derivation, fingerprint_of, token_derivation
-from data_pipeline.prepare import prepare
-from data_pipeline.record import text
-from data_pipeline.sidecars import SidecarStore
 from dualdub_jax.apps.cli import main
 from dualdub_jax.codecs.registry import codec_class, codec_config, make_codecs
 from dualdub_jax.config import SourceConfig, StageConfig
+from dualdub_jax.data_pipeline import loader
+from dualdub_jax.data_pipeline.dataset import Dataset
+from dualdub_jax.data_pipeline.derivations import (
+    derivations,
+    feature_derivation,
+    fingerprint_of,
+    token_derivation,
+)
+from dualdub_jax.data_pipeline.prepare import prepare
+from dualdub_jax.data_pipeline.record import text
+from dualdub_jax.data_pipeline.sidecars import SidecarStore
 from dualdub_jax.errors import UserError
 from dualdub_jax.media.frames import FrameSpec
 from dualdub_jax.types import STREAMS

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import rich.console
 
-from data_pipeline import record
-from data_pipeline.build import build
-from data_pipeline.builders.folder.builder import Folder
-from data_pipeline.dataset import Dataset
+from dualdub_jax.data_pipeline import record
+from dualdub_jax.data_pipeline.build import build
+from dualdub_jax.data_pipeline.builders.folder.builder import Folder
+from dualdub_jax.data_pipeline.dataset import Dataset
 from dualdub_jax.errors import UserError
 from tests.films import damage_last_packets, frame_level, make_film, make_sound_only
 

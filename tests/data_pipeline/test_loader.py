@@ -12,11 +12,11 @@ import grain
 import numpy as np
 import pytest
 
-from data_pipeline import loader, record
-from data_pipeline import mixture as curriculum
 from dualdub_jax.codecs.base import CodecSpec
 from dualdub_jax.codecs.mel_rvq.config import MelRVQConfig
 from dualdub_jax.config import Config, GridConfig, SourceConfig, StageConfig, StreamConfig, StreamsConfig
+from dualdub_jax.data_pipeline import loader, record
+from dualdub_jax.data_pipeline import mixture as curriculum
 from dualdub_jax.errors import UserError
 from dualdub_jax.models.batch import validate_batch
 from tests.tiny_dataset import NUM_TEST_CLIPS, NUM_TRAIN_CLIPS

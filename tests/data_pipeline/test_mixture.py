@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from data_pipeline.mixture import open_dataset, open_mixture
-from data_pipeline.record import RECORD
 from dualdub_jax.config import SourceConfig
+from dualdub_jax.data_pipeline.mixture import open_dataset, open_mixture
+from dualdub_jax.data_pipeline.record import RECORD
 from dualdub_jax.errors import UserError
 from tests.tiny_dataset import NUM_TEST_CLIPS, NUM_TRAIN_CLIPS
 

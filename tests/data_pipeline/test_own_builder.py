@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import rich.console
 
-from data_pipeline import loader
-from data_pipeline.build import build
-from data_pipeline.dataset import Dataset
 from dualdub_jax.apps.cli import main
 from dualdub_jax.codecs.registry import codec_class, codec_config, make_codecs
 from dualdub_jax.config import SourceConfig, StageConfig
 from dualdub_jax.curriculum.stage import stage_phase
+from dualdub_jax.data_pipeline import loader
+from dualdub_jax.data_pipeline.build import build
+from dualdub_jax.data_pipeline.dataset import Dataset
 from dualdub_jax.errors import UserError
 from dualdub_jax.types import STREAMS
 from tests.phases import run_steps
@@ -101,7 +101,7 @@ def test_a_killed_process_is_reported_and_leaves_no_dataset(tmp_path: pathlib.Pa
         ("beeps", "beeps: no such builder; choose one of folder, puppet_stage"),
         ("tests.nowhere:Beeps", "cannot import tests.nowhere"),
         ("tests.data_pipeline.beeps:Boops", "did you mean Beeps"),
-        ("tests.tiny_dataset:TinyFilms", "is no subclass of data_pipeline.builders.base.Builder"),
+        ("tests.tiny_dataset:TinyFilms", "is no subclass of dualdub_jax.data_pipeline.builders.base.Builder"),
         ("tests.data_pipeline.beeps:Unfinished", "lacks make_records, splits, name"),
         (f"{BEEPS}/quiet", "beeps/quiet: no such config; choose one of loud, soft"),
     ],

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from data_pipeline import record as records
-from data_pipeline.builders.puppet_stage import acoustics, clip, motion, sentences, sounds, voices
-from data_pipeline.builders.puppet_stage.canvas import Canvas
-from data_pipeline.builders.puppet_stage.puppet import draw_puppet
-from data_pipeline.builders.puppet_stage.things import draw_thing
+from dualdub_jax.data_pipeline import record as records
+from dualdub_jax.data_pipeline.builders.puppet_stage import acoustics, clip, motion, sentences, sounds, voices
+from dualdub_jax.data_pipeline.builders.puppet_stage.canvas import Canvas
+from dualdub_jax.data_pipeline.builders.puppet_stage.puppet import draw_puppet
+from dualdub_jax.data_pipeline.builders.puppet_stage.things import draw_thing
 from dualdub_jax.dsp.acoustics import Acoustics
 
 FRAME = 640  # samples

@@ -5,8 +5,8 @@ import sys
 import numpy as np
 import pytest
 
-from data_pipeline.builders.puppet_stage import voices
-from data_pipeline.builders.puppet_stage.sentences import draw
+from dualdub_jax.data_pipeline.builders.puppet_stage import voices
+from dualdub_jax.data_pipeline.builders.puppet_stage.sentences import draw
 from dualdub_jax.errors import UserError
 from dualdub_jax.text.phonemes import PhonemeTokenizer
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from data_pipeline import record
-from data_pipeline.mixture import open_dataset
+from dualdub_jax.data_pipeline import record
+from dualdub_jax.data_pipeline.mixture import open_dataset
 from dualdub_jax.errors import UserError
 from tests.tiny_dataset import make_record
 

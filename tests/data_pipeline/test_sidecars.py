@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import rich.console
 
-from data_pipeline import record
-from data_pipeline.prepare import prepare
-from data_pipeline.record import Record
-from data_pipeline.sidecars import SidecarStore, SidecarWriter
+from dualdub_jax.data_pipeline import record
+from dualdub_jax.data_pipeline.prepare import prepare
+from dualdub_jax.data_pipeline.record import Record
+from dualdub_jax.data_pipeline.sidecars import SidecarStore, SidecarWriter
 from dualdub_jax.errors import UserError
 from tests.tiny_dataset import NUM_TEST_CLIPS, NUM_TRAIN_CLIPS
 
@@ -121,7 +121,7 @@ def test_a_missing_clip_is_named(dataset: pathlib.Path) -> None:
 def test_ids_that_share_a_hash_are_told_apart(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("data_pipeline.sidecars._hash", lambda clip_id: np.uint64(7))
+    monkeypatch.setattr("dualdub_jax.data_pipeline.sidecars._hash", lambda clip_id: np.uint64(7))
     writer = SidecarWriter(tmp_path / "s", "k", "f", 1, 10)
     writer.begin()
     writer.write_shard(0, [(name, np.array([len(name)])) for name in ("a", "bb", "ccc")])

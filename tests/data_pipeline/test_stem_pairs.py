@@ -5,8 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from data_pipeline.stem_pairs import CropPair, make_pair_batches
 from dualdub_jax.config import CaspConfig, CaspTrainingConfig, Config, SourceConfig
+from dualdub_jax.data_pipeline.stem_pairs import CropPair, make_pair_batches
 from dualdub_jax.errors import UserError
 from tests.tiny_dataset import SAMPLES_PER_FRAME, flac_bytes, make_record
 

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from data_pipeline import record as record_lib
-from data_pipeline.transforms import CropStem, MakeExample, collate, unfilled_example
 from dualdub_jax.codecs.base import CodecSpec
 from dualdub_jax.codecs.mel_rvq.config import MelRVQConfig
 from dualdub_jax.config import Config, GridConfig, StreamConfig, StreamsConfig
+from dualdub_jax.data_pipeline import record as record_lib
+from dualdub_jax.data_pipeline.transforms import CropStem, MakeExample, collate, unfilled_example
 from dualdub_jax.errors import UserError
 from dualdub_jax.text.phonemes import PAUSE, SYMBOLS, PhonemeTokenizer
 from dualdub_jax.text.tokenizer import ByteTokenizer

@@ -2,8 +2,8 @@
 
 import functools
 
-from data_pipeline.builders.puppet_stage.clip import GRID, make_clip
-from data_pipeline.builders.puppet_stage.voices import bank
+from dualdub_jax.data_pipeline.builders.puppet_stage.clip import GRID, make_clip
+from dualdub_jax.data_pipeline.builders.puppet_stage.voices import bank
 from dualdub_jax.evaluation.contracts.clips import Clip
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from data_pipeline.builders.puppet_stage.voices import SAMPLE_RATE_HZ, ToneBank
+from dualdub_jax.data_pipeline.builders.puppet_stage.voices import SAMPLE_RATE_HZ, ToneBank
 
 __all__ = ["SAMPLE_RATE_HZ", "made_and_true"]
 

@@ -7,9 +7,9 @@ import json
 import numpy as np
 import pytest
 
-from configs import puppet
-from data_pipeline.builders.puppet_stage.lexicon import make_lexicon
-from data_pipeline.builders.puppet_stage.sentences import draw, vocabulary
+from dualdub_jax.configs import puppet
+from dualdub_jax.data_pipeline.builders.puppet_stage.lexicon import make_lexicon
+from dualdub_jax.data_pipeline.builders.puppet_stage.sentences import draw, vocabulary
 from dualdub_jax.errors import UserError
 from dualdub_jax.text import phonemes
 from dualdub_jax.text.phonemes import LEXICON_FILE, PhonemeTokenizer, spoken_words

@@ -15,11 +15,11 @@ from typing import Any, ClassVar, Literal
 import av
 import numpy as np
 
-from data_pipeline import record
-from data_pipeline.builders.base import Builder, Dropped
-from data_pipeline.builders.folder.small_video import SmallVideo, Span, small_videos
-from data_pipeline.builders.folder.sound import Sound, read_sound
-from data_pipeline.record import Record
+from dualdub_jax.data_pipeline import record
+from dualdub_jax.data_pipeline.builders.base import Builder, Dropped
+from dualdub_jax.data_pipeline.builders.folder.small_video import SmallVideo, Span, small_videos
+from dualdub_jax.data_pipeline.builders.folder.sound import Sound, read_sound
+from dualdub_jax.data_pipeline.record import Record
 from dualdub_jax.errors import UserError
 from dualdub_jax.media.container import open_media, video_stream
 from dualdub_jax.media.timing import Timing, scan_timing

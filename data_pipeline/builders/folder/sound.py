@@ -10,7 +10,7 @@ import av
 import numpy as np
 import soxr
 
-from data_pipeline.record import MAX_SAMPLE_RATE_HZ
+from dualdub_jax.data_pipeline.record import MAX_SAMPLE_RATE_HZ
 from dualdub_jax.media.container import open_media, rewind
 
 # Time stamps of a container that counts milliseconds wander by less than this; real gaps are longer.

@@ -6,7 +6,7 @@ level. Source: our choice.
 
 import numpy as np
 
-from data_pipeline.builders.puppet_stage.sounds import band_noise
+from dualdub_jax.data_pipeline.builders.puppet_stage.sounds import band_noise
 from dualdub_jax.dsp.acoustics import Acoustics
 
 SAMPLE_RATE_HZ = 16_000

@@ -5,9 +5,9 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
-from data_pipeline.builders.base import Builder
-from data_pipeline.builders.puppet_stage import clip, voices
-from data_pipeline.record import Record
+from dualdub_jax.data_pipeline.builders.base import Builder
+from dualdub_jax.data_pipeline.builders.puppet_stage import clip, voices
+from dualdub_jax.data_pipeline.record import Record
 from dualdub_jax.errors import UserError
 
 # Config -> split -> number of clips, by default.

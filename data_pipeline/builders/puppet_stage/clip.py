@@ -9,11 +9,11 @@ from typing import Any, Literal
 import av
 import numpy as np
 
-from data_pipeline.builders.puppet_stage import acoustics, sentences, sounds
-from data_pipeline.builders.puppet_stage.stage import Stage, draw_stage, plan_stage
-from data_pipeline.builders.puppet_stage.voices import Spans, SpeechTimes, VoiceBank, bank
-from data_pipeline.record import encode_flac
 from dualdub_jax.config import GridConfig
+from dualdub_jax.data_pipeline.builders.puppet_stage import acoustics, sentences, sounds
+from dualdub_jax.data_pipeline.builders.puppet_stage.stage import Stage, draw_stage, plan_stage
+from dualdub_jax.data_pipeline.builders.puppet_stage.voices import Spans, SpeechTimes, VoiceBank, bank
+from dualdub_jax.data_pipeline.record import encode_flac
 from dualdub_jax.dsp.acoustics import Acoustics
 
 Task = Literal["text_speech", "video_audio", "soundtrack"]
@@ -236,7 +236,7 @@ def _reference_speech(bank_name: str, voice_id: str, split: str, number: int) ->
 
 
 def to_record(clip: Clip) -> dict[str, Any]:
-    """Encodes a clip as a record, see `data_pipeline.record.RECORD`."""
+    """Encodes a clip as a record, see `dualdub_jax.data_pipeline.record.RECORD`."""
     return {
         "id": clip.id,
         "duration_s": clip.num_frames / GRID.frame_rate_hz,

@@ -1,6 +1,6 @@
 """Writes one held-out clip as the files of `dualdub demo`: silent film, voice, script, ground truth.
 
-    python -m data_pipeline.builders.puppet_stage.demo_clip dualdub_jax/assets/demo --index 3
+    python -m dualdub_jax.data_pipeline.builders.puppet_stage.demo_clip dualdub_jax/assets/demo --index 3
 
 The film is enlarged four times for viewers; the model's frames are scaled down again.
 """
@@ -13,7 +13,7 @@ import av
 import numpy as np
 import soundfile
 
-from data_pipeline.builders.puppet_stage.clip import GRID, encode_video, make_clip, to_record
+from dualdub_jax.data_pipeline.builders.puppet_stage.clip import GRID, encode_video, make_clip, to_record
 
 _ENLARGE = 4
 

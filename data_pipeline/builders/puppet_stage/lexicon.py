@@ -1,6 +1,6 @@
 """Makes `dualdub_jax/assets/lexicon.json`: the pronunciation of each word of Puppet Stage.
 
-    python -m data_pipeline.builders.puppet_stage.lexicon
+    python -m dualdub_jax.data_pipeline.builders.puppet_stage.lexicon
 
 Run it after a change of `sentences.py`. Source: the phonemiser of `hibari-tts` (Apache-2.0), which also
 pronounces the sentences that are synthesised.
@@ -8,7 +8,7 @@ pronounces the sentences that are synthesised.
 
 import json
 
-from data_pipeline.builders.puppet_stage.sentences import vocabulary
+from dualdub_jax.data_pipeline.builders.puppet_stage.sentences import vocabulary
 from dualdub_jax.text.phonemes import AMBIGUOUS, LEXICON_FILE, pronounce
 
 

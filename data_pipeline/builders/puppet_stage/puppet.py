@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from data_pipeline.builders.puppet_stage.canvas import Canvas, Colour, hsv, shade
-from data_pipeline.builders.puppet_stage.motion import wander
+from dualdub_jax.data_pipeline.builders.puppet_stage.canvas import Canvas, Colour, hsv, shade
+from dualdub_jax.data_pipeline.builders.puppet_stage.motion import wander
 
 
 def draw_puppet(

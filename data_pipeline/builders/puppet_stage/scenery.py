@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from data_pipeline.builders.puppet_stage.canvas import Canvas, hsv, shade
-from data_pipeline.builders.puppet_stage.motion import wander
+from dualdub_jax.data_pipeline.builders.puppet_stage.canvas import Canvas, hsv, shade
+from dualdub_jax.data_pipeline.builders.puppet_stage.motion import wander
 
 _MARGIN = 4  # pixels around the backdrop, for the camera to move in
 

@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from data_pipeline.builders.puppet_stage import motion, scenery, sounds
-from data_pipeline.builders.puppet_stage.canvas import Canvas
-from data_pipeline.builders.puppet_stage.puppet import draw_puppet
-from data_pipeline.builders.puppet_stage.things import draw_thing
+from dualdub_jax.data_pipeline.builders.puppet_stage import motion, scenery, sounds
+from dualdub_jax.data_pipeline.builders.puppet_stage.canvas import Canvas
+from dualdub_jax.data_pipeline.builders.puppet_stage.puppet import draw_puppet
+from dualdub_jax.data_pipeline.builders.puppet_stage.things import draw_thing
 
 DISTRACTORS = ("balloon", "butterfly", "pendulum")
 _THING_WIDTH = 20.5  # pixels

@@ -10,8 +10,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from data_pipeline.builders.puppet_stage.canvas import Canvas, Coordinate, hsv, shade
-from data_pipeline.builders.puppet_stage.motion import Contact, since_contact
+from dualdub_jax.data_pipeline.builders.puppet_stage.canvas import Canvas, Coordinate, hsv, shade
+from dualdub_jax.data_pipeline.builders.puppet_stage.motion import Contact, since_contact
 
 _STEEL = (0.62, 0.65, 0.70)
 

@@ -17,7 +17,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import soxr
 
-from data_pipeline.builders.puppet_stage import sentences
+from dualdub_jax.data_pipeline.builders.puppet_stage import sentences
 from dualdub_jax.errors import UserError
 
 SAMPLE_RATE_HZ = 16_000

@@ -15,9 +15,9 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
-from data_pipeline.builders import puppet_stage
-from data_pipeline.builders.puppet_stage import clip as stage_clip
-from data_pipeline.builders.puppet_stage import voices
+from dualdub_jax.data_pipeline.builders import puppet_stage
+from dualdub_jax.data_pipeline.builders.puppet_stage import clip as stage_clip
+from dualdub_jax.data_pipeline.builders.puppet_stage import voices
 from dualdub_jax.errors import UserError
 from dualdub_jax.evaluation.contracts.clips import Clip
 from dualdub_jax.evaluation.suites.pictures import load_frames
@@ -58,7 +58,7 @@ class PuppetSuite(Suite):
                 larger one.
             world_seed: of the world; 0 is that of the training data.
             split: "test" (half seen voices, half unseen), or one split of the dataset.
-            voice_bank: see `data_pipeline.builders.puppet_stage.voices`.
+            voice_bank: see `dualdub_jax.data_pipeline.builders.puppet_stage.voices`.
 
         Raises:
             UserError: no such split, or the voices' package is not installed.

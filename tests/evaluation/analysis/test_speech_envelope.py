@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from data_pipeline.builders.puppet_stage import acoustics
-from data_pipeline.builders.puppet_stage.voices import bank
+from dualdub_jax.data_pipeline.builders.puppet_stage import acoustics
+from dualdub_jax.data_pipeline.builders.puppet_stage.voices import bank
 from dualdub_jax.evaluation.analysis.speech_envelope import speech_envelope
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from data_pipeline.builders.puppet_stage import sentences
+from dualdub_jax.data_pipeline.builders.puppet_stage import sentences
 from dualdub_jax.evaluation.analysis.text_normaliser import normalise
 from dualdub_jax.evaluation.listeners import closed_grammar
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from data_pipeline.builders.puppet_stage import acoustics, sounds
+from dualdub_jax.data_pipeline.builders.puppet_stage import acoustics, sounds
 from dualdub_jax.evaluation.contracts.clips import SAMPLE_RATE_HZ
 from dualdub_jax.evaluation.listeners import impact_sounds
 

@@ -3,7 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from data_pipeline.builders.puppet_stage import acoustics
+from dualdub_jax.data_pipeline.builders.puppet_stage import acoustics
 from dualdub_jax.evaluation.contracts.clips import SAMPLE_RATE_HZ, Clip
 from dualdub_jax.evaluation.listeners.room_acoustics import TRACKS, estimate_acoustics
 from dualdub_jax.evaluation.metrics.acoustics import RoomAcoustics

@@ -7,10 +7,10 @@ import jax
 import numpy as np
 import pytest
 
-from configs import casp_puppet
 from dualdub_jax.casp import bundle
 from dualdub_jax.casp.model import Casp
 from dualdub_jax.config import BeatsConfig, CaspConfig
+from dualdub_jax.configs import casp_puppet
 from dualdub_jax.errors import UserError
 from dualdub_jax.evaluation.contracts.clips import Clip
 from dualdub_jax.evaluation.metrics.casp import CaspMetric, margin, retrieval_top1

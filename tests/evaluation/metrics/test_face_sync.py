@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from data_pipeline.builders.puppet_stage.voices import bank
+from dualdub_jax.data_pipeline.builders.puppet_stage.voices import bank
 from dualdub_jax.evaluation.analysis.speech_envelope import speech_envelope
 from dualdub_jax.evaluation.contracts.clips import Clip
 from dualdub_jax.evaluation.listeners import face_mesh

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from data_pipeline.builders.puppet_stage import voices
-from data_pipeline.builders.puppet_stage.clip import make_clip
+from dualdub_jax.data_pipeline.builders.puppet_stage import voices
+from dualdub_jax.data_pipeline.builders.puppet_stage.clip import make_clip
 from dualdub_jax.errors import UserError
 from dualdub_jax.evaluation.suites.puppet import PuppetSuite
 

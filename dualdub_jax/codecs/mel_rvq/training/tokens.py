@@ -56,7 +56,8 @@ def tokens_phase(config: Config, stream: Stream, make_batches: Callable[[], Any]
     Args:
         config: of the run.
         stream: whose codec.
-        make_batches: see `Phase`; host batches as `data_pipeline.loader.make_codec_batches` yields them.
+        make_batches: see `Phase`; host batches as `dualdub_jax.data_pipeline.loader.make_codec_batches`
+            yields them.
 
     Returns:
         The phase `codec_tokens_<stream>`; its result is the codec's variables without "vocoder" and
