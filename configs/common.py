@@ -6,12 +6,12 @@ from dualdub_jax.config import Config, to_dict
 
 
 def default_config() -> ConfigDict:
-    """Every key with its default; lists (stages, mixtures) are plain lists of dictionaries."""
+    """All keys at their defaults; sequences (stages, mixtures) are lists of dictionaries."""
     return ConfigDict(to_dict(Config()), convert_dict=True)
 
 
 def mixture(**weights: float) -> list[dict]:
-    """`mixture(soundtrack=1.0, text_speech=0.2)` of Puppet Stage."""
+    """A mixture of Puppet Stage's builder configs by weight, such as `mixture(soundtrack=1.0)`."""
     return [{"name": f"puppet_stage/{name}", "weight": weight} for name, weight in weights.items()]
 
 
@@ -21,7 +21,7 @@ def codecs(config: ConfigDict) -> list[ConfigDict]:
 
 
 def shrink(config: ConfigDict) -> None:
-    """Makes any run small enough to pass through all its phases in minutes, in place."""
+    """Shrinks a run in place, so that all its phases complete within minutes."""
     config.name += "_tiny"
     for codec in codecs(config):
         codec.update({"width": 32, "num_blocks": 1, "codebook_size": 32, "num_unquantised_steps": 4})

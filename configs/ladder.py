@@ -16,12 +16,12 @@ from dualdub_jax.configs.stages import soundtrack, text_speech, video_audio
 
 
 def ladder_config(name: str, batch_size: int, learning_rate: float) -> ConfigDict:
-    """A config with everything but the sizes of its model.
+    """A config without the sizes of the model.
 
     Args:
         name: of the size.
-        batch_size: clips of all devices together; every stage takes the same.
-        learning_rate: peak of the first stage; the later ones take two thirds of it.
+        batch_size: global, clips; of every stage.
+        learning_rate: peak of the first stage; later stages use two thirds of it.
     """
     config = common.default_config()
     config.name = name
@@ -35,7 +35,7 @@ def ladder_config(name: str, batch_size: int, learning_rate: float) -> ConfigDic
         training.update({"mixture": common.mixture(soundtrack=1.0), "batch_size": 64, "crop_frames": 50})
         training.update({"num_steps": 100_000, "vocoder_num_steps": 200_000, "vocoder_batch_size": 64})
     config.model.update({"num_speaker_vectors": 8, "speaker_width": 256, "rope_theta": 1e6})
-    config.model.update({"compute_dtype": "bfloat16", "remat_policy": "full"})  # larger ones keep what fits
+    config.model.update({"compute_dtype": "bfloat16", "remat_policy": "full"})  # overridden by larger sizes
     config.model.video.update({"patch_size": 16, "patch_width": 256, "merge_widths": (512,)})
     config.model.aligner.max_relative_frames = 64
     config.stages = [

@@ -32,7 +32,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config = common.default_config()
     config.name = "puppet"
     config.checkpoint.bundle_dtype = "bfloat16"
-    config.grid.num_script_tokens = 48  # the longest sentence of this world has 42 phonemes
+    config.grid.num_script_tokens = 48  # the longest sentence has 42 phonemes
     config.model.update({"script_tokenizer": "phonemes", "script_vocab_size": 96})
     config.model.aligner.use_script = True
     config.model.num_acoustics_bins = 24
@@ -40,12 +40,12 @@ def get_config(arg: str = "") -> ConfigDict:
     # The first codebook predicts phonemes, and a speaker embedding of the reference conditions the decoder.
     speech.update({"num_codebooks": 8, "phonetic_dim": 16, "speaker_dim": 64})
     speech.update({"width": 256, "num_blocks": 4})
-    # Windows of 32 ms: mels of 64 ms windows cost words and speaker similarity, whatever decodes them
+    # Windows of 32 ms: with 64 ms, word error rate and speaker similarity are worse for any decoder
     # (benchmarks/codec_limits.py).
     speech.update({"n_fft": 512, "hop_length": 160, "n_mels": 64})
     speech.update({"vocoder_n_fft": 320, "vocoder_hop_length": 80})
-    config.loss.codebook_decay = 0.7  # words depend on the first codebooks
-    config.loss.past_dropout_rate = 0.3  # so that words follow the script and not the past alone
+    config.loss.codebook_decay = 0.7  # intelligibility depends on the first codebooks
+    config.loss.past_dropout_rate = 0.3  # so that codes depend on the script and not on the past alone
     for codec in common.codecs(config):
         codec.training.mixture = common.mixture(soundtrack=1.0)
     speech.training.update({"num_steps": 6000, "vocoder_num_steps": 6000})
@@ -58,7 +58,7 @@ def get_config(arg: str = "") -> ConfigDict:
         training.vocoder_discriminator_optimizer.update({"learning_rate": 1e-3, "b1": 0.5})
         training.acoustics_optimizer.ema_decay = 0.995
         codec.acoustics_num_blocks = 4
-    # On reconstructions of test clips, spread improves backgrounds (FAD) and degrades speech (DNSMOS):
+    # On reconstructions of test clips, spread improves background FAD and degrades speech DNSMOS:
     # benchmarks/codec_quality.py.
     speech.training.vocoder_spread = 0.0
     background.tonal_source = "grid"
@@ -71,8 +71,8 @@ def get_config(arg: str = "") -> ConfigDict:
         video_audio.get_stage(num_steps=300),
         soundtrack.get_stage(num_steps=3600),
     ]
-    # Guidance was chosen on the validation split (benchmarks/sampling_settings.py): without it lip sync is
-    # worse, and guidance of all codebooks costs intelligibility.
+    # Guidance was selected on the validation split (benchmarks/sampling_settings.py): without it, lip sync is
+    # worse; with guidance of all codebooks, intelligibility is worse.
     config.sampling.update({"speech_temperature": 0.5, "background_temperature": 0.7})
     config.sampling.update({"guidance_scale": 2.0, "guidance_codebooks": 1})
     if arg == "finetune":

@@ -1,4 +1,7 @@
-"""Stage 3, video–soundtrack: both streams from all conditions; data of stages 1 and 2 are replayed."""
+"""Stage 3, video–soundtrack: both streams from all conditions; data of stages 1 and 2 are replayed.
+
+Source: the paper's third stage; mixture weights are our choice.
+"""
 
 from dualdub_jax.configs.common import mixture
 

@@ -1,4 +1,7 @@
-"""Stage 1, text–speech: speech from script and reference voice, without video."""
+"""Stage 1, text–speech: speech from script and reference voice, without video.
+
+Source: our order; the paper adds text–speech in its second stage.
+"""
 
 from dualdub_jax.configs.common import mixture
 

@@ -1,4 +1,7 @@
-"""Stage 2, video–audio: background from video; data of stage 1 are replayed against forgetting."""
+"""Stage 2, video–audio: background from video; data of stage 1 are replayed against forgetting.
+
+Source: our order; video–audio is the paper's first stage.
+"""
 
 from dualdub_jax.configs.common import mixture
 

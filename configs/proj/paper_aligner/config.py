@@ -1,4 +1,4 @@
-"""configs/puppet.py with the paper's aligner; that is the only difference.
+"""configs/puppet.py with the paper's aligner, its only difference.
 
     dualdub train --config paper_aligner --workdir runs/paper_aligner
     dualdub train --config paper_aligner:tiny --workdir runs/paper_tiny    # minutes

@@ -1,14 +1,14 @@
-"""The paper's cross-modal aligner: four cross-attentions, a residual connection each, summed.
+"""The paper's cross-modal aligner: the sum of four cross-attentions, each with a residual connection.
 
-    background from speech    causal       the streams' pasts, for acoustic harmony
+    background from speech    causal       the past of the other stream, for acoustic harmony
     speech from background    causal
     background from video     non-causal   the whole video, for synchronization
     speech from video         non-causal
 
-Source: the DualDub paper (arXiv 2507.10109), its section on the cross-modal aligner. The paper leaves open
-and we choose: rotary positions on the time grid, shared by streams and video; RMSNorm before queries and
-before keys; separate weights for the four; 4 heads; a term whose query stream is absent is zero, and a key
-stream or video that is absent adds nothing to its residual connection.
+Source: the DualDub paper (arXiv 2507.10109), its section on the cross-modal aligner. Unstated there, our
+choice: rotary positions on the time grid, shared by streams and video; RMSNorm before queries and before
+keys; separate weights of the four; 4 heads; zero for a term whose query stream is absent, and no attention to
+an absent stream or video.
 """
 
 from typing import NamedTuple
@@ -28,12 +28,12 @@ _ROPE_THETA = 10_000.0
 
 
 class PaperCache(NamedTuple):
-    """Keys and values, float[B, T, N, H] each: of the streams frame by frame, of the video once a clip.
+    """Keys and values, float[B, T, N, H] each; of streams, written frame by frame, of video, once per clip.
 
     Attributes:
-        speech: as the background attends to it.
-        background: as the speech attends to it.
-        video_for_speech, video_for_background: as the streams attend to the video.
+        speech: keys and values of the attention from background to speech.
+        background: of the attention from speech to background.
+        video_for_speech, video_for_background: of the attentions to video.
     """
 
     speech: KVCache
@@ -43,7 +43,14 @@ class PaperCache(NamedTuple):
 
 
 class CrossAttention(nn.Module):
-    """Attention from one sequence to another with rotary positions, keys and values projected apart."""
+    """Cross-attention with rotary positions; `keys_values` projects the context separately, for caching.
+
+    Attributes:
+        num_heads: N.
+        head_dim: H.
+        width: D.
+        dtype: compute dtype.
+    """
 
     num_heads: int
     head_dim: int
@@ -59,14 +66,14 @@ class CrossAttention(nn.Module):
         self.out = dense(self.width, ("heads", "embed"), name="out", dtype=self.dtype)
 
     def keys_values(self, context: jax.Array, positions: jax.Array) -> KVCache:
-        """float[B, S, D] at int32[S] -> float[B, S, N, H] twice."""
+        """Projects a context float[B, S, D] at positions int32[S] to float[B, S, N, H] each."""
         context = self.key_norm(context)
         return KVCache(
             rotate(self._heads(self.key(context)), positions, _ROPE_THETA), self._heads(self.value(context))
         )
 
     def __call__(self, x: jax.Array, positions: jax.Array, context: KVCache, mask: jax.Array) -> jax.Array:
-        """float[B, T, D] at int32[T], bool[B, T, S] True where a query may attend -> float[B, T, D]."""
+        """Attends from float[B, T, D] at int32[T]; mask bool[B, T, S], True where a query may attend."""
         queries = rotate(self._heads(self.query(self.query_norm(x))), positions, _ROPE_THETA)
         attended = dot_product_attention(queries, *context, mask)
         return self.out(rearrange(attended, "B T N H -> B T (N H)"))
@@ -83,7 +90,7 @@ class PaperAligner(nn.Module):
         num_heads: N of each attention.
         head_dim: H; 0: `config.width / num_heads`.
         background_from_speech, speech_from_background, background_from_video, speech_from_video: False
-            switches an attention off, its residual connection too, for ablations.
+            removes the term, with its residual connection, for ablations.
     """
 
     config: ModelConfig
@@ -161,7 +168,7 @@ class PaperAligner(nn.Module):
 
 
 def _write(cache: KVCache, new: KVCache, frame: jax.Array) -> KVCache:
-    """The cache with one frame's keys and values in it."""
+    """Writes one frame's keys and values to the cache."""
     write = jax.lax.dynamic_update_slice_in_dim
     return KVCache(
         *(write(old, x.astype(old.dtype), frame, axis=1) for old, x in zip(cache, new, strict=True))

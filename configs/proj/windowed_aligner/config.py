@@ -1,9 +1,9 @@
-"""configs/puppet.py with another aligner; that is the only difference.
+"""configs/puppet.py with a windowed aligner, its only difference.
 
     dualdub train --config windowed_aligner --workdir runs/windowed
     dualdub train --config windowed_aligner:tiny --workdir runs/windowed_tiny    # minutes
 
-The window is a size of the class, so a sweep needs no new file: `…:WindowedAligner(window_frames=5)`.
+The window is a size of the class, set in the config: `…:WindowedAligner(window_frames=5)`.
 """
 
 from ml_collections import ConfigDict

@@ -1,6 +1,6 @@
-"""The grid aligner with a short memory: each stream attends to the last second of the other, and no further.
+"""The grid aligner with local causal attention: each stream attends to the last second of the other.
 
-Question of this fork: does acoustic harmony need the distant past? Source: our choice, made up as an example.
+Research question: does acoustic harmony depend on the distant past? Source: our choice, an example of a fork.
 """
 
 import jax
@@ -9,10 +9,10 @@ from dualdub_jax.models.aligners.grid import GridAligner
 
 
 class WindowedAligner(GridAligner):
-    """As `GridAligner`, whose parameters it has, with a window.
+    """`GridAligner`, with the same parameters and a window.
 
     Attributes:
-        window_frames: how many frames of the other stream's past each position attends to, the newest ones.
+        window_frames: number of most recent frames of the other stream that each position attends to.
     """
 
     window_frames: int = 25
