@@ -46,7 +46,7 @@ class NumberedBatches:
         batch = random_batch(self._config, BATCH_SIZE, seed=k)
         size = BATCH_SIZE // self._count
         rows = slice(self._index * size, (self._index + 1) * size)
-        fields = {field.name: getattr(batch, field.name)[rows] for field in dataclasses.fields(batch)}
+        fields = {name: value[rows] for name, value in vars(batch).items() if value is not None}
         return fields | {"example_ids": [f"data:{k}-{row}" for row in range(BATCH_SIZE)[rows]]}
 
     def get_state(self):
