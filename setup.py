@@ -16,6 +16,7 @@ _CORE = [
     "tensorflow-datasets>=4.9.10",
     "importlib_resources>=6.0",  # tensorflow-datasets imports it without declaring it
     "einops>=0.8",
+    "jaxtyping>=0.3",  # annotations; checked at run time in tests only
     "ml-collections>=1.0",
     "numpy>=1.26",
     "av>=14.0",
@@ -63,6 +64,7 @@ _BENCH = ["torch==2.13.0", "matplotlib>=3.8"]
 _DEV = [
     *_DATA,
     *_EVAL,
+    "beartype>=0.20",  # checks jaxtyping annotations
     "jiwer>=3.0",  # reference of word error rates in tests
     "kaldi-native-fbank>=1.20",  # reference of filter banks in tests
     "pytest>=8.0",

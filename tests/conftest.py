@@ -5,6 +5,8 @@ import pathlib
 
 # Before JAX is imported by any test: with accelerator packages installed it would look for devices.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# Before the package is imported: decorators read it (dualdub_jax/parts/shapes.py).
+os.environ.setdefault("DUALDUB_CHECK_SHAPES", "1")
 # Tests compile more than they compute: half of their time would go into optimising what runs once.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 

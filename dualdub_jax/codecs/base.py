@@ -10,9 +10,11 @@ from fractions import Fraction
 from typing import Any, ClassVar, Protocol
 
 import jax
+from jaxtyping import Bool, Float, Int
 
 from dualdub_jax.config import whole
 from dualdub_jax.training.phase import Phase
+from dualdub_jax.types import Array
 
 PyTree = Any  # a codec's variables: nested arrays in the layout of its kind
 # Trains a phase, or restores it, and returns its parameters; None: the phase is not trained.
@@ -50,11 +52,11 @@ class CodecStream(Protocol):
     The concatenated outputs of `push` and `flush` equal `decode` of the whole token sequence.
     """
 
-    def push(self, tokens: jax.Array) -> jax.Array:
+    def push(self, tokens: Int[Array, "B t Q"]) -> Float[Array, "B s"]:
         """Appends int32[B, t, Q] and returns the completed samples, float32[B, s]; t and s may be 0."""
         ...
 
-    def flush(self) -> jax.Array:
+    def flush(self) -> Float[Array, "B s"]:
         """Ends the stream and returns the remaining samples, float32[B, s]; `push` then starts anew."""
         ...
 
@@ -111,7 +113,9 @@ class Codec(Protocol):
         """Untrained variables; pure, so that `jax.eval_shape` gives their shapes."""
         ...
 
-    def encode(self, waveform: jax.Array, frame_mask: jax.Array | None = None) -> jax.Array:
+    def encode(
+        self, waveform: Float[Array, "B S"], frame_mask: Bool[Array, "B T"] | None = None
+    ) -> Int[Array, "B T Q"]:
         """Encodes a waveform to tokens.
 
         Args:
@@ -126,10 +130,10 @@ class Codec(Protocol):
 
     def decode(
         self,
-        tokens: jax.Array,
-        frame_mask: jax.Array | None = None,
-        conditions: Mapping[str, jax.Array] | None = None,
-    ) -> jax.Array:
+        tokens: Int[Array, "B T Q"],
+        frame_mask: Bool[Array, "B T"] | None = None,
+        conditions: Mapping[str, Array] | None = None,
+    ) -> Float[Array, "B S"]:
         """Decodes tokens to a waveform.
 
         Args:
@@ -145,7 +149,7 @@ class Codec(Protocol):
         """
         ...
 
-    def stream(self, conditions: Mapping[str, jax.Array] | None = None, chunk_frames: int = 8) -> CodecStream:
+    def stream(self, conditions: Mapping[str, Array] | None = None, chunk_frames: int = 8) -> CodecStream:
         """Opens a streaming decoder.
 
         Args:

@@ -12,9 +12,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from einops import rearrange
+from jaxtyping import Bool, Float, Int
 
 from dualdub_jax.codecs.base import Codec, CodecSpec, CodecStream
 from dualdub_jax.errors import UserError
+from dualdub_jax.parts.shapes import checked
+from dualdub_jax.types import Array
 
 
 def fold_of(spec: CodecSpec, frame_rate: Fraction, key: str) -> int:
@@ -56,23 +59,27 @@ class FoldedCodec:
                 waveform, self._unfold_mask(frame_mask)
             )
 
-    def encode(self, waveform: jax.Array, frame_mask: jax.Array | None = None) -> jax.Array:
+    @checked
+    def encode(
+        self, waveform: Float[Array, "B S"], frame_mask: Bool[Array, "B T"] | None = None
+    ) -> Int[Array, "B T Q"]:
         """See `Codec.encode`."""
         missing = -waveform.shape[1] % self.spec.samples_per_frame
         waveform = jnp.pad(jnp.asarray(waveform, jnp.float32), ((0, 0), (0, missing)))
         tokens = self._codec.encode(waveform, self._unfold_mask(frame_mask))
         return rearrange(tokens, "B (T f) Q -> B T (f Q)", f=self._fold)
 
+    @checked
     def decode(
         self,
-        tokens: jax.Array,
-        frame_mask: jax.Array | None = None,
-        conditions: Mapping[str, jax.Array] | None = None,
-    ) -> jax.Array:
+        tokens: Int[Array, "B T Q"],
+        frame_mask: Bool[Array, "B T"] | None = None,
+        conditions: Mapping[str, Array] | None = None,
+    ) -> Float[Array, "B S"]:
         """See `Codec.decode`."""
         return self._codec.decode(self._unfold(tokens), self._unfold_mask(frame_mask), conditions)
 
-    def stream(self, conditions: Mapping[str, jax.Array] | None = None, chunk_frames: int = 8) -> CodecStream:
+    def stream(self, conditions: Mapping[str, Array] | None = None, chunk_frames: int = 8) -> CodecStream:
         """See `Codec.stream`."""
         return _FoldedStream(self._codec.stream(conditions, chunk_frames * self._fold), self._unfold)
 

@@ -10,10 +10,12 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Bool, Float, Int
 
 from dualdub_jax.config import LossConfig
 from dualdub_jax.dsp.acoustics import bin_weights
-from dualdub_jax.types import STREAMS, Batch
+from dualdub_jax.parts.shapes import checked
+from dualdub_jax.types import STREAMS, Array, Batch
 
 
 class StreamLoss(NamedTuple):
@@ -30,8 +32,13 @@ class StreamLoss(NamedTuple):
     weight: jax.Array
 
 
+@checked
 def stream_loss(
-    logits: jax.Array, codes: jax.Array, mask: jax.Array, z_loss: float = 0.0, codebook_decay: float = 1.0
+    logits: Float[Array, "B T Q V"],
+    codes: Int[Array, "B T Q"],
+    mask: Bool[Array, "B T"],
+    z_loss: float = 0.0,
+    codebook_decay: float = 1.0,
 ) -> StreamLoss:
     """Cross entropy of one stream.
 

@@ -9,12 +9,13 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import jax
+from jaxtyping import Bool, Float, Int
 
 from dualdub_jax.codecs.base import Codec, CodecStream, MakeCrops, RunPhase
 from dualdub_jax.config import Config
 from dualdub_jax.errors import UserError
 from dualdub_jax.parts.slot import Slot
-from dualdub_jax.types import Stream
+from dualdub_jax.types import Array, Stream
 
 PyTree = Any  # a decoder's variables: nested arrays in the layout of its class
 
@@ -54,15 +55,15 @@ class WaveformDecoder(Protocol):
 
     def decode(
         self,
-        tokens: jax.Array,
-        frame_mask: jax.Array | None = None,
-        conditions: Mapping[str, jax.Array] | None = None,
-    ) -> jax.Array:
+        tokens: Int[Array, "B T Q"],
+        frame_mask: Bool[Array, "B T"] | None = None,
+        conditions: Mapping[str, Array] | None = None,
+    ) -> Float[Array, "B S"]:
         """int32[B, T, Q] -> float32[B, S], mono, S = T / frame rate * sample rate; see `Codec.decode`."""
         ...
 
     def open_stream(
-        self, conditions: Mapping[str, jax.Array] | None = None, chunk_frames: int = 8
+        self, conditions: Mapping[str, Array] | None = None, chunk_frames: int = 8
     ) -> CodecStream:
         """Opens a chunked decoder, sample-exact with `decode`; see `Codec.stream`."""
         ...

@@ -2,9 +2,12 @@
 
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float, Int
+
+from dualdub_jax.parts.shapes import checked
+from dualdub_jax.types import Array
 
 # Range of the bins of both quantities; values are clipped to it.
 ACOUSTICS_RANGES = {"rt60_s": (0.05, 3.2), "noise_dbfs": (-80.0, -20.0)}
@@ -28,7 +31,8 @@ def _ends() -> tuple[np.ndarray, np.ndarray]:
     return np.float32([np.log2(shortest), softest]), np.float32([np.log2(longest), loudest])
 
 
-def bin_weights(acoustics: jax.Array, num_bins: int) -> jax.Array:
+@checked
+def bin_weights(acoustics: Float[Array, "*batch 2"], num_bins: int) -> Float[Array, "*batch 2 {num_bins}"]:
     """Linear interpolation weights of each quantity between its two nearest bins.
 
     Args:
@@ -45,7 +49,8 @@ def bin_weights(acoustics: jax.Array, num_bins: int) -> jax.Array:
     return jnp.maximum(1.0 - jnp.abs(place[..., None] - jnp.arange(num_bins)), 0.0)
 
 
-def bin_values(bins: jax.Array, num_bins: int) -> jax.Array:
+@checked
+def bin_values(bins: Int[Array, "*batch 2"], num_bins: int) -> Float[Array, "*batch 2"]:
     """Bin centres: int32[..., 2] -> float32[..., 2], seconds and dBFS."""
     lowest, highest = _ends()
     values = lowest + (highest - lowest) * bins / (num_bins - 1)

@@ -8,11 +8,13 @@ Source: our choice; the mel scale is HTK's, whose low bands (22 Hz) resolve the 
 
 import functools
 
-import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
 
 from dualdub_jax.dsp.stft import hann_window, stft
+from dualdub_jax.parts.shapes import checked
+from dualdub_jax.types import Array
 
 LOG_FLOOR = 1e-5  # amplitude; about the band level of white noise at -76 dB full scale
 
@@ -63,8 +65,9 @@ def mel_filterbank(
     return (bands / weight).astype(np.float32)
 
 
+@checked
 def log_mel(
-    waveform: jax.Array,
+    waveform: Float[Array, "*batch S"],
     sample_rate_hz: int,
     n_fft: int,
     hop_length: int,
@@ -72,7 +75,7 @@ def log_mel(
     min_hz: float = 0.0,
     max_hz: float | None = None,
     floor: float = LOG_FLOOR,
-) -> jax.Array:
+) -> Float[Array, "*batch T {n_mels}"]:
     """Natural logarithm of mel band amplitudes.
 
     Args:

@@ -12,6 +12,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from einops import rearrange
+from jaxtyping import Bool, Complex, Float
+
+from dualdub_jax.parts.shapes import checked
+from dualdub_jax.types import Array
 
 # Samples with a smaller sum of squared windows are covered by no frame, and the inverse sets them to 0.
 _LEAST_WINDOW_SUM = 1e-6
@@ -71,7 +75,10 @@ def overlap_add(frames: jax.Array, hop_length: int) -> jax.Array:
     return signal[..., margin : margin + num_frames * hop_length]
 
 
-def stft(signal: jax.Array, n_fft: int, hop_length: int) -> jax.Array:
+@checked
+def stft(
+    signal: Float[Array, "*batch S"], n_fft: int, hop_length: int
+) -> Complex[Array, "*batch T {n_fft//2+1}"]:
     """Hann-windowed spectra.
 
     Args:
@@ -85,7 +92,13 @@ def stft(signal: jax.Array, n_fft: int, hop_length: int) -> jax.Array:
     return jnp.fft.rfft(frame(signal, n_fft, hop_length) * hann_window(n_fft))
 
 
-def istft(spectra: jax.Array, n_fft: int, hop_length: int, frame_mask: jax.Array | None = None) -> jax.Array:
+@checked
+def istft(
+    spectra: Complex[Array, "*batch T {n_fft//2+1}"],
+    n_fft: int,
+    hop_length: int,
+    frame_mask: Bool[Array, "*batch T"] | None = None,
+) -> Float[Array, "*batch S"]:
     """Least-squares inverse of `stft`; exact for `spectra = stft(x)`.
 
     Args:

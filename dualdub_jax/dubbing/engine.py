@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import soxr
 from jax.sharding import Mesh
+from jaxtyping import Float, Int, UInt8
 
 from dualdub_jax.bundles.bundle import load_bundle
 from dualdub_jax.codecs.base import CodecSpec, CodecStream
@@ -25,6 +26,7 @@ from dualdub_jax.encoders.extraction import make_extractor
 from dualdub_jax.media.frames import FrameSpec
 from dualdub_jax.models.batch import empty_example
 from dualdub_jax.models.dualdub import make_model
+from dualdub_jax.parts.shapes import checked
 from dualdub_jax.text.tokenizer import make_tokenizer
 from dualdub_jax.types import STREAMS, Batch, Stream
 
@@ -109,19 +111,20 @@ class Engine:
         rt60_s, noise_dbfs = np.asarray(self._sample_acoustics(self._params, batch, jax.random.key(seed)))[0]
         return Acoustics(float(rt60_s), float(noise_dbfs))
 
+    @checked
     def generate(
         self,
         *,
-        video: np.ndarray,
+        video: UInt8[np.ndarray, "T size size 3"] | Float[np.ndarray, "T D_video"],
         script: str,
-        voice: np.ndarray | None,
+        voice: Float[np.ndarray, " S"] | None,
         acoustics: Acoustics | None = None,
         use_speech: bool,
         use_background: bool,
-        context: Mapping[str, np.ndarray],
+        context: Mapping[str, Int[np.ndarray, "K _"]],
         seed: int,
         sampling: SamplingConfig,
-    ) -> dict[str, np.ndarray]:
+    ) -> dict[str, Int[np.ndarray, "T _"]]:
         """Generates tokens of one window.
 
         Args:
@@ -164,13 +167,14 @@ class Engine:
         used = {"speech": use_speech, "background": use_background}
         return {stream: np.asarray(tokens[stream])[0, :num_frames] for stream in STREAMS if used[stream]}
 
+    @checked
     def decode(
         self,
         stream: Stream,
-        tokens: np.ndarray,
-        voice: np.ndarray | None = None,
+        tokens: Int[np.ndarray, "T Q"],
+        voice: Float[np.ndarray, " S_voice"] | None = None,
         acoustics: Acoustics | None = None,
-    ) -> np.ndarray:
+    ) -> Float[np.ndarray, " S"]:
         """Decodes a whole track in one call.
 
         Args:

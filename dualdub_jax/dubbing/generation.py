@@ -6,28 +6,31 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jaxtyping import Float, Int
 
 from dualdub_jax.dsp.acoustics import bin_values
 from dualdub_jax.dubbing.sampling import StreamSampling, sample
 from dualdub_jax.models.conditions import Conditions
 from dualdub_jax.models.dualdub import DecodeCache, DualDub
 from dualdub_jax.models.heads import Head
-from dualdub_jax.types import CONDITIONS, STREAMS, Batch
+from dualdub_jax.parts.shapes import checked
+from dualdub_jax.types import CONDITIONS, STREAMS, Array, Batch
 
 PyTree = Any  # the model's parameters: nested dictionaries of arrays
 Guidance = tuple[jax.Array, jax.Array]  # scale, and the number of guided codebooks of a frame; 0: all
 
 
+@checked
 def generate_tokens(
     model: DualDub,
     params: PyTree,
     batch: Batch,
-    num_context_frames: jax.Array,
+    num_context_frames: Int[Array, ""],
     rng: jax.Array,
     sampling: Mapping[str, StreamSampling],
-    guidance_scale: jax.Array | None = None,
-    guidance_codebooks: jax.Array | int = 0,
-) -> dict[str, jax.Array]:
+    guidance_scale: Float[Array, ""] | None = None,
+    guidance_codebooks: Int[Array, ""] | int = 0,
+) -> dict[str, Int[Array, "B T _"]]:
     """Generates tokens of both streams for one window.
 
     Pure; to be jitted with `model` static. Classifier-free guidance (Ho and Salimans, 2022) adds an
@@ -80,7 +83,8 @@ def generate_tokens(
     }
 
 
-def sample_acoustics(model: DualDub, params: PyTree, batch: Batch, rng: jax.Array) -> jax.Array:
+@checked
+def sample_acoustics(model: DualDub, params: PyTree, batch: Batch, rng: jax.Array) -> Float[Array, "B 2"]:
     """Samples room acoustics from the model's prediction from video.
 
     Args:

@@ -3,9 +3,11 @@
 import flax.struct
 import jax
 import jax.numpy as jnp
+from jaxtyping import Float, Int
 
 from dualdub_jax.config import SamplingConfig
-from dualdub_jax.types import STREAMS
+from dualdub_jax.parts.shapes import checked
+from dualdub_jax.types import STREAMS, Array
 
 
 @flax.struct.dataclass
@@ -35,7 +37,8 @@ def stream_sampling(config: SamplingConfig) -> dict[str, StreamSampling]:
     }
 
 
-def sample(rng: jax.Array, logits: jax.Array, settings: StreamSampling) -> jax.Array:
+@checked
+def sample(rng: jax.Array, logits: Float[Array, "B V"], settings: StreamSampling) -> Int[Array, " B"]:
     """Samples codes.
 
     Args:

@@ -3,15 +3,15 @@
 Linen modules are constructed with the annotated fields, as keywords, and with `name`.
 """
 
-from typing import Any, Protocol
+from typing import Protocol
 
-import jax
 import numpy as np
+from jaxtyping import Bool, Float, Int, UInt8
 
 from dualdub_jax.config import GridConfig, ModelConfig
 from dualdub_jax.media.frames import FrameSpec
 from dualdub_jax.parts.slot import Slot
-from dualdub_jax.types import Batch
+from dualdub_jax.types import Array, Batch
 
 
 class VideoEncoder(Protocol):
@@ -23,7 +23,7 @@ class VideoEncoder(Protocol):
 
     config: ModelConfig
 
-    def __call__(self, batch: Batch) -> jax.Array:
+    def __call__(self, batch: Batch) -> Float[Array, "B T D"]:
         """Encodes the batch's video.
 
         Returns:
@@ -38,7 +38,9 @@ class ScriptEncoder(Protocol):
 
     config: ModelConfig
 
-    def __call__(self, tokens: jax.Array, mask: jax.Array, has_script: jax.Array) -> tuple[Any, Any]:
+    def __call__(
+        self, tokens: Int[Array, "B L"], mask: Bool[Array, "B L"], has_script: Bool[Array, " B"]
+    ) -> tuple[Float[Array, "B L_prefix D"], Bool[Array, "B L_prefix"]]:
         """Encodes scripts.
 
         Args:
@@ -58,7 +60,9 @@ class SpeakerEncoder(Protocol):
     config: ModelConfig
     grid: GridConfig
 
-    def __call__(self, voice: jax.Array, voice_mask: jax.Array, has_voice: jax.Array) -> jax.Array:
+    def __call__(
+        self, voice: Float[Array, "B S"], voice_mask: Bool[Array, "B R"], has_voice: Bool[Array, " B"]
+    ) -> Float[Array, "B vectors D"]:
         """Encodes reference recordings.
 
         Args:
@@ -85,7 +89,7 @@ class FeatureExtractor(Protocol):
     dim: int
     fingerprint: str
 
-    def extract(self, frames: np.ndarray) -> np.ndarray:
+    def extract(self, frames: UInt8[np.ndarray, "n size size 3"]) -> Float[np.ndarray, "n D_video"]:
         """Computes features: uint8[n, size, size, 3], RGB -> float32[n, D_video]."""
         ...
 

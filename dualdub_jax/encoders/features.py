@@ -1,13 +1,14 @@
 """The video encoder kind "features": projects precomputed features, then a bidirectional temporal stack."""
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
+from jaxtyping import Float
 
 from dualdub_jax.config import ModelConfig
 from dualdub_jax.encoders.temporal import temporal_stack
 from dualdub_jax.layers.basic import dense, rms_norm
-from dualdub_jax.types import Batch
+from dualdub_jax.parts.shapes import checked
+from dualdub_jax.types import Array, Batch
 
 
 class FeatureVideoEncoder(nn.Module):
@@ -25,7 +26,8 @@ class FeatureVideoEncoder(nn.Module):
     inputs = ("video_features",)
 
     @nn.compact
-    def __call__(self, batch: Batch) -> jax.Array:
+    @checked
+    def __call__(self, batch: Batch) -> Float[Array, "B T D"]:
         """See `VideoEncoder`; reads `batch.video_features`, float32[B, T, D_video]."""
         dtype = self.config.compute_dtype
         valid = batch.frame_mask & batch.has_video[:, None]

@@ -10,13 +10,15 @@ import jax
 import jax.numpy as jnp
 from einops import rearrange
 from jax.ad_checkpoint import checkpoint_name
+from jaxtyping import Bool, Float, UInt8
 
 from dualdub_jax.config import ModelConfig, VideoEncoderConfig
 from dualdub_jax.encoders.temporal import temporal_stack
 from dualdub_jax.layers.basic import dense, rms_norm
 from dualdub_jax.layers.transformer import remat
 from dualdub_jax.parallel.sharding import num_shares
-from dualdub_jax.types import Batch
+from dualdub_jax.parts.shapes import checked
+from dualdub_jax.types import Array, Batch
 
 
 class PixelEncoder(nn.Module):
@@ -30,7 +32,10 @@ class PixelEncoder(nn.Module):
     dtype: str = "float32"
 
     @nn.compact
-    def __call__(self, video: jax.Array, frame_mask: jax.Array) -> jax.Array:
+    @checked
+    def __call__(
+        self, video: UInt8[Array, "B T height width 3"], frame_mask: Bool[Array, "B T"]
+    ) -> Float[Array, "B T D"]:
         """Encodes frames.
 
         Args:
@@ -112,7 +117,8 @@ class PixelVideoEncoder(nn.Module):
     config: ModelConfig
     inputs = ("video",)
 
-    def __call__(self, batch: Batch) -> jax.Array:
+    @checked
+    def __call__(self, batch: Batch) -> Float[Array, "B T D"]:
         """See `VideoEncoder`; reads `batch.video`, uint8[B, T, height, width, 3]."""
         video, frame_mask, has_video = batch.video, batch.frame_mask, batch.has_video
         if self.is_initializing():

@@ -1,12 +1,14 @@
 """The script encoder kind "embedding"."""
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
+from jaxtyping import Bool, Float, Int
 
 from dualdub_jax.config import ModelConfig
 from dualdub_jax.layers.basic import learned
 from dualdub_jax.parallel.sharding import constrain
+from dualdub_jax.parts.shapes import checked
+from dualdub_jax.types import Array
 
 
 class TokenEmbedding(nn.Module):
@@ -22,9 +24,10 @@ class TokenEmbedding(nn.Module):
     config: ModelConfig
 
     @nn.compact
+    @checked
     def __call__(
-        self, tokens: jax.Array, mask: jax.Array, has_script: jax.Array
-    ) -> tuple[jax.Array, jax.Array]:
+        self, tokens: Int[Array, "B L"], mask: Bool[Array, "B L"], has_script: Bool[Array, " B"]
+    ) -> tuple[Float[Array, "B L D"], Bool[Array, "B L"]]:
         """Embeds scripts.
 
         Args:

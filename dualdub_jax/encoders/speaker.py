@@ -1,15 +1,17 @@
 """The speaker encoder kind "attention_pooling"."""
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from einops import rearrange
+from jaxtyping import Bool, Float
 
 from dualdub_jax.config import GridConfig, ModelConfig
 from dualdub_jax.dsp.mel import log_mel
 from dualdub_jax.layers.attention import Attention
 from dualdub_jax.layers.basic import SwiGLU, dense, learned, rms_norm
 from dualdub_jax.layers.transformer import Transformer
+from dualdub_jax.parts.shapes import checked
+from dualdub_jax.types import Array
 
 N_MELS = 80
 N_FFT = 1024
@@ -31,7 +33,10 @@ class AttentionPoolingEncoder(nn.Module):
     grid: GridConfig
 
     @nn.compact
-    def __call__(self, voice: jax.Array, voice_mask: jax.Array, has_voice: jax.Array) -> jax.Array:
+    @checked
+    def __call__(
+        self, voice: Float[Array, "B S"], voice_mask: Bool[Array, "B R"], has_voice: Bool[Array, " B"]
+    ) -> Float[Array, "B vectors D"]:
         """Encodes reference recordings.
 
         Args:

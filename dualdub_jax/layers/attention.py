@@ -7,10 +7,13 @@ import jax
 import jax.numpy as jnp
 from einops import rearrange
 from jax.ad_checkpoint import checkpoint_name
+from jaxtyping import Bool, Float, Int
 
 from dualdub_jax.layers.basic import dense, learned, rms_norm
 from dualdub_jax.layers.fused_attention import fused_attention, use_fused
 from dualdub_jax.parallel.sharding import constrain
+from dualdub_jax.parts.shapes import checked
+from dualdub_jax.types import Array
 
 
 class KVCache(NamedTuple):
@@ -40,9 +43,14 @@ def rotate(x: jax.Array, positions: jax.Array, theta: float) -> jax.Array:
     return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1).astype(x.dtype)
 
 
+@checked
 def dot_product_attention(
-    queries: jax.Array, keys: jax.Array, values: jax.Array, mask: jax.Array, bias: jax.Array | None = None
-) -> jax.Array:
+    queries: Float[Array, "B T N H"],
+    keys: Float[Array, "B S K H"],
+    values: Float[Array, "B S K H"],
+    mask: Bool[Array, "#B T S"],
+    bias: Float[Array, "N T S"] | None = None,
+) -> Float[Array, "B T N H"]:
     """Scaled dot-product attention with a float32 softmax, for any backend.
 
     Args:
@@ -112,17 +120,18 @@ class Attention(nn.Module):
     dtype: str = "float32"
 
     @nn.compact
+    @checked
     def __call__(
         self,
-        x: jax.Array,
-        mask: jax.Array,
+        x: Float[Array, "B T D"],
+        mask: Bool[Array, "#B T S"],
         *,
-        context: jax.Array | None = None,
-        positions: jax.Array | None = None,
-        bias: jax.Array | None = None,
+        context: Float[Array, "B S_context D_context"] | None = None,
+        positions: Int[Array, " T"] | None = None,
+        bias: Float[Array, "N T S"] | None = None,
         cache: KVCache | None = None,
-        cache_index: jax.Array | int | None = None,
-    ) -> tuple[jax.Array, KVCache | None]:
+        cache_index: Int[Array, ""] | int | None = None,
+    ) -> tuple[Float[Array, "B T D"], KVCache | None]:
         """Attends from `x` to `context` (default: self-attention).
 
         Args:

@@ -4,11 +4,14 @@ from typing import Any, NamedTuple, Protocol
 
 import flax.linen as nn
 import jax
+from jaxtyping import Bool, Float, Int
 
 from dualdub_jax.config import ModelConfig
 from dualdub_jax.layers.attention import KVCache
 from dualdub_jax.layers.transformer import Transformer
+from dualdub_jax.parts.shapes import checked
 from dualdub_jax.parts.slot import Slot
+from dualdub_jax.types import Array
 
 Cache = Any  # a pytree of arrays, returned by a backbone's `empty_cache`
 
@@ -27,11 +30,11 @@ class Backbone(Protocol):
 
     def __call__(
         self,
-        x: jax.Array,
-        mask: jax.Array,
-        positions: jax.Array,
+        x: Float[Array, "B T D"],
+        mask: Bool[Array, "#B T S"],
+        positions: Int[Array, " T"],
         cache: Cache = None,
-        cache_index: jax.Array | int | None = None,
+        cache_index: Int[Array, ""] | int | None = None,
     ) -> BackboneOutput:
         """Runs the stack.
 
@@ -81,13 +84,14 @@ class TransformerBackbone(nn.Module):
         )
         nn.share_scope(self, self.stack)  # parameter paths "layers/…" and "norm", without a level for `stack`
 
+    @checked
     def __call__(
         self,
-        x: jax.Array,
-        mask: jax.Array,
-        positions: jax.Array,
+        x: Float[Array, "B T D"],
+        mask: Bool[Array, "#B T S"],
+        positions: Int[Array, " T"],
         cache: KVCache | None = None,
-        cache_index: jax.Array | int | None = None,
+        cache_index: Int[Array, ""] | int | None = None,
     ) -> BackboneOutput:
         """See `Backbone.__call__`."""
         return BackboneOutput(*self.stack(x, mask, positions, cache, cache_index))

@@ -11,12 +11,14 @@ equality. The config selects every submodule by kind or import path. Source: the
 docs/architecture.md lists the differences.
 """
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import flax.linen as nn
 import flax.struct
 import jax
 import jax.numpy as jnp
+from jaxtyping import Float, Int
 
 from dualdub_jax.codecs.registry import grid_spec
 from dualdub_jax.config import Config, GridConfig, ModelConfig
@@ -29,7 +31,8 @@ from dualdub_jax.models.conditions import Conditions
 from dualdub_jax.models.heads import HEADS
 from dualdub_jax.models.stream_embedding import StreamEmbedding
 from dualdub_jax.parallel.sharding import constrain
-from dualdub_jax.types import STREAMS, Batch, Stream
+from dualdub_jax.parts.shapes import checked
+from dualdub_jax.types import STREAMS, Array, Batch, Stream
 
 
 class TokenSpec(NamedTuple):
@@ -211,9 +214,14 @@ class DualDub(nn.Module):
         _, cache = self.backbone(conditions.prefix, mask, jnp.arange(num_prefix), cache, 0)
         return DecodeCache(cache, self.aligner.start(conditions), jnp.zeros(batch_size))
 
+    @checked
     def advance(
-        self, conditions: Conditions, cache: DecodeCache, frame: jax.Array, codes: dict[Stream, jax.Array]
-    ) -> tuple[jax.Array, DecodeCache]:
+        self,
+        conditions: Conditions,
+        cache: DecodeCache,
+        frame: Int[Array, ""],
+        codes: Mapping[Stream, Int[Array, "B _"]],
+    ) -> tuple[Float[Array, "B D"], DecodeCache]:
         """Computes the hidden state of one frame, the input of both heads.
 
         Args:

@@ -7,11 +7,14 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from einops import rearrange
+from jaxtyping import Float, Int
 
 from dualdub_jax.config import ModelConfig
 from dualdub_jax.layers.basic import dense, learned, matrix_product, rms_norm
 from dualdub_jax.parallel.sharding import constrain
+from dualdub_jax.parts.shapes import checked
 from dualdub_jax.parts.slot import Slot
+from dualdub_jax.types import Array
 
 
 class Head(Protocol):
@@ -24,7 +27,7 @@ class Head(Protocol):
     num_codebooks: int
     codebook_size: int
 
-    def __call__(self, state: jax.Array, codes: jax.Array) -> jax.Array:
+    def __call__(self, state: Float[Array, "B T D"], codes: Int[Array, "B T Q"]) -> Float[Array, "B T Q V"]:
         """Logits of all codebooks under teacher forcing.
 
         Args:
@@ -36,15 +39,15 @@ class Head(Protocol):
         """
         ...
 
-    def begin(self, state: jax.Array) -> Any:
+    def begin(self, state: Float[Array, "B D"]) -> Any:
         """Starts a frame: hidden state float[B, D] -> a pytree that the methods below carry."""
         ...
 
-    def next_logits(self, carry: Any, codebook: int) -> jax.Array:
+    def next_logits(self, carry: Any, codebook: int) -> Float[Array, "B V"]:
         """Logits of a codebook given the observed ones, float32[B, V]."""
         ...
 
-    def observe(self, carry: Any, codes: jax.Array, codebook: int) -> Any:
+    def observe(self, carry: Any, codes: Int[Array, " B"], codebook: int) -> Any:
         """Updates the carry with sampled codes int32[B] of a codebook."""
         ...
 
@@ -90,7 +93,8 @@ class DepthHead(nn.Module):
             "out", nn.with_logical_partitioning(init, ("codebooks", "embed", "vocab")), (q, w, v), jnp.float32
         )
 
-    def __call__(self, state: jax.Array, codes: jax.Array) -> jax.Array:
+    @checked
+    def __call__(self, state: Float[Array, "B T D"], codes: Int[Array, "B T Q"]) -> Float[Array, "B T Q V"]:
         """See `Head.__call__`."""
         x = self._project(state)
         embedded = [self._embed(codes[..., q], q) for q in range(self.num_codebooks - 1)]
@@ -102,17 +106,20 @@ class DepthHead(nn.Module):
         logits = rearrange(logits, "Q B T V -> B T Q V")
         return constrain(logits.astype(jnp.float32), "batch", "length", None, "act_vocab")
 
-    def begin(self, state: jax.Array) -> DepthCarry:
+    @checked
+    def begin(self, state: Float[Array, "B D"]) -> DepthCarry:
         """See `Head.begin`."""
         inputs = self._project(state)
         return DepthCarry(inputs, jnp.zeros_like(inputs[:, 0]))
 
-    def next_logits(self, carry: DepthCarry, codebook: int) -> jax.Array:
+    @checked
+    def next_logits(self, carry: DepthCarry, codebook: int) -> Float[Array, "B V"]:
         """See `Head.next_logits`."""
         x = self._refine(carry.inputs[:, codebook] + carry.history)
         return (x @ self.out[codebook].astype(self.dtype)).astype(jnp.float32)
 
-    def observe(self, carry: DepthCarry, codes: jax.Array, codebook: int) -> DepthCarry:
+    @checked
+    def observe(self, carry: DepthCarry, codes: Int[Array, " B"], codebook: int) -> DepthCarry:
         """See `Head.observe`."""
         return carry._replace(history=carry.history + self._embed(codes, codebook))
 

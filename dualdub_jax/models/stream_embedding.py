@@ -1,10 +1,12 @@
 """Embedding of one stream's past tokens, the input of the aligner."""
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
+from jaxtyping import Bool, Float, Int
 
 from dualdub_jax.layers.basic import learned
+from dualdub_jax.parts.shapes import checked
+from dualdub_jax.types import Array
 
 
 class StreamEmbedding(nn.Module):
@@ -30,9 +32,14 @@ class StreamEmbedding(nn.Module):
         self.begin = learned(self, "begin", (self.width,), ("embed",))
         self.null = learned(self, "null", (self.width,), ("embed",))
 
+    @checked
     def __call__(
-        self, codes: jax.Array, is_first: jax.Array, is_present: jax.Array, is_known: jax.Array | None = None
-    ) -> jax.Array:
+        self,
+        codes: Int[Array, "B T Q"],
+        is_first: Bool[Array, " T"],
+        is_present: Bool[Array, " B"],
+        is_known: Bool[Array, "B T"] | None = None,
+    ) -> Float[Array, "B T D"]:
         """Embeds codes.
 
         Args:

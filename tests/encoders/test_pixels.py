@@ -7,7 +7,7 @@ import pytest
 from einops import rearrange
 
 from dualdub_jax.config import VideoEncoderConfig
-from dualdub_jax.encoders.pixels import PixelEncoder, _cut
+from dualdub_jax.encoders.pixels import PixelEncoder, _patches
 
 CONFIG = VideoEncoderConfig(patch_size=4, patch_width=6, merge_widths=(8, 10))
 NUM_FRAMES = 6
@@ -74,7 +74,7 @@ def test_patches_come_in_squares_of_squares():
     picture = rearrange(video, "B T (h p) (w q) c -> B T h w (p q c)", p=2, q=2)
     for _ in range(2):
         picture = rearrange(picture, "B T (h p) (w q) c -> B T h w (p q c)", p=2, q=2)
-    patches = _cut(video, patch_size=2, num_levels=2)
+    patches = _patches(video, patch_size=2, num_levels=2)
     assert patches.shape == (2, 3, 8 * 12, 2 * 2 * 3)
     for _ in range(2):
         patches = rearrange(patches, "B T (s n) c -> B T s (n c)", n=4)

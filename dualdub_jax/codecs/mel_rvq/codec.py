@@ -16,11 +16,14 @@ from typing import TYPE_CHECKING, Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jaxtyping import Bool, Float, Int
 
 from dualdub_jax.codecs.base import CodecSpec
 from dualdub_jax.codecs.mel_rvq.config import MelRVQConfig
 from dualdub_jax.codecs.mel_rvq.networks import CodecModules
 from dualdub_jax.codecs.streaming import DecodeStream
+from dualdub_jax.parts.shapes import checked
+from dualdub_jax.types import Array
 
 if TYPE_CHECKING:
     from dualdub_jax import config as config_lib
@@ -83,13 +86,19 @@ class MelRVQCodec:
 
         return MelRVQTraining(config, stream, make_batches)
 
-    def encode(self, waveform: jax.Array, frame_mask: jax.Array | None = None) -> jax.Array:
+    @checked
+    def encode(
+        self, waveform: Float[Array, "B S"], frame_mask: Bool[Array, "B T"] | None = None
+    ) -> Int[Array, "B T Q"]:
         """See `Codec.encode`."""
         waveform = jnp.asarray(waveform, jnp.float32)
         waveform = jnp.pad(waveform, ((0, 0), (0, -waveform.shape[1] % self.spec.samples_per_frame)))
         return self._encode(self.variables, waveform, self._mask(waveform, frame_mask))
 
-    def encode_speaker(self, waveform: jax.Array, frame_mask: jax.Array | None = None) -> jax.Array:
+    @checked
+    def encode_speaker(
+        self, waveform: Float[Array, "B S"], frame_mask: Bool[Array, "B R"] | None = None
+    ) -> Float[Array, "B D"]:
         """Speaker embedding of a reference recording.
 
         Args:
@@ -103,12 +112,13 @@ class MelRVQCodec:
         mask = self._mask(waveform, frame_mask)
         return self._encode_speaker(self.variables, waveform, mask, jnp.any(mask, axis=1))
 
+    @checked
     def decode(
         self,
-        tokens: jax.Array,
-        frame_mask: jax.Array | None = None,
-        conditions: Mapping[str, jax.Array] | None = None,
-    ) -> jax.Array:
+        tokens: Int[Array, "B T Q"],
+        frame_mask: Bool[Array, "B T"] | None = None,
+        conditions: Mapping[str, Array] | None = None,
+    ) -> Float[Array, "B S"]:
         """See `Codec.decode`."""
         tokens = jnp.asarray(tokens)
         if frame_mask is None:
@@ -117,9 +127,7 @@ class MelRVQCodec:
         known = self._known(conditions)
         return self._decode(self.variables, tokens, frame_mask, jnp.int32(0), phase, **known)[0]
 
-    def stream(
-        self, conditions: Mapping[str, jax.Array] | None = None, chunk_frames: int = 8
-    ) -> DecodeStream:
+    def stream(self, conditions: Mapping[str, Array] | None = None, chunk_frames: int = 8) -> DecodeStream:
         """See `Codec.stream`."""
         return DecodeStream(
             decode=functools.partial(self._decode, self.variables, **self._known(conditions)),

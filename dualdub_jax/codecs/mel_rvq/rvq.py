@@ -11,6 +11,10 @@ devices under a mesh. Source: EMA codebooks after van den Oord et al. (2017), re
 import flax.struct
 import jax
 import jax.numpy as jnp
+from jaxtyping import Float, Int
+
+from dualdub_jax.parts.shapes import checked
+from dualdub_jax.types import Array
 
 
 @flax.struct.dataclass
@@ -52,7 +56,10 @@ def nearest(vectors: jax.Array, codebook: jax.Array) -> jax.Array:
     return jnp.argmin(distance, axis=-1).astype(jnp.int32)
 
 
-def quantize(latents: jax.Array, codebooks: jax.Array) -> tuple[jax.Array, jax.Array]:
+@checked
+def quantize(
+    latents: Float[Array, "*batch D"], codebooks: Float[Array, "Q K D"]
+) -> tuple[Int[Array, "*batch Q"], Float[Array, "*batch D"]]:
     """Quantises latents, codebook by codebook.
 
     Args:
@@ -71,7 +78,8 @@ def quantize(latents: jax.Array, codebooks: jax.Array) -> tuple[jax.Array, jax.A
     return jnp.moveaxis(codes, 0, -1), latents - residual
 
 
-def dequantize(codes: jax.Array, codebooks: jax.Array) -> jax.Array:
+@checked
+def dequantize(codes: Int[Array, "*batch Q"], codebooks: Float[Array, "Q K D"]) -> Float[Array, "*batch D"]:
     """Sum of the selected entries.
 
     Args:

@@ -8,10 +8,12 @@ the cross-modal aligner; the interface is our choice.
 from typing import Any, NamedTuple, Protocol
 
 import jax
+from jaxtyping import Float, Int
 
 from dualdub_jax.config import ModelConfig
 from dualdub_jax.models.conditions import Conditions
 from dualdub_jax.parts.slot import Slot
+from dualdub_jax.types import Array
 
 Cache = Any  # a pytree of arrays, returned by an aligner's `start`
 
@@ -52,11 +54,11 @@ class Aligner(Protocol):
 
     def __call__(
         self,
-        speech: jax.Array,
-        background: jax.Array,
+        speech: Float[Array, "B T D"],
+        background: Float[Array, "B T D"],
         conditions: Conditions,
         cache: Cache,
-        frame: jax.Array | None = None,
+        frame: Int[Array, ""] | None = None,
     ) -> Aligned:
         """Fuses streams and video.
 

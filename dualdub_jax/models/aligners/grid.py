@@ -17,12 +17,15 @@ import flax.linen as nn
 import flax.struct
 import jax
 import jax.numpy as jnp
+from jaxtyping import Float, Int
 
 from dualdub_jax.config import ModelConfig
 from dualdub_jax.layers.attention import Attention, KVCache, RelativeTimeBias
 from dualdub_jax.layers.basic import dense, learned, rms_norm
 from dualdub_jax.models.aligners.base import Aligned
 from dualdub_jax.models.conditions import Conditions
+from dualdub_jax.parts.shapes import checked
+from dualdub_jax.types import Array
 
 
 class StreamCache(NamedTuple):
@@ -69,6 +72,7 @@ class GridAligner(nn.Module):
         """
         return key <= query
 
+    @checked
     def start(self, conditions: Conditions) -> GridCache:
         """See `Aligner.start`."""
         batch_size, num_frames = conditions.frame_mask.shape
@@ -82,13 +86,14 @@ class GridAligner(nn.Module):
         """See `Aligner`."""
         return cache.video
 
+    @checked
     def __call__(
         self,
-        speech: jax.Array,
-        background: jax.Array,
+        speech: Float[Array, "B T D"],
+        background: Float[Array, "B T D"],
         conditions: Conditions,
         cache: GridCache,
-        frame: jax.Array | None = None,
+        frame: Int[Array, ""] | None = None,
     ) -> Aligned:
         """See `Aligner.__call__`."""
         video, streams = cache.video, None if frame is None else cache.streams

@@ -17,9 +17,12 @@ import flax.linen as nn
 import flax.struct
 import jax
 import jax.numpy as jnp
+from jaxtyping import Bool, Float
 
 from dualdub_jax.layers.basic import dense, rms_norm
 from dualdub_jax.parallel.sharding import constrain
+from dualdub_jax.parts.shapes import checked
+from dualdub_jax.types import Array
 
 KEY_WIDTH = 64
 NUM_NEIGHBOURS = 2  # context on each side of one layer of the script's encoder, tokens
@@ -89,7 +92,8 @@ class ScriptAligner(nn.Module):
         self.query = dense(KEY_WIDTH, ("embed", "mlp"), name="query", dtype=self.dtype)
         self.motion = dense(2, ("embed", "norm"), name="motion", dtype="float32", use_bias=True, scale=0.1)
 
-    def encode(self, script: jax.Array, mask: jax.Array) -> EncodedScript:
+    @checked
+    def encode(self, script: Float[Array, "B L D"], mask: Bool[Array, "B L"]) -> EncodedScript:
         """Encodes a script by two layers with local context.
 
         Args:
@@ -107,7 +111,10 @@ class ScriptAligner(nn.Module):
         x = constrain(self.memory_norm(x), "batch", None, "act_embed")
         return EncodedScript(self.key(x), self.value(x), mask)
 
-    def __call__(self, frames: jax.Array, memory: EncodedScript, position: jax.Array) -> ScriptAlignment:
+    @checked
+    def __call__(
+        self, frames: Float[Array, "B T D"], memory: EncodedScript, position: Float[Array, " B"]
+    ) -> ScriptAlignment:
         """Aligns frames, starting from a position.
 
         Args:
