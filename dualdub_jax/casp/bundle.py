@@ -27,7 +27,7 @@ from dualdub_jax.config import BeatsConfig, CaspConfig
 from dualdub_jax.errors import UserError
 from dualdub_jax.parallel import distributed
 
-PyTree = Any
+PyTree = Any  # parameters: nested dictionaries of arrays
 Kind = Literal["casp", "beats"]
 
 FORMAT_VERSION = 1

@@ -15,7 +15,7 @@ from dualdub_jax.casp.beats import Beats, layer_norm, linear
 from dualdub_jax.casp.kaldi_fbank import HOP_LENGTH, WINDOW_LENGTH
 from dualdub_jax.config import CaspConfig
 
-PyTree = Any
+PyTree = Any  # parameters: nested dictionaries of arrays
 
 MAX_LOG_SCALE = math.log(100.0)
 

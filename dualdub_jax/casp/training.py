@@ -24,7 +24,7 @@ from dualdub_jax.training.phase import Phase
 from dualdub_jax.training.settings import settings_of
 from dualdub_jax.training.state import TrainState, first_state, next_state
 
-PyTree = Any
+PyTree = Any  # parameters, or a batch of crops: nested dictionaries of arrays
 Metrics = dict[str, jax.Array]
 
 PHASE_NAME = "casp"

@@ -202,8 +202,7 @@ class _Run:
         self.wanted = wanted
         self._config, self._workdir = config, workdir
         self.mesh = make_mesh(config.mesh)
-        # (index, count) of the batch; differs from the process index where model-parallel processes share
-        # rows.
+        # (index, count) of the batch's shares; model-parallel processes share rows.
         self.share = batch_share(self.mesh)
         self._writer = MetricWriter(workdir)
         self._done: set[str] = set()

@@ -30,7 +30,8 @@ from dualdub_jax.training.state import TrainState, first_state, next_state
 from dualdub_jax.types import CONDITIONS, STREAMS, Batch
 
 PyTree = Any  # parameters or gradients: nested dictionaries of arrays
-LossFunction = Callable[[PyTree, Batch, PyTree], tuple[jax.Array, dict[str, jax.Array]]]
+Metrics = dict[str, jax.Array]
+LossFunction = Callable[[PyTree, Batch, Metrics], tuple[jax.Array, Metrics]]
 
 
 def stage_phase(
@@ -59,7 +60,7 @@ def stage_phase(
         trained, frozen = split_frozen(_with_values(params, initial_params or {}), stage.freeze)
         return first_state(trained, optimizer, extra=frozen)
 
-    def loss_of(params: PyTree, batch: Batch, scored: PyTree) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def loss_of(params: PyTree, batch: Batch, scored: Metrics) -> tuple[jax.Array, Metrics]:
         output = model.apply({"params": params}, batch)
         losses = batch_losses(output.logits, batch, config.loss)
         if output.script is not None:
@@ -70,11 +71,11 @@ def stage_phase(
 
     def step(
         state: TrainState, batch: Batch, rng: jax.Array, frozen: None = None
-    ) -> tuple[TrainState, dict[str, jax.Array]]:
+    ) -> tuple[TrainState, Metrics]:
         batch = drop_conditions(batch, rng, config.loss.condition_dropout_rate)
         batch = mask_past(batch, rng, config.loss.past_dropout_rate)
 
-        def loss_fn(trained: PyTree, *args: Any) -> tuple[jax.Array, dict[str, jax.Array]]:
+        def loss_fn(trained: PyTree, *args: Any) -> tuple[jax.Array, Metrics]:
             return loss_of(merge_frozen(trained, state.extra), *args)
 
         grads, metrics = batch_gradients(loss_fn, state.params, batch, config.gradient_accumulation_steps)
@@ -119,7 +120,7 @@ def _with_values(boxed: PyTree, values: PyTree) -> PyTree:
 
 def batch_gradients(
     loss_fn: LossFunction, params: PyTree, batch: Batch, num_parts: int = 1
-) -> tuple[PyTree, dict[str, jax.Array]]:
+) -> tuple[PyTree, Metrics]:
     """Gradients and metrics of a batch, accumulated over microbatches.
 
     Losses of microbatches are normalised by the number of scored codes of the whole batch, so that their sum

@@ -33,8 +33,7 @@ def read_codecs(config: Config, mesh: Mesh) -> dict[Stream, PyTree]:
         mesh: on which the arrays are placed.
 
     Returns:
-        By name, as in a bundle: "speech_codec", "background_codec", and "<stream>_decoder" where a stream has
-        one.
+        By name, as in a bundle: "speech_codec", "background_codec", and "<stream>_decoder" if any.
 
     Raises:
         UserError: not a bundle, or its codecs differ from the config's.

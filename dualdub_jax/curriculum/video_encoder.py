@@ -99,7 +99,9 @@ def video_encoder_phase(config: Config, make_batches: Callable[[], Any]) -> Phas
     def init(rng: jax.Array, _: None) -> TrainState:
         return first_state(module.init(rng, example_batch(config))["params"], optimizer)
 
-    def loss_fn(params: PyTree, batch: Batch, scored: PyTree) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def loss_fn(
+        params: PyTree, batch: Batch, scored: dict[str, jax.Array]
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
         logits = module.apply({"params": params}, batch)
         return total_loss(batch_losses(logits, batch, config.loss), config.loss, scored)
 

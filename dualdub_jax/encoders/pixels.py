@@ -1,8 +1,7 @@
 """The video encoder kind "pixels": a trainable encoder of RGB frames, then a bidirectional temporal stack.
 
 Source: our choice, in place of the paper's frozen CLIP (kind "features"). All pixel operations are matrix
-products (patch embedding and patch merging): convolutions are slow on CPUs, and on TPUs there is no
-difference.
+products (patch embedding and merging), because convolutions are slow on CPUs.
 """
 
 import flax.linen as nn

@@ -43,9 +43,8 @@ class TokenEmbedding(nn.Module):
         )
         null = learned(self, "null", (self.config.width,), ("embed",))
         mask = mask & has_script[:, None]
-        is_null = ~has_script[:, None] & (
-            jnp.arange(tokens.shape[1]) == 0
-        )  # the null takes the first position
+        is_first = jnp.arange(tokens.shape[1]) == 0
+        is_null = ~has_script[:, None] & is_first  # the null takes the first position
         x = jnp.take(table, jnp.where(mask, tokens, 0), axis=0)
         # Each device looks up its shard of the table's columns, and rows are exchanged. Without the
         # constraint, the compiler gathers the gradients of the whole batch on every device.

@@ -22,7 +22,7 @@ class AttentionPoolingEncoder(nn.Module):
     """Encodes a reference recording to a fixed number of speaker vectors of the prefix.
 
     Log-mels, one bidirectional layer, attention pooling by learned queries. Source: the paper encodes a mel
-    spectrogram and averages over time to one vector, its encoder unstated; ours is our choice.
+    spectrogram and averages over time to one vector, its encoder unstated; this encoder is our choice.
 
     Attributes:
         config: of the model.

@@ -169,12 +169,11 @@ def _script_aligner(config: Config) -> Macs:
     if not config.model.aligner.use_script:
         return Macs()
     frames, tokens, width = config.grid.num_frames, config.grid.num_script_tokens, config.model.width
-    key, seen = script_aligner.KEY_WIDTH, 2 * script_aligner.NUM_NEIGHBOURS + 1
-    script = tokens * width * (2 * seen * width + key + width)
-    alignment = frames * (
-        width * (key + 2) + tokens * (key + 1 + width)
-    )  # queries, motions; scores, places, values
-    return Macs(full=script + alignment)
+    key, context = script_aligner.KEY_WIDTH, 2 * script_aligner.NUM_NEIGHBOURS + 1
+    script = tokens * width * (2 * context * width + key + width)
+    projections = frames * width * (key + 2)  # queries, steps and sharpness
+    attention = frames * tokens * (key + 1 + width)  # scores, positions, values
+    return Macs(full=script + projections + attention)
 
 
 def _head(config: Config, stream: Stream) -> Macs:

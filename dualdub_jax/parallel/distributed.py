@@ -17,7 +17,7 @@ from jax.experimental import multihost_utils
 
 from dualdub_jax.errors import UserError
 
-PyTree = Any
+PyTree = Any  # any tree of arrays
 
 # A process without a heartbeat for this long counts as lost, and the others stop with an error.
 HEARTBEAT_TIMEOUT_S = 25

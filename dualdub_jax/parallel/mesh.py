@@ -14,7 +14,7 @@ from dualdub_jax.config import MeshConfig
 from dualdub_jax.errors import UserError
 from dualdub_jax.parallel.sharding import RULES
 
-PyTree = Any
+PyTree = Any  # a phase's state or batch, or shardings of a state
 
 AXES = ("data", "fsdp", "tensor", "sequence")
 BATCH_AXES = ("data", "fsdp")  # must be the first of `AXES`, see `batch_share`

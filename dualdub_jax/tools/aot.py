@@ -14,7 +14,7 @@ from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 from dualdub_jax.config import Config, StageConfig, load_config
 from dualdub_jax.curriculum.stage import stage_phase
 from dualdub_jax.dubbing.generation import generate_tokens
-from dualdub_jax.dubbing.sampling import stream_sampling
+from dualdub_jax.dubbing.sampling import StreamSampling, stream_sampling
 from dualdub_jax.errors import UserError
 from dualdub_jax.models.analytic_flops import forward_macs, model_flops
 from dualdub_jax.models.batch import example_batch
@@ -26,8 +26,9 @@ from dualdub_jax.tools.hlo_costs import CostCounter
 from dualdub_jax.tools.hlo_program import parse_program
 from dualdub_jax.tools.roofline import Roofline
 from dualdub_jax.tools.topology import Topology, absent_devices, parse_mesh, parse_topology
+from dualdub_jax.types import Batch
 
-PyTree = Any  # parameters or generated tokens: nested dictionaries of arrays
+PyTree = Any  # parameters: nested dictionaries of arrays
 
 
 def run(args: argparse.Namespace) -> int:
@@ -229,7 +230,13 @@ def lower_decode(
     start = jax.ShapeDtypeStruct((), np.int32, sharding=everywhere)
     key, sampling = jax.tree.map(lambda x: _placed(x, everywhere), (key, sampling))
 
-    def generate(params: PyTree, batch: PyTree, start: jax.Array, key: jax.Array, sampling: PyTree) -> PyTree:
+    def generate(
+        params: PyTree,
+        batch: Batch,
+        start: jax.Array,
+        key: jax.Array,
+        sampling: dict[str, StreamSampling],
+    ) -> dict[str, jax.Array]:
         return generate_tokens(model, params, batch, start, key, sampling)
 
     with jax.set_mesh(mesh), nn.logical_axis_rules(RULES):

@@ -16,7 +16,7 @@ import numpy as np
 
 from dualdub_jax.config import BadStepConfig
 
-PyTree = Any
+PyTree = Any  # a phase's state, batch or frozen parameters
 
 _WINDOW = 32  # losses of the running median
 _FEWEST = 8  # losses required for spike detection

@@ -25,7 +25,7 @@ from dualdub_jax.errors import UserError
 from dualdub_jax.parallel import distributed
 from dualdub_jax.training.fingerprint import differing, fingerprint
 
-PyTree = Any
+PyTree = Any  # a phase's state or a part of it: arrays, or shapes with shardings
 
 _STATE, _META = "state", "meta"
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

@@ -13,7 +13,7 @@ import numpy as np
 from dualdub_jax.checkpoints.tree_paths import path_name
 from dualdub_jax.parallel import distributed
 
-PyTree = Any
+PyTree = Any  # a phase's state
 
 _MODULUS = 2**32
 

@@ -137,8 +137,7 @@ def run_phase(
                         window.begin(compile_s=time.monotonic() - started, first_wait_s=stalled_s)
                     state, metrics = step_fn(state, *inputs)
                     clock.sent(metrics["loss"])
-                    # Metrics of the previous step are read after dispatch of this one, so that the device
-                    # never idles.
+                    # Metrics of the previous step are read after dispatch of this one: no idle device.
                     if pending is not None:
                         settle(*pending)
                     pending = (step, example_ids, metrics)

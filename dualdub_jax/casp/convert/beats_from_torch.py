@@ -11,7 +11,7 @@ from dualdub_jax.config import BeatsConfig
 from dualdub_jax.convert.names import StateDict
 from dualdub_jax.errors import UserError
 
-PyTree = Any
+PyTree = Any  # parameters: nested dictionaries of arrays
 
 _PROJECTIONS = {
     "query": "q_proj",

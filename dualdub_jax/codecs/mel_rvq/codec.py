@@ -6,7 +6,7 @@
 With `phonetic_dim`, the first codebook quantises only that many dimensions of the latents, and training makes
 them predict phonemes (training/tokens.py). With `speaker_dim`, the tokens carry no speaker identity, and the
 decoder is conditioned on a speaker embedding (speaker.py). With `acoustics_num_blocks`, decoded log-mels are
-rendered with given room acoustics (acoustics.py). Source: our choice; the parts name theirs.
+rendered with given room acoustics (acoustics.py). Source: our choice; each part cites its own.
 """
 
 import functools

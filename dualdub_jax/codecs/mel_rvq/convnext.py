@@ -2,7 +2,7 @@
 
 Positions outside the mask are zeroed before every convolution, as if the sequence ended there: padding does
 not leak, and a stream can be decoded in chunks with `receptive_frames` of context on each side.
-Source: Liu et al. (2022) in one dimension, as in Vocos (Siuzdak, 2023); code ours. The depthwise
+Source: Liu et al. (2022) in one dimension, as in Vocos (Siuzdak, 2023). The depthwise
 convolution is a sum of shifted products: about twenty times faster than a grouped convolution on XLA's CPU
 backend, one fused loop on accelerators.
 """

@@ -27,7 +27,8 @@ from dualdub_jax.training.phase import Phase
 from dualdub_jax.training.state import TrainState, first_state, next_state
 from dualdub_jax.types import Stream
 
-PyTree = Any  # parameters of the renderer, variables of the codec, or a batch: nested dictionaries
+PyTree = Any  # parameters of the renderer, or variables of the codec: nested dictionaries of arrays
+Batch = dict[str, jax.Array]  # the fields of `prepare_batch`
 Metrics = dict[str, jax.Array]
 
 _RT60_S = (0.1, 0.8)  # of added reverberation
@@ -63,7 +64,7 @@ def acoustics_phase(
     def init(rng: jax.Array, _: None) -> TrainState:
         return first_state(modules.init_acoustics(rng), optimizer)
 
-    def step(state: TrainState, batch: PyTree, rng: jax.Array, frozen: PyTree) -> tuple[TrainState, Metrics]:
+    def step(state: TrainState, batch: Batch, rng: jax.Array, frozen: PyTree) -> tuple[TrainState, Metrics]:
         waveform = constrain(batch["waveform"], "batch", None)
         mask = full_mask(waveform, codec)
         augmented, target, acoustics = augment_acoustics(

@@ -1,8 +1,7 @@
 """The vocoder's discriminator: classifies windows of log-mels as real or generated.
 
 A spectral distance is minimised by the conditional mean of the spectra given the tokens, which smooths
-harmonics and formants; speaker encoders and recognisers depend on both. A discriminator penalises
-oversmoothing.
+harmonics and formants; speaker encoders and recognisers depend on both. A discriminator penalises it.
 Source: spectrogram discriminators at several resolutions after Jang et al. (2021), on log-mels because they
 are smaller; least-squares losses after Mao et al. (2017), feature matching after Larsen et al. (2016); sizes
 are our choice.

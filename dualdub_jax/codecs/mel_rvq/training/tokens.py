@@ -30,7 +30,8 @@ from dualdub_jax.training.settings import Settings, settings_of
 from dualdub_jax.training.state import TrainState, first_state, next_state
 from dualdub_jax.types import Stream
 
-PyTree = Any  # parameters, variables or a batch: nested dictionaries of arrays
+PyTree = Any  # parameters or variables: nested dictionaries of arrays
+Batch = dict[str, jax.Array]  # the fields of `prepare_batch`
 Metrics = dict[str, jax.Array]
 
 _COMMITMENT_WEIGHT = 0.25
@@ -97,7 +98,7 @@ def tokens_phase(config: Config, stream: Stream, make_batches: Callable[[], Any]
         return first_state(params, optimizer, has_average=False, extra=extra)
 
     def step(
-        state: TrainState, batch: PyTree, rng: jax.Array, frozen: None = None
+        state: TrainState, batch: Batch, rng: jax.Array, frozen: None = None
     ) -> tuple[TrainState, Metrics]:
         level_key, start_key, update_key, *speaker_keys = jax.random.split(rng, 7)
         waveform = constrain(vary_level(batch["waveform"], level_key), "batch", None)
@@ -204,7 +205,7 @@ def phase_settings(config: Config, stream: Stream, part: str) -> Settings:
 _FIELDS = ("waveform", "phonemes", "acoustics", "voice", "voice_mask")
 
 
-def prepare_batch(batch: dict[str, Any]) -> PyTree:
+def prepare_batch(batch: dict[str, Any]) -> dict[str, np.ndarray]:
     """Selects the fields of a host batch that steps read."""
     return {name: np.asarray(batch[name]) for name in _FIELDS if name in batch}
 

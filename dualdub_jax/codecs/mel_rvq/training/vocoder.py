@@ -39,7 +39,8 @@ from dualdub_jax.training.phase import Phase
 from dualdub_jax.training.state import TrainState, first_state, next_state
 from dualdub_jax.types import Stream
 
-PyTree = Any  # parameters, variables or a batch: nested dictionaries of arrays
+PyTree = Any  # parameters or variables: nested dictionaries of arrays
+Batch = dict[str, jax.Array]  # the fields of `prepare_batch`
 Metrics = dict[str, jax.Array]
 
 _SPECTRAL_WEIGHTS = np.array([3.0, 0.5, 0.5], np.float32)  # log-mels, spectral convergence, log-magnitude
@@ -88,7 +89,7 @@ def vocoder_phase(
     def discriminate(params: PyTree, waveform: jax.Array) -> Features:
         return discriminator.apply({"params": params}, waveform)
 
-    def step(state: TrainState, batch: PyTree, rng: jax.Array, frozen: PyTree) -> tuple[TrainState, Metrics]:
+    def step(state: TrainState, batch: Batch, rng: jax.Array, frozen: PyTree) -> tuple[TrainState, Metrics]:
         level_key, *sample_keys = jax.random.split(rng, 3)
         waveform = constrain(vary_level(batch["waveform"], level_key), "batch", None)
         mask = full_mask(waveform, codec)
@@ -136,8 +137,7 @@ def vocoder_phase(
         if not has_discriminator:
             grads, (metrics, _) = jax.grad(loss_fn, has_aux=True)(state.params)
             return next_state(state, grads, optimizer, ema_decay)[0], metrics
-        # Used from the first step on: under `lax.cond`, XLA's CPU backend runs convolutions many times
-        # slower.
+        # Used from the first step on: XLA's CPU backend runs convolutions under `lax.cond` far slower.
         discriminator_params = state.extra["params"]
 
         def generator_loss_fn(params: PyTree) -> tuple[jax.Array, tuple[Metrics, jax.Array]]:
