@@ -138,14 +138,16 @@ class MeshConfig:
 
 @dataclasses.dataclass(frozen=True)
 class OptimizerConfig:
-    learning_rate: float = 2e-3
+    """AdamW with linear warm-up, cosine decay and a moving average of the parameters."""
+
+    learning_rate: float = 2e-3  # peak
     warmup_steps: int = 200
-    final_learning_rate_ratio: float = 0.05
+    final_learning_rate_ratio: float = 0.05  # of the last step, relative to the peak
     b1: float = 0.9
     b2: float = 0.98
     weight_decay: float = 0.02
-    clip_norm: float = 1.0  # CASP takes 0 for no clipping
-    ema_decay: float = 0.999
+    clip_norm: float = 1.0  # of the global gradient norm; CASP: 0 for no clipping
+    ema_decay: float = 0.999  # of the moving average, per step
 
 
 @dataclasses.dataclass(frozen=True)
@@ -259,11 +261,13 @@ class CaspTrainingConfig:
 
 @dataclasses.dataclass(frozen=True)
 class LossConfig:
+    """Weights of the losses, and dropout of conditions and past."""
+
     speech_weight: float = 1.0
     background_weight: float = 1.0
     alignment_weight: float = 0.3  # of the script aligner, where word times are known
     acoustics_weight: float = 0.1  # of the acoustics predicted from video, where known
-    z_loss: float = 0.0
+    z_loss: float = 0.0  # weight of log(Z)^2
     codebook_decay: float = 1.0  # ratio of each codebook's weight to the previous one's; mean 1
     condition_dropout_rate: float = 0.1  # of each condition; for classifier-free guidance
     past_dropout_rate: float = 0.0  # of examples, in which a random fraction of each stream's past is masked
@@ -271,6 +275,8 @@ class LossConfig:
 
 @dataclasses.dataclass(frozen=True)
 class CheckpointConfig:
+    """Checkpoints of a phase, and the dtype of bundles."""
+
     save_every_steps: int = 500
     keep_last: int = 2  # newest checkpoints kept; at least 2, in case the newest is damaged
     keep_every_steps: int = 0  # checkpoints at multiples are kept permanently; 0: none

@@ -49,6 +49,9 @@ def stream_loss(
         z_loss: weight of log(Z)^2, which keeps logits from drifting.
         codebook_decay: ratio of each codebook's weight to the previous one's; the mean weight is 1. Source:
             our choice; Moshi (Défossez et al., 2024) weights its semantic codebook by one hundred.
+
+    Returns:
+        Sums over frames and codebooks, by example.
     """
     codes = jnp.where(mask[:, :, None], codes, 0)
     log_z = jax.nn.logsumexp(logits, axis=-1)

@@ -1,8 +1,7 @@
 """Initialisation from a bundle: codecs, and parameters of the language model.
 
-`config.codecs_from` trains another language model on existing codecs. `config.model_from` fine-tunes a
-trained
-one: on other data, with other stages, or in a fork whose model has additional parts.
+`config.codecs_from` trains another language model on existing codecs. `config.model_from` fine-tunes an
+existing model on other data, with other stages, or in a fork whose model has additional parts.
 """
 
 import pathlib

@@ -4,11 +4,10 @@
     video ─► video encoder ─┐                                      ├─► backbone ─┬─► speech head
     tokens < t of both ─────┴─► aligner ─► (+ acoustics, + script) ┘             └─► background head
 
-`__call__` predicts all frames in parallel under teacher forcing, for training. `encode`, `start` and
-`advance`
-generate: the prefix once, then frame by frame with caches. Both run the same submodules; tests assert
-equality. The config selects every submodule by kind or import path. Source: the paper's architecture;
-docs/architecture.md lists the differences.
+`__call__` predicts all frames in parallel under teacher forcing, for training. For generation, `encode` and
+`start` encode the prefix once, and `advance` runs frame by frame with caches. Both paths run the same
+submodules; tests assert equality. The config selects every submodule by kind or import path. Source: the
+paper's architecture; docs/architecture.md lists the differences.
 """
 
 from collections.abc import Mapping

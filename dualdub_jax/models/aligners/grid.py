@@ -6,8 +6,7 @@
 
 Both are optional (`config.aligner`). Source: the paper sums four cross-attentions (its section on the
 cross-modal aligner) and queries video from the audio streams, see configs/proj/paper_aligner. This form is
-our
-choice: video queries itself, and a direct path adds the co-timed video frame to each token frame.
+our choice. Video queries itself, and a direct path adds the co-timed video frame to each token frame.
 """
 
 from collections.abc import Callable
