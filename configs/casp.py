@@ -6,9 +6,9 @@
 The background encoder starts from the public BEATs weights, the speech encoder from random initialisation.
 The authors trained on V2C-Animation's training split, whose stems are not redistributable: `data_dir` holds
 your own dataset of the record schema (docs/data.md), named by `--config.casp_training.mixture.0.name=`.
-Settings are
-theirs: batches of 64 pairs, AdamW at 2e-4 with 2,000 warm-up steps and cosine decay to zero, weight decay 0.2
-on all parameters, no clipping, float32, 115,000 steps (32 epochs). We have not trained at this size.
+Settings are theirs: batches of 64 pairs, AdamW at 2e-4 with 2,000 warm-up steps and cosine decay to zero,
+weight decay 0.2 on all parameters, no clipping, float32, 115,000 steps (32 epochs). We have not trained at
+this size.
 """
 
 from ml_collections import ConfigDict

@@ -1,4 +1,4 @@
-"""One dataset on disk, whoever wrote it: TFDS in ArrayRecord files with the features of `record.RECORD`."""
+"""One dataset on disk: TFDS in ArrayRecord files with the features of `record.RECORD`, from any writer."""
 
 import json
 import os

@@ -105,13 +105,13 @@ class BatchIterator(grain.DatasetIterator):
             if saved != value:
                 raise UserError(
                     f"data position: was saved with {key}={saved}, but the run has {key}={value}; "
-                    "go on with the same settings and data, or begin in a new workdir"
+                    "resume with the same settings and data, or use another workdir"
                 )
         self._stop()
         self._next_batch = int(state["next_batch"])
 
     def start_prefetch(self) -> None:
-        """Begins to decode before the first batch is asked for."""
+        """Starts decoding before the first batch is requested."""
         if self._iterator is None:
             self._iterator = self._open()
         self._iterator.start_prefetch()

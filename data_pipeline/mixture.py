@@ -1,8 +1,7 @@
-"""From the names in a stage's mixture to opened datasets.
+"""Opens the datasets that a stage's mixture names.
 
-Any TFDS dataset in ArrayRecord files with the features of `record.RECORD` works, whoever wrote it: it is
-found by its place, `DATA_DIR/builder[/config]/version`, and its builder's code is not needed. TensorFlow is
-not either.
+Any TFDS dataset in ArrayRecord files with the features of `record.RECORD` works: it is found by its path,
+`DATA_DIR/builder[/config]/version`, without its builder's code and without TensorFlow.
 """
 
 import dataclasses

@@ -4,7 +4,7 @@ The public API, with everything heavy imported when it is first used:
 
     import dualdub_jax
 
-    model = dualdub_jax.load()  # the checkpoint that comes with the package; or a folder's path
+    model = dualdub_jax.load()  # the bundled checkpoint, or the path of a bundle
     soundtrack = model.dub("film.mp4", script="lay blue at e nine soon", voice="voice.wav")
     soundtrack.speech, soundtrack.background, soundtrack.mix  # float32[S], exactly as long as the film
     soundtrack.write("dubbed.mp4", stems="stems/", report="report.html")
@@ -31,9 +31,8 @@ def load(
     """Loads a model.
 
     Args:
-        path: a bundle, with orbax or safetensors in it (docs/export.md); None: the one that comes with the
-            package.
-        mesh: devices to spread the model over (`dualdub_jax.parallel.mesh.make_mesh`); None: the first one.
+        path: a bundle, as orbax or safetensors (docs/export.md); None: the bundled checkpoint.
+        mesh: devices to shard the model over (`dualdub_jax.parallel.mesh.make_mesh`); None: the first one.
         allow_code: import classes outside of this package that the bundle's config names, which runs them.
 
     Raises:

@@ -65,8 +65,8 @@ def make_parser(builder: "type[Builder] | None" = None) -> argparse.ArgumentPars
 
     demo = commands.add_parser(
         "demo",
-        help="dub the clip that comes with the package",
-        description="Dubs the clip that comes with the package, with the model that comes with it.",
+        help="dub the bundled clip",
+        description="Dubs the bundled clip with the bundled model.",
         epilog="example:\n  dualdub demo --out out/demo",
     )
     demo.add_argument("--out", type=pathlib.Path, default=pathlib.Path("out/demo"), metavar="DIR",

@@ -1,6 +1,7 @@
 """The command line: `dualdub demo | dub | train | data build | prepare | inspect | evaluate | export | aot`.
 
-Exit status 0: the job is complete; 2: bad usage or bad input, one line on standard error that names the mend;
+Exit status 0: the job is complete; 2: bad usage or bad input, one line on standard error that names the
+remedy;
 130: interrupted; 1: a fault of ours, with a traceback (of `evaluate` also: a clip failed). Heavy
 packages are imported inside the commands, so that `--help` answers at once.
 """

@@ -49,14 +49,14 @@ class Targets:
     def check(self, inputs: Iterable[pathlib.Path]) -> None:
         """Checks, before any work, that all files can be written and none overwrites an input.
 
-        The stems' folder need not be there yet, but its parent.
+        The stems' folder need not exist yet, but its parent must.
 
         Raises:
             UserError: as `check_outputs`.
         """
         files = self.files
         if self.stems and not self.stems.exists():
-            # Stand-ins beside the folder: whoever can write there can make it.
+            # The folder is checked in place of its files: if its parent is writable, it can be made.
             files = [path for path in files if path.parent != self.stems] + [self.stems]
         elif self.stems and not self.stems.is_dir():
             raise UserError(f"{self.stems}: is a file, but the stems need a folder; give another name")

@@ -102,7 +102,7 @@ class Project:
         self._is_temporary = folder is None
         self._reader: FilmReader | None = None
         self.folder = _make_folder(folder)
-        # Called by `close`; for a project that nobody closes, when it or the process ends.
+        # Called by `close`, or when an unclosed project or the process ends.
         self._remove = weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
 
     def __enter__(self) -> "Project":

@@ -145,7 +145,7 @@ class _Clock:
     """Moves packets to a clock that begins with the first picture and ends with the film's duration.
 
     Matroska rounds times and lengths to milliseconds, so that the last packet may end a little before or
-    after the film does: on a finer clock it gets the length that it should have. Decoding times that do not
+    after the film does: on a finer clock its length is exact. Decoding times that do not
     rise, which muxers refuse, are nudged.
     """
 

@@ -63,7 +63,7 @@ class Outputs:
         for temporary in self._temporaries.values():
             temporary.unlink(missing_ok=True)
         for folder in reversed(self._new_folders):
-            with contextlib.suppress(OSError):  # not empty: somebody else uses it too
+            with contextlib.suppress(OSError):  # not empty: in use by others
                 folder.rmdir()
 
     def make_folder(self, folder: pathlib.Path) -> None:
@@ -122,7 +122,8 @@ def _temporary(path: pathlib.Path) -> pathlib.Path:
 
 @contextlib.contextmanager
 def explain_errors(path: pathlib.Path) -> Iterator[None]:
-    """Turns errors of the file system about `path` into errors that the user can mend; a context manager."""
+    """Turns errors of the file system about `path` into errors that the user can correct; a context manager.
+    """
     if path.is_dir() and not path.is_symlink():
         raise UserError(f"{path}: is a folder; give the name of a file")
     try:

@@ -50,7 +50,7 @@ def read_voice(path: pathlib.Path | str, grid: GridConfig) -> np.ndarray:
     if levels_db.max() < SILENCE_DBFS:
         raise UserError(
             f"{path}: the voice is silent (below {SILENCE_DBFS:.0f} dB full scale); "
-            "give a recording in which somebody speaks"
+            "give a recording of speech"
         )
     is_active = levels_db > max(SILENCE_DBFS, levels_db.max() - _ACTIVE_RANGE_DB)
     level = np.sqrt(np.mean(10.0 ** (levels_db[is_active] / 10.0)))

@@ -11,7 +11,7 @@ def fill_page(template: str, fields: Mapping[str, str]) -> str:
 
     Args:
         template: file name.
-        fields: HTML of each placeholder: whoever fills it has escaped what is text.
+        fields: HTML of each placeholder; plain text must be escaped already.
 
     Raises:
         KeyError: a placeholder without a field.

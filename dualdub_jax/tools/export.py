@@ -95,7 +95,7 @@ def export(
         UserError: a source that is none of these, is damaged, or does not fit the config; `out` is not empty.
     """
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        raise UserError(f"{out}: is there already; name a new folder, or an empty one")
+        raise UserError(f"{out}: already exists; name a new or an empty folder")
     # Nothing is computed, so parameters are fully sharded.
     mesh = make_mesh(MeshConfig(data=1, fsdp=-1), jax.local_devices())
     with jax.set_mesh(mesh):

@@ -184,7 +184,7 @@ def test_an_out_that_is_there_is_left_alone(tmp_path, bundle, capsys):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "notes.txt").write_text("mine")
     line = fails(capsys, "export", bundle, tmp_path / "out")
-    assert "is there already" in line
+    assert "already exists" in line
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["notes.txt"]
     (tmp_path / "out" / "notes.txt").unlink()
     assert main(["export", str(bundle), str(tmp_path / "out")]) == 0

@@ -35,7 +35,7 @@ def read_json_lines(path: pathlib.Path) -> Iterator[tuple[int, dict[str, Any]]]:
         try:
             item = json.loads(line)
         except json.JSONDecodeError as error:
-            raise UserError(f"{path}, line {number}: not JSON ({error.msg}); mend the line") from None
+            raise UserError(f"{path}, line {number}: not JSON ({error.msg}); correct the line") from None
         if not isinstance(item, dict):
             raise UserError(f"{path}, line {number}: expected an object {{…}}, got {line.strip()[:40]}")
         if not isinstance(item.get("id"), str) or not item["id"]:
