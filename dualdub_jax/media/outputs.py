@@ -122,8 +122,7 @@ def _temporary(path: pathlib.Path) -> pathlib.Path:
 
 @contextlib.contextmanager
 def explain_errors(path: pathlib.Path) -> Iterator[None]:
-    """Turns errors of the file system about `path` into errors that the user can correct; a context manager.
-    """
+    """Turns file system errors about `path` into errors that the user can correct; a context manager."""
     if path.is_dir() and not path.is_symlink():
         raise UserError(f"{path}: is a folder; give the name of a file")
     try:

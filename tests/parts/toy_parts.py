@@ -86,8 +86,7 @@ class IndependentHead(nn.Module):
 
 
 class RunningMean(nn.Module):
-    """`models.backbone.Backbone`: the mean of all positions that the mask admits; a size of its own: `gain`.
-    """
+    """`models.backbone.Backbone`: the mean of all positions that the mask admits, times its size `gain`."""
 
     config: ModelConfig
     gain: float = 1.0
