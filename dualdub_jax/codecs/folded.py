@@ -23,6 +23,11 @@ from dualdub_jax.types import Array
 def fold_of(spec: CodecSpec, frame_rate: Fraction, key: str) -> int:
     """Codec frames per grid frame.
 
+    Args:
+        spec: of the codec at its own frame rate.
+        frame_rate: of the grid, frames per second.
+        key: of the codec's config, for messages.
+
     Raises:
         UserError: not an integer.
     """

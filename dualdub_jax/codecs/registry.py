@@ -62,7 +62,16 @@ def grid_spec(config: Config, stream: Stream) -> CodecSpec:
 
 
 def make_codec(config: Config, stream: Stream, variables: PyTree) -> Codec:
-    """A stream's codec on the time grid, bound to `variables` (as `Codec.init` lays them out)."""
+    """A stream's codec on the time grid, bound to its variables.
+
+    Args:
+        config: of the run.
+        stream: whose codec.
+        variables: as `Codec.init` of its class lays them out.
+
+    Raises:
+        UserError: as `codec_config`; a frame rate that is not a multiple of the grid's.
+    """
     codec = codec_class(config, stream)(codec_config(config, stream), variables)
     fold = fold_of(codec.spec, config.grid.frame_rate, f"config.streams.{stream}.codec")
     return codec if fold == 1 else FoldedCodec(codec, fold)
@@ -81,6 +90,11 @@ def abstract_codec(config: Config, stream: Stream) -> PyTree:
 
 def codec_training(config: Config, stream: Stream, make_batches: MakeCrops) -> CodecTraining | None:
     """The training phases of a stream's codec; None for a codec with public weights.
+
+    Args:
+        config: of the run.
+        stream: whose codec.
+        make_batches: see `Codec`.
 
     Raises:
         UserError: the class has neither `training` nor `pretrained`.

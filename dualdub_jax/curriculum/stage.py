@@ -179,6 +179,11 @@ def drop_conditions(batch: Batch, rng: jax.Array, rate: float) -> Batch:
     """Drops each condition of each example independently with probability `rate`.
 
     Trains the unconditional model of classifier-free guidance. Source: Ho and Salimans (2022).
+
+    Args:
+        batch: of B examples; targets are unchanged.
+        rng: of the step.
+        rate: probability; 0: returns the batch unchanged.
     """
     if not rate:
         return batch

@@ -59,7 +59,11 @@ class WaveformDecoder(Protocol):
         frame_mask: Bool[Array, "B T"] | None = None,
         conditions: Mapping[str, Array] | None = None,
     ) -> Float[Array, "B S"]:
-        """int32[B, T, Q] -> float32[B, S], mono, S = T / frame rate * sample rate; see `Codec.decode`."""
+        """Decodes tokens to a mono waveform; arguments as of `Codec.decode`.
+
+        Returns:
+            float32[B, S] with S = T / frame rate of the grid * `sample_rate_hz`.
+        """
         ...
 
     def open_stream(
@@ -111,6 +115,11 @@ def abstract_decoder(config: Config, stream: Stream) -> PyTree:
 
 def decoder_training(config: Config, stream: Stream, make_batches: MakeCrops) -> DecoderTraining:
     """The training phases of a stream's waveform decoder.
+
+    Args:
+        config: of the run.
+        stream: whose decoder; not the codec's own.
+        make_batches: see `Codec`.
 
     Raises:
         UserError: the class has no `training`.

@@ -279,7 +279,16 @@ def _shift(tokens: jax.Array) -> jax.Array:
 
 
 def video_context(aligner: nn.Module, conditions: Conditions, cache: Any) -> jax.Array:
-    """The contribution of video to each frame, float[B, T, D]; see `models.aligners.base.Aligner`."""
+    """The contribution of video to each frame; see `models.aligners.base.Aligner`.
+
+    Args:
+        aligner: a bound module.
+        conditions: of the batch.
+        cache: from `aligner.start`.
+
+    Returns:
+        float[B, T, D]; `conditions.video` if the aligner has no `video_context`.
+    """
     if hasattr(aligner, "video_context"):
         return aligner.video_context(conditions, cache)
     return conditions.video

@@ -218,7 +218,14 @@ def lower_train_step(
 def lower_decode(
     config: Config, mesh: Mesh, batch_size: int, platforms: tuple[str, ...] = ("tpu",)
 ) -> jax.stages.Lowered:
-    """Lowers generation of one window without guidance, as `dualdub dub` runs it, on a mesh."""
+    """Lowers generation of one window without guidance, as `dualdub dub` runs it, on a mesh.
+
+    Args:
+        config: of the run.
+        mesh: of absent devices.
+        batch_size: global, clips.
+        platforms: targets of the lowering.
+    """
     model = make_model(config)
     key = jax.eval_shape(lambda: jax.random.key(0))
     boxed = jax.eval_shape(lambda k: model.init(k, example_batch(config))["params"], key)

@@ -85,6 +85,7 @@ class TrainingProgress:
             self._bar.start()
 
     def advance(self, step: int) -> None:
+        """Moves the bar to `step` completed steps."""
         if self._bar:
             self._bar.update(self._task, completed=step)
 

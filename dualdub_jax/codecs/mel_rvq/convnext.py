@@ -24,7 +24,15 @@ def receptive_frames(num_blocks: int, kernel_size: int) -> int:
 def dense(
     features: int, name: str, axes: Sequence[str | None], use_bias: bool = True, scale: float = 1.0
 ) -> nn.Dense:
-    """A dense layer with logical axis names; `scale` multiplies the variance of its initial kernel."""
+    """A dense layer with logical axis names.
+
+    Args:
+        features: output width.
+        name: of the submodule.
+        axes: logical axis names of the kernel, (input, output).
+        use_bias: add a bias, initialised to zero.
+        scale: factor on the variance of the initial kernel.
+    """
     kernel_init = nn.initializers.variance_scaling(scale, "fan_in", "truncated_normal")
     return nn.Dense(
         features,

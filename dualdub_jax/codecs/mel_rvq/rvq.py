@@ -33,7 +33,13 @@ class RVQState:
 
 
 def init_rvq(num_codebooks: int, codebook_size: int, dim: int) -> RVQState:
-    """Zero codebooks, to be initialised by `start`."""
+    """Zero codebooks, to be initialised by `start`.
+
+    Args:
+        num_codebooks: Q.
+        codebook_size: K.
+        dim: D.
+    """
     return RVQState(
         codebooks=jnp.zeros((num_codebooks, codebook_size, dim)),
         counts=jnp.ones((num_codebooks, codebook_size)),

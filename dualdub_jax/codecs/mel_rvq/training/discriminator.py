@@ -62,7 +62,12 @@ class SpectrogramDiscriminator(nn.Module):
 
 
 def discriminator_loss(real: Features, generated: Features) -> jax.Array:
-    """Least-squares loss of the discriminator: targets are 1 for real, 0 for generated; float32[]."""
+    """Least-squares loss of the discriminator, float32[]: targets are 1 for real, 0 for generated.
+
+    Args:
+        real: output of `SpectrogramDiscriminator` for recordings.
+        generated: its output for generated waveforms.
+    """
     losses = [
         jnp.mean((r[-1] - 1.0) ** 2) + jnp.mean(g[-1] ** 2) for r, g in zip(real, generated, strict=True)
     ]
@@ -71,6 +76,10 @@ def discriminator_loss(real: Features, generated: Features) -> jax.Array:
 
 def generator_losses(real: Features, generated: Features) -> tuple[jax.Array, jax.Array]:
     """Losses of the vocoder under the discriminator.
+
+    Args:
+        real: output of `SpectrogramDiscriminator` for recordings; without gradient.
+        generated: its output for generated waveforms.
 
     Returns:
         The adversarial loss float32[], mean squared distance of generated scores to 1; and the feature
