@@ -109,7 +109,7 @@ def _add_dub(commands: argparse._SubParsersAction) -> None:
         metavar="DBFS",
         help="noise floor of both tracks, -80 to -20 dBFS (default: sampled)",
     )
-    add("--checkpoint", type=pathlib.Path, metavar="DIR", help="the model (default: the one in the package)")
+    add("--checkpoint", type=pathlib.Path, metavar="DIR", help="the model (default: the bundled one)")
     add("--allow-code", action="store_true", help=_ALLOW_CODE_HELP)
     add("-o", "--output", type=pathlib.Path, metavar="FILE", help=_OUTPUT_HELP)
     add("--stems", type=pathlib.Path, metavar="DIR", help="folder for speech.wav, background.wav and mix.wav")
@@ -142,11 +142,11 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
         help="train a model: codecs, then the stages of the curriculum",
         description="Trains all phases of a config in order. Rerunning resumes from the last checkpoint.",
         epilog="examples:\n"
-        "  dualdub train --config configs/puppet.py --workdir runs/puppet\n"
-        "  dualdub train --config configs/puppet.py --workdir runs/wide --config.model.width=256",
+        "  dualdub train --config puppet --workdir runs/puppet\n"
+        "  dualdub train --config puppet --workdir runs/wide --config.model.width=256",
     )
     add = train.add_argument
-    add("--config", required=True, metavar="FILE", help="a Python file with get_config()")
+    add("--config", required=True, metavar="NAME|FILE", help=_CONFIG_HELP)
     add(
         "--workdir",
         required=True,
@@ -209,7 +209,7 @@ def _add_data(commands: argparse._SubParsersAction, builder: "type[Builder] | No
     )
     add = prepare.add_argument
     add("folder", type=pathlib.Path, metavar="DIR", help="a built dataset, or a folder above several")
-    add("--config", required=True, metavar="FILE", help="a Python file with get_config()")
+    add("--config", required=True, metavar="NAME|FILE", help=_CONFIG_HELP)
     add("--config.KEY=VALUE", dest="overrides", action="store_const", const=(), default=(),
         help="change a value of the config; may be repeated")  # fmt: skip
     add("--codecs-from", default="", metavar="BUNDLE", help="also store tokens of this bundle's codecs")
@@ -243,7 +243,7 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
         "--suite", choices=("puppet", "dualbench"), help="generate soundtracks for these films and score them"
     )
     add("--pairs", type=pathlib.Path, metavar="FILE", help="score the soundtracks listed in this manifest")
-    add("--checkpoint", type=pathlib.Path, metavar="DIR", help="the model (default: the one in the package)")
+    add("--checkpoint", type=pathlib.Path, metavar="DIR", help="the model (default: the bundled one)")
     add("--allow-code", action="store_true", help=_ALLOW_CODE_HELP)
     add("--against", type=pathlib.Path, metavar="OTHER",
         help="compare clip by clip with another checkpoint, or another run's JSON or workdir")  # fmt: skip
@@ -274,7 +274,7 @@ def _add_export(commands: argparse._SubParsersAction) -> None:
     export = commands.add_parser(
         "export",
         help="write a bundle: parameters, config and codecs of a checkpoint",
-        description="Makes a bundle of a training checkpoint, also in mid-training, or of another bundle. "
+        description="Writes a bundle of a training checkpoint, also during training, or of another bundle. "
         "Averaged parameters by default.",
         epilog="examples:\n"
         "  dualdub export runs/puppet out/bundle     (the newest checkpoint of its last stage)\n"
@@ -285,7 +285,7 @@ def _add_export(commands: argparse._SubParsersAction) -> None:
     add = export.add_argument
     add("checkpoint", type=pathlib.Path, metavar="CKPT",
         help="a bundle, a run's --workdir, WORKDIR/STAGE, or WORKDIR/STAGE/STEP")  # fmt: skip
-    add("out", type=pathlib.Path, metavar="OUT", help="folder to make")
+    add("out", type=pathlib.Path, metavar="OUT", help="a new or empty folder")
     add("--format", choices=("orbax", "safetensors"), default="orbax", help="default: orbax")
     add("--raw-params", action="store_true", help="the step's parameters, not their moving average")
     add("--dtype", choices=("float32", "bfloat16"),
@@ -304,12 +304,12 @@ def _add_aot(commands: argparse._SubParsersAction) -> None:
         description="Compiles the real train step for an absent TPU slice and reports memory, FLOPs, traffic "
         "between devices and an estimated step time. Needs libtpu (pip install 'libtpu==0.0.42.*'), no TPU.",
         epilog="examples:\n"
-        "  dualdub aot --config configs/base.py --topology v5e:4x4\n"
-        "  dualdub aot --config configs/large.py --topology v5e:8x8 --mesh data=8,fsdp=8 --json out.json\n"
+        "  dualdub aot --config base --topology v5e:4x4\n"
+        "  dualdub aot --config large --topology v5e:8x8 --mesh data=8,fsdp=8 --json out.json\n"
         "docs/scaling.md explains the figures.",
     )
     add = aot.add_argument
-    add("--config", required=True, metavar="FILE", help="a Python file with get_config()")
+    add("--config", required=True, metavar="NAME|FILE", help=_CONFIG_HELP)
     add("--config.KEY=VALUE", dest="overrides", action="store_const", const=(), default=(),
         help="change a value of the config; may be repeated")  # fmt: skip
     add("--topology", required=True, metavar="CHIP:SHAPE", help="the slice, such as v5e:8x8 or v5p:4x4x4")
@@ -320,6 +320,7 @@ def _add_aot(commands: argparse._SubParsersAction) -> None:
     aot.set_defaults(command="aot")
 
 
+_CONFIG_HELP = "one of the project's configs, such as puppet, or a Python file with get_config()"
 _ALLOW_CODE_HELP = "import the classes that the checkpoint's config names, which runs their code"
 _OUTPUT_HELP = (
     "the dubbed film: .mp4, .m4v, .mov, .mkv or .webm (default: VIDEO.soundtrack.mp4 beside VIDEO, "

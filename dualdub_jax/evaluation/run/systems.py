@@ -1,10 +1,10 @@
-"""Where soundtracks come from: the checkpoint, its codecs alone, the truth, other films' tracks.
+"""The systems that an evaluation compares: checkpoint, true stems, coded stems, shuffled tracks.
 
 - `true`: the film's own stems; the ceiling.
-- `codec`: the same stems through the checkpoint's codecs, what a perfect language model would reach.
+- `codec`: the same stems through the checkpoint's codecs, the bound for a perfect language model.
 - `ours`: the checkpoint, as `dualdub dub` runs it.
-- `shuffled`: our speech of one other film with our background of a third; the floor of whatever has to do
-  with this film.
+- `shuffled`: our speech of a second film with our background of a third; the floor of every figure that
+  depends on the film.
 """
 
 import dataclasses
@@ -32,11 +32,11 @@ from dualdub_jax.evaluation.run.stem_store import StemStore, Tracks, writing
 from dualdub_jax.evaluation.suites.suite import Footage
 from dualdub_jax.types import STREAMS
 
-MIN_SHUFFLED = 3  # films: with fewer, speech and background of a shuffled film would belong together
+MIN_SHUFFLED = 3  # films; with fewer, a shuffled film's speech and background would have the same origin
 
 
 class Checkpoint:
-    """A model with what identifies it; the model itself is loaded when it is first asked to work.
+    """A checkpoint with its digest; the model is loaded on first use.
 
     Attributes:
         path: of its folder.
@@ -48,7 +48,7 @@ class Checkpoint:
 
         Args:
             path: of its folder.
-            seed: of generation; each clip draws from its own.
+            seed: of generation; each clip derives its own.
             allow_code: see `dualdub_jax.load`.
 
         Raises:
@@ -75,7 +75,7 @@ class Checkpoint:
         return {"path": str(self.path), "name": self.path.resolve().name, "sha256": self.sha256}
 
     def settings(self) -> dict[str, Any]:
-        """All that generated tracks depend on beside their clip."""
+        """All that generated tracks depend on besides their clip."""
         return {
             "checkpoint_sha256": self.sha256,
             "seed": self.seed,
@@ -84,23 +84,23 @@ class Checkpoint:
         }
 
     def codec_settings(self) -> dict[str, Any]:
-        """All that coded tracks depend on beside their clip."""
+        """All that coded tracks depend on besides their clip."""
         settings = self.settings()
         return {key: settings[key] for key in ("checkpoint_sha256", "version")}
 
     def generate(self, footage: Footage, store: StemStore) -> Tracks:
-        """Makes the soundtrack of a film, by the way of `dualdub dub`.
+        """Generates the soundtrack of a film as `dualdub dub` does.
 
         Args:
             footage: of the film.
-            store: its folder takes the script as a file, for a script that is a word may be a file's name.
+            store: its folder stores the script as a file, since a script's text could be a file's name.
 
         Raises:
             UserError: the film, its voice or its script cannot be used.
         """
         clip_id = footage.clip.id
         if footage.video is None:
-            raise UserError(f"{clip_id}: has no video, so no soundtrack can be made for it")
+            raise UserError(f"{clip_id}: has no video, so no soundtrack can be generated")
         script = store.path(clip_id, "script.txt")
         with writing(store.folder):
             store.folder.mkdir(parents=True, exist_ok=True)
@@ -109,7 +109,7 @@ class Checkpoint:
         project = soundtrack.project
         program = (math.ceil(project.num_frames / self._config.grid.num_frames), project.used)
         if program not in self._compiled:
-            # The first film of a kind waits for the compiler, and the compiler is not to be measured.
+            # The first film of a shape includes compilation, which must not be measured.
             self._compiled.add(program)
             soundtrack = self._dub(footage, str(script))
         duration_s, rate_hz = soundtrack.film.duration_s, soundtrack.sample_rate_hz
@@ -125,9 +125,9 @@ class Checkpoint:
         return self.load().run(DubRequest(footage.video, script, footage.voice, seed=seed))
 
     def code(self, clip: Clip) -> Tracks:
-        """Sends a clip's true stems through the codecs and the mixdown that generated tracks go through.
+        """Passes a clip's true stems through the codecs and the mixdown of generated tracks.
 
-        A stem that is digital silence stays so, as `dub` leaves a track silent of which nothing is asked.
+        A stem that is digital silence stays silent, as `dub` leaves an unused track.
         """
         stems = {"speech": clip.true_speech, "background": clip.true_background}
         coded = {stream: self._code(stream, stems[stream], clip) for stream in STREAMS}
@@ -153,12 +153,15 @@ class Checkpoint:
         samples = fit(samples, padded * codec.spec.samples_per_frame)
         mask = (np.arange(padded) < num_frames)[None]
         tokens = np.asarray(codec.encode(samples[None], mask))[0, :num_frames]
-        decoded = engine.decode(stream, tokens, clip.voice)
+        voice = clip.voice
+        if voice is not None and grid.sample_rate_hz != SAMPLE_RATE_HZ:
+            voice = soxr.resample(voice, SAMPLE_RATE_HZ, grid.sample_rate_hz)
+        decoded = engine.decode(stream, tokens, voice)
         return at_metric_rate(decoded, engine.sample_rate_hz(stream), duration_s)
 
 
 def true_tracks(clip: Clip) -> Tracks:
-    """The film's own stems as a system's."""
+    """The film's own stems as a system's tracks."""
     return Tracks(clip.true_speech, clip.true_background)
 
 
@@ -174,7 +177,7 @@ def with_tracks(clip: Clip, tracks: Tracks) -> Clip:
 
 
 def shuffle(ids: Sequence[str]) -> dict[str, tuple[str, str]]:
-    """Whose speech and whose background each film gets: two other films, not the same.
+    """Assigns each film the speech and the background of two other, different films.
 
     Source: our choice; two rotations of one random circle, so each track is used exactly once.
 
@@ -192,14 +195,14 @@ def shuffle(ids: Sequence[str]) -> dict[str, tuple[str, str]]:
 
 
 def shuffled_tracks(clip: Clip, speech_of: Clip, background_of: Clip) -> Tracks:
-    """One film's speech and another's background, cut or filled with zeros to the length of `clip`.
+    """One film's speech and another's background, truncated or zero-padded to the length of `clip`.
 
     Args:
         clip: the film.
-        speech_of: gives its speech; of a system without stems, its mixture.
-        background_of: gives its background.
+        speech_of: provides the speech; of a system without stems, the mixture.
+        background_of: provides the background.
     """
-    # A mixture would contradict the stems beside it: it counts only where there are none.
+    # A mixture would contradict the stems, so it is used only where there are none.
     mixture = speech_of.mixture if speech_of.speech is None and speech_of.background is None else None
     return Tracks(
         *(
@@ -210,13 +213,15 @@ def shuffled_tracks(clip: Clip, speech_of: Clip, background_of: Clip) -> Tracks:
 
 
 def fit(track: np.ndarray, num_samples: int) -> np.ndarray:
-    """float32[num_samples]: cut at the end, or filled up with zeros there."""
+    """float32[num_samples]: truncated or zero-padded at the end."""
     track = track[:num_samples]
     return np.pad(track, (0, num_samples - len(track)))
 
 
 def describe(checkpoint: Mapping[str, Any] | None) -> dict[str, str]:
-    """The systems in words, for the report; `checkpoint` as `Checkpoint.protocol`, None: of a manifest."""
+    """Descriptions of the systems, for the report; `checkpoint` as `Checkpoint.protocol`, None: of a
+    manifest.
+    """
     words = {
         OURS: f"DualDub with the checkpoint {checkpoint['name']}" if checkpoint else "the manifest's audio",
         TRUE: "the film's own sound",

@@ -1,4 +1,4 @@
-"""Tracks from files, as metrics want them."""
+"""Tracks from files at the metrics' sample rate."""
 
 import math
 import pathlib
@@ -10,7 +10,7 @@ from dualdub_jax.media.sound_file import read_mono
 
 
 def read_track(path: pathlib.Path | str) -> np.ndarray:
-    """Reads the whole sound of any media file: channels mixed to one, resampled, no level changed.
+    """Reads all audio of a media file: channels mixed to mono, resampled, the level unchanged.
 
     Args:
         path: the file.
@@ -19,6 +19,6 @@ def read_track(path: pathlib.Path | str) -> np.ndarray:
         float32[S] at `SAMPLE_RATE_HZ`.
 
     Raises:
-        UserError: the file is missing, empty, not media, or its sound is absent or cannot be decoded.
+        UserError: the file is missing, empty, not media, or has no audio that can be decoded.
     """
     return read_mono(path, SAMPLE_RATE_HZ, max_s=math.inf)
