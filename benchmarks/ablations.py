@@ -181,7 +181,7 @@ class Cascade:
         one = engines["background"]
         self.config, self.tokenizer, self.codecs = one.config, one.tokenizer, one.codecs
         self.decode, self.sample_acoustics = one.decode, one.sample_acoustics
-        self.frame_spec, self.encode_frames = one.frame_spec, one.encode_frames
+        self.frame_specs, self.encode_frames = one.frame_specs, one.encode_frames
         self.open_decoder, self.sample_rate_hz = one.open_decoder, one.sample_rate_hz
 
     def generate(

@@ -124,7 +124,9 @@ def dub(film: pathlib.Path, random_tokens: bool, checkpoint: pathlib.Path | None
 
 
 def _random_generate(engine: Any) -> Any:
-    def generate(*, video: np.ndarray, context: Mapping[str, np.ndarray], seed: int, **rest: Any) -> Any:
+    def generate(
+        *, video: Mapping[str, np.ndarray], context: Mapping[str, np.ndarray], seed: int, **rest: Any
+    ) -> Any:
         rng, tokens = np.random.default_rng(seed), {}
         for stream, codec in engine.codecs.items():
             if rest[f"use_{stream}"]:

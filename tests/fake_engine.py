@@ -64,25 +64,28 @@ class FakeEngine:
         self.loudness = loudness
         self.rates_hz = rates_hz
         self.has_features = frame_rate is not None
-        self.frame_spec = FrameSpec(frame_rate or self.config.grid.frame_rate, self.config.grid.frame_size)
+        row = "video_features" if self.has_features else "video"
+        spec = FrameSpec(frame_rate or self.config.grid.frame_rate, self.config.grid.frame_size)
+        self.frame_specs = {row: spec}
         self.calls: list[dict[str, Any]] = []
         self.most_frames = 0  # that `encode_frames` was given at once
 
-    def encode_frames(self, frames: np.ndarray) -> np.ndarray:
-        assert frames.dtype == np.uint8 and frames.shape[1:] == (*2 * (self.frame_spec.frame_size,), 3)
+    def encode_frames(self, row: str, frames: np.ndarray) -> np.ndarray:
+        size = self.frame_specs[row].frame_size
+        assert frames.dtype == np.uint8 and frames.shape[1:] == (size, size, 3)
         self.most_frames = max(self.most_frames, len(frames))
-        return frames[:, 32, 32, :1].astype(np.float32) if self.has_features else frames
+        return frames[:, 32, 32, :1].astype(np.float32) if row == "video_features" else frames
 
     def sample_rate_hz(self, stream: Stream) -> int:
         return self.rates_hz[stream]
 
-    def sample_acoustics(self, video: np.ndarray, seed: int) -> Acoustics | None:
+    def sample_acoustics(self, video: Mapping[str, np.ndarray], seed: int) -> Acoustics | None:
         return Acoustics(0.4, -50.0 - seed) if self.has_acoustics else None
 
     def generate(
         self,
         *,
-        video: np.ndarray,
+        video: Mapping[str, np.ndarray],
         script: str,
         voice: np.ndarray | None,
         acoustics: Acoustics | None = None,
@@ -93,6 +96,7 @@ class FakeEngine:
         sampling: SamplingConfig,
     ) -> dict[str, np.ndarray]:
         grid = self.config.grid
+        (video,) = video.values()
         assert 0 < len(video) <= grid.num_frames
         assert len(self.tokenizer.encode(script)) <= grid.num_script_tokens
         assert voice is None or (voice.dtype == np.float32 and voice.ndim == 1)

@@ -22,6 +22,7 @@ from dualdub_jax.dsp.acoustics import Acoustics
 from dualdub_jax.dubbing.generation import generate_tokens, sample_acoustics
 from dualdub_jax.dubbing.sampling import stream_sampling
 from dualdub_jax.dubbing.track_decoder import CHUNK_S, ONE_CALL_S, BufferedTrackDecoder
+from dualdub_jax.encoders.base import video_inputs
 from dualdub_jax.encoders.extraction import make_extractor
 from dualdub_jax.media.frames import FrameSpec
 from dualdub_jax.models.batch import empty_example
@@ -77,29 +78,32 @@ class Engine:
         return bool(self.config.model.num_acoustics_bins) and "acoustics" not in self._absent
 
     @property
-    def frame_spec(self) -> FrameSpec:
-        """The video frames that `encode_frames` takes."""
+    def frame_specs(self) -> dict[str, FrameSpec]:
+        """By row of `Batch` that the video encoder reads, the frames that `encode_frames` takes."""
+        grid, specs = self.config.grid, {}
+        if "video" in video_inputs(self.config.model):
+            specs["video"] = FrameSpec(grid.frame_rate, grid.frame_size)
         if self._extractor is not None:
-            return self._extractor.frame_spec
-        return FrameSpec(self.config.grid.frame_rate, self.config.grid.frame_size)
+            specs["video_features"] = self._extractor.frame_spec
+        return specs
 
-    def encode_frames(self, frames: np.ndarray) -> np.ndarray:
-        """Computes the model's video input from frames uint8[n, size, size, 3].
+    def encode_frames(self, row: str, frames: np.ndarray) -> np.ndarray:
+        """Computes a row of video from frames uint8[n, size, size, 3].
 
         Returns:
-            The frames, or features float32[n, D_video] for a model that reads precomputed features.
+            For "video" the frames, for "video_features" features float32[n, D_video].
         """
-        return frames if self._extractor is None else self._extractor.extract(frames)
+        return frames if row == "video" else self._extractor.extract(frames)
 
     def sample_rate_hz(self, stream: Stream) -> int:
         """Sample rate of a decoded track."""
         return self._decoders[stream].sample_rate_hz
 
-    def sample_acoustics(self, video: np.ndarray, seed: int) -> Acoustics | None:
+    def sample_acoustics(self, video: Mapping[str, np.ndarray], seed: int) -> Acoustics | None:
         """Samples room acoustics for a film.
 
         Args:
-            video: of one window, as `encode_frames` returns it, on the grid.
+            video: of one window, by row, as `encode_frames` returns it, on the grid.
             seed: of sampling.
 
         Returns:
@@ -115,7 +119,7 @@ class Engine:
     def generate(
         self,
         *,
-        video: UInt8[np.ndarray, "T size size 3"] | Float[np.ndarray, "T D_video"],
+        video: Mapping[str, UInt8[np.ndarray, "T size size 3"] | Float[np.ndarray, "T D_video"]],
         script: str,
         voice: Float[np.ndarray, " S"] | None,
         acoustics: Acoustics | None = None,
@@ -128,8 +132,9 @@ class Engine:
         """Generates tokens of one window.
 
         Args:
-            video: uint8[T, size, size, 3] or float32[T, D_video], as `encode_frames` returns it, on the grid;
-                T is at most `config.grid.num_frames`, context frames included.
+            video: by row, "video" uint8[T, size, size, 3] and "video_features" float32[T, D_video], as
+                `encode_frames` returns them, on the grid; T is at most `config.grid.num_frames`, context
+                frames included.
             script: of this window; "": no speech.
             voice: float32[S] in [-1, 1], reference recording at the grid's sample rate; truncated to
                 `config.grid.num_voice_frames`. None: no reference.
@@ -147,7 +152,7 @@ class Engine:
             ValueError: a window, script or context longer than the model's.
         """
         grid = self.config.grid
-        num_frames = len(video)
+        num_frames = _num_frames(video)
         if not 0 < num_frames <= grid.num_frames:
             raise ValueError(f"window has {num_frames} frames, the model takes 1 to {grid.num_frames}")
         num_context = {len(tokens) for tokens in context.values()} or {0}
@@ -237,7 +242,7 @@ class Engine:
 
     def _batch(
         self,
-        video: np.ndarray,
+        video: Mapping[str, np.ndarray],
         script: str,
         voice: np.ndarray | None,
         acoustics: Acoustics | None,
@@ -247,8 +252,9 @@ class Engine:
     ) -> Batch:
         grid = self.config.grid
         fields = empty_example(self.config)
-        num_frames = len(video)
-        fields["video" if self._extractor is None else "video_features"][:num_frames] = video
+        num_frames = _num_frames(video)
+        for row, frames in video.items():
+            fields[row][:num_frames] = frames
         fields["frame_mask"][:num_frames] = True
         ids = self.tokenizer.encode(script)
         if len(ids) > grid.num_script_tokens:
@@ -273,6 +279,12 @@ class Engine:
         }
         fields |= {f"has_{part}": np.False_ for part in self._absent}
         return Batch(**{name: np.asarray(value)[None] for name, value in fields.items()})
+
+
+def _num_frames(video: Mapping[str, np.ndarray]) -> int:
+    """T, the same for all rows."""
+    (num_frames,) = {len(frames) for frames in video.values()}
+    return num_frames
 
 
 def _whole_frames(

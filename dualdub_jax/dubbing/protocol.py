@@ -38,17 +38,18 @@ class DubbingEngine(Protocol):
     Attributes:
         config: of the bundle.
         tokenizer: of scripts.
-        frame_spec: the video frames that `encode_frames` takes; their rate may differ from the grid's.
+        frame_specs: by row of `Batch` ("video", "video_features"), the video frames that `encode_frames`
+            takes; their rates may differ from the grid's.
     """
 
     config: Config
     tokenizer: Tokenizer
-    frame_spec: FrameSpec
+    frame_specs: Mapping[str, FrameSpec]
 
-    def encode_frames(self, frames: np.ndarray) -> np.ndarray:
-        """The model's video input of uint8[n, size, size, 3]: the frames, or features float32[n, D].
+    def encode_frames(self, row: str, frames: np.ndarray) -> np.ndarray:
+        """A row of video from uint8[n, size, size, 3]: the frames, or features float32[n, D].
 
-        Frames are encoded one by one, so that a film can be encoded in blocks.
+        Frames are encoded independently, so that a film can be encoded in blocks.
         """
         ...
 
@@ -56,14 +57,14 @@ class DubbingEngine(Protocol):
         """Sample rate of a decoded track; the streams' may differ."""
         ...
 
-    def sample_acoustics(self, video: np.ndarray, seed: int) -> Acoustics | None:
-        """Acoustics sampled for a window of video as `encode_frames` gives it; None: no such condition."""
+    def sample_acoustics(self, video: Mapping[str, np.ndarray], seed: int) -> Acoustics | None:
+        """Acoustics sampled for a window of video, by row; None: no such condition."""
         ...
 
     def generate(
         self,
         *,
-        video: np.ndarray,
+        video: Mapping[str, np.ndarray],
         script: str,
         voice: np.ndarray | None,
         acoustics: Acoustics | None = None,

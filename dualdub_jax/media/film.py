@@ -13,7 +13,7 @@ decoded, scaled and dropped one by one, so that memory does not grow with the fi
 import dataclasses
 import math
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from types import TracebackType
 
@@ -165,7 +165,7 @@ class FilmReader:
         self._container.close()
 
     def blocks(self, spec: FrameSpec, num_frames: int) -> Iterator[np.ndarray]:
-        """Decodes the film into frames. To be called once.
+        """Decodes the film into frames; see `named_blocks`.
 
         Args:
             spec: rate, size and fit of the frames.
@@ -173,33 +173,47 @@ class FilmReader:
 
         Yields:
             uint8[n, size, size, 3], RGB, n up to `BLOCK_FRAMES`.
+        """
+        return (block for _, block in self.named_blocks({"frames": (spec, num_frames)}))
+
+    def named_blocks(self, requests: Mapping[str, tuple[FrameSpec, int]]) -> Iterator[tuple[str, np.ndarray]]:
+        """Decodes the film once into frames of one or more specs. To be called once.
+
+        Args:
+            requests: by name, the spec of the frames and their number.
+
+        Yields:
+            A name and its next block, uint8[n, size, size, 3], n up to `BLOCK_FRAMES`. Blocks of one name are
+            in order, and none is later than a block of another name by more than a block's duration.
 
         Raises:
             RuntimeError: the frames have been read already.
         """
         if self._is_read:
-            raise RuntimeError(f"{self.film.path}: a reader gives its frames once")
+            raise RuntimeError(f"{self.film.path}: its frames can be read only once")
         self._is_read = True
-        return self._fit_all(spec, num_frames)
+        return self._fit_all(requests)
 
-    def _fit_all(self, spec: FrameSpec, num_frames: int) -> Iterator[np.ndarray]:
-        fitter = FrameFitter(spec, self._decoder.pixel_aspect)
-        block: list[np.ndarray] = []
-        num_fitted = 0
+    def _fit_all(self, requests: Mapping[str, tuple[FrameSpec, int]]) -> Iterator[tuple[str, np.ndarray]]:
+        fitters = {
+            name: FrameFitter(spec, self._decoder.pixel_aspect) for name, (spec, _) in requests.items()
+        }
+        blocks: dict[str, list[np.ndarray]] = {name: [] for name in requests}
+        num_fitted = dict.fromkeys(requests, 0)
         for picture, until_s in self._shown:
-            until = num_frames if until_s is None else frames_before(until_s * spec.frame_rate)
-            num_new = min(until, num_frames) - num_fitted
-            if num_new <= 0:
-                continue
-            frame = fitter.fit(picture)
-            num_fitted += num_new
-            for _ in range(num_new):
-                block.append(frame)
-                if len(block) == BLOCK_FRAMES:
-                    yield np.stack(block)
-                    block = []
-        if block:
-            yield np.stack(block)
+            for name, (spec, num_frames) in requests.items():
+                until = num_frames if until_s is None else frames_before(until_s * spec.frame_rate)
+                num_new = min(until, num_frames) - num_fitted[name]
+                if num_new <= 0:
+                    continue
+                frame = fitters[name].fit(picture)
+                num_fitted[name] += num_new
+                for _ in range(num_new):
+                    blocks[name].append(frame)
+                    if len(blocks[name]) == BLOCK_FRAMES:
+                        yield name, np.stack(blocks[name])
+                        blocks[name] = []
+        yield from ((name, np.stack(block)) for name, block in blocks.items() if block)
 
     def finish(self) -> tuple[Film, np.ndarray]:
         """Decodes what is left.

@@ -49,6 +49,6 @@ def test_a_short_track_is_decoded_as_a_whole_to_the_bit(engine):
 
 def test_frames_of_a_model_that_reads_pixels_are_its_input(engine):
     frames = np.zeros((3, 16, 16, 3), np.uint8)
-    assert engine.encode_frames(frames) is frames
-    spec = engine.frame_spec
+    assert engine.encode_frames("video", frames) is frames
+    (spec,) = engine.frame_specs.values()
     assert (spec.frame_rate, spec.frame_size, spec.fit) == (25, 16, "letterbox")

@@ -118,9 +118,18 @@ def test_records_without_features_name_the_command_that_makes_them(tiny_data_dir
 
 
 @pytest.mark.slow
-def test_training_and_dubbing_see_the_same_features(prepared, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("kind", "rows"),
+    [
+        ("features", {"video_features"}),
+        ("tests.encoders.toy_extractor:PixelsAndFeatures", {"video", "video_features"}),
+    ],
+    ids=["in place of pixels", "beside pixels"],
+)
+def test_training_and_dubbing_see_the_same_video(prepared, tmp_path, monkeypatch, kind, rows):
     workdir = tmp_path / "run"
-    assert main(["train", "--config", str(prepared), "--workdir", str(workdir)]) == 0
+    key = f"--config.model.video.kind={kind}"
+    assert main(["train", "--config", str(prepared), "--workdir", str(workdir), key]) == 0
     model = dualdub_jax.load(workdir / "bundle")
     config = model.engine.config
     records = open_dataset(config.data_dir, "tiny_films/soundtrack", "train")
@@ -141,5 +150,7 @@ def test_training_and_dubbing_see_the_same_features(prepared, tmp_path, monkeypa
     )
     batch = _batch(window)
     row = batch["example_ids"].index("tiny_films/soundtrack:train_6")
-    first = seen[0]
-    np.testing.assert_allclose(first, batch["video_features"][row][: len(first)], atol=1e-6)
+    assert set(seen[0]) == rows
+    for name, video in seen[0].items():
+        assert video.any()
+        np.testing.assert_allclose(video, batch[name][row][: len(video)], atol=1e-6)

@@ -179,7 +179,7 @@ def test_frames_come_in_small_blocks(tmp_path):
     with FilmReader(path) as reader:
         blocks = list(reader.blocks(FrameSpec(Fraction(25), 16), 2 * BLOCK_FRAMES + 9))
         assert [len(block) for block in blocks] == [BLOCK_FRAMES, BLOCK_FRAMES, 9]
-        with pytest.raises(RuntimeError, match=r"film.mp4: a reader gives its frames once"):
+        with pytest.raises(RuntimeError, match=r"film.mp4: its frames can be read only once"):
             reader.blocks(FrameSpec(Fraction(25), 16), 1)
         assert len(reader.finish()[1]) == 16
 
