@@ -7,6 +7,7 @@ import os
 import pathlib
 import shutil
 import sys
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -155,7 +156,7 @@ def local_copy(tree: PyTree) -> PyTree:
 def replaced_folder(directory: pathlib.Path) -> Iterator[pathlib.Path]:
     """A temporary folder shared by all processes that atomically replaces `directory` on success.
 
-    An exception leaves `directory` unchanged.
+    An exception leaves `directory` unchanged and removes the temporary folder.
     """
     directory = directory.absolute()
     temporary = directory.with_name(directory.name + ".partial")
@@ -163,9 +164,23 @@ def replaced_folder(directory: pathlib.Path) -> Iterator[pathlib.Path]:
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
     barrier(f"made {temporary}")
-    yield temporary
+    try:
+        yield temporary
+    except BaseException:
+        if is_first():
+            _remove(temporary)
+        raise
     barrier(f"wrote {temporary}")
     if is_first():
         shutil.rmtree(directory, ignore_errors=True)
         temporary.rename(directory)
     barrier(f"renamed {temporary}")
+
+
+def _remove(folder: pathlib.Path, patience_s: float = 5.0) -> None:
+    """Removes a folder into which threads of a failed save may still write for a moment."""
+    until = time.monotonic() + patience_s
+    shutil.rmtree(folder, ignore_errors=True)
+    while folder.exists() and time.monotonic() < until:
+        time.sleep(0.05)
+        shutil.rmtree(folder, ignore_errors=True)

@@ -7,7 +7,6 @@ not the optimizer state. Codecs are read from their phases in the same run.
 
 import argparse
 import pathlib
-import shutil
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -111,7 +110,6 @@ def export(
         try:
             save_bundle(out, exported.config, exported.params, exported.training, dtype, file_format)
         except Exception as error:
-            shutil.rmtree(out.with_name(out.name + ".partial"), ignore_errors=True)
             if is_full_disk(error):
                 raise UserError(f"{out}: the disk is full; make room, or name another folder") from error
             if isinstance(error, OSError):

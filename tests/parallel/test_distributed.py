@@ -1,5 +1,8 @@
 """The flags of several processes, and the share of a batch that a process loads."""
 
+import contextlib
+import itertools
+import threading
 import types
 
 import numpy as np
@@ -78,3 +81,18 @@ def test_a_replaced_folder_appears_whole_or_not_at_all(tmp_path):
         (temporary / "a").write_text("new")
         raise OSError
     assert (target / "a").read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_what_threads_of_a_failed_save_still_write_is_removed(tmp_path):
+    def write(folder):
+        with contextlib.suppress(OSError):  # ends once the folder is gone
+            for number in itertools.count():
+                (folder / str(number)).touch()
+
+    with pytest.raises(OSError), distributed.replaced_folder(tmp_path / "bundle") as temporary:
+        late = threading.Thread(target=write, args=(temporary,))
+        late.start()
+        raise OSError
+    late.join()
+    assert not list(tmp_path.iterdir())
