@@ -10,8 +10,7 @@ from fractions import Fraction
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from einops import rearrange
+from einops import rearrange, repeat
 from jaxtyping import Bool, Float, Int
 
 from dualdub_jax.codecs.base import Codec, CodecSpec, CodecStream
@@ -89,10 +88,10 @@ class FoldedCodec:
         return _FoldedStream(self._codec.stream(conditions, chunk_frames * self._fold), self._unfold)
 
     def _unfold(self, tokens: jax.Array) -> jax.Array:
-        return rearrange(np.asarray(tokens), "B T (f Q) -> B (T f) Q", f=self._fold)
+        return rearrange(tokens, "B T (f Q) -> B (T f) Q", f=self._fold)
 
     def _unfold_mask(self, frame_mask: jax.Array | None) -> jax.Array | None:
-        return None if frame_mask is None else np.repeat(np.asarray(frame_mask), self._fold, axis=1)
+        return None if frame_mask is None else repeat(frame_mask, "B T -> B (T f)", f=self._fold)
 
 
 class _FoldedStream:

@@ -2,6 +2,7 @@
 
 from fractions import Fraction
 
+import jax
 import numpy as np
 import pytest
 
@@ -99,3 +100,12 @@ def test_a_stream_waits_no_longer_than_its_latency(folded):
     stream, num_frames, chunk_frames = folded.stream(chunk_frames=4), 40, 4
     decoded = stream.push(_tokens(num_frames)).shape[1]
     assert decoded >= (num_frames - folded.latency_frames - chunk_frames) * SAMPLES
+
+
+def test_it_can_be_traced(folded):
+    """So that a phase can train on its tokens."""
+    mask = np.arange(6) < np.array([[6], [4]])
+    conditions = {"speaker": np.ones((2, 6), np.float32)}
+    decoded = jax.jit(folded.decode)(_tokens(6), mask, conditions)
+    np.testing.assert_allclose(decoded, folded.decode(_tokens(6), mask, conditions), atol=1e-5)
+    np.testing.assert_array_equal(jax.jit(folded.encode)(decoded, mask), folded.encode(decoded, mask))
