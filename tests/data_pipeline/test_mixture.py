@@ -1,4 +1,4 @@
-"""Names in a mixture to datasets on disk, and what is said when there is none."""
+"""Names in a mixture to datasets on disk, and the error for a missing one."""
 
 import json
 import pathlib
@@ -49,7 +49,7 @@ def test_a_dataset_without_configs_is_found(tiny_data_dir: str, tmp_path: pathli
     assert len(open_dataset(str(tmp_path), "tiny_films", "train")) == NUM_TRAIN_CLIPS
 
 
-def test_a_dataset_that_is_not_built_yet_tells_how(tmp_path: pathlib.Path) -> None:
+def test_a_dataset_that_is_not_built_yet_names_the_command(tmp_path: pathlib.Path) -> None:
     with pytest.raises(UserError, match=f"dualdub data build puppet_stage --out {tmp_path}"):
         open_dataset(str(tmp_path), "puppet_stage/soundtrack", "train")
 

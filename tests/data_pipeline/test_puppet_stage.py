@@ -1,4 +1,4 @@
-"""The world itself: determinism, lengths, splits, and that what is heard is what is seen."""
+"""The world itself: determinism, lengths, splits, and that what is measured is what is seen."""
 
 import io
 import json
@@ -92,7 +92,7 @@ def test_without_a_script_the_speech_stem_is_digital_silence_and_the_mouth_close
         assert c.background.any()
 
 
-def test_unseen_voices_are_heard_in_one_split_only() -> None:
+def test_unseen_voices_are_in_one_split_only() -> None:
     bank = voices.bank("tone")
     for split in sentences.SPLITS:
         ids = {
@@ -168,8 +168,8 @@ def test_impact_classes_sound_different() -> None:
     centres = {kind: np.mean([spectrum(kind, s) for s in range(8)], axis=0) for kind in sounds.IMPACTS}
     for kind in sounds.IMPACTS:
         for seed in range(100, 110):
-            heard = spectrum(kind, seed)
-            assert min(centres, key=lambda k: np.sum((centres[k] - heard) ** 2)) == kind
+            measured = spectrum(kind, seed)
+            assert min(centres, key=lambda k: np.sum((centres[k] - measured) ** 2)) == kind
 
 
 @pytest.mark.parametrize("seed", range(6))

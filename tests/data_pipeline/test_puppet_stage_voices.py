@@ -44,7 +44,7 @@ def test_voices_have_the_pitch_that_they_claim(bank: voices.VoiceBank) -> None:
 
 
 def test_voices_differ_from_each_other(bank: voices.VoiceBank) -> None:
-    """The long-term spectrum tells a voice from all others, over different sentences."""
+    """The long-term spectrum distinguishes a voice from all others over different sentences."""
 
     def spectrum(voice_id: str, text: str) -> np.ndarray:
         samples, _ = bank.synthesise(voice_id, text)
@@ -57,8 +57,8 @@ def test_voices_differ_from_each_other(bank: voices.VoiceBank) -> None:
     }
     right = 0
     for voice_id in bank.seen:
-        heard = spectrum(voice_id, "please do not share the money with a tall stranger before dinner")
-        ranked = sorted(known, key=lambda v: float(np.sum((known[v] - heard) ** 2)))
+        measured = spectrum(voice_id, "please do not share the money with a tall stranger before dinner")
+        ranked = sorted(known, key=lambda v: float(np.sum((known[v] - measured) ** 2)))
         right += voice_id in ranked[:3]
     assert right >= 18  # of 24; by chance 3
 

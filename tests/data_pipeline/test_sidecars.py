@@ -118,7 +118,7 @@ def test_a_missing_clip_is_named(dataset: pathlib.Path) -> None:
             store.get(clip)
 
 
-def test_ids_that_share_a_hash_are_told_apart(
+def test_ids_that_share_a_hash_are_distinguished(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("dualdub_jax.data_pipeline.sidecars._hash", lambda clip_id: np.uint64(7))

@@ -41,7 +41,7 @@ def test_a_short_clip_is_taken_whole():
     assert pair["speech"][:6400].all() and not pair["speech"][6400:].any()
 
 
-def test_a_silent_stem_is_said():
+def test_a_silent_stem_is_reported():
     silent = flac_bytes(np.zeros(10 * SAMPLES_PER_FRAME))
     crop = CropPair("source", 16_000, CROP)
     for stem in ("speech", "background"):

@@ -90,7 +90,7 @@ def test_equal_seeds_give_equal_tracks(tmp_path, model):
 
 
 @pytest.mark.parametrize(
-    ("options", "silent", "heard"),
+    ("options", "silent", "audible"),
     [
         ({"script": "hello", "use_speech": False}, "speech", "background"),
         ({"script": "hello", "use_background": False}, "background", "speech"),
@@ -98,11 +98,11 @@ def test_equal_seeds_give_equal_tracks(tmp_path, model):
         ({"script": " ... "}, "speech", "background"),
     ],
 )
-def test_a_track_that_is_off_is_zero_and_not_in_the_mix(tmp_path, engine, model, options, silent, heard):
+def test_a_track_that_is_off_is_zero_and_not_in_the_mix(tmp_path, engine, model, options, silent, audible):
     made = model.dub(make_film(tmp_path / "film.mp4"), **options)
     assert not getattr(made, silent).any()
-    assert getattr(made, heard).any()
-    np.testing.assert_array_equal(made.mix, getattr(made, heard))
+    assert getattr(made, audible).any()
+    np.testing.assert_array_equal(made.mix, getattr(made, audible))
     if silent == "speech":
         assert engine.calls[0]["script"] == ""
 
@@ -167,8 +167,8 @@ def test_mix_in_the_film_is_the_mix(tmp_path, model):
     assert video_packets(tmp_path / "out.mp4") == video_packets(source)
     samples, rate_hz, first_s = decode_audio(tmp_path / "out.mp4")
     assert rate_hz == 16_000 and first_s == 0
-    heard = samples[: len(made.mix)]
-    assert np.corrcoef(heard, made.mix)[0, 1] > 0.98
+    audible = samples[: len(made.mix)]
+    assert np.corrcoef(audible, made.mix)[0, 1] > 0.98
 
 
 def test_receipt(tmp_path, model):

@@ -48,7 +48,7 @@ def test_greedy_tokens_are_the_most_likely_ones_of_the_forward_pass(params, gene
         np.testing.assert_array_equal(np.argmax(output.logits[stream], -1), tokens[stream])
 
 
-def test_context_frames_are_kept_and_heard(generate):
+def test_context_frames_are_kept_and_condition_the_rest(generate):
     first, second = random_batch(CONFIG, 1, seed=1), random_batch(CONFIG, 1, seed=2)
     second = second.replace(video=first.video, script_tokens=first.script_tokens, voice=first.voice)
     one, two = generate(first, num_context=4), generate(second, num_context=4)
@@ -100,7 +100,7 @@ def test_guidance_does_nothing_without_conditions(generate):
     np.testing.assert_array_equal(generate(batch)["speech"], generate(batch, guidance=3.0)["speech"])
 
 
-def test_a_room_is_drawn_from_what_the_video_tells(params):
+def test_acoustics_are_sampled_from_the_video(params):
     bins = CONFIG.model.num_acoustics_bins
     sure = params | {"acoustics_head": jax.tree.map(jnp.zeros_like, params["acoustics_head"])}
     sure["acoustics_head"]["bias"] = jnp.full((2, bins), -50.0).at[0, 1].set(50.0).at[1, bins - 1].set(50.0)
@@ -115,7 +115,7 @@ def test_a_room_is_drawn_from_what_the_video_tells(params):
 
 
 @pytest.mark.parametrize("quantity", [0, 1])
-def test_both_streams_are_made_for_the_room(generate, quantity):
+def test_acoustics_condition_both_streams(generate, quantity):
     batch = random_batch(CONFIG, 2)
     acoustics = batch.acoustics.copy()
     acoustics[:, quantity] = [0.06, 3.0] if quantity == 0 else [-79.0, -21.0]

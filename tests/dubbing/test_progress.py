@@ -1,4 +1,4 @@
-"""What a log or a pipe is told."""
+"""Progress in a log or a pipe."""
 
 import io
 
@@ -10,7 +10,7 @@ from dualdub_jax.dubbing.progress import PlainProgress
 
 @pytest.fixture
 def clock(monkeypatch):
-    """Seconds that pass only when told to."""
+    """A clock that a test advances."""
     now = [0.0]
     monkeypatch.setattr(progress_lib.time, "monotonic", lambda: now[0])
     return now

@@ -97,7 +97,7 @@ def test_words_are_at_their_times(tmp_path):
     assert [(s["style"], s["title"]) for s in spans] == [("left:50.000%;width:25.000%", "hello you and me")]
 
 
-def test_silent_track_is_said_to_be_silent(tmp_path):
+def test_silent_track_is_reported_as_silent(tmp_path):
     page = make_page(tmp_path)
     assert "silent: every sample is zero" in page.text and "no speech" in page.text
     assert len(page.all("polygon")) == 1

@@ -52,12 +52,12 @@ def test_windows_are_few_and_none_is_a_scrap(num_frames, lengths):
     assert [w.num_new for w in plan(num_frames)] == lengths
 
 
-def test_short_script_is_said_at_once():
+def test_short_script_is_spoken_at_once():
     texts = [w.text for w in plan(1000, "hello there")]
     assert texts[0] == "hello there" and not any(texts[1:])
 
 
-def test_sentences_are_kept_whole_where_there_is_room():
+def test_sentences_are_kept_whole_where_they_fit():
     windows = plan(250, "The captain lost the silver key. My brother found it in the garden. We were glad.")
     assert [w.text for w in windows] == [
         "the captain lost the silver key",
@@ -73,7 +73,7 @@ def test_long_sentences_are_divided_at_words():
     assert all(len(w.text) <= 14 * w.num_new / 25 for w in windows)
 
 
-def test_much_text_is_said_faster_up_to_the_limit():
+def test_much_text_is_spoken_faster_up_to_the_limit():
     text = " ".join(["tick"] * 14)  # 69 letters and spaces in 4 s: more than 14, less than 20 a second
     assert plan(100, text)[0].text == text
 

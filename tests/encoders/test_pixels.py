@@ -36,7 +36,7 @@ def _changed(left: np.ndarray, right: np.ndarray) -> list[int]:
     return np.flatnonzero(np.abs(left - right).max(-1) > 1e-6).tolist()
 
 
-def test_a_frame_tells_itself_and_its_two_neighbours(encode, film):
+def test_a_frame_encodes_itself_and_its_two_neighbours(encode, film):
     other = film.copy()
     other[3, 5, 7] += 90
     assert _changed(encode(film), encode(other)) == [2, 3, 4]
@@ -57,7 +57,7 @@ def test_where_nothing_moves_all_frames_are_alike(encode, film):
     np.testing.assert_allclose(still, np.broadcast_to(still[:1], still.shape), atol=1e-6)
 
 
-def test_before_and_after_are_told_apart(encode, film):
+def test_previous_and_next_frames_are_distinguished(encode, film):
     backwards = encode(film[::-1])[::-1]
     assert _changed(encode(film), backwards) == list(range(NUM_FRAMES))
 

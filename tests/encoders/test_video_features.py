@@ -79,9 +79,9 @@ def test_frames_outside_the_clip_and_absent_videos_may_hold_anything():
     batch = batch.replace(frame_mask=mask, has_video=np.array([False, True]))
     params = module.init(jax.random.key(0), batch)
     expected = module.apply(params, batch)
-    spoilt = np.where(mask[..., None], batch.video_features, np.nan)
-    spoilt[0] = np.nan
-    found = module.apply(params, batch.replace(video_features=spoilt))
+    degraded = np.where(mask[..., None], batch.video_features, np.nan)
+    degraded[0] = np.nan
+    found = module.apply(params, batch.replace(video_features=degraded))
     np.testing.assert_array_equal(np.asarray(found)[1, :10], np.asarray(expected)[1, :10])
     assert bool(jnp.isfinite(found).all())
 

@@ -51,7 +51,7 @@ def _silence(clips: list[Clip]) -> list[Clip]:
 _OF_SPEECH = {"wer", "voice_similarity", "voice_margin", "lip_correlation", "lip_lag_ms", "mcd"}
 _OF_BACKGROUND = {"onset_f1", "onset_precision", "onset_recall", "impact_class_accuracy", "fad", "kl"}
 
-# How the soundtrack is spoilt -> (how, figures that get worse, figures that stay).
+# How the soundtrack is degraded -> (how, figures that get worse, figures that stay).
 _TABLE: dict[str, tuple[Spoil, set[str], set[str]]] = {
     "speech as loud as its noise": (
         _each(degrade.with_noise, "speech", 0.0),
@@ -135,14 +135,14 @@ def figure_of() -> Callable[[str, str], float | None]:
     soundtracks: dict[str, list[Clip]] = {"": clips}
     values: dict[tuple[str, str], dict[str, list]] = {}
 
-    def value(name: str, spoilt: str) -> float | None:
+    def value(name: str, degraded: str) -> float | None:
         metric, figure = owner[name]
         assert missing_requirement(metric) is None, "the extra 'dev' brings what this table needs"
-        if spoilt not in soundtracks:
-            soundtracks[spoilt] = _TABLE[spoilt][0](clips)
-        key = (metric.name, spoilt)
+        if degraded not in soundtracks:
+            soundtracks[degraded] = _TABLE[degraded][0](clips)
+        key = (metric.name, degraded)
         if key not in values:
-            values[key] = metric.score(soundtracks[spoilt][: _FEW_CLIPS.get(metric.name, _NUM_CLIPS)])
+            values[key] = metric.score(soundtracks[degraded][: _FEW_CLIPS.get(metric.name, _NUM_CLIPS)])
         return _summary(figure, values[key][name])
 
     return value
@@ -159,9 +159,9 @@ def _figure(name: str) -> Figure:
 
 def test_the_table_speaks_of_figures_that_exist():
     known = {figure.name for metric in all_metrics() for figure in metric.figures}
-    for spoilt, (_, worse, still) in _TABLE.items():
-        assert worse | still <= known, spoilt
-        assert not worse & still, spoilt
+    for degraded, (_, worse, still) in _TABLE.items():
+        assert worse | still <= known, degraded
+        assert not worse & still, degraded
 
 
 def test_every_metric_is_in_the_table_or_says_why_not():
@@ -171,17 +171,17 @@ def test_every_metric_is_in_the_table_or_says_why_not():
         assert is_declared != (metric.name in _TESTED_ALONE), metric.name
 
 
-@pytest.mark.parametrize(("spoilt", "name"), [(s, n) for s, row in _TABLE.items() for n in sorted(row[1])])
-def test_gets_worse(figure_of, spoilt, name):
-    before, after = figure_of(name, ""), figure_of(name, spoilt)
+@pytest.mark.parametrize(("degraded", "name"), [(s, n) for s, row in _TABLE.items() for n in sorted(row[1])])
+def test_gets_worse(figure_of, degraded, name):
+    before, after = figure_of(name, ""), figure_of(name, degraded)
     assert before is not None and after is not None
     loss = before - after if _figure(name).better == "higher" else after - before
     assert loss > 0.05 * max(abs(before), 1.0), f"{name}: {before:.3f} became {after:.3f}"
 
 
-@pytest.mark.parametrize(("spoilt", "name"), [(s, n) for s, row in _TABLE.items() for n in sorted(row[2])])
-def test_stays(figure_of, spoilt, name):
-    before, after = figure_of(name, ""), figure_of(name, spoilt)
+@pytest.mark.parametrize(("degraded", "name"), [(s, n) for s, row in _TABLE.items() for n in sorted(row[2])])
+def test_stays(figure_of, degraded, name):
+    before, after = figure_of(name, ""), figure_of(name, degraded)
     assert before is not None and after is not None
     small = _SMALL.get(_figure(name).unit, 0.05)
     assert abs(after - before) <= small, f"{name}: {before:.3f} became {after:.3f}"

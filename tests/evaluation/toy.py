@@ -72,7 +72,7 @@ class Level(Metric):
     def score(self, clips: Sequence[Clip]) -> Mapping[str, list[Value]]:
         for clip in clips:
             if clip.id in self.fails_on:
-                raise RuntimeError(f"cannot hear {clip.id}")
+                raise RuntimeError(f"cannot score {clip.id}")
         self.scored += [clip.id for clip in clips]
         levels = [np.array([clip.speech.mean(), clip.true_speech.mean()], np.float64) for clip in clips]
         return {

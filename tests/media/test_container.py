@@ -1,4 +1,4 @@
-"""Opening media: each kind of wrong file is told from the others."""
+"""Opening media: each kind of wrong file has its own error."""
 
 import pytest
 

@@ -12,7 +12,7 @@ from tests.tiny import random_batch, tiny_config
 NUM_BINS = 9
 
 
-def test_a_room_lies_between_its_two_nearest_bins():
+def test_acoustics_lie_between_their_two_nearest_bins():
     acoustics = np.random.default_rng(0).uniform([0.06, -79], [3.0, -21], (50, 2)).astype(np.float32)
     weights = np.asarray(bin_weights(acoustics, NUM_BINS))
     np.testing.assert_allclose(weights.sum(-1), 1.0, rtol=1e-5)
@@ -39,7 +39,7 @@ def test_the_ends_are_those_that_the_command_line_names():
         np.testing.assert_allclose([lowest[i], highest[i]], [low, high], rtol=1e-5)
 
 
-def test_the_loss_is_of_known_rooms_only():
+def test_the_loss_covers_known_acoustics_only():
     batch = random_batch(tiny_config(), 3).replace(
         acoustics=np.float32([[0.2, -50.0], [0.8, -30.0], [np.nan, np.nan]]),
         has_acoustics=np.array([True, True, False]),

@@ -153,14 +153,14 @@ def test_an_absent_condition_is_not_looked_at(forward, flag, field):
     )
 
 
-def test_a_model_without_rooms_has_no_part_for_them():
+def test_a_model_without_acoustics_has_no_part_for_them():
     config = tiny_config()
     without = dataclasses.replace(config, model=dataclasses.replace(config.model, num_acoustics_bins=0))
     names = [set(abstract_params(each)["model"]) for each in (config, without)]
     assert names[0] - names[1] == {"acoustics_encoder", "acoustics_head"}
 
 
-def test_an_absent_stream_is_not_heard_by_the_other(forward):
+def test_an_absent_stream_does_not_affect_the_other(forward):
     batch = random_batch(CONFIG, 1).replace(has_speech=np.zeros(1, bool))
     other = batch.replace(speech_tokens=random_batch(CONFIG, 1, seed=1).speech_tokens)
     np.testing.assert_array_equal(forward(batch)["background"], forward(other)["background"])

@@ -60,7 +60,7 @@ def test_links_follow_the_axes_of_the_interconnect():
     assert small.links(np.array([[1, 1]])) == 1
 
 
-def test_without_libtpu_the_line_to_install_it_is_said(monkeypatch):
+def test_without_libtpu_the_installation_is_named(monkeypatch):
     monkeypatch.setattr(topology.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"pip install 'libtpu==0\.0\.42\.\*'"):
         absent_devices(parse_topology("v5e:4x4"))

@@ -148,7 +148,7 @@ def test_a_full_disk_is_named_and_the_last_good_one_stays(tmp_path, use_async):
     assert _restore(tmp_path).step == 6
 
 
-def test_a_fingerprint_tells_changed_and_moved_values_and_survives_json():
+def test_a_fingerprint_detects_changed_and_moved_values_and_survives_json():
     state = _state(1)
     saved = json.loads(json.dumps(fingerprint(state)))
     assert differing(saved, state) == []

@@ -27,7 +27,7 @@ def _init() -> dict:
     return nn.unbox(ADVERSARY.init(jax.random.key(0), _tones(0, 1.0)))
 
 
-def test_it_learns_to_hear_a_blur():
+def test_it_learns_to_detect_a_blur():
     """Two adversaries, one that is given two kinds of sound and one that is given the same kind twice."""
     optimizer = optax.adam(3e-3)
 

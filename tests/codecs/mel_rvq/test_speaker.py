@@ -28,7 +28,7 @@ def _features(waveform: np.ndarray) -> np.ndarray:
     return np.asarray(content_features(mel, estimate_pitch(waveform, RATE, HOP), mask))[0, 5:-5]
 
 
-def test_the_pitch_is_told_by_its_contour_and_not_by_its_height():
+def test_the_pitch_contour_is_encoded_and_its_height_is_not():
     low, high = _features(_vowel(110.0, 1.4)), _features(_vowel(200.0, 1.4))
     contour = low[:, NUM_CEPSTRA]
     np.testing.assert_allclose(contour, high[:, NUM_CEPSTRA], atol=0.1)

@@ -92,10 +92,10 @@ def test_a_sine_comes_back(trained, hz):
     decoded, _ = codec.modules.decode_tokens(codec.variables, tokens, mask)
     inside = slice(4, -4)
     assert np.mean(np.abs(decoded - codec.modules.log_mel(sine))[:, inside]) < 0.6
-    heard = np.asarray(codec.decode(tokens))[0, 3200:-3200]
-    loudest_hz = np.argmax(np.abs(np.fft.rfft(heard * np.hanning(len(heard))))) * RATE / len(heard)
-    assert abs(loudest_hz - hz) <= 25.0 + RATE / len(heard)
-    assert abs(20 * np.log10(np.std(heard) / np.std(sine))) < 6.0
+    decoded = np.asarray(codec.decode(tokens))[0, 3200:-3200]
+    loudest_hz = np.argmax(np.abs(np.fft.rfft(decoded * np.hanning(len(decoded))))) * RATE / len(decoded)
+    assert abs(loudest_hz - hz) <= 25.0 + RATE / len(decoded)
+    assert abs(20 * np.log10(np.std(decoded) / np.std(sine))) < 6.0
 
 
 def test_silence_stays_silent(trained):
@@ -132,7 +132,7 @@ def test_a_step_is_a_function_of_its_arguments():
     jax.tree.map(np.testing.assert_array_equal, first, second)
 
 
-def test_pitch_of_a_voice_is_heard_in_its_tokens():
+def test_tokens_carry_the_pitch_of_a_voice():
     codec = dataclasses.replace(CODEC, tonal_source="pitch", num_unquantised_steps=40)
     training = dataclasses.replace(TRAINING, num_steps=150, vocoder_num_steps=150)
     config = with_codec(CONFIG, "speech", **vars(codec) | {"training": training})
@@ -180,12 +180,12 @@ def test_the_first_codebook_learns_phonemes_where_they_are_known():
     variables = phase.parameters(state)
     assert set(variables) == {"encoder", "decoder", "codebooks"}
     assert not np.asarray(variables["codebooks"][0, :, 4:]).any()
-    heard = np.stack([_sine(hz, TRAINING.crop_frames) for hz in SINES_HZ])
+    sines = np.stack([_sine(hz, TRAINING.crop_frames) for hz in SINES_HZ])
     modules = CodecModules(codec)
-    mask = np.ones((len(heard), TRAINING.crop_frames), bool)
-    loud, quiet = (np.asarray(modules.encode(variables, gain * heard, mask))[:, 3:-3, 0] for gain in (1, 0.4))
-    decoded = [{*a, *b} for a, b in zip(loud, quiet, strict=True)]
-    assert all(not a & b for i, a in enumerate(decoded) for b in decoded[:i])
+    mask = np.ones((len(sines), TRAINING.crop_frames), bool)
+    loud, quiet = (np.asarray(modules.encode(variables, gain * sines, mask))[:, 3:-3, 0] for gain in (1, 0.4))
+    codes = [{*a, *b} for a, b in zip(loud, quiet, strict=True)]
+    assert all(not a & b for i, a in enumerate(codes) for b in codes[:i])
 
 
 def _voices(batch_size: int, seed: int = 0):

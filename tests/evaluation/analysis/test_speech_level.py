@@ -28,7 +28,7 @@ def test_the_active_part_is_what_sounds_with_its_margin(burst, gain):
     [np.zeros(16_000), np.zeros(0), np.ones(1_000), np.full(16_000, np.nan), np.eye(1, 16_000, 300)[0]],
     ids=["silence", "nothing", "too short", "nan", "one click"],
 )
-def test_nothing_to_hear_is_none(track):
+def test_silence_has_no_estimate(track):
     assert at_speech_level(track) is None
     assert active_part(track, 20, 0.1) is None
 

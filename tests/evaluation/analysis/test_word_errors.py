@@ -17,19 +17,19 @@ def _random_sentences(count):
 
 @pytest.mark.parametrize(("ours", "theirs"), [(word_errors, jiwer.wer), (character_errors, jiwer.cer)])
 def test_rates_equal_jiwers(ours, theirs):
-    said, heard = _random_sentences(40), _random_sentences(80)[40:]
-    values = [ours(a, b) for a, b in zip(said, heard, strict=True)]
-    for a, b, value in zip(said, heard, values, strict=True):
+    reference, hypothesis = _random_sentences(40), _random_sentences(80)[40:]
+    values = [ours(a, b) for a, b in zip(reference, hypothesis, strict=True)]
+    for a, b, value in zip(reference, hypothesis, values, strict=True):
         assert error_rate(value) == pytest.approx(theirs(a, b))
     errors, size = np.sum(values, axis=0)
-    assert errors / size == pytest.approx(theirs(said, heard))
+    assert errors / size == pytest.approx(theirs(reference, hypothesis))
 
 
 def test_silence_deletes_every_word():
     np.testing.assert_array_equal(word_errors("bin blue now", ""), [3, 3])
 
 
-def test_nothing_said_has_no_rate():
+def test_an_empty_reference_has_no_rate():
     np.testing.assert_array_equal(word_errors("", "ghost words"), [2, 0])
     assert np.isnan(error_rate(word_errors("", "ghost")))
 

@@ -15,7 +15,7 @@ def test_classes_are_those_of_the_world():
 
 @pytest.mark.parametrize("gain_db", [0, -12])
 @pytest.mark.parametrize("kind", impact_sounds.CLASSES)
-def test_each_class_is_heard_and_named(kind, gain_db):
+def test_each_class_is_detected_and_classified(kind, gain_db):
     rng = np.random.default_rng(5)
     samples = acoustics.noise_floor(rng, 2 * SAMPLE_RATE_HZ, -55)
     hit = sounds.impact(kind, rng, 1.05, 0.7)
@@ -27,13 +27,13 @@ def test_each_class_is_heard_and_named(kind, gain_db):
 
 
 @pytest.mark.parametrize("place", sounds.PLACES)
-def test_no_hit_is_heard_in_an_ambience(place):
+def test_no_hit_is_detected_in_an_ambience(place):
     rng = np.random.default_rng(3)
     samples = sounds.ambience(place, rng, 4 * SAMPLE_RATE_HZ)
     assert len(impact_sounds.detect_hits(samples).times_s) == 0
 
 
 @pytest.mark.parametrize("samples", [np.zeros(0), np.zeros(10), np.zeros(16000), np.full(16000, np.nan)])
-def test_nothing_is_heard_in_nothing(samples):
+def test_nothing_is_detected_in_silence(samples):
     hits = impact_sounds.detect_hits(samples)
     assert len(hits.times_s) == len(hits.classes) == len(hits.peaks) == 0

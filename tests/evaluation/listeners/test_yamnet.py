@@ -32,7 +32,7 @@ def test_nan_is_silence():
     np.testing.assert_allclose(yamnet.patches(np.full(16000, np.nan)), np.log(0.001))
 
 
-def test_network_hears_silence_and_not_speech():
+def test_silence_is_tagged_as_silence():
     logits, embeddings = yamnet.load()(np.zeros(32000))
     assert logits.shape == (len(logits), 521)
     assert embeddings.shape == (len(logits), 1024)
@@ -41,7 +41,7 @@ def test_network_hears_silence_and_not_speech():
     assert len(yamnet.load().sha256) == 64
 
 
-def test_network_tells_chords_from_noise():
+def test_chords_and_noise_are_tagged_differently():
     model = yamnet.load()
     chord = sum(_sine(hz, 3.0) for hz in (220, 277.2, 329.6)) / 3
     noise = 0.1 * np.random.default_rng(0).standard_normal(48000)

@@ -63,12 +63,12 @@ def test_one_track_of_another_clip_ends_the_agreement_and_only_that_tracks_truth
 
 
 @pytest.mark.parametrize("shorter_s, longer_s", [(0.15, 0.3), (0.3, 0.6), (0.15, 0.7)])
-def test_longer_reverberation_is_heard_as_longer(shorter_s, longer_s):
+def test_longer_reverberation_is_estimated_as_longer(shorter_s, longer_s):
     shorter, longer = (estimate_acoustics(_knocks(s), "background").rt60_s for s in (shorter_s, longer_s))
     assert longer > 1.3 * shorter
 
 
-def test_added_reverberation_is_heard_in_speech(clips):
+def test_added_reverberation_is_detected_in_speech(clips):
     dry = [clip for clip in clips if clip.world["room"]["rt60_s"] < 0.3]
     wet = [degrade.reverberated(clip, "speech", 0.9) for clip in dry]
     before, after = ([estimate_acoustics(c.speech, "speech").rt60_s for c in group] for group in (dry, wet))
@@ -95,7 +95,7 @@ def test_added_noise_is_measured(clips, track):
         assert estimate_acoustics(getattr(clip, track), track).noise_dbfs < -38
 
 
-def test_a_shift_leaves_the_noise_level_and_a_gap_is_no_quiet_room(clips):
+def test_a_shift_leaves_the_noise_level_and_a_gap_is_not_quiet_noise(clips):
     for track in TRACKS:
         for clip in clips[:6]:
             expected = estimate_acoustics(getattr(clip, track), track).noise_dbfs
@@ -123,7 +123,7 @@ def test_a_shift_hardly_moves_the_reverberation_time(clips):
     assert np.median(np.abs(np.log(ratios))) < 0.1
 
 
-def test_noise_of_a_narrow_band_is_still_heard(clips):
+def test_narrow_band_noise_is_estimated(clips):
     for clip in [clip for clip in clips if not clip.world["continuous"]][:6]:
         narrow = degrade.low_passed(clip, "speech", 3000)
         expected = estimate_acoustics(clip.speech, "speech").noise_dbfs
@@ -142,10 +142,10 @@ def test_a_track_without_free_decays_has_no_reverberation_time():
 @pytest.mark.parametrize(
     "samples", [None, np.zeros(0), np.zeros(48_000), np.full(48_000, np.nan), np.ones(400)]
 )
-def test_nothing_to_hear_is_none(samples):
+def test_silence_has_no_estimate(samples):
     for track in TRACKS:
-        room = estimate_acoustics(samples, track)
-        assert room.rt60_s is None and room.noise_dbfs is None
+        estimate = estimate_acoustics(samples, track)
+        assert estimate.rt60_s is None and estimate.noise_dbfs is None
 
 
 def test_spoiled_tracks_give_numbers_or_none(clips):
@@ -158,9 +158,9 @@ def test_spoiled_tracks_give_numbers_or_none(clips):
         lambda c: degrade.with_length(c, "background", 9_000),
     )
     for spoil in spoils:
-        room = estimate_acoustics(spoil(clips[1]).background, "background")
-        assert room.rt60_s is None or 0.01 < room.rt60_s < 10
-        assert room.noise_dbfs is None or -140 < room.noise_dbfs < 10
+        estimate = estimate_acoustics(spoil(clips[1]).background, "background")
+        assert estimate.rt60_s is None or 0.01 < estimate.rt60_s < 10
+        assert estimate.noise_dbfs is None or -140 < estimate.noise_dbfs < 10
 
 
 def test_a_real_film_has_no_truth_and_a_missing_track_no_agreement(clips):

@@ -128,7 +128,7 @@ def test_the_two_conventions(metric):
     pair = values["casp_retrieval_top1"][0]
     assert values["casp"][0][0] == pytest.approx(pair[0] @ pair[1], abs=1e-6)
     assert 0 <= values["casp_podeval"][0][0] <= 1
-    # DualBench hears the first crop alone; PodEval hears everything.
+    # DualBench scores the first crop alone, PodEval the whole clip.
     later = clip.background.copy()
     later[8000:] = _noise(1000)
     changed = metric.score([dataclasses.replace(clip, background=later)])
@@ -148,7 +148,7 @@ def test_the_two_conventions(metric):
     ids=["missing", "silent", "constant", "empty", "nan"],
 )
 @pytest.mark.parametrize("track", ["speech", "background"])
-def test_what_cannot_be_heard_has_no_score(metric, track, broken):
+def test_an_inaudible_stem_has_no_score(metric, track, broken):
     assert all(value == [None] for value in metric.score([_clip(**{track: broken})]).values())
 
 
@@ -200,7 +200,7 @@ def test_true_pairs_score_above_mismatched_ones(true_values):
     assert margin(_shuffled(pairs)) < 0.5 * margin(pairs)
 
 
-def test_a_room_of_its_own_lowers_the_score_and_a_gain_does_not(bundled, clips, true_values):
+def test_other_acoustics_lower_the_score_and_a_gain_does_not(bundled, clips, true_values):
     true = np.mean([value[0] for value in true_values["casp"]])
     assert _casp(bundled, [degrade.with_noise(c, "speech", 15.0) for c in clips]) < true - 0.05
     assert _casp(bundled, [degrade.amplified(c, "speech", -12.0) for c in clips]) == pytest.approx(

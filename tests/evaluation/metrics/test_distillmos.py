@@ -13,7 +13,7 @@ SPEECH = 0.1 * np.random.default_rng(0).standard_normal(16_000).astype(np.float3
 
 
 @pytest.fixture
-def heard(monkeypatch):
+def received(monkeypatch):
     """Tracks that reach the network, which likes everything."""
     tracks = []
     monkeypatch.setattr(distillmos, "predict", lambda samples: tracks.append(samples) or 4.2)
@@ -26,30 +26,30 @@ def _score(speech, text="hello"):
     return DistillMOS().score([Clip("x", 16_000, speech=speech, text=text)])["distillmos"]
 
 
-def test_the_speech_track_goes_in_as_it_is(heard):
+def test_the_speech_track_goes_in_as_it_is(received):
     assert _score(SPEECH) == [4.2]
-    np.testing.assert_array_equal(heard[0], SPEECH)
-    assert heard[0].dtype == np.float32
+    np.testing.assert_array_equal(received[0], SPEECH)
+    assert received[0].dtype == np.float32
 
 
-def test_holes_go_in_as_silence(heard):
+def test_holes_go_in_as_silence(received):
     holed = SPEECH.copy()
     holed[100:200] = np.nan
     assert _score(holed) == [4.2]
-    assert not heard[0][100:200].any()
+    assert not received[0][100:200].any()
 
 
-def test_silence_is_the_worst_where_something_should_be_said(heard):
+def test_silence_scores_worst_where_speech_is_expected(received):
     assert _score(np.zeros(16_000, np.float32)) == [1.0]
     assert _score(np.zeros(0, np.float32)) == [1.0]
     assert _score(np.zeros(16_000, np.float32), text=None) == [None]
-    assert not heard
+    assert not received
 
 
-def test_clips_without_speech_are_left_out(heard):
+def test_clips_without_speech_are_left_out(received):
     assert _score(None) == [None]
     assert _score(SPEECH, text="") == [None]
-    assert not heard
+    assert not received
 
 
 def test_a_torchaudio_that_does_not_fit_is_left_alone(monkeypatch):
@@ -67,7 +67,7 @@ def test_nothing_of_the_stand_in_stays(monkeypatch):
     assert "torchaudio" not in sys.modules
 
 
-def test_a_missing_network_is_told_with_how_to_get_it(monkeypatch):
+def test_a_missing_network_is_reported_with_its_installation(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     torch, network, shared = (requirement.missing() for requirement in DistillMOS.requirements)
     assert "dualdub-jax[eval-torch]" in torch

@@ -39,11 +39,11 @@ def test_the_background_track_does_not_matter(clip, true):
 
 
 def test_speech_louder_than_full_scale_and_with_holes_is_scored(clip):
-    for spoilt in (degrade.amplified(clip, "speech", 20), degrade.with_nan(clip, "speech")):
-        assert np.isfinite(list(_scores(spoilt).values())).all()
+    for degraded in (degrade.amplified(clip, "speech", 20), degrade.with_nan(clip, "speech")):
+        assert np.isfinite(list(_scores(degraded).values())).all()
 
 
-def test_silence_is_the_worst_where_something_should_be_said(clip):
+def test_silence_scores_worst_where_speech_is_expected(clip):
     silent = degrade.silenced(clip, "speech")
     assert _scores(silent) == dict.fromkeys(NAMES, 1.0)
     assert _scores(degrade.without(silent, "text")) == dict.fromkeys(NAMES, None)

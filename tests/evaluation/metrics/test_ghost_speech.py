@@ -37,7 +37,7 @@ def test_swapped_stems_are_noticed(clips):
     assert _figure([degrade.with_tracks_swapped(clip) for clip in clips]) > 300
 
 
-def test_speech_where_nothing_is_to_be_said_is_noticed(clips):
+def test_speech_without_a_script_is_detected(clips):
     unscripted = [dataclasses.replace(clip, text="", background=None) for clip in clips[:2]]
     assert _figure(unscripted, "ghost_words_speech") > 200
     assert _figure(unscripted) == _figure(unscripted, "ghost_words_speech")
@@ -64,5 +64,5 @@ def test_what_is_no_speech_holds_no_words(track):
     assert ghost_words(track) == []
 
 
-def test_what_nobody_can_hear_does_not_count(clips):
+def test_inaudible_speech_does_not_count(clips):
     assert ghost_words(clips[0].speech * 1e-3 / np.abs(clips[0].speech).max()) == []

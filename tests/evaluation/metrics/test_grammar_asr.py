@@ -47,8 +47,8 @@ def test_swapped_stems_hold_no_words(clips):
 
 
 def test_time_level_and_background_do_not_matter(clips):
-    spoilt = [degrade.amplified(degrade.only_noise(c, "background"), "speech", -30) for c in clips[:2]]
-    assert _figures(spoilt)["wer"] == pytest.approx(_figures(clips[:2])["wer"], abs=0.1)
+    degraded = [degrade.amplified(degrade.only_noise(c, "background"), "speech", -30) for c in clips[:2]]
+    assert _figures(degraded)["wer"] == pytest.approx(_figures(clips[:2])["wer"], abs=0.1)
 
 
 @pytest.mark.parametrize("spoil", [degrade.silenced, lambda c, t: degrade.with_length(c, t, 0)])

@@ -76,7 +76,7 @@ def test_heavy_noise_hides_hits(clips, true_figures):
     assert heavy["onset_recall"] < true_figures["onset_recall"] - 0.2
 
 
-def test_levels_drawn_by_chance_lose_the_correlation(clips, true_figures):
+def test_random_levels_lose_the_correlation(clips, true_figures):
     rng = np.random.default_rng(0)
 
     def at_random_levels(clip: Clip) -> Clip:

@@ -55,7 +55,7 @@ def test_level_and_background_do_not_matter(clips):
     assert one == pytest.approx(two, abs=0.01)
 
 
-def test_groups_are_told_apart(clips):
+def test_groups_are_summarised_separately(clips):
     values = Speaker().score(clips)
     assert [v is None for v in values["voice_similarity_seen"]] == [False] * 5 + [True] * 5
     assert [v is None for v in values["voice_similarity_unseen"]] == [True] * 5 + [False] * 5

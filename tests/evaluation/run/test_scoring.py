@@ -52,7 +52,7 @@ def test_a_failing_clip_is_named_and_the_others_keep_their_scores(store, failure
     found = score(metric, [f"c{i}" for i in range(10)], store, failures)
     assert set(found) == {f"c{i}" for i in range(10)} - {"c4"}
     assert failures.entries == [
-        {"id": "c4", "system": "ours", "stage": "score level", "error": "RuntimeError: cannot hear c4"}
+        {"id": "c4", "system": "ours", "stage": "score level", "error": "RuntimeError: cannot score c4"}
     ]
     assert "Traceback" in (tmp_path / "errors.log").read_text()
     metric.fails_on = ()

@@ -98,7 +98,7 @@ def test_generated_tracks_are_those_of_dub_as_long_as_the_film_and_the_same_agai
     assert (generated.speech != different.speech).any()  # each clip draws from a seed of its own
 
 
-def test_a_script_that_is_the_name_of_a_file_is_still_said(checkpoint, speaking, tmp_path, monkeypatch):
+def test_a_script_that_is_the_name_of_a_file_is_still_spoken(checkpoint, speaking, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "soon").write_text("something else entirely")
     said = []

@@ -1,4 +1,4 @@
-"""Media are found by name, in any case and folder, and stems of one name are told apart or refused."""
+"""Media are found by name, in any case and folder, and stems of one name are distinguished or refused."""
 
 import pytest
 
@@ -27,7 +27,7 @@ def folder_with(tmp_path, *names):
         ("stems/instrumental/Tim-00-1.wav", "stems/voice/Tim-00-1.wav"),
     ],
 )
-def test_stems_of_one_name_are_told_apart_by_their_folders(tmp_path, background, vocal):
+def test_stems_of_one_name_are_distinguished_by_their_folders(tmp_path, background, vocal):
     folder = folder_with(tmp_path, background, vocal)
     assert folder.find(BACKGROUND, "background") == tmp_path / background
     assert folder.find(VOCAL, "speech") == tmp_path / vocal
