@@ -1,7 +1,10 @@
 """What every test shares: the CPU, a compilation cache, and a tiny dataset."""
 
+import ctypes
+import gc
 import os
 import pathlib
+from collections.abc import Iterator
 
 # Before JAX is imported by any test: with accelerator packages installed it would look for devices.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -14,6 +17,7 @@ import jax
 import pytest
 from absl import flags
 
+from dualdub_jax.training import kept_pages
 from tests.tiny_dataset import write_tiny_datasets
 
 _CACHE_DIR = pathlib.Path(__file__).parent.parent / ".cache" / "jax"
@@ -24,6 +28,24 @@ def pytest_configure(config: pytest.Config) -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
     # Grain's worker processes read absl flags, which no `app.run` has parsed under pytest.
     flags.FLAGS.mark_as_parsed()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _freed_memory_is_returned() -> Iterator[None]:
+    """`dualdub train` makes its process keep freed memory; here, all tests share the process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kept_pages, "keep_pages", lambda: [])
+        yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _programs_are_freed() -> Iterator[None]:
+    """Compiled programs are kept on disk, not in memory, from file to file."""
+    yield
+    jax.clear_caches()
+    gc.collect()
+    if hasattr(ctypes.CDLL(None), "malloc_trim"):  # glibc
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 @pytest.fixture(scope="session")

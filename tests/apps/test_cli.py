@@ -402,7 +402,7 @@ def test_interrupt_is_one_line(engine, capsys, monkeypatch):
 
 
 _SLOW = """
-import pathlib, sys, time
+import pathlib, signal, sys, time
 import dualdub_jax
 from dualdub_jax.apps import cli
 from dualdub_jax.dubbing import delivery
@@ -415,6 +415,7 @@ def slow_write(track, file):
     print("writing", flush=True)
     time.sleep(60)
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # shells ignore it for what runs in the background
 delivery.copy_track = slow_write
 dualdub_jax.load = lambda path=None, **_: DualDub(FakeEngine(), pathlib.Path("fake"))
 sys.exit(cli.main(sys.argv[1:]))

@@ -35,7 +35,8 @@ def _check(argv: list[str]) -> None:
     args = parse(argv)
     if args.command == "train":
         assert "$" not in args.config
-        load_config(str(LAUNCH.parent / args.config), args.overrides)
+        path = LAUNCH.parent / args.config
+        load_config(str(path) if path.is_file() else args.config, args.overrides)
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)

@@ -9,6 +9,7 @@ import jax
 import pytest
 
 from dualdub_jax.training import kept_pages
+from dualdub_jax.training.kept_pages import keep_pages
 
 # Writes to 384 MB from `malloc` (more than the pool grows by at once), or has a thread of JAX's do so, some
 # times, and prints what was set and the fewest page faults that it took.
@@ -101,10 +102,10 @@ def test_other_platforms_and_libraries_are_left_alone(monkeypatch, ask_for, aske
 
     monkeypatch.setattr(kept_pages.ctypes, "CDLL", never)
     ask_for(asked)
-    assert kept_pages.keep_pages() == []
+    assert keep_pages() == []
     ask_for("cpu")
     monkeypatch.setattr(kept_pages, "_is_glibc", lambda: False)
-    assert kept_pages.keep_pages() == []
+    assert keep_pages() == []
 
 
 @pytest.mark.parametrize(
