@@ -162,7 +162,7 @@ def load_on_meshes(folder: pathlib.Path, params, meshes) -> dict[str, object]:
             assert all(x.sharding.device_set == set(mesh.devices.flat) for x in jax.tree.leaves(loaded))
     # And a model that generates, spread over a mesh: likeliest tokens, so that they can be compared.
     request = {
-        "video": np.zeros((CONFIG.grid.num_frames, *2 * [CONFIG.grid.frame_size], 3), np.uint8),
+        "video": {"video": np.zeros((CONFIG.grid.num_frames, *2 * [CONFIG.grid.frame_size], 3), np.uint8)},
         "script": "go", "voice": None, "use_speech": True, "use_background": True, "context": {}, "seed": 0,
         "sampling": SamplingConfig(speech_temperature=0.0, background_temperature=0.0),
     }  # fmt: skip
