@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Test processes; tests/conftest.py says which tests stay together. 8 GB suffice for two.
+# Test processes; a file's tests stay together, so that what they share is made once. Up to 5 GB each.
 WORKERS ?= 2
 
 .PHONY: demo test lint format clean
@@ -26,7 +26,7 @@ demo: $(VENV)/.installed
 	$(BIN)/dualdub demo
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

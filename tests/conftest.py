@@ -23,27 +23,11 @@ from tests.tiny_dataset import write_tiny_datasets
 _CACHE_DIR = pathlib.Path(__file__).parent.parent / ".cache" / "jax"
 
 
-_MAX_BYTES = 1_500_000_000
-# Their tests start processes of several devices or several processes: one after the other, and first.
-_LARGE = ("multidevice", "multiprocess", "training/test_kill.py", "training/test_full_disk.py")
-
-
 def pytest_configure(config: pytest.Config) -> None:
     jax.config.update("jax_compilation_cache_dir", str(_CACHE_DIR))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
     # Grain's worker processes read absl flags, which no `app.run` has parsed under pytest.
     flags.FLAGS.mark_as_parsed()
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Groups tests by file for the processes of `make test`, so that what a file shares is made once."""
-    root = pathlib.Path(__file__).parent
-    is_large = {}
-    for item in items:
-        path = item.path.relative_to(root).as_posix()
-        is_large[item] = path.startswith(_LARGE)
-        item.add_marker(pytest.mark.xdist_group("large" if is_large[item] else path))
-    items.sort(key=lambda item: not is_large[item])
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -56,11 +40,8 @@ def _freed_memory_is_returned() -> Iterator[None]:
 
 @pytest.fixture(scope="module", autouse=True)
 def _programs_are_freed() -> Iterator[None]:
-    """Compiled programs stay on disk; those in memory are freed between files once they take too much."""
+    """Compiled programs are kept on disk, not in memory, from file to file."""
     yield
-    status = pathlib.Path("/proc/self/statm")
-    if status.exists() and int(status.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") < _MAX_BYTES:
-        return
     jax.clear_caches()
     gc.collect()
     if hasattr(ctypes.CDLL(None), "malloc_trim"):  # glibc
