@@ -1,7 +1,7 @@
 """Renders docs/samples/: five soundtracks of the bundled checkpoint, to listen to in a browser.
 
     python benchmarks/sample_page.py                     # a minute on two cores
-    python benchmarks/sample_page.py --checkpoint runs/puppet/bundle --out /tmp/samples
+    python benchmarks/sample_page.py --checkpoint runs/puppet/bundle --out out/samples
 
 Four are the first clips of the test splits of Puppet Stage, world seed 1, which no checkpoint was trained on:
 taken by index, not selected. The fifth is the demo's clip with another script, another voice and longer

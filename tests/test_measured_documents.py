@@ -119,6 +119,12 @@ def test_scaling_page_shows_the_estimates(estimates):
     assert f"From 16 to 256 chips a step grows by {most / least - 1:.1%}." in page
 
 
+def test_readme_shows_the_sizes_of_the_configs():
+    sizes = [num_parameters(load_config(name)) for name in ("small", "base", "large", "xl")]
+    shown = [f"{n / 1e6:.0f}M" if n < 1e9 else f"{n / 1e9:.1f}B" for n in sizes]
+    assert f"| {', '.join(shown)} |" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
 def test_the_estimates_are_of_the_present_configs(estimates):
     configs = {name: load_config(str(ROOT / "configs" / f"{name}.py")) for name in ("base", "large", "xl")}
     for report in estimates:

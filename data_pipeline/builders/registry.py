@@ -6,7 +6,7 @@ from dualdub_jax.data_pipeline.builders.base import Builder
 from dualdub_jax.errors import UserError
 from dualdub_jax.parts.import_path import import_class, is_import_path
 
-# Imported when asked for: a builder may need packages that others do not.
+# Imported on use: a builder may need packages that others do not.
 BUILDERS = {
     "folder": "dualdub_jax.data_pipeline.builders.folder.builder:Folder",
     "puppet_stage": "dualdub_jax.data_pipeline.builders.puppet_stage.builder:PuppetStage",

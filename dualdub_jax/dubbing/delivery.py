@@ -21,7 +21,7 @@ from dualdub_jax.media.track import Track
 
 @dataclasses.dataclass(frozen=True)
 class Targets:
-    """The files that a job will write; None: not asked for.
+    """The files that a job will write; None: not requested.
 
     Attributes:
         out: the film with the mix as its sound; the suffix chooses the container.
@@ -66,7 +66,7 @@ class Targets:
 def deliver(
     project: Project, targets: Targets, figures: Sequence[tuple[str, str]] = ()
 ) -> list[pathlib.Path]:
-    """Writes what is asked for of a project whose tracks are done.
+    """Writes the requested files of a project whose tracks are complete.
 
     Args:
         project: after `Project.dub`; its progress measures the steps "write" and "report".

@@ -66,7 +66,7 @@ class Soundtrack:
         report: pathlib.Path | str | None = None,
         figures: Sequence[tuple[str, str]] = (),
     ) -> list[pathlib.Path]:
-        """Writes the film with its soundtrack, and what else is asked for: all of it or nothing.
+        """Writes the film with its soundtrack and the other requested files: all of them or none.
 
         Args:
             out, stems, receipt, report: see `delivery.Targets`.

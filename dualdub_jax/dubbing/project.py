@@ -51,7 +51,7 @@ class Project:
     A folder that the user names is kept once the tracks are done, and removed if they are not.
 
     Attributes:
-        request: what is asked for.
+        request: inputs and settings.
         folder: where everything lies; named by the user, or temporary.
         progress: measures the steps.
         film, script: after `read`, like `used`: the streams that are generated; the others are silent.
@@ -90,7 +90,7 @@ class Project:
         """Makes the folder.
 
         Args:
-            request: what is asked for.
+            request: inputs and settings.
             folder: a new or empty folder for the project; None: a temporary one.
             progress: measures the steps; None: in silence.
 
@@ -232,7 +232,7 @@ class Project:
             self.take.save(path)
 
     def _choose_acoustics(self, sampled: Acoustics | None) -> Acoustics | None:
-        """The acoustics asked for, and for the rest those sampled by the model, once for the whole film."""
+        """Requested acoustics, completed by those that the model sampled, once per film."""
         asked = self.request.acoustics
         if sampled is None and asked:
             raise UserError(

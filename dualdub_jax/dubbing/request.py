@@ -1,4 +1,4 @@
-"""A request: everything that a user asks for, checked before any model is loaded."""
+"""A request: inputs and settings of a dub, checked before any model is loaded."""
 
 import dataclasses
 import pathlib
@@ -55,12 +55,12 @@ class DubRequest:
 
     @property
     def acoustics(self) -> dict[str, float]:
-        """The acoustics asked for, by the field of `Acoustics`; what is left out is sampled."""
+        """Requested acoustics by field of `Acoustics`, in its units; omitted fields are sampled."""
         asked = {"rt60_s": self.rt60_s, "noise_dbfs": self.noise_dbfs}
         return {name: float(value) for name, value in asked.items() if value is not None}
 
     def sampling_with(self, defaults: SamplingConfig) -> SamplingConfig:
-        """The settings of the sampler, those of a checkpoint where nothing else is asked for."""
+        """The sampler's settings: the checkpoint's, with the request's overrides."""
         if isinstance(self.sampling, SamplingConfig):
             return self.sampling
         return dataclasses.replace(defaults, **(self.sampling or {}))

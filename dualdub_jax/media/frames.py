@@ -46,7 +46,7 @@ def frames_before(position: Fraction) -> int:
 
 
 def quarter_turns(picture: av.VideoFrame) -> int:
-    """Counter-clockwise quarter turns that the file asks for."""
+    """Counter-clockwise quarter turns that the file's metadata specifies."""
     return round((picture.rotation or 0) / 90) % 4
 
 

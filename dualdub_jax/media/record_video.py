@@ -1,7 +1,7 @@
 """Frames of a clip that is stored as bytes in a training record: few of them, fast.
 
 Time, rotation, pixel aspect ratio and fit are those of `frames`, so that training and dubbing see the same
-pixels. Unlike `FilmReader`, it decodes no further than the last frame asked for, and reports defects as
+pixels. Unlike `FilmReader`, it stops decoding at the last requested frame, and reports defects as
 `ValueError`; the caller knows which clip it is.
 """
 
@@ -32,7 +32,7 @@ def decode_frames(data: bytes, spec: FrameSpec, start_frame: int, num_frames: in
 
     Raises:
         ValueError: not a video, no pictures in it, one without a presentation time, or it ends before the
-            frames asked for.
+            requested frames.
     """
     frames = np.zeros((num_frames, spec.frame_size, spec.frame_size, 3), np.uint8)
     filled = 0

@@ -22,10 +22,12 @@ def is_playable(path: pathlib.Path, codec: str) -> bool:
 
 
 def data_uri(kind: str, data: bytes) -> str:
+    """A data URI of media type `kind`, base64-encoded."""
     return f"data:{kind};base64,{base64.b64encode(data).decode('ascii')}"
 
 
 def film_uri(path: pathlib.Path, data: bytes) -> str:
+    """A data URI of a film's content; its media type follows from the suffix of `path`."""
     return data_uri("video/webm" if path.suffix.lower() == ".webm" else "video/mp4", data)
 
 

@@ -94,6 +94,14 @@ def test_a_waveform_decoder_trains_on_a_frozen_codec_and_dubs_at_its_own_rate(tm
     np.testing.assert_allclose(params["background_decoder"]["levels"], 0.25 * (1 - 0.5**3))
     assert main(["export", str(tmp_path / "run"), str(tmp_path / "out")]) == 0
     film = make_film(tmp_path / "film.mp4", num_frames=25, size=(32, 32))
-    soundtrack = dualdub_jax.load(tmp_path / "out").dub(film)
+    model = dualdub_jax.load(tmp_path / "out")
+    soundtrack = model.dub(film)
     assert soundtrack.sample_rate_hz == 48_000 and len(soundtrack.background) == 48_000
     np.testing.assert_allclose(np.abs(soundtrack.background), 0.25 * (1 - 0.5**3), atol=1e-4)
+    # A long track goes through its stream, to the same samples.
+    grid = model.engine.config.grid
+    tokens = np.zeros((int(31 * grid.frame_rate), 1), np.int32)
+    decoder = model.engine.open_decoder("background")
+    streamed = np.concatenate([decoder.push(tokens), decoder.flush()])
+    np.testing.assert_array_equal(streamed, model.engine.decode("background", tokens))
+    assert len(streamed) == 31 * 48_000
