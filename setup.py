@@ -8,7 +8,7 @@ _ROOT = pathlib.Path(__file__).parent
 
 # The core never needs torch, TensorFlow, a system ffmpeg or a compiler.
 _CORE = [
-    "jax>=0.10.2,<0.11",
+    "jax>=0.10.2,<0.13",
     "flax>=0.12.8",
     "optax>=0.2.8",
     "orbax-checkpoint>=0.12.8",
@@ -91,8 +91,8 @@ setuptools.setup(
     include_package_data=True,
     install_requires=_CORE,
     extras_require={
-        "tpu": ["jax[tpu]>=0.10.2,<0.11"],
-        "cuda": ["jax[cuda13]>=0.10.2,<0.11"],
+        "tpu": ["jax[tpu]>=0.10.2,<0.13"],
+        "cuda": ["jax[cuda13]>=0.10.2,<0.13"],
         "data": _DATA,
         "g2p": _G2P,
         "eval": _EVAL,
