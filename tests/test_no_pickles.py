@@ -1,4 +1,4 @@
-"""Nothing in the project unpickles: what is read from a file never runs."""
+"""Nothing in the project unpickles code: what is read from a file never runs."""
 
 import ast
 import pathlib
@@ -6,8 +6,12 @@ import pathlib
 ROOT = pathlib.Path(__file__).parent.parent
 PICKLERS = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
 
-# For the name of the error that torch's own restricted reader raises.
-ALLOWED = {"dualdub_jax/convert/torch_file.py": ("imports pickle", "pickle.UnpicklingError")}
+# The reader of PyTorch's files knows tensors and containers only; tests/convert/test_torch_zip.py has it read
+# a file that would run code.
+ALLOWED = {
+    "dualdub_jax/convert/torch_zip.py": ("imports pickle", "pickle.Unpickler", "pickle.UnpicklingError"),
+    "dualdub_jax/convert/torch_file.py": ("imports pickle", "pickle.UnpicklingError"),
+}
 
 
 def _offences(source: str) -> list[str]:

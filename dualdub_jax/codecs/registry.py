@@ -19,7 +19,11 @@ CODECS = Slot(
     "config.streams.<stream>.codec.kind",
     Codec,
     ("config", "variables"),
-    {"mel_rvq": "dualdub_jax.codecs.mel_rvq.codec:MelRVQCodec"},
+    {
+        "mel_rvq": "dualdub_jax.codecs.mel_rvq.codec:MelRVQCodec",
+        "dac": "dualdub_jax.codecs.dac.codec:DacCodec",
+        "wavtokenizer": "dualdub_jax.codecs.wavtokenizer.codec:WavTokenizerCodec",
+    },
 )
 
 

@@ -7,7 +7,11 @@ from typing import Annotated, Any
 from dualdub_jax.config.groups import Kinds, machine
 from dualdub_jax.errors import UserError
 
-_CODECS = Kinds(mel_rvq="dualdub_jax.codecs.mel_rvq.config:MelRVQConfig")
+_CODECS = Kinds(
+    mel_rvq="dualdub_jax.codecs.mel_rvq.config:MelRVQConfig",
+    dac="dualdub_jax.codecs.dac.config:DacConfig",
+    wavtokenizer="dualdub_jax.codecs.wavtokenizer.config:WavTokenizerConfig",
+)
 
 
 def whole(number: Fraction, what: str) -> int:

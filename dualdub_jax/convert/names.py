@@ -7,6 +7,11 @@ import numpy as np
 from dualdub_jax.errors import UserError
 
 _MAX_LISTED = 8
+# Names of a weight-normalised kernel's norm and direction: current torch, then `torch.nn.utils.weight_norm`.
+_WEIGHT_NORMS = (
+    ("parametrizations.weight.original0", "parametrizations.weight.original1"),
+    ("weight_g", "weight_v"),
+)
 
 
 class StateDict:
@@ -42,6 +47,28 @@ class StateDict:
         """`prefix.weight` and `prefix.bias` of a torch LayerNorm."""
         return {"scale": self.take(f"{prefix}.weight"), "bias": self.take(f"{prefix}.bias")}
 
+    def conv(self, prefix: str) -> dict[str, np.ndarray]:
+        """A torch Conv1d as a kernel [taps, in, out] and its bias if it has one; weight norm is folded."""
+        weight = self._folded(prefix)
+        kernel = {"kernel": weight.transpose(2, 1, 0) if weight.ndim == 3 else weight}
+        return kernel | ({"bias": self.take(f"{prefix}.bias")} if f"{prefix}.bias" in self else {})
+
+    def transposed_conv(self, prefix: str) -> dict[str, np.ndarray]:
+        """A torch ConvTranspose1d, weight [in, out, taps], as a kernel [taps, in, out] and a bias."""
+        weight = self._folded(prefix)
+        kernel = {"kernel": weight.transpose(2, 0, 1) if weight.ndim == 3 else weight}
+        return kernel | ({"bias": self.take(f"{prefix}.bias")} if f"{prefix}.bias" in self else {})
+
+    def _folded(self, prefix: str) -> np.ndarray:
+        for norm, direction in _WEIGHT_NORMS:
+            if f"{prefix}.{direction}" in self:
+                return fold_weight_norm(self.take(f"{prefix}.{norm}"), self.take(f"{prefix}.{direction}"))
+        return self.take(f"{prefix}.weight")
+
+    def has_prefix(self, prefix: str) -> bool:
+        """Whether any tensor's name begins so."""
+        return any(name.startswith(prefix) for name in self._tensors)
+
     def refuse_missing(self) -> None:
         """Raises a `UserError` that lists all missing names."""
         if self._missing:
@@ -57,6 +84,60 @@ class StateDict:
                 f"{self._where}: holds {_listed(sorted(self._left))}, which the model does not have; "
                 "is it another model's checkpoint?"
             )
+
+
+def numbered_layers(
+    tensors: Mapping[str, np.ndarray],
+    *,
+    layers: Mapping[str, str],
+    ends: tuple[str, str, str],
+    inner: Mapping[str, tuple[str, ...]],
+    inner_layers: str,
+    units: tuple[str, ...],
+) -> dict[str, np.ndarray]:
+    """Renames a convolutional autoencoder of numbered layers to one of named blocks.
+
+    SIDE.LAYERS.0 and the last two are `ends`; SIDE.LAYERS.1.INNER.2 is SIDE.block.0.NAME with the third of
+    `inner[SIDE]`, and inside of a residual unit a further number is one of `units`.
+
+    Args:
+        tensors: by numbered name; others keep theirs.
+        layers: by side, "encoder" and "decoder", the word before the numbers.
+        ends: names of the first layer and of the last two.
+        inner: by side, the names inside of a block.
+        inner_layers: the word before a block's numbers.
+        units: the names inside of a residual unit.
+    """
+    last = {
+        side: max((int(n.split(".")[2]) for n in tensors if n.startswith(f"{side}.{word}.")), default=0)
+        for side, word in layers.items()
+    }
+    renamed = {}
+    for name, x in tensors.items():
+        side, *rest = name.split(".")
+        if side not in layers or rest[0] != layers[side]:
+            renamed[name] = x
+            continue
+        number, rest = int(rest[1]), rest[2:]
+        outer = {0: ends[0], last[side] - 1: ends[1], last[side]: ends[2]}
+        words = [side]
+        if number in outer:
+            words.append(outer[number])
+        else:
+            words += ["block", str(number - 1), inner[side][int(rest[1])]]
+            rest = rest[2:]
+            if rest[0] == inner_layers:
+                words.append(units[int(rest[1])])
+                rest = rest[2:]
+        renamed[".".join([*words, *rest])] = x
+    return renamed
+
+
+def fold_weight_norm(norm: np.ndarray, direction: np.ndarray) -> np.ndarray:
+    """The kernel of torch's weight norm over all but the first axis, computed in float64."""
+    direction = direction.astype(np.float64)
+    length = np.sqrt(np.sum(direction**2, axis=tuple(range(1, direction.ndim)), keepdims=True))
+    return (norm * direction / length).astype(np.float32)
 
 
 def _listed(names: list[str]) -> str:

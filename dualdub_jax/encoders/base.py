@@ -115,7 +115,12 @@ SPEAKER_ENCODERS = Slot(
     ("config", "grid"),
     {"attention_pooling": "dualdub_jax.encoders.speaker:AttentionPoolingEncoder"},
 )
-FEATURE_EXTRACTORS = Slot("config.video_features.extractor", FeatureExtractor, ())
+FEATURE_EXTRACTORS = Slot(
+    "config.video_features.extractor",
+    FeatureExtractor,
+    (),
+    {"clip": "dualdub_jax.encoders.clip.extractor:ClipExtractor"},
+)
 
 
 def video_inputs(config: ModelConfig) -> tuple[str, ...]:

@@ -34,16 +34,21 @@ class Slot:
             UserError: an unknown kind, an import path that cannot be resolved, or a class that lacks a field
                 or a method of the contract.
         """
-        if kind not in self.known and not is_import_path(kind):
+        name, bracket, sizes = kind.partition("(")
+        if name in self.known:
+            # Sizes in brackets, as those of an import path.
+            found, sizes = import_class(self.known[name] + bracket + sizes, self.key)
+            self._check(found, sizes, f"{self.key}={kind}")
+            return found, sizes
+        if not is_import_path(kind):
             near = difflib.get_close_matches(kind, list(self.known), n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise UserError(
                 f"{self.key}: {kind!r} is none of {', '.join(self.known)}, nor an import path "
                 f"'package.module:Class'{hint}"
             )
-        found, sizes = import_class(self.known.get(kind, kind), self.key)
-        if kind not in self.known:
-            self._check(found, sizes, f"{self.key}={kind}")
+        found, sizes = import_class(kind, self.key)
+        self._check(found, sizes, f"{self.key}={kind}")
         return found, sizes
 
     def make(self, kind: str, **fields: Any) -> Any:

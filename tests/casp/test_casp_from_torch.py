@@ -2,8 +2,6 @@
 
 import json
 import pathlib
-import pickle
-import sys
 
 import numpy as np
 import pytest
@@ -15,6 +13,7 @@ from dualdub_jax.casp.convert.beats_from_torch import beats_config
 from dualdub_jax.casp.convert.casp_from_torch import casp_from_torch
 from dualdub_jax.config import BeatsConfig
 from dualdub_jax.errors import UserError
+from tests.convert.ports import write_torch_file
 
 GOLDEN = pathlib.Path(__file__).parents[1] / "golden" / "beats.npz"
 
@@ -113,50 +112,14 @@ def test_files_that_are_none_are_named(tmp_path, capsys):
     assert "not readable as safetensors" in _refused(capsys, "--beats", text, *out)
 
 
-def test_without_torch_the_way_out_is_named(tmp_path, capsys, monkeypatch):
-    monkeypatch.setitem(sys.modules, "torch", None)
+def test_a_lightning_checkpoint_is_read_without_torch(tmp_path, capsys, weights):
     file = tmp_path / "x.ckpt"
-    file.write_bytes(pickle.dumps({"state_dict": {}}))
-    error = _refused(capsys, "--checkpoint", file, "--out", tmp_path / "out")
-    assert "needs torch" in error and "pip install torch" in error and ".safetensors" in error
-
-
-class _Torch:
-    """Stands in for torch: records how it was asked, and answers as told."""
-
-    class Tensor(np.ndarray):
-        def is_floating_point(self):
-            return np.issubdtype(self.dtype, np.floating)
-
-        def float(self):
-            return self.astype(np.float32)
-
-        def detach(self):
-            return self
-
-        def numpy(self):
-            return np.asarray(self)
-
-    def __init__(self, content):
-        self.content, self.asked = content, []
-
-    def load(self, path, **options):
-        self.asked.append(options)
-        if isinstance(self.content, Exception):
-            raise self.content
-        return self.content
-
-
-def test_torch_is_asked_for_tensors_alone(tmp_path, capsys, monkeypatch, weights):
-    tensors = {name: x.view(_Torch.Tensor) for name, x in weights.items()}
-    torch = _Torch({"state_dict": tensors, "epoch": 31, "hyper_parameters": {"d_model": 768}})
-    monkeypatch.setitem(sys.modules, "torch", torch)
-    file = tmp_path / "x.ckpt"
-    file.write_bytes(b"stands for a checkpoint")
+    write_torch_file(file, {"state_dict": weights, "epoch": 31, "hyper_parameters": {"d_model": 768}})
     convert.convert_casp(file, tmp_path / "out")
-    assert [asked["weights_only"] for asked in torch.asked] == [True]
-    torch.content = pickle.UnpicklingError("Weights only load failed")
-    error = _refused(capsys, "--checkpoint", file, "--out", tmp_path / "out")
-    assert "code in checkpoints is never run" in error and ".safetensors" in error
-    torch.content = {"optimizer": {}}
-    assert "expected a state dict" in _refused(capsys, "--checkpoint", file, "--out", tmp_path / "out")
+    _, wanted = casp_from_torch(weights, "x")
+    _, params = bundle.load(tmp_path / "out", "casp")
+    assert bundle.params_sha256(params) == bundle.params_sha256(wanted)
+    write_torch_file(file, {"optimizer": {}})
+    assert "expected a state dict" in _refused(capsys, "--checkpoint", file, "--out", tmp_path / "out2")
+    file.write_bytes(b"stands for a checkpoint")
+    assert "is no archive of torch.save" in _refused(capsys, "--beats", file, "--out", tmp_path / "out2")

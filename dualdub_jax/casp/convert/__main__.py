@@ -4,7 +4,7 @@
     python -m dualdub_jax.casp.convert --beats BEATs_iter3_plus_AS2M.pt --out weights/beats
 
 The first is for `dualdub evaluate --casp-weights DIR`; the second initialises training with configs/casp.py.
-PyTorch files are read with `weights_only`, which requires torch; `.safetensors` copies do not.
+PyTorch files are read without torch, and code in them never runs.
 """
 
 import argparse

@@ -1,0 +1,66 @@
+"""The public models whose weights `dualdub convert` takes: their pages and licences, for messages and docs.
+
+docs/weights.md shows this table. No weights of them are part of this package.
+"""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class PublicModel:
+    """A public model, or a family of one architecture.
+
+    Attributes:
+        title: its published name.
+        page: where its weights are published.
+        licence: of the weights, as stated on that page.
+        is_commercial: whether the licence permits commercial use.
+        used_as: the config key that takes the converted folder.
+    """
+
+    title: str
+    page: str
+    licence: str
+    is_commercial: bool
+    used_as: str
+
+
+PUBLIC_MODELS: dict[str, PublicModel] = {
+    "wavtokenizer": PublicModel(
+        "WavTokenizer-large-unify-40token",
+        "huggingface.co/novateur/WavTokenizer-large-unify-40token",
+        "MIT",
+        True,
+        "streams.<stream>.codec = {kind: wavtokenizer, path: DIR}",
+    ),
+    "dac": PublicModel(
+        "DAC",
+        "huggingface.co/descript/dac_44khz",
+        "MIT",
+        True,
+        "streams.<stream>.codec = {kind: dac, path: DIR}",
+    ),
+    "clip": PublicModel(
+        "CLIP ViT-B/32",
+        "huggingface.co/openai/clip-vit-base-patch32",
+        "MIT",
+        True,
+        "video_features.extractor = clip(path='DIR')",
+    ),
+    "oobleck": PublicModel(
+        "Stable Audio Open 1.0 (its autoencoder)",
+        "huggingface.co/stabilityai/stable-audio-open-1.0",
+        "Stability AI Community License, gated",
+        False,
+        "none yet: the latents of the paper's waveform decoder",
+    ),
+}
+
+
+def how_to_get(kind: str) -> str:
+    """The end of a message about missing weights: where they are, their licence, and the command."""
+    model = PUBLIC_MODELS[kind]
+    return (
+        f"get {model.title} ({model.licence}) from {model.page} and run: dualdub convert FILE DIR, "
+        "then name DIR"
+    )

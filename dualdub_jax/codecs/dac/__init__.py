@@ -1,0 +1,1 @@
+"""DAC: a residual codec of several codebooks for speech and general audio, from public weights."""

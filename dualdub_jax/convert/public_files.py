@@ -1,0 +1,80 @@
+"""Public checkpoints on disk: a file, or a folder as Hugging Face writes it with one or several files."""
+
+import dataclasses
+import hashlib
+import json
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from dualdub_jax.checkpoints.damage import damage_named
+from dualdub_jax.convert.torch_file import read_tensors
+from dualdub_jax.errors import UserError
+
+_CONFIG = "config.json"
+_WHOLE = ("model.safetensors", "diffusion_pytorch_model.safetensors", "pytorch_model.bin")
+_CHUNK = 1 << 24
+
+
+@dataclasses.dataclass(frozen=True)
+class PublicCheckpoint:
+    """A public checkpoint in memory.
+
+    Attributes:
+        where: its path, for messages.
+        tensors: by name, floating-point ones as float32.
+        config: its config.json; {} if it has none.
+        files: the files with tensors.
+    """
+
+    where: str
+    tensors: Mapping[str, np.ndarray]
+    config: Mapping[str, Any]
+    files: tuple[pathlib.Path, ...]
+
+    def source(self) -> dict[str, str]:
+        """ "converted_from" and "sha256" of the files, in order."""
+        digest = hashlib.sha256()
+        for file in self.files:
+            with file.open("rb") as opened:
+                while block := opened.read(_CHUNK):
+                    digest.update(block)
+        return {"converted_from": ", ".join(file.name for file in self.files), "sha256": digest.hexdigest()}
+
+
+def read_checkpoint(path: pathlib.Path) -> PublicCheckpoint:
+    """Reads a file, or a folder with config.json.
+
+    Raises:
+        UserError: nothing is there, a file of a sharded checkpoint is missing, or one is damaged.
+    """
+    path = pathlib.Path(path)
+    files = _files(path) if path.is_dir() else (path,)
+    config_file = (path if path.is_dir() else path.parent) / _CONFIG
+    config: Mapping[str, Any] = {}
+    if config_file.is_file():
+        with damage_named(f"{config_file}: this config", "download it again"):
+            config = json.loads(config_file.read_text(encoding="utf-8"))
+    tensors: dict[str, np.ndarray] = {}
+    for file in files:
+        tensors |= read_tensors(file)[0]
+    return PublicCheckpoint(str(path), tensors, config, files)
+
+
+def _files(folder: pathlib.Path) -> tuple[pathlib.Path, ...]:
+    for name in _WHOLE:
+        if (folder / name).is_file():
+            return (folder / name,)
+        index = folder / f"{name}.index.json"
+        if index.is_file():
+            with damage_named(f"{index}: this index", "download it again"):
+                names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+            # Only file names: a path must not lead out of the folder.
+            files = tuple(folder / pathlib.PurePosixPath(name).name for name in names)
+            missing = [file.name for file in files if not file.is_file()]
+            if missing:
+                raise UserError(f"{folder}: {', '.join(missing)} of {index.name} missing; download it again")
+            return files
+    raise UserError(f"{folder}: none of {', '.join(_WHOLE)} nor an index of them; name a checkpoint's folder")

@@ -1,0 +1,117 @@
+"""`dualdub convert`: recognises a public checkpoint by its tensors and converts its weights."""
+
+import dataclasses
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+import numpy as np
+
+from dualdub_jax.checkpoints.converted import refuse_content, write_converted
+from dualdub_jax.checkpoints.tree_paths import check_shapes
+from dualdub_jax.codecs.base import Codec
+from dualdub_jax.codecs.dac.codec import DacCodec
+from dualdub_jax.codecs.public_weights import jsonable_sizes
+from dualdub_jax.codecs.wavtokenizer.codec import WavTokenizerCodec
+from dualdub_jax.convert.clip import clip_from_torch, is_clip
+from dualdub_jax.convert.dac import dac_from_torch, is_dac
+from dualdub_jax.convert.oobleck import is_oobleck, oobleck_from_torch
+from dualdub_jax.convert.public_files import PublicCheckpoint, read_checkpoint
+from dualdub_jax.convert.wavtokenizer import is_wavtokenizer, wavtokenizer_from_torch
+from dualdub_jax.decoders.oobleck.autoencoder import abstract_autoencoder
+from dualdub_jax.encoders.clip.tower import ClipTower
+from dualdub_jax.errors import UserError
+
+PyTree = Any  # nested dictionaries of arrays
+
+
+@dataclasses.dataclass(frozen=True)
+class Converter:
+    """One kind of public model.
+
+    Attributes:
+        recognises: whether tensors with these names are of the kind.
+        convert: returns the sizes, plain JSON values, and float32 parameters.
+    """
+
+    recognises: Callable[[Mapping[str, Any]], bool]
+    convert: Callable[[PublicCheckpoint], tuple[dict[str, Any], PyTree]]
+
+
+def _wavtokenizer(checkpoint: PublicCheckpoint) -> tuple[dict[str, Any], PyTree]:
+    config, variables = wavtokenizer_from_torch(
+        checkpoint.tensors,
+        checkpoint.where,
+        sample_rate_hz=checkpoint.config.get("sampling_rate", 24_000),
+        num_groups=checkpoint.config.get("decoder_attention_num_groups", 32),
+    )
+    return _codec(WavTokenizerCodec, config, variables, checkpoint)
+
+
+def _dac(checkpoint: PublicCheckpoint) -> tuple[dict[str, Any], PyTree]:
+    rate = checkpoint.config.get("sampling_rate")
+    config, variables = dac_from_torch(checkpoint.tensors, checkpoint.where, sample_rate_hz=rate)
+    return _codec(DacCodec, config, variables, checkpoint)
+
+
+def _codec(
+    codec: type[Codec], config: Any, variables: PyTree, checkpoint: PublicCheckpoint
+) -> tuple[dict[str, Any], PyTree]:
+    shapes = jax.eval_shape(lambda: codec.init(config, jax.random.key(0)))
+    check_shapes(shapes, variables, checkpoint.where)
+    return jsonable_sizes(config), variables
+
+
+def _clip(checkpoint: PublicCheckpoint) -> tuple[dict[str, Any], PyTree]:
+    config, params = clip_from_torch(checkpoint.tensors, checkpoint.where, checkpoint.config)
+    images = np.zeros((1, config.image_size, config.image_size, 3), np.uint8)
+    shapes = jax.eval_shape(lambda: nn.unbox(ClipTower(config).init(jax.random.key(0), images)["params"]))
+    check_shapes(shapes, params, checkpoint.where)
+    return dataclasses.asdict(config), params
+
+
+def _oobleck(checkpoint: PublicCheckpoint) -> tuple[dict[str, Any], PyTree]:
+    rate = checkpoint.config.get("sampling_rate", 44_100)
+    config, params = oobleck_from_torch(checkpoint.tensors, checkpoint.where, sample_rate_hz=rate)
+    check_shapes(abstract_autoencoder(config), params, checkpoint.where)
+    sizes = dataclasses.asdict(config)
+    return {key: list(x) if isinstance(x, tuple) else x for key, x in sizes.items()}, params
+
+
+CONVERTERS: dict[str, Converter] = {
+    "wavtokenizer": Converter(is_wavtokenizer, _wavtokenizer),
+    "dac": Converter(is_dac, _dac),
+    "oobleck": Converter(is_oobleck, _oobleck),
+    "clip": Converter(is_clip, _clip),
+}
+
+
+def convert_public_weights(source: pathlib.Path, out: pathlib.Path) -> str:
+    """Converts a public checkpoint to a folder that configs name.
+
+    Args:
+        source: a file (`.safetensors`, or of `torch.save`), or a folder as Hugging Face writes it.
+        out: new or empty folder.
+
+    Returns:
+        The kind of the weights.
+
+    Raises:
+        UserError: an unreadable or unknown checkpoint, missing or unexpected tensors, or a folder with
+            content.
+    """
+    refuse_content(pathlib.Path(out))
+    checkpoint = read_checkpoint(source)
+    kind = next((kind for kind, c in CONVERTERS.items() if c.recognises(checkpoint.tensors)), None)
+    if kind is None:
+        first = ", ".join(sorted(checkpoint.tensors)[:3])
+        raise UserError(
+            f"{source}: its tensors ({first} …) are of none of {', '.join(CONVERTERS)}; name "
+            "another checkpoint"
+        )
+    sizes, params = CONVERTERS[kind].convert(checkpoint)
+    params = jax.tree.map(lambda x: np.ascontiguousarray(x, np.float32), params)
+    write_converted(out, kind, sizes, params, checkpoint.source())
+    return kind

@@ -1,0 +1,1 @@
+"""The Oobleck autoencoder of Stable Audio: waveforms to continuous latents and back."""

@@ -1,0 +1,1 @@
+"""CLIP's image tower as a frozen feature extractor."""
