@@ -83,7 +83,9 @@ def deliver(
     with Outputs() as outputs:
         with progress.step("write") as advance:
             with outputs.open(targets.out) as file:
-                mux_soundtrack(project.film, project.tracks["mix"], project.sample_rate_hz, targets.out, file)
+                project.losses = mux_soundtrack(
+                    project.film, project.tracks["mix"], project.sample_rate_hz, targets.out, file
+                )
             advance(0.8)
             if targets.stems:
                 outputs.make_folder(targets.stems)

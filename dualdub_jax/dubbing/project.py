@@ -34,8 +34,8 @@ from dualdub_jax.dubbing.window_frames import WindowFrames
 from dualdub_jax.dubbing.windows import Window, plan_windows
 from dualdub_jax.errors import UserError
 from dualdub_jax.media.film import Film, FilmReader
-from dualdub_jax.media.mux import check_container
 from dualdub_jax.media.outputs import explain_errors
+from dualdub_jax.media.rehearsal import check_container
 from dualdub_jax.media.sound_file import read_voice
 from dualdub_jax.media.track import FloatFile, Track, WavWriter
 from dualdub_jax.text.script import Script, read_script
@@ -60,6 +60,7 @@ class Project:
         strip: uint8[N, height, width, 3], thumbnails of the film.
         mixdown: the gains.
         tracks: the finished tracks by name, see `TRACKS`.
+        losses: what the output does not keep of the film, one sentence each; once the output is known.
 
     Example:
         with Project(DubRequest("film.mp4", script="lay blue at e nine soon")) as project:
@@ -99,6 +100,7 @@ class Project:
         """
         request.check()
         self.request, self.progress = request, progress or Progress()
+        self.losses: list[str] = []
         self._is_temporary = folder is None
         self._reader: FilmReader | None = None
         self.folder = _make_folder(folder)
@@ -119,8 +121,8 @@ class Project:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Defects of the inputs that the user should know of, one sentence each."""
-        return (*self.film.warnings, *self.script.warnings)
+        """Defects of the inputs and losses of the output that the user should know of, one sentence each."""
+        return (*self.film.warnings, *self.losses, *self.script.warnings)
 
     @property
     def realtime_factor(self) -> float:
@@ -143,7 +145,7 @@ class Project:
             self._reader = FilmReader(request.video)
             self.film = self._reader.film
             if out is not None:
-                check_container(self.film, self._reader.stream, pathlib.Path(out))
+                self.losses = check_container(self.film, pathlib.Path(out)).losses
             self.script = read_script(request.script, self.film.duration_s, request.allow_overrun)
         # A script without words leaves nothing to the model: the track is silent, not nearly so.
         wanted = {"speech": request.use_speech and bool(self.script.words)}

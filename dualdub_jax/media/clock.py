@@ -1,9 +1,10 @@
 """One clock for a whole film: timestamps that start again are continued.
 
-Joined transport streams and DVD recordings, and recordings that were interrupted, have timestamps that jump. A
-player shows their parts one after another, and so do we: where decoding times fall back, or in broadcast
-formats leap by more than `MAX_LEAP_S`, the next part begins when the last picture goes away. Edit lists of MP4
-repeat decoding times on purpose; their times are final. Source: our choice, after the ffmpeg program.
+Joined transport streams and DVD recordings, and recordings that were interrupted, have timestamps that
+jump. A player shows their parts one after another, and so do we: where decoding times fall back, or in
+broadcast formats leap by more than `MAX_LEAP_S`, the next part begins when the last picture goes away. Edit
+lists of MP4 repeat decoding times on purpose; their times are final. Source: our choice, after the ffmpeg
+program.
 """
 
 from collections.abc import Iterator

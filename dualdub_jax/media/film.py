@@ -3,8 +3,8 @@
 - **Duration**: from the moment the first picture appears to the moment the last one goes away, as an exact
   fraction; see `timing`. A track has `round(duration_s * sample_rate_hz)` samples.
 - **Frames**: see `frames`; their number is that of the time grid's frames that the samples touch.
-- **Damage**: packets that cannot be decoded, with or without an error, keep their place in time (the last good
-  picture stays on screen) and are counted.
+- **Damage**: packets that cannot be decoded, with or without an error, keep their place in time (the last
+  good picture stays on screen) and are counted.
 
 The packets are read twice: once for the times, without decoding, and once for the pictures. Pictures are
 decoded, scaled and dropped one by one, so that memory does not grow with the film. Source: our choice.
@@ -157,7 +157,7 @@ class FilmReader:
             num_missing=timing.num_cut_off,
             rate_hz=float(timing.num_pictures / duration_s),
             size=display_size(self._first, self._decoder.pixel_aspect),
-            codec=stream.codec_context.name,
+            codec=stream.codec_context.codec.canonical_name,
             container=self._container.format.name,
             has_sound=bool(self._container.streams.audio),
             has_timestamps=timing.has_timestamps,

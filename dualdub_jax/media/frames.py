@@ -2,13 +2,13 @@
 
 Rules, all of them our choice:
 
-- **Time**: frame t shows the picture that is on screen in the middle of the frame, at (t + 1/2) / frame_rate
-  seconds after the first picture appears. Constant, variable, low and high frame rates are therefore one
-  case, and a picture is at most half a frame early or late.
-- **Shape**: pictures are turned and mirrored as the file asks and shown with square pixels. "letterbox" keeps the aspect
-  ratio and centres the picture on black: squashing would change the shape of faces and mouths, and cropping
-  would lose what sounds at the edges. "crop" scales the shorter side and cuts out the centre, the
-  preprocessing of CLIP (Radford et al., 2021).
+- **Time**: frame t shows the picture that is on screen in the middle of the frame, at (t + 1/2) /
+  frame_rate seconds after the first picture appears. Constant, variable, low and high frame rates are
+  therefore one case, and a picture is at most half a frame early or late.
+- **Shape**: pictures are turned and mirrored as the file asks and shown with square pixels. "letterbox"
+  keeps the aspect ratio and centres the picture on black: squashing would change the shape of faces and
+  mouths, and cropping would lose what sounds at the edges. "crop" scales the shorter side and cuts out the
+  centre, the preprocessing of CLIP (Radford et al., 2021).
 """
 
 import dataclasses

@@ -1,7 +1,7 @@
 """Elements of Matroska files, as far as libavformat or PyAV do not read or write them.
 
-Whether the file is whole; and the display size of a track, which libavformat writes only from a field that PyAV
-cannot set. Source: RFC 8794 (EBML), RFC 9559 (Matroska).
+Whether the file is whole; and the display size of a track, which libavformat writes only from a field that
+PyAV cannot set. Source: RFC 8794 (EBML), RFC 9559 (Matroska).
 """
 
 import struct
@@ -12,16 +12,19 @@ from typing import BinaryIO
 _EBML, _SEGMENT, _TRACKS, _TRACK, _VIDEO = 0x1A45DFA3, 0x18538067, 0x1654AE6B, 0xAE, 0xE0
 _NAME, _CRC, _VOID = 0x536E, 0xBF, 0xEC
 _SCALE, _DURATION = 0x2AD7B1, 0x4489
-_DISPLAY_WIDTH, _DISPLAY_HEIGHT = 0x54B0, 0x54BA
+_DISPLAY_WIDTH, _DISPLAY_HEIGHT, _DISPLAY_UNIT = 0x54B0, 0x54BA, 0x54B2
 _CLUSTER, _CUES, _CHAPTERS, _TAGS, _SEEK_HEAD, _INFO, _ATTACHMENTS = (
     *(0x1F43B675, 0x1C53BB6B, 0x1043A770, 0x1254C367),
     *(0x114D9B74, 0x1549A966, 0x1941A469),
 )
+_PIXEL_WIDTH, _PIXEL_HEIGHT = 0xB0, 0xBA
+_CRC_SIZE = 6  # bytes
 # What lies at the top of a file, in a segment and in a cluster.
 _KNOWN = {_EBML, _CUES, _CHAPTERS, _TAGS, _SEEK_HEAD, _INFO, _ATTACHMENTS, _TRACKS, _CRC, _VOID}
 _KNOWN |= {0xE7, 0x5854, 0xA7, 0xAB, 0xA3, 0xA0, 0xAF}  # time, silent tracks, position, size, blocks
 # The name of a track while it is written: room for its display size.
 ROOM = "room for a display size"
+_ROOM = ROOM.encode()
 
 
 def is_whole(file: BinaryIO) -> bool:
@@ -58,33 +61,29 @@ def read_duration_s(file: BinaryIO) -> Fraction | None:
     return None
 
 
-def set_display_size(file: BinaryIO, width: int, height: int) -> None:
-    """Writes the display size of the track whose name is `ROOM`, and removes that name.
+def set_display_size(file: BinaryIO, pixel_aspect: Fraction) -> None:
+    """Writes the display size of the track whose name ends with `ROOM`, and takes that off its name.
 
     Args:
         file: a finished file; open for reading and writing.
-        width: as displayed, pixels; of one view, if there are two.
-        height: likewise.
+        pixel_aspect: width of a pixel over its height.
 
     Raises:
         ValueError: there is no such track.
     """
     for start, length in _find(file, _TRACKS):
         file.seek(start)
-        content = file.read(length)
-        elements = _parse(content)
-        if ROOM.encode() not in content:
+        elements = _parse(file.read(length))
+        if not any(kind == _TRACK and _ROOM in data for kind, data in elements):
             continue
-        tracks = [
-            (kind, _with_display_size(data, width, height))
-            if kind == _TRACK and ROOM.encode() in data
-            else (kind, data)
-            for kind, data in elements
-            if kind != _CRC
-        ]
-        new = b"".join(_element(kind, data) for kind, data in tracks)
+        new = b""
+        for kind, data in elements:
+            if kind == _TRACK and _ROOM in data:
+                data = _with_display_size(data, pixel_aspect)
+            if kind != _CRC:
+                new += _element(kind, data)
         has_crc = any(kind == _CRC for kind, _ in elements)
-        new += _void(length - len(new) - 6 * has_crc)
+        new += _void(length - len(new) - _CRC_SIZE * has_crc)
         if has_crc:
             new = _element(_CRC, zlib.crc32(new).to_bytes(4, "little")) + new
         file.seek(start)
@@ -93,17 +92,32 @@ def set_display_size(file: BinaryIO, width: int, height: int) -> None:
     raise ValueError("no track has room for a display size")
 
 
-def _with_display_size(track: bytes, width: int, height: int) -> bytes:
-    elements = [(kind, data) for kind, data in _parse(track) if kind not in (_NAME, _VOID)]
-    sizes = [(_DISPLAY_WIDTH, width), (_DISPLAY_HEIGHT, height)]
+def _with_display_size(track: bytes, pixel_aspect: Fraction) -> bytes:
     new = b""
-    for kind, data in elements:
+    for kind, data in _parse(track):
         if kind == _VIDEO:
-            kept = [item for item in _parse(data) if item[0] not in (_DISPLAY_WIDTH, _DISPLAY_HEIGHT)]
-            kept += [(kind, side.to_bytes(4, "big").lstrip(b"\0")) for kind, side in sizes]
-            data = b"".join(_element(*item) for item in kept)
-        new += _element(kind, data)
+            data = _sized(dict(_parse(data)), pixel_aspect)
+        elif kind == _NAME:
+            data = data.removesuffix(_ROOM)
+        if kind != _VOID and (kind != _NAME or data):
+            new += _element(kind, data)
     return new
+
+
+def _sized(video: dict[int, bytes], pixel_aspect: Fraction) -> bytes:
+    # Of two views side by side, the muxer has written the display size of one.
+    width, height = (
+        int.from_bytes(video.get(display, video[stored]), "big")
+        for display, stored in ((_DISPLAY_WIDTH, _PIXEL_WIDTH), (_DISPLAY_HEIGHT, _PIXEL_HEIGHT))
+    )
+    video.pop(_DISPLAY_UNIT, None)  # the muxer says "unknown"
+    video[_DISPLAY_WIDTH] = _unsigned(round(width * pixel_aspect))
+    video[_DISPLAY_HEIGHT] = _unsigned(height)
+    return b"".join(_element(*item) for item in video.items())
+
+
+def _unsigned(number: int) -> bytes:
+    return number.to_bytes((number.bit_length() + 7) // 8, "big")
 
 
 def _find(file: BinaryIO, wanted: int) -> list[tuple[int, int]]:

@@ -48,14 +48,14 @@ class EditList:
 
 def read_edit_list(file: BinaryIO, track_id: int) -> EditList | None:
     """Reads the edit list of a track; None: it has none, or the file has no readable index."""
-    found = _find_edit_list(file, track_id)
-    if found is None:
+    index = _Index(file)
+    track = index.track(track_id)
+    start = track and index.find(b"elst", track)
+    if not start:
         return None
-    index, _, start, timescale = found
-    precision_s = Fraction(1, timescale)
-    return EditList(
-        tuple(Edit(duration * precision_s, time) for _, duration, time in _entries(index, start)), precision_s
-    )
+    precision_s = Fraction(1, index.timescale)
+    edits = (Edit(units * precision_s, time) for _, units, time in index.entries(start))
+    return EditList(tuple(edits), precision_s)
 
 
 def end_edit_list(file: BinaryIO, track_id: int, shown_s: Fraction) -> None:
@@ -69,34 +69,64 @@ def end_edit_list(file: BinaryIO, track_id: int, shown_s: Fraction) -> None:
     Raises:
         ValueError: the track has no edit list.
     """
-    found = _find_edit_list(file, track_id)
-    if found is None:
+    index = _Index(file)
+    track = index.track(track_id)
+    start = track and index.find(b"elst", track)
+    if start is None:
         raise ValueError(f"track {track_id} has no edit list")
-    index, position, start, timescale = found
-    offset, duration, _ = _entries(index, start)[-1]
-    size = 8 if index[start] else 4
-    file.seek(position + offset)
-    file.write(min(duration, round(shown_s * timescale)).to_bytes(size, "big"))
+    offset, edit_units, _ = index.entries(start)[-1]
+    units = min(edit_units, round(shown_s * index.timescale))
+    shift = edit_units - units
+    index.write(file, offset, units, index.data[start])
+    for kind, parent in ((b"tkhd", track), (b"mvhd", ())):
+        begin = index.find(kind, parent)
+        version = index.data[begin]
+        place = begin + (28 if version else 20) - (4 if kind == b"mvhd" else 0)
+        old = int.from_bytes(index.data[place : place + (8 if version else 4)], "big")
+        index.write(file, place, old - shift, version)
 
 
-def _find_edit_list(file: BinaryIO, track_id: int) -> tuple[bytes, int, int, int] | None:
-    """The index, its position in the file, where the edit list begins in it, units a second of durations."""
-    position, index = _read_index(file)
-    try:
-        found = {path: (start, end) for path, start, end in _walk(index, 0, len(index))}
-        header = next(start for path, (start, _) in found.items() if path[-1][0] == b"mvhd")
-        timescale = struct.unpack_from(">I", index, header + (20 if index[header] else 12))[0]
-        for path, (start, _) in found.items():
-            if path[-1][0] == b"tkhd":
-                its_id = struct.unpack_from(">I", index, start + (20 if index[start] else 12))[0]
-                if its_id == track_id:
-                    track = path[:-1]
-                    for other, (begin, _) in found.items():
-                        if other[: len(track)] == track and other[-1][0] == b"elst":
-                            return index, position, begin, timescale
-    except (StopIteration, struct.error, IndexError):
-        pass
-    return None
+class _Index:
+    """The moov box of a file.
+
+    Attributes:
+        data: its content; empty if there is none.
+        timescale: units a second of the durations of the presentation.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._position, self.data = _read_index(file)
+        self._boxes = dict(_walk(self.data, 0, len(self.data)))
+        begin = self.find(b"mvhd", ())
+        self.timescale = 1 if begin is None else self._number(begin + (20 if self.data[begin] else 12))
+
+    def track(self, track_id: int) -> tuple | None:
+        """The path of a track; None: there is no such track."""
+        for path, begin in self._boxes.items():
+            if path[-1][0] == b"tkhd" and self._number(begin + (20 if self.data[begin] else 12)) == track_id:
+                return path[:-1]
+        return None
+
+    def find(self, kind: bytes, parent: tuple) -> int | None:
+        """Where the content of a box within a parent begins."""
+        within = (
+            b for path, b in self._boxes.items() if path[-1][0] == kind and path[: len(parent)] == parent
+        )
+        return next(within, None)
+
+    def entries(self, start: int) -> list[tuple[int, int, int]]:
+        """(offset, duration, media time) of the entries of an elst box."""
+        form = ">Qqhh" if self.data[start] else ">Iihh"
+        offsets = [start + 8 + i * struct.calcsize(form) for i in range(self._number(start + 4))]
+        return [(offset, *struct.unpack_from(form, self.data, offset)[:2]) for offset in offsets]
+
+    def write(self, file: BinaryIO, offset: int, number: int, version: int) -> None:
+        """Overwrites a duration of a box of the given version."""
+        file.seek(self._position + offset)
+        file.write(number.to_bytes(8 if version else 4, "big"))
+
+    def _number(self, offset: int) -> int:
+        return int.from_bytes(self.data[offset : offset + 4], "big")
 
 
 def _read_index(file: BinaryIO) -> tuple[int, bytes]:
@@ -119,8 +149,8 @@ def _read_index(file: BinaryIO) -> tuple[int, bytes]:
     return 0, b""
 
 
-def _walk(data: bytes, start: int, end: int, path: tuple = ()) -> Iterator[tuple[tuple, int, int]]:
-    """Yields (path, start, end) of the content of every box; a path has the kind and place of each parent."""
+def _walk(data: bytes, start: int, end: int, path: tuple = ()) -> Iterator[tuple[tuple, int]]:
+    """Yields the path and the start of the content of every box; a path has kind and place of each parent."""
     while start + 8 <= end:
         length, kind = struct.unpack_from(">I4s", data, start)
         skip = 8
@@ -131,15 +161,7 @@ def _walk(data: bytes, start: int, end: int, path: tuple = ()) -> Iterator[tuple
         if length < skip:
             return
         here = (*path, (kind, start))
-        yield here, start + skip, min(start + length, end)
+        yield here, start + skip
         if kind in _PARENTS:
             yield from _walk(data, start + skip, min(start + length, end), here)
         start += length
-
-
-def _entries(data: bytes, start: int) -> list[tuple[int, int, int]]:
-    """(offset, duration, media time) of the entries of an elst box."""
-    form = ">Qqhh" if data[start] else ">Iihh"
-    count = struct.unpack_from(">I", data, start + 4)[0]
-    offsets = [start + 8 + i * struct.calcsize(form) for i in range(count)]
-    return [(offset, *struct.unpack_from(form, data, offset)[:2]) for offset in offsets]

@@ -80,7 +80,7 @@ class Outputs:
 
     @contextlib.contextmanager
     def open(self, path: pathlib.Path) -> Iterator[BinaryIO]:
-        """Opens the temporary file that will become `path`.
+        """Opens the temporary file that will become `path`, for reading and writing.
 
         Raises:
             UserError: it cannot be opened, or the disk is full; also for errors while the file is open.
@@ -88,7 +88,7 @@ class Outputs:
         with explain_errors(path):
             temporary = _temporary(path)
             self._temporaries[path] = temporary
-            with temporary.open("xb") as file:
+            with temporary.open("x+b") as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())  # some file systems report a full disk only now

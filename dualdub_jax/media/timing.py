@@ -1,16 +1,17 @@
 """The time span of a video stream, from its packets and headers, without decoding any picture.
 
-A film begins when its first picture appears and ends when its last picture goes away. When that is, the first
-of these that the file has decides:
+A film begins when its first picture appears and ends when its last picture goes away. When that is, the
+first of these that the file has decides:
 
-1. **The edit list** (MP4, QuickTime): the end of what is shown; pictures outside of it are not part of the film.
+1. **The edit list** (MP4, QuickTime): the end of what is shown; pictures outside of it are not part of the
+   film.
 2. **The track's own duration**: its header (MP4, AVI, MXF, GIF), its DURATION tag (Matroska, WebM), the
-   duration of the file where video is all there is (Matroska, WebM, FLV). A Matroska or FLV file that is cut
-   off or damaged promises pictures that it does not have: they are missing, and the last one does not stay for
-   them.
+   duration of the file where video is all there is (Matroska, WebM, FLV). A Matroska or FLV file that is
+   cut off or damaged promises pictures that it does not have: they are missing, and the last one does not
+   stay for them.
 3. **The last packet's duration**, from the container or the codec (transport streams and all others).
-4. **The stay of the picture before it.** If the rate varies and another stream of the file lasts longer, the
-   last picture stays until that one ends, but no longer than any other picture did.
+4. **The stay of the picture before it.** If the rate varies and another stream of the file lasts longer,
+   the last picture stays until that one ends, but no longer than any other picture did.
 
 A film of constant rate whose times are rounded (Matroska, FLV) lasts exactly as long as its pictures.
 Source: our choice.
@@ -60,7 +61,20 @@ def scan_timing(container: av.container.InputContainer, stream: av.video.stream.
         container: at its beginning; afterwards at its end (`container.rewind` goes back).
         stream: its video stream.
     """
+    return scan_times(container, stream)[0]
+
+
+def scan_times(
+    container: av.container.InputContainer, stream: av.video.stream.VideoStream
+) -> tuple[Timing, np.ndarray]:
+    """As `scan_timing`; also int64[N], the rising times of the pictures that have one, in time base units."""
     scan = _Scan(container, stream)
+    return _find_timing(container, stream, scan), scan.times
+
+
+def _find_timing(
+    container: av.container.InputContainer, stream: av.video.stream.VideoStream, scan: "_Scan"
+) -> Timing:
     rate = stream.average_rate or stream.guessed_rate or Fraction(25)
     if not scan.num_shown:
         return Timing(None, None, 0, 0, 1 / rate, False)
@@ -83,6 +97,7 @@ class _Scan:
         start, last: of the first and last of these pictures, units of the time base.
         last_duration: of the last one's packet; 0: unknown.
         first_dts: the first decoding time.
+        times: int64[N], presentation times of these pictures, rising.
         stays: int64[N - 1], how long each picture stays but the last.
         end_of_all_s: when the last packet of any stream ends, seconds.
         num_indexed: packets with content that the header or the index names; 0: there is none.
@@ -90,8 +105,8 @@ class _Scan:
 
     def __init__(self, container: av.container.InputContainer, stream: av.video.stream.VideoStream) -> None:
         clock = FilmClock(container, stream)
-        codec = stream.codec_context.name
-        times, durations = array("q"), {}
+        codec = stream.codec_context.codec.canonical_name
+        times = array("q")
         self.time_base = stream.time_base
         self.num_shown = self.num_packets = 0
         self.first_dts: int | None = None
@@ -118,9 +133,9 @@ class _Scan:
                     self.last, self.last_duration = packet.pts, packet.duration or 0
         self.num_restarts = clock.num_restarts
         self.has_times = len(times) == self.num_shown
-        ordered = np.sort(np.frombuffer(times, np.int64)) if times else np.zeros(0, np.int64)
-        self.start = int(ordered[0]) if times else 0
-        self.stays = np.diff(ordered)
+        self.times = np.sort(np.array(times, np.int64))
+        self.start = int(self.times[0]) if times else 0
+        self.stays = np.diff(self.times)
         self.num_indexed = _count_indexed(container, stream)
 
 

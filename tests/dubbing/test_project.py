@@ -163,7 +163,7 @@ def test_full_disk_while_decoding(tmp_path, temporary, monkeypatch):
     assert list(temporary.iterdir()) == []
 
 
-def test_the_film_is_opened_once_to_dub_and_once_to_deliver(tmp_path, monkeypatch):
+def test_the_film_is_opened_once_to_dub_and_only_its_copy_opens_it_again(tmp_path, monkeypatch):
     source = make_film(tmp_path / "film.mp4", has_audio=True)
     opened = []
     original = av.open
@@ -174,11 +174,12 @@ def test_the_film_is_opened_once_to_dub_and_once_to_deliver(tmp_path, monkeypatc
 
     monkeypatch.setattr(av, "open", counted)
     with Project(DubRequest(source, script="hello")) as project:
-        project.read(tmp_path / "out.mp4")
+        project.read()
         project.dub(FakeEngine(), CHECKPOINT)
         assert sum("film.mp4" in name for name in opened) == 1
         deliver(project, Targets.make(tmp_path / "out.mp4", receipt=tmp_path / "r.json"))
-    assert sum("film.mp4" in name for name in opened) == 2
+    # Planned, rehearsed (written and compared), copied and compared.
+    assert sum("film.mp4" in name for name in opened) == 6
     monkeypatch.undo()
     assert video_packets(tmp_path / "out.mp4") == video_packets(source)
 
