@@ -87,7 +87,8 @@ class Film:
             )
         if self.num_restarts:
             warnings.append(
-                f"{self.path}: its timestamps start again {self.num_restarts} time(s); "
+                f"{self.path}: its timestamps start again {self.num_restarts} "
+                f"time{'s' * (self.num_restarts > 1)}; "
                 f"its {self.num_restarts + 1} parts are played one after another"
             )
         return warnings

@@ -19,7 +19,7 @@ from dualdub_jax.media.inventory import pixel_aspect
 from dualdub_jax.media.matroska_elements import ROOM, set_display_size
 from dualdub_jax.media.mix_encoder import MixEncoder
 from dualdub_jax.media.mp4_boxes import end_edit_list
-from dualdub_jax.media.other_streams import OtherStreams, wants_apple_tags
+from dualdub_jax.media.other_streams import OtherStreams, copy_tags, wants_apple_tags
 from dualdub_jax.media.track import Samples
 
 # Suffix -> (container format of libavformat, audio codec). WebM allows no AAC.
@@ -143,9 +143,7 @@ def _add_video(
     video.codec_context.sample_aspect_ratio = pixel_aspect(stream)
     if tag is not None:
         video.codec_context.codec_tag = tag
-    video.metadata.update(
-        {key: value for key, value in stream.metadata.items() if not key.upper().startswith("DURATION")}
-    )
+    copy_tags(stream, video)
     video.disposition = stream.disposition or av.stream.Disposition.default
     if stream.sample_aspect_ratio and format_name not in _WITH_EDIT_LISTS:
         video.metadata["title"] = video.metadata.get("title", "") + ROOM

@@ -93,6 +93,13 @@ def wants_apple_tags(source: av.container.InputContainer) -> bool:
     return is_mp4(source) and any(key.startswith("com.") for key in source.metadata)
 
 
+def copy_tags(stream: av.stream.Stream, copy: av.stream.Stream) -> None:
+    """Copies language, title and other tags of a stream."""
+    for key, value in stream.metadata.items():
+        if not key.upper().startswith("DURATION"):
+            copy.metadata["title" if key == "name" else key] = value  # as MP4 has it
+
+
 def _accepts(format_name: str, stream: av.stream.Stream) -> bool:
     """Whether a container format holds a stream as it is."""
     try:
@@ -106,7 +113,7 @@ def _accepts(format_name: str, stream: av.stream.Stream) -> bool:
 
 def _copy_stream(target: av.container.OutputContainer, stream: av.stream.Stream) -> av.stream.Stream:
     copy = target.add_stream_from_template(stream, opaque=True)
-    copy.metadata.update(stream.metadata)
+    copy_tags(stream, copy)
     copy.disposition = stream.disposition
     return copy
 

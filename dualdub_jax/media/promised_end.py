@@ -25,7 +25,7 @@ class Promise:
         end_s: seconds since the container's zero; None: it does not say.
         precision_s: how exactly.
         is_final: what comes later is not shown, and the packets' durations do not matter.
-        is_broken: the file is cut off or damaged; pictures up to `end_s` are missing.
+        is_broken: the file is cut off or damaged; pictures are missing up to `end_s` and in gaps.
     """
 
     end_s: Fraction | None = None
@@ -39,6 +39,7 @@ def find_promise(
     stream: av.video.stream.VideoStream,
     first_dts: int,
     read_until_s: Fraction,
+    has_gaps: bool,
 ) -> Promise:
     """Reads the promise of an open file.
 
@@ -46,18 +47,21 @@ def find_promise(
         container: the file.
         stream: its video stream.
         first_dts: decoding time of the first packet, in units of the stream's time base.
-        read_until_s: when the last packet of any stream ends, seconds. A promise beyond it is worth a search
-            for damage.
+        read_until_s: when the last packet of any stream ends, seconds.
+        has_gaps: some pictures stay longer than others. Gaps, and a promise beyond `read_until_s`, are worth
+            a search for damage.
     """
     if is_mp4(container):
         return _mp4_promise(container, stream)
     if is_matroska(container):
-        return _matroska_promise(container, stream, read_until_s)
+        return _matroska_promise(container, stream, read_until_s, has_gaps)
     if container.format.name == "flv" and container.duration:
+        end_s = first_dts * stream.time_base + Fraction(container.duration, av.time_base)
         with _opened(container) as file:
-            end_s = first_dts * stream.time_base + Fraction(container.duration, av.time_base)
-            is_broken = end_s > read_until_s + _ROUNDING_S and not _are_flv_tags_whole(file)
-            return Promise(end_s, 2 * _MILLISECOND_S, is_broken=is_broken)
+            is_suspect = has_gaps or end_s > read_until_s + _ROUNDING_S
+            is_broken = is_suspect and not _are_flv_tags_whole(file)
+        is_its_own = is_broken or _is_alone(container, stream)
+        return Promise(end_s if is_its_own else None, _ROUNDING_S, is_broken=is_broken)
     if stream.frames and stream.duration:
         return Promise(((stream.start_time or 0) + stream.duration) * stream.time_base)
     return Promise()
@@ -75,11 +79,15 @@ def _mp4_promise(container: av.container.InputContainer, stream: av.video.stream
 
 
 def _matroska_promise(
-    container: av.container.InputContainer, stream: av.video.stream.VideoStream, read_until_s: Fraction
+    container: av.container.InputContainer,
+    stream: av.video.stream.VideoStream,
+    read_until_s: Fraction,
+    has_gaps: bool,
 ) -> Promise:
     with _opened(container) as file:
         duration_s = read_duration_s(file)
-        is_broken = (duration_s or 0) > read_until_s + _ROUNDING_S and not is_whole(file)
+        is_suspect = has_gaps or (duration_s or 0) > read_until_s + _ROUNDING_S
+        is_broken = is_suspect and not is_whole(file)
     tag_s = _duration_tag(stream)
     if duration_s is None or is_broken:
         return Promise(duration_s, _MILLISECOND_S, is_broken=is_broken)
@@ -87,10 +95,13 @@ def _matroska_promise(
         tag_s is not None and tag_s <= duration_s + _MILLISECOND_S
     ):  # else of a film that this one was cut from
         return Promise(tag_s, _MILLISECOND_S)
-    is_alone = not any(
-        other.type in ("audio", "video", "subtitle") and other is not stream for other in container.streams
-    )
-    return Promise(duration_s if is_alone else None, _MILLISECOND_S)
+    return Promise(duration_s if _is_alone(container, stream) else None, _MILLISECOND_S)
+
+
+def _is_alone(container: av.container.InputContainer, stream: av.video.stream.VideoStream) -> bool:
+    """Whether no other stream can last longer than the video."""
+    kinds = ("audio", "video", "subtitle")
+    return not any(other.type in kinds and other.index != stream.index for other in container.streams)
 
 
 def _duration_tag(stream: av.video.stream.VideoStream) -> Fraction | None:

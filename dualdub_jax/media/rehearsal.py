@@ -28,6 +28,7 @@ from dualdub_jax.media.orientation import Orientation, orientation_of
 _NUM_PICTURES = 12
 _MARGIN_PACKETS = 24  # to copy beyond them, for codecs that hold pictures back
 _RATE_HZ = 16_000
+_ROUNDING_S = Fraction(1, 1000)  # Matroska counts milliseconds
 
 
 @dataclasses.dataclass(frozen=True)
@@ -187,6 +188,8 @@ def _compare(film: Film, before: list[_Picture], after: list[_Picture]) -> None:
     if not after:
         raise CannotHoldError(f"hold {film.codec} video as it is")
     for first, second in zip(before, after, strict=False):
+        if abs(first.time_s - second.time_s) > max(film.time_base, _ROUNDING_S):
+            raise CannotHoldError("keep the times of the pictures")
         if first.orientation != second.orientation:
             raise CannotHoldError("keep how pictures are turned or mirrored")
         if first.content != second.content:

@@ -28,6 +28,7 @@ from dualdub_jax.media.clock import FilmClock
 from dualdub_jax.media.container import holds_picture, is_mp4
 from dualdub_jax.media.promised_end import Promise, find_promise
 
+_GAP = 1.5  # usual stays of a picture
 _COARSE_S = Fraction(1, 16_000)  # time bases above it round the times of common rates
 
 
@@ -39,7 +40,7 @@ class Timing:
         start_s: when the first picture appears, seconds since the container's zero; None: no packets.
         end_s: when the last picture goes away; None likewise.
         num_pictures: packets that hold a picture to be shown.
-        num_cut_off: pictures that the header promises and the file does not have.
+        num_cut_off: pictures that the header promises and the file does not have, and those lost in holes.
         picture_s: how long a picture stays where the file does not say, seconds.
         has_timestamps: every packet has a presentation time; False for bare H.264 and the like.
         num_restarts: how often the timestamps start again; see `clock`.
@@ -80,7 +81,7 @@ def _find_timing(
         return Timing(None, None, 0, 0, 1 / rate, False)
     if not scan.has_times:
         return Timing(Fraction(0), scan.num_shown / rate, scan.num_shown, 0, 1 / rate, False)
-    promise = find_promise(container, stream, scan.first_dts, scan.end_of_all_s)
+    promise = find_promise(container, stream, scan.first_dts, scan.end_of_all_s, scan.has_gaps)
     end_s, num_cut_off = _find_end(scan, promise, rate)
     return Timing(
         scan.start * stream.time_base, end_s, scan.num_shown, num_cut_off, 1 / rate, True, scan.num_restarts
@@ -99,6 +100,7 @@ class _Scan:
         first_dts: the first decoding time.
         times: int64[N], presentation times of these pictures, rising.
         stays: int64[N - 1], how long each picture stays but the last.
+        has_corrupt: the demuxer has found damage in a packet, or lost some.
         end_of_all_s: when the last packet of any stream ends, seconds.
         num_indexed: packets with content that the header or the index names; 0: there is none.
     """
@@ -111,6 +113,7 @@ class _Scan:
         self.num_shown = self.num_packets = 0
         self.first_dts: int | None = None
         self.end_of_all_s = Fraction(0)
+        self.has_corrupt = False
         self.start = self.last = self.last_duration = 0
         others = [
             other for other in container.streams if other.type in ("audio", "video") and other is not stream
@@ -122,6 +125,7 @@ class _Scan:
             if packet.stream_index != stream.index:
                 continue
             self.num_packets += 1
+            self.has_corrupt |= packet.is_corrupt
             if self.first_dts is None:
                 self.first_dts = packet.pts if packet.dts is None else packet.dts
             if not holds_picture(packet, codec):
@@ -137,6 +141,17 @@ class _Scan:
         self.start = int(self.times[0]) if times else 0
         self.stays = np.diff(self.times)
         self.num_indexed = _count_indexed(container, stream)
+
+    @property
+    def has_gaps(self) -> bool:
+        """Whether some pictures stay longer than most."""
+        return bool(self.stays.size) and self.stays.max() > _GAP * np.median(self.stays)
+
+    def count_gaps(self) -> int:
+        """How many pictures a constant rate would have where some stay longer than most."""
+        usual = np.median(self.stays) if self.stays.size else 0
+        long = self.stays[self.stays > _GAP * usual]
+        return int(np.round(long / usual - 1).sum()) if usual > 0 else 0
 
 
 def _count_indexed(container: av.container.InputContainer, stream: av.video.stream.VideoStream) -> int:
@@ -157,16 +172,18 @@ def _find_end(scan: _Scan, promise: Promise, rate: Fraction) -> tuple[Fraction, 
     num_cut_off = max(0, scan.num_indexed - scan.num_packets)
     if num_cut_off:
         return end_s, num_cut_off
+    num_lost = scan.count_gaps() if scan.has_corrupt or promise.is_broken else 0
     if promise.end_s is None:
-        return max(end_s, _end_with_others(scan, last_s)), 0
+        return max(end_s, _end_with_others(scan, last_s)), num_lost
     if promise.is_broken:
         missing_s = promise.end_s - max(end_s, scan.end_of_all_s)
-        return end_s, max(1, round((promise.end_s - end_s) * rate)) if missing_s > 1 / rate / 2 else 0
+        num_cut_off = max(1, round((promise.end_s - end_s) * rate)) if missing_s > 1 / rate / 2 else 0
+        return end_s, num_cut_off + num_lost
     if abs(promise.end_s - end_s) <= promise.precision_s:
-        return end_s, 0
+        return end_s, num_lost
     if (promise.is_final or not scan.last_duration) and promise.end_s > last_s:
-        return promise.end_s, 0
-    return max(end_s, promise.end_s), 0
+        return promise.end_s, num_lost
+    return max(end_s, promise.end_s), num_lost
 
 
 def _stay_before(scan: _Scan) -> Fraction | None:
@@ -175,6 +192,6 @@ def _stay_before(scan: _Scan) -> Fraction | None:
 
 def _end_with_others(scan: _Scan, last_s: Fraction) -> Fraction:
     """The end of all streams, as far as a picture of a variable rate may stay for it."""
-    if not scan.stays.size or scan.stays.max() <= 1.5 * np.median(scan.stays):
+    if not scan.has_gaps:
         return last_s
     return min(scan.end_of_all_s, last_s + int(scan.stays.max()) * scan.time_base)
