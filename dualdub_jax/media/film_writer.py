@@ -31,6 +31,8 @@ CONTAINERS: dict[str, tuple[str, str]] = {
     ".webm": ("webm", "libopus"),
 }
 _WITH_EDIT_LISTS = {"mp4", "mov"}
+# Stereo, spherical and Dolby Vision boxes are not in the first edition of the standard.
+_STRICTNESS = {"strict": "unofficial"}
 _FIRST_TRACK = 1
 
 
@@ -112,8 +114,7 @@ def write_film(
 def _options(source: av.container.InputContainer, film: Film, format_name: str) -> dict[str, str]:
     if format_name not in _WITH_EDIT_LISTS:
         return {}
-    # Stereo, spherical and Dolby Vision boxes are not in the first edition of the standard.
-    options = {"strict": "unofficial", "movie_timescale": str(_timescale(film))}
+    options = _STRICTNESS | {"movie_timescale": str(_timescale(film))}
     if wants_apple_tags(source):
         options["movflags"] = "use_metadata_tags"
     return options
@@ -163,11 +164,10 @@ def _find_tag(
         tags = [_tag(stream), None]
     elif format_name in _WITH_EDIT_LISTS and stream.codec_context.name == "hevc":
         tags = ["hvc1", None]  # the one that Apple's players take
+    options = _STRICTNESS if format_name in _WITH_EDIT_LISTS else {}
     for tag in tags:
         try:
-            with av.open(
-                io.BytesIO(), "w", format=format_name, container_options={"strict": "unofficial"}
-            ) as target:
+            with av.open(io.BytesIO(), "w", format=format_name, container_options=options) as target:
                 _add_video(target, stream, format_name, tag)
                 target.start_encoding()  # writes the header, where a muxer refuses a codec
         except (av.error.FFmpegError, ValueError):
