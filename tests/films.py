@@ -48,6 +48,7 @@ def make_film(
     pix_fmt: str | None = None,
     codec_options: dict[str, str] | None = None,
     codec_tag: str | None = None,
+    title: str | None = None,
 ) -> pathlib.Path:
     """Encodes a film.
 
@@ -71,6 +72,7 @@ def make_film(
         pix_fmt: pixel format, if not the usual one.
         codec_options: more options of the encoder.
         codec_tag: of the video in MP4 and QuickTime files.
+        title: of the film.
     """
     path = pathlib.Path(path)
     rate = Fraction(rate)
@@ -78,6 +80,8 @@ def make_film(
     odd = size[0] % 2 or size[1] % 2
     rng = np.random.default_rng(0)
     with av.open(str(path), "w", format=format, options=options or {}) as container:
+        if title is not None:
+            container.metadata["title"] = title
         video = container.add_stream(codec, rate=rate)
         video.width, video.height = size
         video.pix_fmt = pix_fmt or ("rgb24" if codec == "png" else "yuv444p" if odd else "yuv420p")

@@ -74,6 +74,7 @@ def write_film(
         with av.open(
             file, "w", format=format_name, container_options=_options(source, film, format_name)
         ) as target:
+            target.flags |= av.container.Flags.bitexact.value  # no random numbers in the headers
             video = _add_video(target, stream, format_name, tag)
             if plan.rate is not None:
                 video.codec_context.framerate = plan.rate
@@ -85,8 +86,7 @@ def write_film(
             sound_until_s, num_packets = Fraction(0), -1
             for packet in FilmClock(source, stream).packets(*others.sources):
                 if packet.stream_index != stream.index:
-                    if others.move(packet):
-                        target.mux(packet)
+                    target.mux(others.packets(packet))
                     continue
                 num_packets += 1
                 if num_packets not in plan:

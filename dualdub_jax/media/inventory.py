@@ -22,6 +22,8 @@ _TECHNICAL = re.compile(
     r"|modification_date",
     re.IGNORECASE,
 )
+# Names of text without styles or with few; one becomes another in a copy.
+TEXT_CODECS = {"mov_text", "subrip", "srt", "text"}
 _KEPT_DISPOSITIONS = av.stream.Disposition.default | av.stream.Disposition.forced
 _SIDE_DATA = re.compile(r"^ {6}(?!Display Matrix|CPB)(\S.*)$")
 
@@ -109,6 +111,8 @@ def describe_stream(stream: av.stream.Stream) -> str:
     kind = {"subtitle": "subtitles", "video": "further video", "data": "data stream"}.get(
         stream.type, stream.type
     )
+    if name in TEXT_CODECS:
+        name = "text"
     language = stream.metadata.get("language", "und")
     return f"{kind} ({name}{'' if language == 'und' else ', ' + language})"
 

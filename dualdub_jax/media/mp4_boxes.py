@@ -48,14 +48,17 @@ class EditList:
 
 def read_edit_list(file: BinaryIO, track_id: int) -> EditList | None:
     """Reads the edit list of a track; None: it has none, or the file has no readable index."""
-    index = _Index(file)
-    track = index.track(track_id)
-    start = track and index.find(b"elst", track)
-    if not start:
+    try:
+        index = _Index(file)
+        track = index.track(track_id)
+        start = track and index.find(b"elst", track)
+        if not start:
+            return None
+        precision_s = Fraction(1, index.timescale)
+        edits = (Edit(units * precision_s, time) for _, units, time in index.entries(start))
+        return EditList(tuple(edits), precision_s)
+    except (struct.error, IndexError, ZeroDivisionError):  # damaged
         return None
-    precision_s = Fraction(1, index.timescale)
-    edits = (Edit(units * precision_s, time) for _, units, time in index.entries(start))
-    return EditList(tuple(edits), precision_s)
 
 
 def end_edit_list(file: BinaryIO, track_id: int, shown_s: Fraction) -> None:

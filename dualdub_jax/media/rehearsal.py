@@ -168,18 +168,19 @@ def _pictures(
             time_s = picture.pts * stream.time_base - start_s
             if time_s < 0:
                 continue
-            content = (picture.format.name, picture.width, picture.height, zlib.crc32(_pixels(picture)))
+            content = (picture.format.name, picture.width, picture.height, _digest(picture))
             yield _Picture(time_s, orientation_of(picture), has_layer, content)
             num_left -= 1
             if not num_left:
                 return
 
 
-def _pixels(picture: av.VideoFrame) -> np.ndarray:
+def _digest(picture: av.VideoFrame) -> int:
     try:
-        return picture.to_ndarray()
+        pixels = picture.to_ndarray()
     except ValueError:  # a rare format
-        return picture.reformat(format="rgba64le").to_ndarray()
+        pixels = picture.reformat(format="rgba64le").to_ndarray()
+    return zlib.crc32(np.ascontiguousarray(pixels))
 
 
 def _compare(film: Film, before: list[_Picture], after: list[_Picture]) -> None:

@@ -102,7 +102,8 @@ class _Scan:
         stays: int64[N - 1], how long each picture stays but the last.
         has_corrupt: the demuxer has found damage in a packet, or lost some.
         end_of_all_s: when the last packet of any stream ends, seconds.
-        num_indexed: packets with content that the header or the index names; 0: there is none.
+        last_dts: the last decoding time.
+        num_cut_off: packets that the header or the index names and the file does not have.
     """
 
     def __init__(self, container: av.container.InputContainer, stream: av.video.stream.VideoStream) -> None:
@@ -114,7 +115,7 @@ class _Scan:
         self.first_dts: int | None = None
         self.end_of_all_s = Fraction(0)
         self.has_corrupt = False
-        self.start = self.last = self.last_duration = 0
+        self.start = self.last = self.last_duration = self.last_dts = 0
         others = [
             other for other in container.streams if other.type in ("audio", "video") and other is not stream
         ]
@@ -126,6 +127,7 @@ class _Scan:
                 continue
             self.num_packets += 1
             self.has_corrupt |= packet.is_corrupt
+            self.last_dts = packet.dts if packet.dts is not None else self.last_dts
             if self.first_dts is None:
                 self.first_dts = packet.pts if packet.dts is None else packet.dts
             if not holds_picture(packet, codec):
@@ -140,7 +142,14 @@ class _Scan:
         self.times = np.sort(np.array(times, np.int64))
         self.start = int(self.times[0]) if times else 0
         self.stays = np.diff(self.times)
-        self.num_indexed = _count_indexed(container, stream)
+        if is_mp4(container):  # its header also counts what an edit list leaves out
+            self.num_cut_off = len(stream.index_entries) - self.num_packets
+        elif container.format.name == "avi" and self.last_dts >= self.num_packets:
+            # Chunks without content repeat a picture: the header counts them, and the last one may be one.
+            self.num_cut_off = stream.frames - (self.last_dts + 2)
+            self.last_duration = 0
+        else:
+            self.num_cut_off = stream.frames - self.num_packets
 
     @property
     def has_gaps(self) -> bool:
@@ -154,13 +163,6 @@ class _Scan:
         return int(np.round(long / usual - 1).sum()) if usual > 0 else 0
 
 
-def _count_indexed(container: av.container.InputContainer, stream: av.video.stream.VideoStream) -> int:
-    if is_mp4(container):  # its header also counts what an edit list leaves out
-        return len(stream.index_entries)
-    # AVI repeats pictures by packets without content.
-    return stream.frames and stream.frames - sum(not entry.size for entry in stream.index_entries)
-
-
 def _find_end(scan: _Scan, promise: Promise, rate: Fraction) -> tuple[Fraction, int]:
     """When the last picture goes away, seconds, and how many pictures are cut off after it."""
     last_s = scan.last * scan.time_base
@@ -169,9 +171,8 @@ def _find_end(scan: _Scan, promise: Promise, rate: Fraction) -> tuple[Fraction, 
     start_s, constant_s = scan.start * scan.time_base, scan.num_shown / rate
     if scan.time_base > _COARSE_S and abs(constant_s - (end_s - start_s)) <= scan.time_base:
         end_s = start_s + constant_s
-    num_cut_off = max(0, scan.num_indexed - scan.num_packets)
-    if num_cut_off:
-        return end_s, num_cut_off
+    if scan.num_cut_off > 0:
+        return end_s, scan.num_cut_off
     num_lost = scan.count_gaps() if scan.has_corrupt or promise.is_broken else 0
     if promise.end_s is None:
         return max(end_s, _end_with_others(scan, last_s)), num_lost
@@ -179,7 +180,7 @@ def _find_end(scan: _Scan, promise: Promise, rate: Fraction) -> tuple[Fraction, 
         missing_s = promise.end_s - max(end_s, scan.end_of_all_s)
         num_cut_off = max(1, round((promise.end_s - end_s) * rate)) if missing_s > 1 / rate / 2 else 0
         return end_s, num_cut_off + num_lost
-    if abs(promise.end_s - end_s) <= promise.precision_s:
+    if abs(promise.end_s - end_s) < promise.precision_s:
         return end_s, num_lost
     if (promise.is_final or not scan.last_duration) and promise.end_s > last_s:
         return promise.end_s, num_lost

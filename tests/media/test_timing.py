@@ -150,3 +150,12 @@ def test_other_formats(tmp_path, suffix, codec):
     path = make_film(tmp_path / f"film{suffix}", codec=codec, pix_fmt=pix_fmt, num_frames=20)
     film = read_film(path).film
     assert film.duration_s == Fraction(4, 5) and film.num_pictures == 20 and not film.warnings
+
+
+def test_avi_repeats_pictures_by_empty_chunks(tmp_path):
+    """At 50 frames a second, with every second picture left out: no picture is missing."""
+    times = [Fraction(i, 25) for i in range(20)]
+    options = {"rate": 50, "times": times, "num_frames": 20, "pix_fmt": "yuvj420p"}
+    film = read_film(make_film(tmp_path / "film.avi", codec="mjpeg", **options))
+    assert film.film.duration_s == Fraction(39, 50) and not film.film.warnings
+    np.testing.assert_allclose(shown_levels(film.frames), [frame_level(i) for i in range(20)], atol=2)
