@@ -99,7 +99,7 @@ class FilmReader:
 
     Attributes:
         film: the metadata.
-        stream: the open video stream, a template for muxers.
+        stream: the open video stream.
 
     Example:
         with FilmReader(path) as reader:

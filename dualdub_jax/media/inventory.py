@@ -127,10 +127,11 @@ def _describe_picture(
     context = stream.codec_context
     line, side_data = _dump(container, stream)
     # As in "yuv420p10le(tv, bt2020nc/bt2020/smpte2084, top first)".
-    found = re.search(rf"\b{re.escape(context.pix_fmt or '?')}\(([^)]*)\)", line)
+    found = re.search(rf"\b{re.escape(context.pix_fmt or '?')}\((.*?)\), ", line)
     details = found.group(1).split(", ") if found else []
     fields = [text for text in details if "first" in text or "coded" in text]
-    colours = [text for text in details if text not in fields and text not in ("progressive", "unknown")]
+    # "tv", the limited range, is what players assume.
+    colours = [text for text in details if text not in (*fields, "progressive", "unknown", "tv")]
     picture = {
         "codec": context.name,
         "profile": str(context.profile or ""),
