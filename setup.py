@@ -23,6 +23,8 @@ _CORE = [
     "soundfile>=0.13",
     "soxr>=0.5",
     "pysubs2>=1.8",
+    "kitten-text-processing==0.1.0",  # NeMo's grammars of written English; the only release
+    "py3langid>=0.4",
     "tokenizers>=0.21",
     "tensorboardX>=2.6",
     "rich>=13.0",

@@ -35,6 +35,7 @@ def make_receipt(project: Project) -> dict[str, Any]:
         "num_samples": project.num_samples,
         "sample_rate_hz": project.sample_rate_hz,
         "script": project.script.text,
+        "unspoken": dict(project.script.unspoken),
         "use_speech": "speech" in project.used,
         "use_background": "background" in project.used,
         "acoustics": take.acoustics and take.acoustics._asdict(),
