@@ -16,12 +16,12 @@ _PACKAGES = ("dualdub-jax", "jax", "flax", "numpy", "av", "soxr")
 def make_receipt(project: Project) -> dict[str, Any]:
     """Describes a project whose tracks are done: inputs by digest, settings, plan, versions, times."""
     film, request, take = project.film, project.request, project.take
-    script_path = pathlib.Path(project.script.source) if project.script.source != "--script" else None
+    script_path = pathlib.Path(project.script.source)
     return {
         "inputs": {
             "video": _describe_file(film.path),
             "voice": _describe_file(request.voice) if request.voice else None,
-            "script": _describe_file(script_path) if script_path else None,
+            "script": _describe_file(script_path) if script_path.is_file() else None,
         },
         "video": {
             "container": film.container,

@@ -21,7 +21,7 @@ from dualdub_jax.text.words import Word, join_words
 
 # Subtitle times are rounded to milliseconds or frames: a cue may end this much after the video.
 CUE_TOLERANCE_S = Fraction(1, 20)
-CHARACTERS = "characters that cannot be spoken"
+CHARACTERS = "characters without pronunciation"
 _MOST_NAMED = 10  # pieces in a warning
 
 

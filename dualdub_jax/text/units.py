@@ -21,7 +21,9 @@ CURRENCIES = {
     "₪": "shekel", "₿": "bitcoin", "¢": "cent", "USD": "dollar", "EUR": "euro", "GBP": "pound", "JPY": "yen",
     "CHF": "franc",
 }  # fmt: skip
-_IRREGULAR = {"foot": "feet", "yen": "yen", "won": "won", "lira": "lira"}
+# Hundredths of currencies that are named in prices: "$3.50".
+HUNDREDTHS = {"$": "cent", "€": "cent", "£": "penny"}
+_IRREGULAR = {"penny": "pence", "foot": "feet", "yen": "yen", "won": "won", "lira": "lira"}
 
 
 def plural(name: str) -> str:

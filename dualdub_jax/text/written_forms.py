@@ -9,13 +9,14 @@ Each rule maps one written form to another that is read rightly: "$5k" becomes "
 import re
 from collections.abc import Callable, Iterable
 
-from dualdub_jax.text.units import CURRENCIES, DENOMINATORS, UNITS, named, plural
+from dualdub_jax.text.units import CURRENCIES, DENOMINATORS, HUNDREDTHS, UNITS, named, plural
 
 _NUMBER = r"\d+(?:,\d{3})*(?:\.\d+)?"
 _SCALES = {
     "k": "thousand", "m": "million", "mn": "million", "mio": "million", "b": "billion", "bn": "billion",
     "t": "trillion", "tn": "trillion",
 }  # fmt: skip
+_SIGN = r"(?:[$£€¥₹₩₽₺₪₿]|\b(?:USD|EUR|GBP|JPY|CHF))"
 _SCALE_WORD = "hundred|thousand|million|billion|trillion"
 _MONTHS = (
     *("January", "February", "March", "April", "May", "June"),
@@ -45,17 +46,17 @@ def _clock(match: re.Match[str]) -> str:
 
 
 def _amount(match: re.Match[str]) -> str:
-    """A sum in a currency or scale that the grammars lack."""
-    sign, number, scale, word = match.groups()
-    scale = _SCALES.get((scale or "").lower(), word)
-    name = CURRENCIES[sign]
-    return f"{number} {scale} {plural(name)}" if scale else named(number, name)
-
-
-def _dollars(match: re.Match[str]) -> str:
-    """The grammars read plain sums of the common currencies, cents included."""
-    is_plain = not match[3] and not match[4] and match[1] != "¥"
-    return match[0].replace(" ", "") if is_plain else _amount(match)
+    """A sum of money, with the name of its currency behind it; cents on their own."""
+    sign, number, letter, word = match.groups()
+    scale = _SCALES.get((letter or "").lower(), word)
+    if scale:
+        return f"{number} {scale} {plural(CURRENCIES[sign])}"
+    whole, _, cents = number.partition(".")
+    if sign not in HUNDREDTHS or len(cents) != 2:
+        return named(number, CURRENCIES[sign])
+    parts = [(whole, CURRENCIES[sign])] if whole.strip("0,") or not cents.strip("0") else []
+    parts += [(str(int(cents)), HUNDREDTHS[sign])] if cents.strip("0") else []
+    return " ".join(named(*part) for part in parts)
 
 
 def _measure(match: re.Match[str]) -> str:
@@ -150,10 +151,10 @@ _RULES: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     # Money.
     (r"\bUS(?=\$)", ""),
     (rf"({_NUMBER})\s?([€£$])(?!\s?\d)", r"\2\1"),
-    (rf"([$£€¥])\s?({_NUMBER})\s?(k|mn|mio|m|bn|b|tn|t)?\b(?!-)(?:\s({_SCALE_WORD})\b)?", _dollars),
-    (rf"([₹₩₽₺₪₿]|\bUSD|\bEUR|\bGBP|\bJPY|\bCHF)\s?({_NUMBER})(?:\s?(k|m|bn)\b)?(?:\s({_SCALE_WORD})\b)?",
-     _amount),
-    (rf"({_NUMBER})\s?(¢|USD\b|EUR\b|GBP\b|JPY\b|CHF\b)", lambda m: named(m[1], CURRENCIES[m[2]])),
+    (rf"({_SIGN})\s?({_NUMBER})\s?[-–]\s?\1?({_NUMBER})", r"\2 to \1\3"),
+    (rf"-(?={_SIGN}\s?\d)", "minus "),
+    (rf"({_SIGN})\s?(\.\d+|{_NUMBER})(?:\s?(k|mn|mio|m|bn|b|tn|t)\b)?(?:\s({_SCALE_WORD})\b)?", _amount),
+    (rf"({_NUMBER})\s?(¢|(?:USD|EUR|GBP|JPY|CHF)\b)", lambda m: named(m[1], CURRENCIES[m[2]])),
     # Measures.
     (rf"(-?{_NUMBER})\s*°\s*([CFK]\b)?", _degrees),
     (rf"(?<![\w.])(-?{_NUMBER})\s?({_alternatives(UNITS)})(?:/({_alternatives(DENOMINATORS)}))?(?![\w'/])",

@@ -184,7 +184,8 @@ def test_receipt(tmp_path, model):
     assert receipt["seed"] == 9 and receipt["sampling"]["background_temperature"] == 0.5
     assert [w["start_frame"] for w in receipt["windows"]] == [0, 100]
     assert 0 < receipt["mix_gain"] <= 1 and receipt["stem_gain"] == 1.0
-    assert receipt["warnings"] == [f"{script}: dropped characters that cannot be spoken: ☃"]
+    assert receipt["warnings"] == [f"{script}: not spoken: characters without pronunciation ☃"]
+    assert receipt["unspoken"] == {"characters without pronunciation": ["☃"]}
     assert receipt["versions"]["jax"] and receipt["realtime_factor"] > 0
 
 
