@@ -16,7 +16,7 @@ from dualdub_jax.text.directions import Unspoken, separate_directions
 from dualdub_jax.text.language import foreign_language
 from dualdub_jax.text.normaliser import normalise
 from dualdub_jax.text.script_source import INLINE, ScriptSource, open_source
-from dualdub_jax.text.subtitles import Subtitle, find_format, read_subtitles
+from dualdub_jax.text.subtitles import Subtitle, find_format, read_subtitles, remove_formatting
 from dualdub_jax.text.words import Word, join_words
 
 # Subtitle times are rounded to milliseconds or frames: a cue may end this much after the video.
@@ -91,9 +91,10 @@ def read_script(
 
 
 def _untimed(source: ScriptSource) -> Script:
-    spoken = separate_directions(source.text)
+    remarks: list[Unspoken] = []
+    spoken = separate_directions(remove_formatting(source.text, remarks)[0])
     words, dropped = normalise(spoken.text)
-    unspoken = [*spoken.unspoken, *(Unspoken(CHARACTERS, character) for character in dropped)]
+    unspoken = [*remarks, *spoken.unspoken, *(Unspoken(CHARACTERS, character) for character in dropped)]
     return _finish(source, words, (), unspoken, [spoken.text], spoken.speakers)
 
 

@@ -113,9 +113,9 @@ def read_subtitles(source: ScriptSource, format_: str, rate_hz: float | None = N
     subtitles = []
     for number, event in enumerate(parsed.events, start=1):
         if event.is_comment:
-            unspoken.append(Unspoken(COMMENTS, _plain_text(event.text, [])[0]))
+            unspoken.append(Unspoken(COMMENTS, remove_formatting(event.text, [])[0]))
             continue
-        spoken, speaker = _plain_text(_without_drawings(event.text, unspoken), unspoken)
+        spoken, speaker = remove_formatting(_without_drawings(event.text, unspoken), unspoken)
         start_s, end_s = Fraction(event.start, 1000), Fraction(event.end, 1000)
         subtitles.append(Subtitle(number, start_s, end_s, spoken, speaker or " ".join(event.name.split())))
     if not subtitles:
@@ -179,8 +179,16 @@ def _without_drawings(text: str, unspoken: list[Unspoken]) -> str:
     return "".join(piece for piece, is_drawing in pieces if not is_drawing)
 
 
-def _plain_text(text: str, unspoken: list[Unspoken]) -> tuple[str, str]:
-    """Removes formatting; returns the text and the speaker of WebVTT's voice tag."""
+def remove_formatting(text: str, unspoken: list[Unspoken]) -> tuple[str, str]:
+    """Removes tags and overrides.
+
+    Args:
+        text: of a subtitle, or of a plain script, which may have tags as well.
+        unspoken: to which remarks in braces are added.
+
+    Returns:
+        The text with its line breaks and characters written out, and the speaker of WebVTT's voice tags.
+    """
     text = _BREAK.sub("\n", _OVERRIDE.sub("", text)).replace("\\h", " ")
     unspoken += [Unspoken(DIRECTION, match) for match in _BRACES.findall(text) if match.strip()]
     text = _BRACES.sub(" ", text)

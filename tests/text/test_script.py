@@ -48,6 +48,11 @@ def test_text_is_spoken_and_the_rest_is_told():
     ]
 
 
+def test_formatting_is_no_text():
+    script = read_script("<i>Hello</i> you<br>&amp; me, <font color='red'>now</font>; a < b", TEN_S)
+    assert script.text == "hello you and me now a less than b" and not script.warnings
+
+
 def test_long_lists_are_shortened():
     (warning,) = read_script("go " + " ".join(f"[{i}]" for i in range(30)), TEN_S).warnings
     assert warning.endswith("[8], [9] and 20 more")
