@@ -153,7 +153,8 @@ def _kind(data: bytes) -> str | None:
 
 def _is_utf_16(data: bytes) -> bool:
     """Whether every second byte of mostly Latin text is zero."""
-    return max(data[0::2].count(0), data[1::2].count(0)) > 0.3 * len(data)
+    fewer, more = sorted((data[0::2].count(0), data[1::2].count(0)))
+    return more > 0.3 * len(data) and fewer < 0.1 * len(data)
 
 
 def _guess_encoding(data: bytes) -> str:

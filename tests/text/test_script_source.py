@@ -37,6 +37,7 @@ def test_a_path_that_does_not_exist(name):
         ("\u72ac\u3082".encode("shift-jis"), "perhaps it is another encoding; save the script as UTF-8$"),
         (b"hello\x00there", r"a binary file \(byte 5 is NUL\)"),
         (b"hello\x07there", "a binary file"),
+        (b"\x00" * 99, "a binary file"),
         (bytes(range(1, 256)), "a binary file"),
         (b"", "is empty: nothing to speak; leave out --script"),
         (codecs.BOM_UTF8 + b"\n", "is empty"),
