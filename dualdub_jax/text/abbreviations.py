@@ -58,16 +58,16 @@ _INITIALISMS = frozenset(
     """
     ABC AC ADHD AI AOL API ATM AWS BBC BBQ CBS CEO CFO CIA CIO CNN COO CPU CTO DIY DOA DOB DUI EMT EP ETA
     ETD EU FAQ FBI GMO GPA GPU HIV IBM ICU ID IP IPO IQ IRS ISP IV MIT NBA NBC NCAA NFL NGO NRA NSA OMG PSA
-    RIP SOS SUV UCLA UFC UFO UI UK UN UPS URL USA USB USC USSR UV UX VIP
+    SOS SUV UCLA UFC UFO UI UK UN UPS URL USA USB USC USSR UV UX VIP
     """.split()  # noqa: SIM905
 )
 _LONGEST_INITIALISM = 5
 
 _ROMAN_VALUES = {"I": 1, "V": 5, "X": 10, "L": 50, "C": 100, "D": 500, "M": 1000}
 _ROMAN = r"(?=[IVXL])(?:X[CL]|L?X{0,3})(?:I[XV]|V?I{0,3})"
-_CHAPTERS = "Chapter|Act|Scene|Volume|Episode|Season|Appendix|Article|Canto|Symphony|Psalm|Bowl"
+_CHAPTERS = "Chapter|Act|Scene|Volume|Episode|Season|Appendix|Article|Canto|Symphony|Psalm|Bowl|War"
 _PARTS = (  # words after which "I" may be the pronoun: "the Part I played"
-    "Part|Book|Phase|Stage|Type|Level|Section|Title|War|Class|Grade|Figure|Verse|Lesson|Unit|Round|Mark|Step"
+    "Part|Book|Phase|Stage|Type|Level|Section|Title|Class|Grade|Figure|Verse|Lesson|Unit|Round|Mark|Step"
 )
 _MONARCHS = (
     "Henry|Louis|Elizabeth|George|Edward|Richard|Charles|James|William|Philip|Peter|Catherine|Napoleon|Paul|"
@@ -133,13 +133,12 @@ def expand_abbreviations(text: str) -> str:
 
 
 def spell_initialisms(text: str) -> str:
-    """Separates the letters of initialisms ("TV", "FBI") in a text whose capitals stand out."""
-    is_shouted = not re.search(r"[a-z]{2}", text)
+    """Separates the letters of initialisms: "TV", "FBI"."""
 
     def spell(match: re.Match[str]) -> str:
         word = match[1]
         has_vowel = re.search("[AEIOUY]", word)
-        if has_vowel and (is_shouted or word not in _INITIALISMS):
+        if has_vowel and word not in _INITIALISMS:
             return match[0]
         if len(word) > _LONGEST_INITIALISM or _INTERJECTION.search(word):
             return match[0]

@@ -28,7 +28,7 @@ _DASHES = re.compile("\\s?[\u2014\u2015]\\s?|--+")  # em dashes separate words a
 _MINUS = re.compile("[\u2010\u2011\u2012\u2212\ufe63\uff0d]")
 _SPACES = re.compile("[\u00a0\u2007\u2009\u202f](?=\\d{3})")
 _FRACTIONS = re.compile("(?<=\\d)(?=[\u00bc-\u00be\u2150-\u215e])")
-_SUPERSCRIPTS = {"\u00b2": " squared", "\u00b3": " cubed"}
+_SUPERSCRIPT = re.compile("\u207b?[\u00b9\u00b2\u00b3\u2070\u2074-\u2079]+")
 _MARKS = re.compile("[\u2122\u00ae\u00a9\u2120]")  # NFKD would turn them into letters
 _LIGATURES = {"æ": "ae", "œ": "oe", "ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "\u0131": "i"}
 
@@ -52,7 +52,7 @@ _NO_WORD = re.compile(r"[*~#|\\_{}\[\]()\u2026]")  # the grammars name them: "as
 # beside a number that may belong to it ("the 5th of May 2020").
 _NUM_NEIGHBOURS = 2
 _SOME_LETTERS, _MAX_LETTERS = 30, 60  # a segment is divided after a mark, or anywhere
-_NEEDS_GRAMMAR = re.compile(r"\d|\w@\w|[A-Za-z]\.[A-Za-z]{2,}|C\+\+")
+_NEEDS_GRAMMAR = re.compile(r"\d|\w@\w|\w\.(?:com|org|net|edu|gov|info|io|tv|uk|de)\b|C\+\+")
 
 
 def normalise(text: str) -> tuple[tuple[Word, ...], tuple[str, ...]]:
@@ -82,8 +82,7 @@ def _plain_characters(text: str, unspoken: dict[str, None]) -> str:
     text = _APOSTROPHES.sub("'", _QUOTES.sub('"', text))
     text = _MINUS.sub("-", _DASHES.sub(" , ", text))
     text = _FRACTIONS.sub(" ", _SPACES.sub(",", text))
-    for symbol, words in _SUPERSCRIPTS.items():
-        text = text.replace(symbol, words)
+    text = _SUPERSCRIPT.sub(lambda m: "^" + unicodedata.normalize("NFKD", m[0]).replace("\u2212", "-"), text)
     text = re.sub("[\u2460-\u2473\u2160-\u217f]", lambda m: unicodedata.normalize("NFKD", m[0]), text)
     text = "".join(_ascii_digit(c) for c in text)
     return text.replace("\u2044", "/")

@@ -5,6 +5,7 @@ UNITS = {
     "kg": "kilogram", "l": "liter", "L": "liter", "ml": "milliliter", "mL": "milliliter", "sec": "second",
     "secs": "second", "ms": "millisecond", "min": "minute", "mins": "minute", "h": "hour", "hr": "hour",
     "hrs": "hour", "yr": "year", "yrs": "year", "lb": "pound", "lbs": "pound", "oz": "ounce", "ft": "foot",
+    "tbsp": "tablespoon", "tsp": "teaspoon",
     "yd": "yard", "yds": "yard", "mi": "mile", "kB": "kilobyte", "KB": "kilobyte", "MB": "megabyte",
     "GB": "gigabyte", "TB": "terabyte", "W": "watt", "kW": "kilowatt", "MW": "megawatt", "V": "volt",
     "Hz": "hertz", "kHz": "kilohertz", "MHz": "megahertz", "GHz": "gigahertz", "dB": "decibel",

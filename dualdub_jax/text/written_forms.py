@@ -71,7 +71,8 @@ def _degrees(match: re.Match[str]) -> str:
 
 def _power(match: re.Match[str]) -> str:
     named = {"2": "squared", "3": "cubed"}.get(match[2])
-    return f"{match[1]} {named}" if named else f"{match[1]} to the power of {match[2]}"
+    power = match[2].replace("-", "minus ")
+    return f"{match[1]} {named}" if named else f"{match[1]} to the power of {power}"
 
 
 def _fraction(match: re.Match[str]) -> str:
@@ -119,6 +120,7 @@ def _inches(text: str) -> str:
 _RULES: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     (r"(?<![\d.,])\d{10,}(?![.,]?\d)|\d{19,}", lambda m: spell_digits(m[0])),  # first: others backtrack
     (r"https?://(?:www\.)?|\bwww\.", ""),
+    (r"(?<=[a-z])\.(?=[A-Z][a-z])", ". "),
     (r"(?<=\w)/(?=\s|$)", " "),  # the end of an address
     (r"\band/or\b", "and or"),
     # Informal spellings whose letters alone would be read otherwise.
@@ -129,13 +131,14 @@ _RULES: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     (r"\b([CF])#(?!\w)", r"\1 sharp"),
     (r"№\s?|\bN[o0]s?\.\s?(?=\d)|(?<![\w&])#(?=\d)", "number "),
     (r"(?<!\w)#(?=[A-Za-z])", "hashtag "),
-    (r"\b(\d{1,3}(?: \d{3}){2,})\b(?! ?\d)", lambda m: m[1].replace(" ", ",")),
+    (r"\b(\d{1,3}(?: \d{3}){2,}|\d{1,3} 000)\b(?! ?\d)", lambda m: m[1].replace(" ", ",")),
     (r"(?<![\d,.])0+(?=,\d{3})", "0"),
     (r"\b(\d{1,4}0)'s\b", r"\1s"),
     (r"\b20([1-9])0s\b", _decade),
     (r"\b2000s\b", "two thousands"),
     (r"\((\d{3})\)\s?(\d{3})[ -](\d{4})\b", r"\1-\2-\3"),
     (r"\+\d{1,3}(?:[ -]\d{2,5}){2,}\b", lambda m: f"plus {spell_digits(m[0])}"),
+    (r"(?<![\w.])\d{3}\.\d{3}\.\d{4}(?![\w.]*\d)", lambda m: spell_digits(m[0])),
     (r"(?<![\w.])\d+(?:\.\d+){2,}(?![\w.]*\d)", lambda m: m[0].replace(".", " point ")),
     (r"(?<![\w.-])(\d{3})-(\d{4})(?![\w-])", lambda m: f"{spell_digits(m[1])}, {spell_digits(m[2])}"),
     (r"(?<=\b[Cc]all |\b[Dd]ial )(911|999|112)\b", lambda m: spell_digits(m[0])),
@@ -163,6 +166,7 @@ _RULES: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     # Relations of numbers.
     (r"(?<![\w./])(\d{1,2})\s?/\s?(\d{1,4})(?![\w./]*\d)", _fraction),
     (r"(?<![\w.,/-])(\d{1,4})\s?[-–]\s?(\d{1,4})(?![\d/-]|[.,]\d|:\d)", _range),
+    (r"(?<=\d%)\s?[-–]\s?(?=\d)", " to "),
     (r"(\d)\s?[x×*]\s?(?=\d)", _product),
     (r"(\d)x\b", r"\1 times"),
     (r"(?<=\d)\s+[-−]\s+(?=\d)", " minus "),
@@ -171,7 +175,7 @@ _RULES: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     (r"(?<![\w.])~\s?(?=[\d$£€])", "about "),
     (r"\bCO2\b", "C O 2"),
     (r"\b(AD|CE|BCE)(?=\s\d)|(?<=\d\s)(AD|CE|BCE)\b", lambda m: " ".join(m[1] or m[2])),
-    (r"(\d)\s?\^\s?(\d+)", _power),
+    (r"(\w)\s?\^\s?(-?\d+)", _power),
     (r"(?<=[a-z])/(?=[a-z])", " slash "),
     (r"(?<=[A-Z])/(?=[A-Z])", " "),
     (r"(?<=\s)\*(?=\s)", "times"),
