@@ -70,9 +70,8 @@ def _degrees(match: re.Match[str]) -> str:
 
 
 def _power(match: re.Match[str]) -> str:
-    named = {"2": "squared", "3": "cubed"}.get(match[2])
-    power = match[2].replace("-", "minus ")
-    return f"{match[1]} {named}" if named else f"{match[1]} to the power of {power}"
+    power = {"2": "squared", "3": "cubed"}.get(match[2])
+    return f"{match[1]} {power or 'to the power of ' + match[2].replace('-', 'minus ')}"
 
 
 def _fraction(match: re.Match[str]) -> str:
