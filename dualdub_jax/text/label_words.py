@@ -4,19 +4,26 @@ Source: our choice.
 """
 
 _ORDINARY = """
-a address agenda also and announcement answer apply april as aside attention august because before bonus
-bottom breaking caution chapter comment conclusion correction date dear december definition description
-details discuss email ending episode even event example exercise extra fact february figure final finally
-first flight following for friday fun fyi go goal good hear here hint how i idea if important in ingredients
-instructions introduction is it item january july june just key language last later lesson level line list
-listen location look march may meaning meanwhile method mission monday my name news next no not note notes
-notice november now number objective october ok okay one only or our part phone place plan please plus
-position price problem ps question quote reason recipe remember reminder response result results rule
-saturday say score season second section see september so solution spoiler status step still stop subject
-summary sunday suppose surprise task that the then there therefore these they thing think this those three
-thursday time tip title to today tomorrow tonight topic total translation true truth tuesday two type update
-user verdict wait warning weather wednesday well what when where which who why word words yes yesterday you
-your
+a address afternoon agenda ah air all also always and announcement answer any apply april as aside attention
+august bad because before best better big bonus both bottom breakfast breaking careful caution certainly
+chapter choice clear come comment con conclusion congratulations cons correction date dear december
+definition description details dinner discuss done down each earth easy either email ending enough episode
+even evening event every everybody everyone everything exactly example exercise extra fact false far
+february figure final finally fine finish fire first flight following food for free friday from full fun fyi
+get give go goal good great happy he hear hello help her here hey hi high hint his home hot how hurry i idea
+if important in ingredients inside instructions introduction is it item january july june just keep key
+language last lastly later left lesson let level life like line list listen little location look looking
+love lunch make many march may maybe meaning meanwhile method mission monday more morning most move much
+must my myth name never new news next nice night no nobody none not note notes nothing notice november now
+number objective october off oh ok okay once one only open option options or our out outside over part
+people perhaps phone place plan please plus point points position price pro probably problem problems pros
+ps put question quick quickly quiet quote ready really reason recipe remember reminder response result
+results right rule run saturday say score season second section see september she short simple sincerely
+small so solution some something soon sorry spoiler start status step still stop subject summary sunday
+suppose sure surprise take task tell thank thanks that the then there therefore these they thing think this
+those three thursday time tip title to today together tomorrow tonight too topic total translation true
+truth try tuesday turn two type under up update user verdict very wait warning water way weather wednesday
+welcome well what when where which who why word words wow yeah yes yesterday you your
 """
 _MANNERS = """
 angrily applauding applauds applause aside barks beat beeps bells blows cheering chuckle chuckles claps
