@@ -112,11 +112,12 @@ def read_subtitles(source: ScriptSource, format_: str, rate_hz: float | None = N
     parsed = _parse(source, text, "srt" if format_ in _BLOCKS else format_, rate_hz, warnings)
     subtitles = []
     for number, event in enumerate(parsed.events, start=1):
+        event.text, event.name = str(event.text), str(event.name)
         if event.is_comment:
             unspoken.append(Unspoken(COMMENTS, remove_formatting(event.text, [])[0]))
             continue
         spoken, speaker = remove_formatting(_without_drawings(event.text, unspoken), unspoken)
-        start_s, end_s = Fraction(event.start, 1000), Fraction(event.end, 1000)
+        start_s, end_s = _times(source, number, event)
         subtitles.append(Subtitle(number, start_s, end_s, spoken, speaker or " ".join(event.name.split())))
     if not subtitles:
         raise UserError(
@@ -166,6 +167,16 @@ def _check_lines(source: ScriptSource, format_: str) -> None:
                     f"{source.name}: line {number} is no valid Dialogue line ({line.strip()[:60]!r}); "
                     "correct it, with its times as 0:00:01.00,0:00:02.50"
                 )
+
+
+def _times(source: ScriptSource, number: int, event: pysubs2.SSAEvent) -> tuple[Fraction, Fraction]:
+    """Start and end in seconds; those of JSON may be anything."""
+    try:
+        return Fraction(event.start) / 1000, Fraction(event.end) / 1000
+    except (TypeError, ValueError, OverflowError):
+        raise UserError(
+            f"{source.name}: cue {number} has no valid times ({event.start}, {event.end}); give milliseconds"
+        ) from None
 
 
 def _without_drawings(text: str, unspoken: list[Unspoken]) -> str:

@@ -124,6 +124,11 @@ def test_numbers_in_the_text_are_text():
         (TTML[:-5], ".ttml", "not a valid ttml file"),
         ("{}", ".json", r"not a valid json file \(KeyError: 'info'\)"),
         ("[1", ".json", "not a valid json file"),
+        (
+            '{"info": {}, "styles": {}, "events": [{"start": null, "text": "a"}]}',
+            ".json",
+            "cue 1 has no valid",
+        ),
     ],
 )
 def test_broken_files_name_the_line(text, suffix, message):
