@@ -18,11 +18,13 @@ _CORE = [
     "einops>=0.8",
     "jaxtyping>=0.3",  # annotations; checked at run time in tests only
     "ml-collections>=1.0",
-    "numpy>=1.26",
+    "numpy>=2.0",
     "av>=14.0",
     "soundfile>=0.13",
     "soxr>=0.5",
     "pysubs2>=1.8",
+    "kitten-text-processing==0.1.0",  # NeMo's grammars of written English; the only release
+    "py3langid>=0.4",
     "tokenizers>=0.21",
     "tensorboardX>=2.6",
     "rich>=13.0",

@@ -95,7 +95,7 @@ def _add_dub(commands: argparse._SubParsersAction) -> None:
     )
     add = dub.add_argument
     add("video", type=pathlib.Path, metavar="VIDEO", help="the film: any container, size and frame rate")
-    add("--script", default="", metavar="TEXT|FILE", help="the words to speak, or a .txt, .srt or .vtt file")
+    add("--script", default="", metavar="TEXT|FILE", help="the words to speak, or a text or subtitle file")
     add("--voice", type=pathlib.Path, metavar="FILE", help="a recording of the reference voice")
     add(
         "--rt60",

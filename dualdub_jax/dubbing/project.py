@@ -146,7 +146,9 @@ class Project:
             self.film = self._reader.film
             if out is not None:
                 self.losses = check_container(self.film, pathlib.Path(out)).losses
-            self.script = read_script(request.script, self.film.duration_s, request.allow_overrun)
+            self.script = read_script(
+                request.script, self.film.duration_s, request.allow_overrun, self.film.rate_hz
+            )
         # A script without words leaves nothing to the model: the track is silent, not nearly so.
         wanted = {"speech": request.use_speech and bool(self.script.words)}
         wanted["background"] = request.use_background
@@ -294,7 +296,7 @@ class Project:
                 "start_s": float(cue.start_s),
                 "end_s": float(cue.end_s),
                 "text": " ".join(word.text for word in cue.words),
-                "speaker": None,
+                "speaker": cue.speaker,
             }
             for cue in self.script.cues
         ]
@@ -303,6 +305,7 @@ class Project:
             "film": dataclasses.asdict(self.film) | {"duration_s": float(self.film.duration_s)},
             "script": self.script.text,
             "cues": cues,
+            "unspoken": dict(self.script.unspoken),
             "windows": [dataclasses.asdict(window) for window in self.windows],
             "takes": [{"file": "takes/take_001.npz", **self.take.settings()}],
             "tracks": {

@@ -16,12 +16,12 @@ _PACKAGES = ("dualdub-jax", "jax", "flax", "numpy", "av", "soxr")
 def make_receipt(project: Project) -> dict[str, Any]:
     """Describes a project whose tracks are done: inputs by digest, settings, plan, versions, times."""
     film, request, take = project.film, project.request, project.take
-    script_path = pathlib.Path(project.script.source) if project.script.source != "--script" else None
+    script_path = pathlib.Path(project.script.source)
     return {
         "inputs": {
             "video": _describe_file(film.path),
             "voice": _describe_file(request.voice) if request.voice else None,
-            "script": _describe_file(script_path) if script_path else None,
+            "script": _describe_file(script_path) if script_path.is_file() else None,
         },
         "video": {
             "container": film.container,
@@ -35,6 +35,7 @@ def make_receipt(project: Project) -> dict[str, Any]:
         "num_samples": project.num_samples,
         "sample_rate_hz": project.sample_rate_hz,
         "script": project.script.text,
+        "unspoken": dict(project.script.unspoken),
         "use_speech": "speech" in project.used,
         "use_background": "background" in project.used,
         "acoustics": take.acoustics and take.acoustics._asdict(),

@@ -1,6 +1,7 @@
 """A request: inputs and settings of a dub, checked before any model is loaded."""
 
 import dataclasses
+import os
 import pathlib
 from collections.abc import Mapping
 
@@ -18,7 +19,7 @@ class DubRequest:
 
     Attributes:
         video: any film, half a second or longer; its own sound is ignored.
-        script: the words to speak, or the path of a `.txt`, `.srt` or `.vtt` file; empty: no speech.
+        script: the words to speak, or the path of a text or subtitle file; empty: no speech.
         voice: a recording of the reference voice; None: a voice sampled by the model.
         use_speech: False: the speech track is all zeros and not in the mix.
         use_background: likewise.
@@ -41,9 +42,19 @@ class DubRequest:
     allow_overrun: bool = False
 
     def __post_init__(self) -> None:
-        """Accepts strings for paths."""
+        """Accepts strings for paths, and a path or None for the script.
+
+        Raises:
+            UserError: the script is a path that does not exist, or no text.
+        """
         object.__setattr__(self, "video", pathlib.Path(self.video))
-        object.__setattr__(self, "script", str(self.script))
+        if isinstance(self.script, os.PathLike) and not pathlib.Path(self.script).exists():
+            raise UserError(
+                f"{self.script}: no such script file; give a path that exists, or the text itself"
+            )
+        if not isinstance(self.script, str | os.PathLike | None):
+            raise UserError(f"script is a {type(self.script).__name__}; give text or the path of a file")
+        object.__setattr__(self, "script", "" if self.script is None else str(self.script))
         if self.voice is not None:
             object.__setattr__(self, "voice", pathlib.Path(self.voice))
 

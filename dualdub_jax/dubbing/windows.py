@@ -113,8 +113,8 @@ def _in_order(
     most = len(join_words(script.words[:num_spoken]))
     seconds = float(windows[-1].end_frame / grid.frame_rate)
     raise UserError(
-        f"{script.source}: the script has {script.num_characters} characters but a video of {seconds:.2f} s "
-        f"holds at most {most} of them; shorten the script or give a longer video"
+        f"{script.source}: the script has {len(script.text)} characters as it is spoken but a video of "
+        f"{seconds:.2f} s holds at most {most} of them; shorten the script or give a longer video"
     )
 
 

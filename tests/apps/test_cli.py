@@ -135,8 +135,7 @@ def test_switches(engine, flag, silent, heard):
 )
 def test_accepted_without_complaint(engine, capsys, options):
     make_film("film.mp4", **options)
-    pathlib.Path("empty.txt").touch()
-    assert main(["dub", "film.mp4", "--script", "empty.txt"]) == 0
+    assert main(["dub", "film.mp4", "--script", ""]) == 0
     assert capsys.readouterr().err == ""
 
 
@@ -206,24 +205,26 @@ def test_bad_video(engine, capsys, tmp_path, name, make, message):
         (
             "s.txt",
             "caf\u00e9".encode("latin-1"),
-            "s.txt: not UTF-8 (byte 3 is 0xe9); save the script as UTF-8",
+            "s.txt: not UTF-8 (byte 3 is 0xe9); perhaps it is Windows-1252; save the script as UTF-8",
         ),
         (
             "s.txt",
             b"a" * 20_000,
-            "s.txt: the script has 20000 characters but a video of 5.00 s holds at most ",
+            "s.txt: the script has 20000 characters as it is spoken but a video of 5.00 s holds at most ",
         ),
         (
             "s.txt",
             b"tell " * 4_000,
-            "s.txt: the script has 19999 characters but a video of 5.00 s holds at most ",
+            "s.txt: the script has 19999 characters as it is spoken but a video of 5.00 s holds at most ",
         ),
         (
             "s.srt",
             b"1\n00:00:04,000 --> 00:00:06,000\nhi\n",
             "s.srt: cue 1 ends at 6.00 s but the video is 5.00 s",
         ),
-        ("s.srt", b"no subtitles", "s.srt: holds no cue"),
+        ("s.srt", b"no subtitles", "s.srt: line 1 belongs to no cue"),
+        ("s.txt", b"", "s.txt: is empty: nothing to speak"),
+        ("s.vtt", b"WEBVTT\n", "s.vtt: holds no cue"),
         ("gone.txt", None, "gone.txt: no such script file"),
     ],
 )

@@ -96,7 +96,7 @@ def test_features_at_their_own_rate(tmp_path):
 
 
 def test_a_folder_keeps_the_whole_project(tmp_path, temporary):
-    (tmp_path / "s.srt").write_text("1\n00:00:01,000 --> 00:00:02,500\nhello you\n")
+    (tmp_path / "s.srt").write_text("1\n00:00:01,000 --> 00:00:02,500\nANN: hello you\n")
     film = make_film(tmp_path / "film.mp4", num_frames=150)
     model = DualDub(FakeEngine(), CHECKPOINT)
     made = model.dub(film, str(tmp_path / "s.srt"), seed=4, project=tmp_path / "project")
@@ -110,7 +110,8 @@ def test_a_folder_keeps_the_whole_project(tmp_path, temporary):
     }
     np.testing.assert_array_equal(Track(tmp_path / "project" / "tracks" / "mix.wav")[:], mix)
     described = json.loads((tmp_path / "project" / "project.json").read_text())
-    assert described["cues"] == [{"start_s": 1.0, "end_s": 2.5, "text": "hello you", "speaker": None}]
+    assert described["cues"] == [{"start_s": 1.0, "end_s": 2.5, "text": "hello you", "speaker": "ANN"}]
+    assert described["unspoken"] == {"speaker labels": ["ANN"]}
     assert described["request"]["seed"] == 4 and described["film"]["duration_s"] == 6.0
     assert [window["start_frame"] for window in described["windows"]] == [0, 100]
     take = Take.load(tmp_path / "project" / described["takes"][0]["file"])

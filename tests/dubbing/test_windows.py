@@ -8,7 +8,8 @@ import pytest
 from dualdub_jax.config import GridConfig
 from dualdub_jax.dubbing.windows import MAX_RATE, plan_windows
 from dualdub_jax.errors import UserError
-from dualdub_jax.text.script import Cue, Script, normalise
+from dualdub_jax.text.normaliser import normalise
+from dualdub_jax.text.script import Cue, Script
 from dualdub_jax.text.tokenizer import ByteTokenizer
 
 GRID = GridConfig()
@@ -19,7 +20,7 @@ def count_tokens(text: str) -> int:
 
 
 def script_of(text: str) -> Script:
-    return Script("story.txt", normalise(text)[0], (), len(text))
+    return Script("story.txt", normalise(text)[0])
 
 
 def plan(num_frames: int, text: str = "", grid: GridConfig = GRID):
@@ -84,7 +85,8 @@ def test_too_much_text_names_the_most_that_fits(num_frames, text):
         plan(num_frames, text)
     message = str(error.value)
     assert message.startswith(
-        f"story.txt: the script has {len(text)} characters but a video of 5.00 s holds at most "
+        f"story.txt: the script has {len(text.strip())} characters as it is spoken but a video of 5.00 s "
+        "holds at most "
     )
     most = int(message.split("at most ")[1].split(" ")[0])
     assert 80 <= most <= 5 * MAX_RATE
@@ -94,6 +96,11 @@ def test_too_much_text_names_the_most_that_fits(num_frames, text):
     assert said == cut.replace(" ", "")
     with pytest.raises(UserError):
         plan(num_frames, text[: most + 26])
+
+
+def test_numbers_count_as_they_are_spelt():
+    with pytest.raises(UserError, match=r"has 188 characters as it is spoken .* at most 83 of"):
+        plan(125, "1999 " * 9)
 
 
 def test_the_token_window_counts_too():
