@@ -91,7 +91,8 @@ def _capacity(start: int, grid: GridConfig) -> int:
 
 def _needs_pause(start: int, first: int, end: int, grid: GridConfig) -> bool:
     """Whether the frames before `first` need a window of their own."""
-    return first - start > least_new_frames(grid) or end - start > _capacity(start, grid)
+    only_fits_alone = end - first <= _capacity(first, grid) < end - start
+    return first - start > least_new_frames(grid) or only_fits_alone
 
 
 def _window(

@@ -313,11 +313,12 @@ class Project:
             return
         track = self.tracks["speech"]
         self.spoken = self._listener.find(track, track.sample_rate_hz, self.utterances)
-        if self.request.must_speak and all(spoken.span_s is None for spoken in self.spoken):
+        is_silent = all(spoken.span_s is None for spoken in self.spoken)
+        if is_silent and self.request.must_speak and self._listener.can_tell:
             raise UserError(
                 f"{self.script.source}: nothing of the script is audible: no speech is louder than "
-                f"{self._listener.threshold_dbfs:.0f} dBFS where it is due; choose another --seed, a lower "
-                "--noise, or a video in which the speaker's mouth is visible"
+                f"{self._listener.threshold_dbfs:.0f} dBFS where it is due; choose another --seed, a video "
+                "in which the speaker's mouth is visible, or a checkpoint trained on speech"
             )
 
     def _save(self) -> None:

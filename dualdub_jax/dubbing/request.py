@@ -27,7 +27,8 @@ class DubRequest:
         seed: equal seeds and inputs give equal tracks.
         sampling: settings of the sampler; a mapping replaces some of the checkpoint's, None none.
         allow_overrun: cut cues at the video's end, where they would be an error.
-        must_speak: False: a script of which nothing is audible is a warning, where it would be an error.
+        must_speak: False: a script of which nothing is audible is a warning, where it would be an error (but
+            for loud room noise, which may hide speech).
     """
 
     video: pathlib.Path

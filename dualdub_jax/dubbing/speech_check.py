@@ -21,6 +21,7 @@ from dualdub_jax.media.track import Samples
 MARGIN_DB = 2.0
 LEAST_THRESHOLD_DBFS = -60.0  # whatever the noise: softer speech is inaudible beside a background
 HURRIED_RATE = 1.5 * MAX_RATE  # letters a second; beyond, words are missing
+HIDING_DBFS = -30.0  # room noise from this level on may hide speech that is there
 _LOUD_PERCENTILE = 95
 _MEND = "choose another --seed, or times at which the speaker's mouth is visible"
 
@@ -91,6 +92,11 @@ class Listener:
         silence, rate_hz = self._decode(engine.silence(engine.config.grid.num_frames, acoustics))
         level_dbfs = float(np.percentile(levels_dbfs(silence, rate_hz), _LOUD_PERCENTILE))
         self.threshold_dbfs = max(LEAST_THRESHOLD_DBFS, level_dbfs + MARGIN_DB)
+
+    @property
+    def can_tell(self) -> bool:
+        """Whether the room is quiet enough for silence to be told from speech with certainty."""
+        return self.threshold_dbfs < HIDING_DBFS
 
     def is_spoken(self, text: str, tokens: np.ndarray) -> bool:
         """Whether speech tokens int32[T, Q] of one window hold enough speech for a text."""
