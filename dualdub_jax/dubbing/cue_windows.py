@@ -33,9 +33,8 @@ def plan_cue_windows(
     Raises:
         UserError: a cue has more text than can be spoken in its time.
     """
+    check_cue_rates(script)
     groups = group_cues(script)
-    for group in groups:
-        _check_rate(script.source, group)
     spans = _frame_spans(groups, num_frames, grid)
     windows: list[Window] = []
     start = 0
@@ -54,6 +53,16 @@ def plan_cue_windows(
         windows.append(_window(start, min(num_frames, start + _capacity(start, grid)), grid))
         start = windows[-1].end_frame
     return windows
+
+
+def check_cue_rates(script: Script) -> None:
+    """Checks that every cue, and cues that overlap together, can be spoken in their time.
+
+    Raises:
+        UserError: one cannot; names it, its letters and the most that fits.
+    """
+    for group in group_cues(script):
+        _check_rate(script.source, group)
 
 
 def _check_rate(source: str, group: CueGroup) -> None:

@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 
 from dualdub_jax.dsp.acoustics import Acoustics
+from dualdub_jax.dubbing.cue_windows import check_cue_rates
 from dualdub_jax.dubbing.mixdown import Mixdown
 from dualdub_jax.dubbing.progress import Advance, Progress
 from dualdub_jax.dubbing.protocol import DubbingEngine
@@ -147,7 +148,7 @@ class Project:
                 then an error before the work and not after it.
 
         Raises:
-            UserError: the film or the script cannot be used.
+            UserError: the film or the script cannot be used, or a cue has more text than can be spoken.
         """
         request = self.request
         with self.progress.step("read video"):
@@ -160,6 +161,8 @@ class Project:
         wanted = {"speech": request.use_speech and bool(self.script.words)}
         wanted["background"] = request.use_background
         self.used = tuple(stream for stream in STREAMS if wanted[stream])
+        if wanted["speech"]:
+            check_cue_rates(self.script)
         if not self.used:
             raise UserError(
                 f"{request.video}: nothing to generate, for there is no speech and the background is "

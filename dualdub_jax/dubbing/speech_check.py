@@ -23,7 +23,7 @@ LEAST_THRESHOLD_DBFS = -60.0  # whatever the noise: softer speech is inaudible b
 HURRIED_RATE = 1.5 * MAX_RATE  # letters a second; beyond, words are missing
 HIDING_DBFS = -30.0  # room noise from this level on may hide speech that is there
 _LOUD_PERCENTILE = 95
-_MEND = "choose another --seed, or times at which the speaker's mouth is visible"
+_MEND = "choose another --seed, or place it where the speaker's mouth is visible"
 
 
 @dataclasses.dataclass(frozen=True)

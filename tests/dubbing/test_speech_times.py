@@ -8,6 +8,7 @@ import pytest
 
 from dualdub_jax.apps.cli import main
 from dualdub_jax.dubbing.dub import DualDub
+from dualdub_jax.dubbing.project import Project
 from dualdub_jax.dubbing.request import DubRequest
 from dualdub_jax.dubbing.speech_check import Listener, SpokenUtterance
 from dualdub_jax.dubbing.utterances import Utterance
@@ -118,12 +119,10 @@ def test_a_script_of_which_nothing_is_audible_is_an_error(tmp_path, film, monkey
     assert warning.startswith("--script: the script between 0.00 s and 4.00 s is not audible")
 
 
-def test_a_cue_without_room_for_its_text_is_refused_before_the_model_runs(tmp_path, film):
-    engine = FakeEngine()
+def test_a_cue_without_room_for_its_text_is_refused_before_the_model_is_loaded(tmp_path, film):
     script = subtitles(tmp_path, ("00,300", "03,000", "one"), ("06,000", "06,500", "a " * 28))
     with pytest.raises(UserError, match=r"s.srt: cue 2 \(6.00 s to 6.50 s\) has 55 letters, 110 a second"):
-        dub(film, engine, script)
-    assert not engine.calls
+        Project(DubRequest(film, script)).read()
 
 
 @pytest.mark.parametrize("options", [{"use_speech": False}, {"script": ""}])
