@@ -13,6 +13,7 @@ film. The folder holds
 
 import contextlib
 import dataclasses
+import functools
 import json
 import pathlib
 import shutil
@@ -24,14 +25,19 @@ from typing import Any
 import numpy as np
 
 from dualdub_jax.dsp.acoustics import Acoustics
+from dualdub_jax.dubbing.cue_windows import check_cue_rates
 from dualdub_jax.dubbing.mixdown import Mixdown
 from dualdub_jax.dubbing.progress import Advance, Progress
 from dualdub_jax.dubbing.protocol import DubbingEngine
 from dualdub_jax.dubbing.request import DubRequest
+from dualdub_jax.dubbing.speech_check import Listener, SpokenUtterance
+from dualdub_jax.dubbing.speech_gate import SpeechGate
 from dualdub_jax.dubbing.take import Take
 from dualdub_jax.dubbing.track_decoder import decode_track
+from dualdub_jax.dubbing.utterances import Utterance, find_utterances
+from dualdub_jax.dubbing.window import Window
 from dualdub_jax.dubbing.window_frames import WindowFrames
-from dualdub_jax.dubbing.windows import Window, plan_windows
+from dualdub_jax.dubbing.windows import plan_windows
 from dualdub_jax.errors import UserError
 from dualdub_jax.media.film import Film, FilmReader
 from dualdub_jax.media.outputs import explain_errors
@@ -58,7 +64,9 @@ class Project:
         checkpoint, windows, num_frames, sample_rate_hz, num_samples: the plan; like all below after `dub`.
         take: tokens and their settings.
         strip: uint8[N, height, width, 3], thumbnails of the film.
+        utterances: what is due in the speech track, and when; empty without speech.
         mixdown: the gains.
+        spoken: the utterances, and when each is audible.
         tracks: the finished tracks by name, see `TRACKS`.
         losses: what the output does not keep of the film, one sentence each; once the output is known.
 
@@ -79,7 +87,9 @@ class Project:
     used: tuple[Stream, ...]
     take: Take
     strip: np.ndarray
+    utterances: tuple[Utterance, ...]
     mixdown: Mixdown
+    spoken: tuple[SpokenUtterance, ...] = ()
     tracks: Mapping[str, Track]
 
     def __init__(
@@ -121,8 +131,10 @@ class Project:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Defects of the inputs and losses of the output that the user should know of, one sentence each."""
-        return (*self.film.warnings, *self.losses, *self.script.warnings)
+        """Defects of inputs and speech, and losses of the output, that the user should know of: sentences."""
+        found = (spoken.warning for spoken in self.spoken)
+        speech = (f"{self.script.source}: {warning}" for warning in found if warning)
+        return (*self.film.warnings, *self.losses, *self.script.warnings, *speech)
 
     @property
     def realtime_factor(self) -> float:
@@ -138,7 +150,7 @@ class Project:
                 then an error before the work and not after it.
 
         Raises:
-            UserError: the film or the script cannot be used.
+            UserError: the film or the script cannot be used, or a cue has more text than can be spoken.
         """
         request = self.request
         with self.progress.step("read video"):
@@ -153,6 +165,8 @@ class Project:
         wanted = {"speech": request.use_speech and bool(self.script.words)}
         wanted["background"] = request.use_background
         self.used = tuple(stream for stream in STREAMS if wanted[stream])
+        if wanted["speech"]:
+            check_cue_rates(self.script)
         if not self.used:
             raise UserError(
                 f"{request.video}: nothing to generate, for there is no speech and the background is "
@@ -168,7 +182,8 @@ class Project:
 
         Raises:
             UserError: an input does not fit the model: a script too long for the film, an unusable voice,
-                acoustics for a model without that condition.
+                acoustics for a model without that condition. Or nothing of the script is audible, unless the
+                request allows it.
         """
         with self.progress.step("read inputs"):
             voice = self._plan(engine, checkpoint)
@@ -177,6 +192,7 @@ class Project:
         with self.progress.step("decode") as advance, self._decoded_files() as files:
             self._decode(engine, voice, files, advance)
             self._mix(files)
+        self._check_speech()
         self._save()
         if not self._is_temporary:
             self._remove.detach()
@@ -197,21 +213,27 @@ class Project:
         def count_tokens(text: str) -> int:
             return len(engine.tokenizer.encode(text))
 
-        self.windows = tuple(plan_windows(self.num_frames, self.script, grid, count_tokens))
+        # Words that are not generated need no time.
+        script = self.script if "speech" in self.used else Script(self.script.source)
+        self.windows = tuple(plan_windows(self.num_frames, script, grid, count_tokens))
+        self.utterances = find_utterances(script, self.windows, grid.frame_rate)
         return voice
 
     def _generate(self, engine: DubbingEngine, voice: np.ndarray | None, advance: Advance) -> None:
-        request, has_speech = self.request, "speech" in self.used
-        sampling = request.sampling_with(engine.config.sampling)
+        has_speech = "speech" in self.used
+        sampling = self.request.sampling_with(engine.config.sampling)
         frames = WindowFrames(self._reader, engine, self.num_frames)
         tokens: dict[Stream, np.ndarray] = {}  # int32[num_frames, Q], filled window by window
         acoustics = None
         for index, window in enumerate(self.windows):
             video = frames.take(window.first_frame, window.end_frame)
             if index == 0:
-                acoustics = self._choose_acoustics(engine.sample_acoustics(video, request.seed))
+                acoustics = self._choose_acoustics(engine.sample_acoustics(video, self.request.seed))
+                if has_speech:
+                    self._listener = Listener(engine, voice, acoustics)
             past = slice(window.first_frame, window.start_frame)
-            new = engine.generate(
+            generate = functools.partial(
+                engine.generate,
                 video=video,
                 script=window.text if has_speech else "",
                 voice=voice if has_speech else None,
@@ -219,9 +241,15 @@ class Project:
                 use_speech=has_speech,
                 use_background="background" in self.used,
                 context={name: tokens[name][past] for name in self.used} if window.num_context else {},
-                seed=(request.seed + index * _SEED_STEP) % 2**31,
+                seed=(self.request.seed + index * _SEED_STEP) % 2**31,
                 sampling=sampling,
             )
+            new = generate(speech_span=window.speech_span if has_speech else None)
+            if window.text and window.due is None:
+                made = np.asarray(new["speech"])[window.num_context :]
+                if not self._listener.is_spoken(window.text, made):
+                    # Nothing on screen speaks the words: they are spoken anyway.
+                    new = generate(speech_span=(window.num_context, window.num_context + window.num_new))
             for name in self.used:
                 made = np.asarray(new[name])[window.num_context :]
                 track = tokens.setdefault(name, np.zeros((self.num_frames, made.shape[1]), np.int32))
@@ -229,7 +257,7 @@ class Project:
             advance((index + 1) / len(self.windows))
         self.film, self.strip = self._reader.finish()
         self._reader.close()
-        self.take = Take(tokens, request.seed, sampling, acoustics, self.checkpoint)
+        self.take = Take(tokens, self.request.seed, sampling, acoustics, self.checkpoint)
         path = self.folder / "takes" / "take_001.npz"
         with explain_errors(path):
             path.parent.mkdir()
@@ -265,6 +293,8 @@ class Project:
         for index, (name, file) in enumerate(files.items()):
             decoder = engine.open_decoder(name, voice, self.take.acoustics)
             blocks = decode_track(decoder, self.take.tokens[name], self.sample_rate_hz, self.num_samples)
+            if name == "speech":
+                blocks = SpeechGate(self.utterances, self.sample_rate_hz, self.num_samples).apply(blocks)
             with explain_errors(file.path):
                 file.write(blocks)
             advance((index + 1) / len(files))
@@ -283,6 +313,20 @@ class Project:
                     writer.write(block)
         self.mixdown = dataclasses.replace(mixdown, speech=None, background=None)
         self.tracks = {name: Track(folder / f"{name}.wav") for name in TRACKS}
+
+    def _check_speech(self) -> None:
+        """Measures when each utterance is audible in the finished track."""
+        if "speech" not in self.used:
+            return
+        track = self.tracks["speech"]
+        self.spoken = self._listener.find(track, track.sample_rate_hz, self.utterances)
+        is_silent = all(spoken.span_s is None for spoken in self.spoken)
+        if is_silent and self.request.must_speak and self._listener.can_tell:
+            raise UserError(
+                f"{self.script.source}: nothing of the script is audible: no speech is louder than "
+                f"{self._listener.threshold_dbfs:.0f} dBFS where it is due; choose another --seed, a video "
+                "in which the speaker's mouth is visible, or a checkpoint trained on speech"
+            )
 
     def _save(self) -> None:
         """Writes `project.json`."""
@@ -307,6 +351,7 @@ class Project:
             "cues": cues,
             "unspoken": dict(self.script.unspoken),
             "windows": [dataclasses.asdict(window) for window in self.windows],
+            "speech": [spoken.describe() for spoken in self.spoken],
             "takes": [{"file": "takes/take_001.npz", **self.take.settings()}],
             "tracks": {
                 "sample_rate_hz": self.sample_rate_hz,

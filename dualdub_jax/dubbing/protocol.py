@@ -73,8 +73,17 @@ class DubbingEngine(Protocol):
         context: Mapping[str, np.ndarray],
         seed: int,
         sampling: SamplingConfig,
+        speech_span: tuple[int, int] | None = None,
     ) -> dict[str, np.ndarray]:
-        """Tokens int32[T, Q] of the streams in use; the first frames are those of `context`."""
+        """Tokens int32[T, Q] of the streams in use; the first frames are those of `context`.
+
+        With `speech_span`, the script is spoken in these frames [first, end), and the speech of other new
+        frames is silence.
+        """
+        ...
+
+    def silence(self, num_frames: int, acoustics: Acoustics | None) -> np.ndarray:
+        """Speech tokens int32[T, Q] of silence in a room, of at most a window."""
         ...
 
     def open_decoder(

@@ -43,6 +43,7 @@ def make_receipt(project: Project) -> dict[str, Any]:
         "seed": take.seed,
         "sampling": to_dict(take.sampling),
         "windows": [dataclasses.asdict(window) for window in project.windows],
+        "speech": [spoken.describe() for spoken in project.spoken],
         "stem_gain": project.mixdown.stem_gain,
         "mix_gain": project.mixdown.mix_gain,
         "realtime_factor": project.realtime_factor,

@@ -28,6 +28,8 @@ class DubRequest:
         seed: equal seeds and inputs give equal tracks.
         sampling: settings of the sampler; a mapping replaces some of the checkpoint's, None none.
         allow_overrun: cut cues at the video's end, where they would be an error.
+        must_speak: False: a script of which nothing is audible is a warning, where it would be an error (but
+            for loud room noise, which may hide speech).
     """
 
     video: pathlib.Path
@@ -40,6 +42,7 @@ class DubRequest:
     seed: int = 0
     sampling: SamplingConfig | Mapping[str, float] | None = None
     allow_overrun: bool = False
+    must_speak: bool = True
 
     def __post_init__(self) -> None:
         """Accepts strings for paths, and a path or None for the script.

@@ -1,8 +1,8 @@
 """Decoding a track of any length in bounded memory.
 
 A short track is decoded in one call. A longer one goes through the codec's streaming decoder in large chunks,
-which gives the same samples within float rounding: networks that relate all frames of a call to each other
-(the acoustics renderer) would need memory that grows with the square of its length. Source: our choice.
+which gives the same samples within float rounding, so that the networks' activations do not grow with it.
+Source: our choice.
 """
 
 import math

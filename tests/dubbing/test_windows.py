@@ -1,15 +1,15 @@
 """Planning: windows tile the film, and every word has its place or is refused."""
 
 import itertools
-from fractions import Fraction
 
 import pytest
 
 from dualdub_jax.config import GridConfig
-from dualdub_jax.dubbing.windows import MAX_RATE, plan_windows
+from dualdub_jax.dubbing.window import MAX_RATE
+from dualdub_jax.dubbing.windows import plan_windows
 from dualdub_jax.errors import UserError
 from dualdub_jax.text.normaliser import normalise
-from dualdub_jax.text.script import Cue, Script
+from dualdub_jax.text.script import Script
 from dualdub_jax.text.tokenizer import ByteTokenizer
 
 GRID = GridConfig()
@@ -108,30 +108,3 @@ def test_the_token_window_counts_too():
     assert plan(100, "a b c d e f g h i j", grid)[0].text == "a b c d e f g h i j"
     with pytest.raises(UserError, match="holds at most 19 of them"):
         plan(100, "a b c d e f g h i j k", grid)
-
-
-def test_cues_decide_the_window():
-    words = [normalise(text)[0] for text in ("late words", "early words")]
-    late = Cue(Fraction(6), Fraction(7), words[0])
-    early = Cue(Fraction(1), Fraction(2), words[1])
-    script = Script("s.srt", words[1] + words[0], (early, late))
-    windows = plan_windows(250, script, GRID, count_tokens)
-    assert [w.text for w in windows] == ["early words", "late words", ""]
-
-
-def test_a_cue_over_a_boundary_is_divided_in_time():
-    words = normalise("one two three four five six seven eight")[0]
-    script = Script("s.srt", words, (Cue(Fraction(2), Fraction(6), words),))
-    first, second = plan_windows(175, script, GRID, count_tokens)
-    assert first.end_frame == 100
-    assert first.text == "one two three four" and second.text == "five six seven eight"
-
-
-def test_too_much_for_a_cues_window():
-    words = normalise("word " * 40)[0]
-    script = Script("s.srt", words, (Cue(Fraction(5), Fraction(6), words),))
-    with pytest.raises(
-        UserError,
-        match=r"s.srt: 199 characters are due between 4.00 s and 7.00 s but at most 60 can be spoken",
-    ):
-        plan_windows(175, script, GRID, count_tokens)
