@@ -33,6 +33,7 @@ from dualdub_jax.dubbing.track_decoder import decode_track
 from dualdub_jax.dubbing.window_frames import WindowFrames
 from dualdub_jax.dubbing.windows import Window, plan_windows
 from dualdub_jax.errors import UserError
+from dualdub_jax.media import leftovers
 from dualdub_jax.media.film import Film, FilmReader
 from dualdub_jax.media.mux import check_container
 from dualdub_jax.media.outputs import explain_errors
@@ -102,6 +103,7 @@ class Project:
         self._is_temporary = folder is None
         self._reader: FilmReader | None = None
         self.folder = _make_folder(folder)
+        leftovers.add(self.folder)
         # Called by `close`, or when an unclosed project or the process ends.
         self._remove = weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
 
@@ -116,6 +118,7 @@ class Project:
         if self._reader is not None:
             self._reader.close()
         self._remove()  # does nothing once it is detached
+        leftovers.discard(self.folder)
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -176,6 +179,7 @@ class Project:
         self._save()
         if not self._is_temporary:
             self._remove.detach()
+            leftovers.discard(self.folder)
 
     def _plan(self, engine: DubbingEngine, checkpoint: pathlib.Path) -> np.ndarray | None:
         """Plans windows and tracks; returns the reference recording, float32[S]."""

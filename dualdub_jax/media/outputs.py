@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import BinaryIO
 
 from dualdub_jax.errors import UserError
+from dualdub_jax.media import leftovers
 
 
 def check_outputs(outputs: Iterable[pathlib.Path], inputs: Iterable[pathlib.Path]) -> None:
@@ -62,6 +63,7 @@ class Outputs:
     ) -> None:
         for temporary in self._temporaries.values():
             temporary.unlink(missing_ok=True)
+            leftovers.discard(temporary)
         for folder in reversed(self._new_folders):
             with contextlib.suppress(OSError):  # not empty: in use by others
                 folder.rmdir()
@@ -88,6 +90,7 @@ class Outputs:
         with explain_errors(path):
             temporary = _temporary(path)
             self._temporaries[path] = temporary
+            leftovers.add(temporary)
             with temporary.open("xb") as file:
                 yield file
                 file.flush()
@@ -108,10 +111,19 @@ class Outputs:
         Raises:
             UserError: a file cannot be renamed.
         """
-        for path, temporary in list(self._temporaries.items()):
-            with explain_errors(path):
-                temporary.replace(path)
-            del self._temporaries[path]
+        try:
+            self._rename_all()
+        except KeyboardInterrupt:
+            self._rename_all()  # between two files it comes too late
+            raise
+
+    def _rename_all(self) -> None:
+        for path, temporary in self._temporaries.items():
+            if temporary.exists():
+                with explain_errors(path):
+                    temporary.replace(path)
+            leftovers.discard(temporary)
+        self._temporaries.clear()
         self._new_folders.clear()
 
 
