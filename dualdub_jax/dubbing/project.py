@@ -37,8 +37,8 @@ from dualdub_jax.media import leftovers
 from dualdub_jax.media.film import Film, FilmReader
 from dualdub_jax.media.mux import check_container
 from dualdub_jax.media.outputs import explain_errors
-from dualdub_jax.media.sound_file import read_voice
 from dualdub_jax.media.track import FloatFile, Track, WavWriter
+from dualdub_jax.media.voice import read_voice
 from dualdub_jax.text.script import Script, read_script
 from dualdub_jax.types import STREAMS, Stream
 
