@@ -119,7 +119,8 @@ def _dub(args: argparse.Namespace) -> int:
         sampling=sampling,
         allow_overrun=args.allow_overrun,
     )
-    out = args.output or args.video.with_name(f"{args.video.stem}.soundtrack.mp4")
+    # Not `with_name`, which fails for a path without a name, such as "/".
+    out = args.output or args.video.parent / f"{args.video.stem}.soundtrack.mp4"
     targets = Targets(out, args.stems, args.receipt, args.report)
     return _run_project(request, targets, args.project, args.checkpoint, args.allow_code)
 
@@ -146,6 +147,7 @@ def _run_project(
     with Project(request, folder, progress) as project:
         # What can be found wrong with the inputs alone is found before the model is loaded.
         project.read(targets.out)
+        targets.check_space(project.film)
         with progress.step("load model"):
             model = dualdub_jax.load(checkpoint, allow_code=allow_code)
         project.dub(model.engine, model.checkpoint)
@@ -174,11 +176,14 @@ def _print_summary(project: "Project", files: list[pathlib.Path]) -> None:
 
 def _train(args: argparse.Namespace) -> int:
     from dualdub_jax.config import load_config
+    from dualdub_jax.media.outputs import check_folder
+
+    config = load_config(args.config, args.overrides)
+    check_folder(args.workdir, "--workdir")
     from dualdub_jax.parallel.simulated_devices import give_threads
     from dualdub_jax.training import kept_pages
 
     give_threads()
-    config = load_config(args.config, args.overrides)
     if config.keep_pages:
         kept_pages.keep_pages()
     if not args.distributed:
@@ -221,6 +226,9 @@ def _run_training(args: argparse.Namespace, config: "Config") -> int:
 
 
 def _data_build(args: argparse.Namespace) -> int:
+    from dualdub_jax.media.outputs import check_folder
+
+    check_folder(args.out, "--out")
     from dualdub_jax.data_pipeline.build import build_configs
     from dualdub_jax.data_pipeline.builders.registry import split_name
 

@@ -23,6 +23,8 @@ from typing import Any
 
 import numpy as np
 
+from dualdub_jax.config import GridConfig
+from dualdub_jax.config.streams import STREAMS, Stream
 from dualdub_jax.dsp.acoustics import Acoustics
 from dualdub_jax.dubbing.mixdown import Mixdown
 from dualdub_jax.dubbing.progress import Advance, Progress
@@ -40,7 +42,6 @@ from dualdub_jax.media.outputs import explain_errors
 from dualdub_jax.media.track import FloatFile, Track, WavWriter
 from dualdub_jax.media.voice import read_voice
 from dualdub_jax.text.script import Script, read_script
-from dualdub_jax.types import STREAMS, Stream
 
 TRACKS = ("speech", "background", "mix")
 _SEED_STEP = 1_000_003  # between the seeds of consecutive windows
@@ -139,7 +140,7 @@ class Project:
                 then an error before the work and not after it.
 
         Raises:
-            UserError: the film or the script cannot be used.
+            UserError: the film, the script or the voice cannot be used.
         """
         request = self.request
         with self.progress.step("read video"):
@@ -148,6 +149,8 @@ class Project:
             if out is not None:
                 check_container(self.film, self._reader.stream, pathlib.Path(out))
             self.script = read_script(request.script, self.film.duration_s, request.allow_overrun)
+            if request.voice is not None:
+                read_voice(request.voice, GridConfig())  # the model's own grid is not known yet
         # A script without words leaves nothing to the model: the track is silent, not nearly so.
         wanted = {"speech": request.use_speech and bool(self.script.words)}
         wanted["background"] = request.use_background

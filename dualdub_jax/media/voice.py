@@ -16,7 +16,6 @@ Source: our choice.
 import pathlib
 
 import numpy as np
-import scipy.signal
 
 from dualdub_jax.config import GridConfig
 from dualdub_jax.errors import UserError
@@ -102,7 +101,7 @@ def _without_rumble(samples: np.ndarray, speech: np.ndarray, sample_rate_hz: int
     power, offset = np.mean(np.square(speech)), samples.mean(dtype=np.float64)
     if np.square(offset) > _MOST_OFFSET * power:
         samples = samples - np.float32(offset)
-    above = _high_pass(samples, sample_rate_hz, _RUMBLE_HZ)
+    above = _filter(samples, sample_rate_hz, _RUMBLE_HZ, "highpass")
     if np.mean(np.square(samples - above)) <= _MOST_RUMBLE * power:
         return samples, False
     return above.astype(np.float32), True
@@ -126,13 +125,13 @@ def _liveliest(samples: np.ndarray, speech: np.ndarray, grid: GridConfig) -> np.
 
 def _band(samples: np.ndarray, sample_rate_hz: int, low_hz: float, high_hz: float) -> np.ndarray:
     """float64, filtered along time (axis 0) without delay."""
-    high_hz = min(high_hz, 0.45 * sample_rate_hz)
-    sections = scipy.signal.butter(4, [low_hz, high_hz], "bandpass", fs=sample_rate_hz, output="sos")
-    return scipy.signal.sosfiltfilt(sections, samples.astype(np.float64), axis=0)
+    return _filter(samples, sample_rate_hz, [low_hz, min(high_hz, 0.45 * sample_rate_hz)], "bandpass")
 
 
-def _high_pass(samples: np.ndarray, sample_rate_hz: int, low_hz: float) -> np.ndarray:
-    sections = scipy.signal.butter(4, low_hz, "highpass", fs=sample_rate_hz, output="sos")
+def _filter(samples: np.ndarray, sample_rate_hz: int, hz: float | list[float], kind: str) -> np.ndarray:
+    import scipy.signal  # takes a while, and not every film has a reference voice
+
+    sections = scipy.signal.butter(4, hz, kind, fs=sample_rate_hz, output="sos")
     return scipy.signal.sosfiltfilt(sections, samples.astype(np.float64), axis=0)
 
 
