@@ -253,6 +253,10 @@ def _data_prepare(args: argparse.Namespace) -> int:
 
 
 def _data_inspect(args: argparse.Namespace) -> int:
+    if args.sheet is not None:
+        from dualdub_jax.media.outputs import check_outputs
+
+        check_outputs([args.sheet], [])
     from dualdub_jax.data_pipeline.inspection import inspect
 
     inspect(args.folder, sheet=args.sheet)
@@ -269,6 +273,9 @@ def _evaluate(args: argparse.Namespace) -> int:
 
 def _export(args: argparse.Namespace) -> int:
     _quieten_libraries()
+    from dualdub_jax.media.outputs import check_folder
+
+    check_folder(args.out, "OUT")
     from dualdub_jax.tools import export
 
     return export.run(args)
@@ -276,6 +283,10 @@ def _export(args: argparse.Namespace) -> int:
 
 def _aot(args: argparse.Namespace) -> int:
     _quieten_libraries()
+    if args.json is not None:
+        from dualdub_jax.media.outputs import check_outputs
+
+        check_outputs([args.json], [])
     # Compiling for an absent slice runs on the CPU, also where libtpu would look for devices of its own.
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # or JAX asks a cloud's metadata server, when imported
