@@ -178,8 +178,8 @@ def _train(args: argparse.Namespace) -> int:
     from dualdub_jax.config import load_config
     from dualdub_jax.media.outputs import check_folder
 
-    config = load_config(args.config, args.overrides)
     check_folder(args.workdir, "--workdir")
+    config = load_config(args.config, args.overrides)
     from dualdub_jax.parallel.simulated_devices import give_threads
     from dualdub_jax.training import kept_pages
 
