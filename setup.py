@@ -22,6 +22,7 @@ _CORE = [
     "av>=14.0",
     "soundfile>=0.13",
     "soxr>=0.5",
+    "scipy>=1.11",  # filters of reference voices; JAX requires it as well
     "pysubs2>=1.8",
     "kitten-text-processing==0.1.0",  # NeMo's grammars of written English; the only release
     "py3langid>=0.4",

@@ -69,7 +69,7 @@ def make_parser(builder: "type[Builder] | None" = None) -> argparse.ArgumentPars
         description="Dubs the bundled clip with the bundled model.",
         epilog="example:\n  dualdub demo --out out/demo",
     )
-    demo.add_argument("--out", type=pathlib.Path, default=pathlib.Path("out/demo"), metavar="DIR",
+    demo.add_argument("--out", type=_local_path, default=pathlib.Path("out/demo"), metavar="DIR",
                       help="folder for the results (default: %(default)s)")  # fmt: skip
     demo.add_argument("--seed", type=_seed, default=0, metavar="N", help="of the sampling (default: 0)")
     demo.set_defaults(command="demo")
@@ -94,9 +94,9 @@ def _add_dub(commands: argparse._SubParsersAction) -> None:
         "  dualdub dub film.mp4 --no-speech --seed 7",
     )
     add = dub.add_argument
-    add("video", type=pathlib.Path, metavar="VIDEO", help="the film: any container, size and frame rate")
+    add("video", type=_local_path, metavar="VIDEO", help="the film: any container, size and frame rate")
     add("--script", default="", metavar="TEXT|FILE", help="the words to speak, or a text or subtitle file")
-    add("--voice", type=pathlib.Path, metavar="FILE", help="a recording of the reference voice")
+    add("--voice", type=_local_path, metavar="FILE", help="a recording of the reference voice")
     add(
         "--rt60",
         type=float,
@@ -109,18 +109,18 @@ def _add_dub(commands: argparse._SubParsersAction) -> None:
         metavar="DBFS",
         help="noise floor of both tracks, -80 to -20 dBFS (default: sampled)",
     )
-    add("--checkpoint", type=pathlib.Path, metavar="DIR", help="the model (default: the bundled one)")
+    add("--checkpoint", type=_local_path, metavar="DIR", help="the model (default: the bundled one)")
     add("--allow-code", action="store_true", help=_ALLOW_CODE_HELP)
-    add("-o", "--output", type=pathlib.Path, metavar="FILE", help=_OUTPUT_HELP)
-    add("--stems", type=pathlib.Path, metavar="DIR", help="folder for speech.wav, background.wav and mix.wav")
+    add("-o", "--output", type=_local_path, metavar="FILE", help=_OUTPUT_HELP)
+    add("--stems", type=_local_path, metavar="DIR", help="folder for speech.wav, background.wav and mix.wav")
     add(
         "--receipt",
-        type=pathlib.Path,
+        type=_local_path,
         metavar="FILE",
         help="JSON with everything needed to reproduce the result",
     )
-    add("--report", type=pathlib.Path, metavar="FILE", help="HTML page with pictures and players")
-    add("--project", type=pathlib.Path, metavar="DIR", help="keep the project (plan, tokens, tracks) there")
+    add("--report", type=_local_path, metavar="FILE", help="HTML page with pictures and players")
+    add("--project", type=_local_path, metavar="DIR", help="keep the project (plan, tokens, tracks) there")
     add("--no-speech", action="store_true", help="leave the speech track silent")
     add("--no-background", action="store_true", help="leave the background track silent")
     add("--allow-overrun", action="store_true", help="cut cues off at the end of the video")
@@ -333,6 +333,14 @@ _SAMPLING_HELP = {
     "guidance_scale": "scale of classifier-free guidance on video, script and voice; 1: none",
     "guidance_codebooks": "guide the first N codebooks of each frame only; 0: all",
 }
+
+
+def _local_path(text: str) -> pathlib.Path:
+    if not text:
+        raise argparse.ArgumentTypeError("expected a path, got an empty one")
+    if "://" in text:
+        raise argparse.ArgumentTypeError(f"expected the path of a local file, got {text}")
+    return pathlib.Path(text)
 
 
 def _seed(text: str) -> int:

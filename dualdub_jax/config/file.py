@@ -64,7 +64,12 @@ def load_config(path: str, overrides: Sequence[str] = ()) -> Config:
     spec.loader.exec_module(module)
     if not isinstance(getattr(module, "get_config", None), types.FunctionType):
         raise UserError(f"{file}: has no get_config(); copy configs/puppet.py to start a new config")
-    values = module.get_config(arg) if arg else module.get_config()
+    try:
+        values = module.get_config(arg) if arg else module.get_config()
+    except (ValueError, TypeError) as error:
+        if not arg:
+            raise
+        raise UserError(f"{path}: get_config({arg!r}): {error}") from error
     values = to_dict(values) if dataclasses.is_dataclass(values) else json.loads(values.to_json_best_effort())
     for override in overrides:
         _apply_override(values, override)

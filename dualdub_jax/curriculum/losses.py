@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from dualdub_jax.config import LossConfig
-from dualdub_jax.dsp.acoustics import bin_weights
+from dualdub_jax.dsp.acoustics_bins import bin_weights
 from dualdub_jax.parts.shapes import checked
 from dualdub_jax.types import STREAMS, Array, Batch
 

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float, Int
 
-from dualdub_jax.dsp.acoustics import bin_values
+from dualdub_jax.dsp.acoustics_bins import bin_values
 from dualdub_jax.dubbing.sampling import StreamSampling, sample
 from dualdub_jax.models.conditions import Conditions
 from dualdub_jax.models.dualdub import DecodeCache, DualDub

@@ -24,6 +24,8 @@ from typing import Any
 
 import numpy as np
 
+from dualdub_jax.config import GridConfig
+from dualdub_jax.config.streams import STREAMS, Stream
 from dualdub_jax.dsp.acoustics import Acoustics
 from dualdub_jax.dubbing.cue_windows import check_cue_rates
 from dualdub_jax.dubbing.mixdown import Mixdown
@@ -39,13 +41,13 @@ from dualdub_jax.dubbing.window import Window
 from dualdub_jax.dubbing.window_frames import WindowFrames
 from dualdub_jax.dubbing.windows import plan_windows
 from dualdub_jax.errors import UserError
+from dualdub_jax.media import leftovers
 from dualdub_jax.media.film import Film, FilmReader
 from dualdub_jax.media.outputs import explain_errors
 from dualdub_jax.media.rehearsal import check_container
-from dualdub_jax.media.sound_file import read_voice
 from dualdub_jax.media.track import FloatFile, Track, WavWriter
+from dualdub_jax.media.voice import read_voice
 from dualdub_jax.text.script import Script, read_script
-from dualdub_jax.types import STREAMS, Stream
 
 TRACKS = ("speech", "background", "mix")
 _SEED_STEP = 1_000_003  # between the seeds of consecutive windows
@@ -114,6 +116,7 @@ class Project:
         self._is_temporary = folder is None
         self._reader: FilmReader | None = None
         self.folder = _make_folder(folder)
+        leftovers.add(self.folder)
         # Called by `close`, or when an unclosed project or the process ends.
         self._remove = weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
 
@@ -128,6 +131,7 @@ class Project:
         if self._reader is not None:
             self._reader.close()
         self._remove()  # does nothing once it is detached
+        leftovers.discard(self.folder)
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -150,7 +154,8 @@ class Project:
                 then an error before the work and not after it.
 
         Raises:
-            UserError: the film or the script cannot be used, or a cue has more text than can be spoken.
+            UserError: the film, the script or the voice cannot be used, or a cue has more text than can be
+                spoken.
         """
         request = self.request
         with self.progress.step("read video"):
@@ -161,6 +166,8 @@ class Project:
             self.script = read_script(
                 request.script, self.film.duration_s, request.allow_overrun, self.film.rate_hz
             )
+            if request.voice is not None:
+                read_voice(request.voice, GridConfig())  # the model's own grid is not known yet
         # A script without words leaves nothing to the model: the track is silent, not nearly so.
         wanted = {"speech": request.use_speech and bool(self.script.words)}
         wanted["background"] = request.use_background
@@ -196,6 +203,7 @@ class Project:
         self._save()
         if not self._is_temporary:
             self._remove.detach()
+            leftovers.discard(self.folder)
 
     def _plan(self, engine: DubbingEngine, checkpoint: pathlib.Path) -> np.ndarray | None:
         """Plans windows and tracks; returns the reference recording, float32[S]."""

@@ -6,10 +6,10 @@ from typing import Protocol
 import numpy as np
 
 from dualdub_jax.config import Config, SamplingConfig
+from dualdub_jax.config.streams import Stream
 from dualdub_jax.dsp.acoustics import Acoustics
 from dualdub_jax.media.frames import FrameSpec
 from dualdub_jax.text.tokenizer import Tokenizer
-from dualdub_jax.types import Stream
 
 
 class TrackDecoder(Protocol):

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import pathlib
+import stat
 from collections.abc import Mapping
 
 from dualdub_jax.config import SamplingConfig
@@ -10,6 +11,7 @@ from dualdub_jax.dsp.acoustics import ACOUSTICS_RANGES
 from dualdub_jax.errors import UserError
 from dualdub_jax.media.container import open_media
 
+_NO_FILES = {stat.S_IFIFO, stat.S_IFCHR, stat.S_IFBLK, stat.S_IFSOCK}
 _OPTIONS = {"rt60_s": "--rt60", "noise_dbfs": "--noise"}
 
 
@@ -83,8 +85,8 @@ class DubRequest:
         """Checks all that needs neither the film's length nor a model.
 
         Raises:
-            UserError: both tracks are off, a value is out of its range, an unknown setting of the sampler, or
-                the voice's file cannot be opened.
+            UserError: both tracks are off, a value is out of its range, an unknown setting of the sampler,
+                the script is no file, or the voice's file cannot be opened.
         """
         if not self.use_speech and not self.use_background:
             raise UserError(
@@ -103,5 +105,7 @@ class DubRequest:
             raise UserError(
                 f"sampling: no setting {', '.join(sorted(unknown))}; there are {', '.join(known)}"
             )
+        if os.path.exists(self.script) and stat.S_IFMT(os.stat(self.script).st_mode) in _NO_FILES:
+            raise UserError(f"{self.script}: is a pipe or a device; save it as a script file first")
         if self.voice is not None:
             open_media(self.voice, "sound").close()

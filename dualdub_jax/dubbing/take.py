@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from dualdub_jax.config import SamplingConfig
+from dualdub_jax.config.streams import Stream
 from dualdub_jax.dsp.acoustics import Acoustics
-from dualdub_jax.types import Stream
 
 
 @dataclasses.dataclass(frozen=True)

@@ -32,15 +32,18 @@ def open_media(path: pathlib.Path | str, kind: str) -> av.container.InputContain
         UserError: the file is missing, a folder, unreadable, empty, or not a media file.
     """
     path = pathlib.Path(path)
-    if path.is_dir():
-        raise UserError(f"{path}: is a folder; give a {kind} file")
     try:
+        if path.is_dir():
+            raise UserError(f"{path}: is a folder; give a {kind} file")
+        if path.exists() and not path.is_file():  # reading could wait for ever, and cannot be repeated
+            raise UserError(f"{path}: is a pipe or a device; save it as a {kind} file first")
         with path.open("rb") as file:
             head = file.read(12)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; give the path of a {kind} file") from None
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); give a readable {kind} file") from None
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the name
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"{path}: cannot be read ({reason}); give a readable {kind} file") from None
     if not head:
         raise UserError(f"{path}: the file is empty; give a {kind} file with something in it")
     try:

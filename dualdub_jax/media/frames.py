@@ -12,6 +12,7 @@ Rules, all of them our choice:
 """
 
 import dataclasses
+import os
 from fractions import Fraction
 from typing import Literal
 
@@ -20,6 +21,9 @@ import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
 
 from dualdub_jax.media.orientation import orientation_of
+
+# Of a decoder and of a scaler: more cost memory and gain nothing, and libav would start one for every core.
+MAX_THREADS = min(8, os.cpu_count() or 1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,8 +63,10 @@ class Scaler:
     It is kept from picture to picture: to set up the scaler of libswscale costs more than to use it.
     """
 
-    def __init__(self, interpolation: Interpolation = Interpolation.AREA, num_threads: int = 0) -> None:
-        """Chooses the filter and the number of threads of libswscale; 0: its own choice."""
+    def __init__(
+        self, interpolation: Interpolation = Interpolation.AREA, num_threads: int = MAX_THREADS
+    ) -> None:
+        """Chooses the filter and the number of threads of libswscale."""
         self._reformatter = VideoReformatter()
         self._options = {"interpolation": interpolation, "threads": num_threads}
 
@@ -76,13 +82,13 @@ class Scaler:
 class FrameFitter:
     """Turns pictures of one stream into the frames of a spec."""
 
-    def __init__(self, spec: FrameSpec, pixel_aspect: Fraction, num_threads: int = 0) -> None:
+    def __init__(self, spec: FrameSpec, pixel_aspect: Fraction, num_threads: int = MAX_THREADS) -> None:
         """Sets up the scaler.
 
         Args:
             spec: the frames' size and fit.
             pixel_aspect: width of a pixel over its height.
-            num_threads: of the scaler; 0: libswscale's choice.
+            num_threads: of the scaler.
         """
         self._spec, self._pixel_aspect = spec, pixel_aspect
         interpolation = Interpolation.AREA if spec.fit == "letterbox" else Interpolation.BICUBIC

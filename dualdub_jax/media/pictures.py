@@ -6,6 +6,7 @@ from fractions import Fraction
 import av
 
 from dualdub_jax.media.clock import FilmClock
+from dualdub_jax.media.frames import MAX_THREADS
 from dualdub_jax.media.timing import Timing
 
 _MAX_HELD = 64  # pictures that a decoder may hold back; far more than any does
@@ -26,6 +27,7 @@ class PictureDecoder:
         self.pixel_aspect = Fraction(stream.sample_aspect_ratio or 1)
         self._stream = stream
         self._timing = timing
+        stream.codec_context.thread_count = MAX_THREADS
         stream.thread_type = "SLICE"  # threads by frame lose good pictures next to damaged ones
 
     def decode(self, container: av.container.InputContainer) -> Iterator[tuple[Fraction, av.VideoFrame]]:

@@ -118,6 +118,8 @@ def run_phase(
         pending: tuple[int, list[str], dict[str, jax.Array]] | None = None
         try:
             with StopSignals() as stop:
+                if jax.process_count() > 1:
+                    stop.listen()  # the others wait for this process until a step is done
                 for step in range(first_step, phase.num_steps):
                     batch, stalled_s = clock.next(batches)
                     batch = dict(batch)
@@ -135,6 +137,7 @@ def run_phase(
                         step_fn = compile_step(phase, config, shardings, state, *inputs)
                         distributed.barrier("compiled step")
                         window.begin(compile_s=time.monotonic() - started, first_wait_s=stalled_s)
+                        stop.listen()
                     state, metrics = step_fn(state, *inputs)
                     clock.sent(metrics["loss"])
                     # Metrics of the previous step are read after dispatch of this one: no idle device.
@@ -158,12 +161,14 @@ def run_phase(
                             progress.report(done, values)
                     if is_saved:
                         save(done)
-                    if is_stopped and not is_last:
+                    if is_stopped:
                         checkpoints.wait()
                         raise TrainingStoppedError(
                             f"stopped at step {done} of {phase.name}; saved; rerun the same command to resume"
                         )
-            checkpoints.wait()
+                checkpoints.wait()
+            if any(itertools.chain(*distributed.gather_json([stop.requested]))):  # during the last save
+                raise TrainingStoppedError(f"stopped after {phase.name}; rerun the same command to go on")
         except jax.errors.JaxRuntimeError as error:
             if not distributed.is_loss_of_peer(error):
                 raise

@@ -191,6 +191,17 @@ def test_demo(engine, capsys, monkeypatch):
         ("brief.mp4", lambda p: make_film(p, num_frames=12), "brief.mp4: the video is 0.48 s long"),
         ("folder.mp4", lambda p: p.mkdir(), "folder.mp4: is a folder"),
         ("two\nlines.mp4", lambda p: None, "two lines.mp4: no such file"),
+        (
+            "pipe.mp4",
+            lambda p: os.mkfifo(p),
+            "pipe.mp4: is a pipe or a device; save it as a video file first",
+        ),
+        ("loop.mp4", lambda p: p.symlink_to(p), "loop.mp4: cannot be read (Too many levels of symbolic"),
+        (".", lambda p: None, ".: is a folder; give a video file"),
+        ("/", lambda p: None, "/: is a folder; give a video file"),
+        ("", lambda p: None, "argument VIDEO: expected a path, got an empty one"),
+        ("http://host/film.mp4", lambda p: None, "expected the path of a local file, got http://host/film"),
+        ("n" * 256, lambda p: None, "nnn: cannot be read (File name too long); give a readable video file"),
     ],
 )
 def test_bad_video(engine, capsys, tmp_path, name, make, message):
@@ -275,6 +286,24 @@ def test_bad_voice(engine, capsys, make, message):
         ("--stems film.mp4", "film.mp4: is a file, but the stems need a folder"),
         ("--receipt no/r.json", "no/r.json: there is no folder no"),
         ("-o out.mp4 --report out.mp4", "out.mp4: named for two outputs"),
+        ("--stems new --receipt new/mix.wav", "new/mix.wav: named for two outputs"),
+        ("--stems . --report speech.wav", "speech.wav: named for two outputs"),
+        ("-o /dev/full", "/dev/full: is a device or a pipe; give the name of a file"),
+        ("--receipt pipe", "pipe: is a device or a pipe"),
+        ("--voice pipe", "pipe: is a pipe or a device; save it as a sound file first"),
+        ("--voice /dev/zero", "/dev/zero: is a pipe or a device"),
+        ("--script pipe", "pipe: is a pipe or a device; save it as a script file first"),
+        ("--script /dev/zero", "/dev/zero: is a pipe or a device"),
+        ("-o loop/out.mp4", "loop/out.mp4: cannot be written (Too many levels of symbolic links)"),
+        ("--voice loop", "loop: cannot be read (Too many levels of symbolic links)"),
+        ("--stems loop", "loop: is a file, but the stems need a folder"),
+        (f"-o {'n' * 252}.mp4", "nnn.mp4: the name is too long"),
+        (f"--receipt {'n' * 256}", "nnn: the name is too long"),
+        (f"--stems {'n' * 256}", "nnn: the name is too long"),
+        (f"--voice {'n' * 256}", "nnn: cannot be read (File name too long)"),
+        (f"--project {'n' * 256}", "nnn: cannot be made (File name too long)"),
+        ("-o https://host/out.mp4", "expected the path of a local file, got https://host/out.mp4"),
+        ("--stems=", "argument --stems: expected a path, got an empty one"),
         ("--no-speech --no-background", "--no-speech and --no-background: nothing is left to generate"),
         ("--no-background", "film.mp4: nothing to generate"),
         ("--seed -1", "argument --seed: expected a whole number from 0 to"),
@@ -287,6 +316,8 @@ def test_bad_voice(engine, capsys, make, message):
 def test_bad_usage_of_dub(engine, capsys, argv, message):
     make_film("film.mp4")
     pathlib.Path("folder.mp4").mkdir()
+    os.mkfifo("pipe")
+    pathlib.Path("loop").symlink_to("loop")
     assert message in fails(capsys, "dub", "film.mp4", *argv.split())
     assert engine.calls == []
 
@@ -295,6 +326,50 @@ def test_bad_usage_of_dub(engine, capsys, argv, message):
 def test_bad_usage(capsys, tmp_path, monkeypatch, argv):
     monkeypatch.chdir(tmp_path)
     assert "--help" in fails(capsys, *argv)
+
+
+def test_longest_names(engine):
+    """255 bytes, of which 85 characters have three each."""
+    make_film("film.mp4")
+    for out in ("n" * 251 + ".mp4", "\N{HIRAGANA LETTER A}" * 83 + "xx.mp4"):
+        assert main(["dub", "film.mp4", "-o", out]) == 0 and pathlib.Path(out).is_file()
+
+
+def test_a_disk_that_is_too_small_is_found_before_the_work(engine, capsys, monkeypatch):
+    make_film("film.mp4", noise=True)
+    usage = shutil.disk_usage(".")._replace(free=1_000)
+    monkeypatch.setattr("dualdub_jax.dubbing.delivery.shutil.disk_usage", lambda folder: usage)
+    assert "of its disk are free, but this film needs" in fails(capsys, "dub", "film.mp4", "--stems", "s")
+    assert engine.calls == []
+
+
+def test_inputs_are_checked_before_jax_is_imported(tmp_path):
+    """Its import alone takes seconds."""
+    make_film(tmp_path / "film.mp4")
+    soundfile.write(tmp_path / "silent.wav", np.zeros(16_000), 16_000)
+    (tmp_path / "latin.txt").write_bytes(b"caf\xe9")
+    code = (
+        "import sys; from dualdub_jax.apps.cli import main\n"
+        "for argv in %r: assert main(argv.split()) == 2 and 'jax' not in sys.modules, argv"
+    )
+    commands = [
+        "dub film.mp4 -o out.wav",
+        "dub film.mp4 --script latin.txt",
+        "dub film.mp4 --script gone.txt",
+        "dub film.mp4 --voice silent.wav",
+        "dub film.mp4 --project film.mp4",
+        "dub film.mp4 --receipt gone/r.json",
+        "train --config puppet --workdir film.mp4",
+        "data build puppet_stage --out film.mp4",
+        "evaluate --pairs gone.jsonl",
+        "evaluate --suite puppet --json film.mp4/r.json",
+        "evaluate --suite puppet --workdir film.mp4",
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", code % commands], cwd=tmp_path, capture_output=True, text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.returncode == 0 and done.stderr.count("\n") == len(commands), done.stderr
 
 
 def test_full_disk(engine, capsys, monkeypatch):

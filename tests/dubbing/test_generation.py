@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dualdub_jax.config import SamplingConfig
-from dualdub_jax.dsp.acoustics import bin_values
+from dualdub_jax.dsp.acoustics_bins import bin_values
 from dualdub_jax.dubbing.generation import Steering, generate_tokens, sample_acoustics
 from dualdub_jax.dubbing.sampling import stream_sampling
 from dualdub_jax.models.dualdub import make_model

@@ -16,7 +16,7 @@ from einops import rearrange
 
 from dualdub_jax.codecs.mel_rvq.config import MelRVQConfig
 from dualdub_jax.codecs.mel_rvq.convnext import ConvNeXtBlock, dense, layer_norm
-from dualdub_jax.dsp.acoustics import bin_weights
+from dualdub_jax.dsp.acoustics_bins import bin_weights
 from dualdub_jax.dsp.mel import LOG_FLOOR, MEAN_LOG_MEL, STD_LOG_MEL, unit_noise_band_amplitude
 
 _NUM_BINS = 24  # of each quantity

@@ -142,6 +142,7 @@ class CaspMetric(ClipMetric):
                 clip_value=cosine,
                 num_resamples=200,
                 of_the_set=True,
+                limits=(0.0, 1.0),
             ),
         )
 
