@@ -8,6 +8,7 @@ the dataset and the clip. Source: our choice.
 
 import io
 import json
+import math
 from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any
@@ -91,8 +92,9 @@ def check(record: Record) -> None:
     length_s = duration_s(record, clip)
     for stream in ("speech", "background"):
         if record[stream]:
-            with _open_flac(record[stream], f"{clip}: its {stream} stem") as file:
-                _check_length(file.frames, clip, length_s, file.samplerate)
+            where = f"{clip}: its {stream} stem"
+            with _open_flac(record[stream], where) as file:
+                _check_length(file.frames, where, length_s, file.samplerate)
     if record["voice"]:
         _open_flac(record["voice"], f"{clip}: its voice").close()
     if record["video_features"]:
@@ -106,8 +108,15 @@ def clip_id(source_name: str, record: Record) -> str:
 
 
 def text(value: str | bytes) -> str:
-    """A text field as `str`; TFDS yields UTF-8 bytes."""
-    return value.decode("utf-8") if isinstance(value, bytes) else value
+    """A text field as `str`; TFDS yields UTF-8 bytes.
+
+    Raises:
+        UserError: not UTF-8.
+    """
+    try:
+        return value.decode("utf-8") if isinstance(value, bytes) else value
+    except UnicodeDecodeError:
+        raise UserError(f"a text {value[:40]!r} is not UTF-8; build the dataset again") from None
 
 
 def script(record: Record) -> str | None:
@@ -142,6 +151,32 @@ def events(record: Record) -> Mapping[str, Any]:
     return annotations
 
 
+def timings(record: Record, clip: str, kind: str) -> list[tuple[str, float, float]]:
+    """The times of words or phonemes: (text, start, end) in seconds, in the order spoken; [] if unknown.
+
+    Args:
+        record: whose events.
+        clip: for errors.
+        kind: "words" or "phonemes".
+
+    Raises:
+        UserError: annotated, but not as [[text, start_s, end_s], …].
+    """
+    speech = events(record).get("speech") or {}
+    found = speech.get(kind) or [] if isinstance(speech, dict) else speech
+    try:
+        rows = [(name, float(start_s), float(end_s)) for name, start_s, end_s in found]
+        is_valid = all(isinstance(name, str) and math.isfinite(a) and a <= b for name, a, b in rows)
+    except (TypeError, ValueError):
+        is_valid = False
+    if not is_valid:
+        raise UserError(
+            f"{clip}: speech.{kind} of its events are not [[text, start_s, end_s], …] with each start before "
+            "its end; build the dataset again"
+        )
+    return rows
+
+
 def read_acoustics(record: Record, clip: str) -> np.ndarray:
     """The acoustics that both stems share, float32[2]: RT60 in seconds, noise level in dBFS; NaN: unknown.
 
@@ -164,6 +199,18 @@ def read_acoustics(record: Record, clip: str) -> np.ndarray:
     return values
 
 
+def check_stem(record: Record, clip: str, stream: str) -> None:
+    """Decodes a stem without resampling it; an absent one is fine.
+
+    Raises:
+        UserError: as `decode_stem`.
+    """
+    if record[stream]:
+        where = f"{clip}: its {stream} stem"
+        samples, stored_hz = _decode_flac(record[stream], where)
+        _check_length(len(samples), where, duration_s(record, clip), stored_hz)
+
+
 def decode_stem(flac: bytes, clip: str, duration_s: float, sample_rate_hz: int) -> np.ndarray:
     """Decodes a stem and resamples it when it is stored at another rate.
 
@@ -179,8 +226,9 @@ def decode_stem(flac: bytes, clip: str, duration_s: float, sample_rate_hz: int) 
     Raises:
         UserError: not mono audio, or more than one sample longer or shorter than the clip.
     """
-    samples, stored_hz = _decode_flac(flac, f"{clip}: its stem")
-    _check_length(len(samples), clip, duration_s, stored_hz)
+    where = f"{clip}: its stem"
+    samples, stored_hz = _decode_flac(flac, where)
+    _check_length(len(samples), where, duration_s, stored_hz)
     samples = _resample(samples, stored_hz, sample_rate_hz)
     num_samples = round(duration_s * sample_rate_hz)
     return np.pad(samples[:num_samples], (0, max(num_samples - len(samples), 0)))
@@ -274,11 +322,11 @@ def _open_flac(flac: bytes, where: str) -> soundfile.SoundFile:
     return file
 
 
-def _check_length(num_samples: int, clip: str, duration_s: float, rate_hz: int) -> None:
+def _check_length(num_samples: int, where: str, duration_s: float, rate_hz: int) -> None:
     expected = round(duration_s * rate_hz)
     if abs(num_samples - expected) > 1:
         raise UserError(
-            f"{clip}: its stem has {num_samples} samples, expected {expected} for {duration_s:.3f} s at "
+            f"{where} has {num_samples} samples, expected {expected} for {duration_s:.3f} s at "
             f"{rate_hz} Hz; build the dataset again"
         )
 
