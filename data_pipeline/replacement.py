@@ -1,7 +1,7 @@
 """Bad records are replaced by others of their dataset, so that no position in the data depends on them.
 
-The replacement is drawn with the generator of the example that it stands in for: batch k remains a function of
-config, stage, seed and data, on any number of threads, workers and processes. Each example reports what it
+The replacement is drawn with the generator of the example that it stands in for: batch k remains a function
+of config, stage, seed and data, on any number of threads, workers and processes. Each example reports what it
 replaced; the training loop counts and limits it (`training/bad_records.py`).
 """
 
@@ -30,8 +30,8 @@ class Transform(Protocol):
         """Starts an example, whose random decisions are drawn from `rng`.
 
         Returns:
-            A function from a record to the example. It raises `UserError` for a record that cannot be used and
-            `PassOverError` for one that another may replace; it is then called with that one.
+            A function from a record to the example. It raises `UserError` for a record that cannot be used,
+            and `PassOverError` for one that lacks content; it is then called with another record.
         """
         ...
 

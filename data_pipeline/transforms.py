@@ -77,7 +77,7 @@ class Stem:
 class MakeExample:
     """Record to example: the fields of a batch but the codec tokens, and `stems`, `example_ids` beside them.
 
-    A `replacement.Transform`. Stems are decoded too, so that a damaged one is found here and not in the batch.
+    A `replacement.Transform`. Stems are decoded too: a damaged one must not reach the batch.
 
     A clip longer than the window is cut to a random part of it. That would cut a script too, so a clip with a
     script that is longer than the window is an error.
@@ -214,8 +214,8 @@ class CropStem:
     "voice_mask", the reference recording at the codec's rates.
 
     A crop is digital silence with probability `silence_rate` (a codec must model silence, but many clips are
-    silent in one stream and would outnumber the rest); any other crop contains sound, so a silent stem is passed
-    over.
+    silent in one stream and would outnumber the rest); any other crop contains sound, and silent stems are
+    passed over.
 
     Args:
         source_name: name of the dataset, for ids and errors.

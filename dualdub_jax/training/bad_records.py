@@ -106,6 +106,6 @@ def too_many(bad: list[BadRecord], limit: int, config: BadRecordConfig) -> str:
     more = f"; and {len(bad) - _MAX_NAMED} more" if len(bad) > _MAX_NAMED else ""
     return (
         f"{len(bad)} of its {bad[0].num_records} records cannot be used, and bad_records.max_share="
-        f"{config.max_share:g} accepts {limit}: {named}{more}; list all with `dualdub data check`, mend them, "
-        "or raise --config.bad_records.max_share"
+        f"{config.max_share:g} accepts {limit}: {named}{more}; `dualdub data check` lists all: mend them, or "
+        "raise --config.bad_records.max_share"
     )

@@ -174,8 +174,17 @@ def test_a_broken_stem_names_its_clip(stream: str, stem: bytes, message: str) ->
         example_of(make_record("x", **{stream: stem}))
 
 
-@pytest.mark.parametrize("speech", ['"x"', '{"words": 3}', '{"words": [["set"]]}', '{"words": [["set", "a", 1]]}',
-                                    '{"words": [["set", 0.2, 0.1]]}', '{"words": [[1, 0.1, 0.2]]}'])  # fmt: skip
+@pytest.mark.parametrize(
+    "speech",
+    [
+        '"x"',
+        '{"words": 3}',
+        '{"words": [["set"]]}',
+        '{"words": [["set", "a", 1]]}',
+        '{"words": [["set", 0.2, 0.1]]}',
+        '{"words": [[1, 0.1, 0.2]]}',
+    ],
+)
 def test_malformed_word_times_name_the_clip(speech: str) -> None:
     with pytest.raises(UserError, match=r"films/a:x: speech\.words of its events are not \[\[text, start_s"):
         example_of(make_record("x", events=f'{{"speech": {speech}}}'))
