@@ -136,8 +136,12 @@ def duration_s(record: Record, clip: str) -> float:
     return value
 
 
-def events(record: Record) -> Mapping[str, Any]:
+def events(record: Record, clip: str = "") -> Mapping[str, Any]:
     """The clip's annotations.
+
+    Args:
+        record: whose annotations.
+        clip: for errors; "" is the record's id.
 
     Raises:
         UserError: not a JSON object.
@@ -147,7 +151,9 @@ def events(record: Record) -> Mapping[str, Any]:
     except json.JSONDecodeError as error:
         annotations = error
     if not isinstance(annotations, dict):
-        raise UserError(f"{text(record['id'])}: its events are no JSON object; build the dataset again")
+        raise UserError(
+            f"{clip or text(record['id'])}: its events are no JSON object; build the dataset again"
+        )
     return annotations
 
 
@@ -162,7 +168,7 @@ def timings(record: Record, clip: str, kind: str) -> list[tuple[str, float, floa
     Raises:
         UserError: annotated, but not as [[text, start_s, end_s], …].
     """
-    speech = events(record).get("speech") or {}
+    speech = events(record, clip).get("speech") or {}
     found = speech.get(kind) or [] if isinstance(speech, dict) else speech
     try:
         rows = [(name, float(start_s), float(end_s)) for name, start_s, end_s in found]
@@ -183,7 +189,7 @@ def read_acoustics(record: Record, clip: str) -> np.ndarray:
     Raises:
         UserError: annotated, but not as a positive RT60 and a finite level.
     """
-    annotations = events(record)
+    annotations = events(record, clip)
     acoustics = annotations.get("acoustics") or annotations.get("room")  # `room` in older datasets
     if not acoustics:
         return np.full(2, np.nan, np.float32)
@@ -306,20 +312,25 @@ def _decode_flac(flac: bytes, where: str) -> tuple[np.ndarray, int]:
         try:
             return file.read(dtype="float32"), file.samplerate
         except soundfile.SoundFileError as error:
-            raise UserError(f"{where} cannot be decoded: {error}; build the dataset again") from error
+            raise UserError(f"{where} cannot be decoded: {_cause(error)}; build the dataset again") from error
 
 
 def _open_flac(flac: bytes, where: str) -> soundfile.SoundFile:
     try:
         file = soundfile.SoundFile(io.BytesIO(flac))
     except soundfile.SoundFileError as error:
-        raise UserError(f"{where} cannot be decoded: {error}; build the dataset again") from error
+        raise UserError(f"{where} cannot be decoded: {_cause(error)}; build the dataset again") from error
     if file.channels != 1 or file.samplerate > MAX_SAMPLE_RATE_HZ:
         raise UserError(
             f"{where} has {file.channels} channels at {file.samplerate} Hz, expected 1 channel at up to "
             f"{MAX_SAMPLE_RATE_HZ} Hz; build the dataset again"
         )
     return file
+
+
+def _cause(error: soundfile.SoundFileError) -> str:
+    """The text without the name of the file, which is an object in memory."""
+    return str(error).rpartition(": ")[2].rstrip(".")
 
 
 def _check_length(num_samples: int, where: str, duration_s: float, rate_hz: int) -> None:

@@ -1,5 +1,6 @@
 """The ArrayRecord files of a split: damage is found when they are opened, and named when a record is read."""
 
+import itertools
 import os
 import pathlib
 from collections.abc import Sequence
@@ -34,7 +35,8 @@ def open_shard(path: str | os.PathLike[str], name: str) -> ArrayRecordReader:
         raise UserError(f"{name}: its file {path} cannot be read (permission denied); make it readable")
     try:
         reader = ArrayRecordReader(str(path), options="readahead_buffer_size:0")
-        reader.num_records()
+        if not reader.ok():
+            reader.close()  # which raises what is wrong
     except RuntimeError as error:
         what = "is empty" if not path.stat().st_size else f"is damaged ({_first_part(error)})"
         raise UserError(f"{name}: its file {path} {what}; {_MEND}") from error
@@ -89,15 +91,12 @@ class ShardRecords(Sequence):
             return self._records[index]
         except _DAMAGE as error:
             raise UserError(
-                f"{self._name}: record {self._place(index)} is damaged ({_first_part(error)}); {_MEND}"
+                f"{self._name}:#{index}: is damaged in {self._file(index)} ({_first_part(error)}); {_MEND}"
             ) from error
 
-    def _place(self, index: int) -> str:
-        for path, num_records in self._files:
-            if index < num_records:
-                return f"{index} of {path}"
-            index -= num_records
-        raise IndexError(index)
+    def _file(self, index: int) -> str:
+        ends = itertools.accumulate(num_records for _, num_records in self._files)
+        return next(path for (path, _), end in zip(self._files, ends, strict=True) if index < end)
 
 
 def _first_part(error: BaseException) -> str:

@@ -5,6 +5,7 @@ track, silently.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from dualdub_jax.codecs.registry import codec_training
 from dualdub_jax.config import Config
@@ -12,7 +13,6 @@ from dualdub_jax.curriculum.preflight.problems import Problems
 from dualdub_jax.curriculum.preflight.uses import Use
 from dualdub_jax.curriculum.video_encoder import PHASE_NAME as VIDEO
 from dualdub_jax.data_pipeline.record_check import Findings
-from dualdub_jax.types import STREAMS
 
 _CONDITIONS = ("video", "script", "voice")
 # Where records have a label.
@@ -71,7 +71,43 @@ def _check_codec(config: Config, use: Use, findings: Mapping[str, Findings], pro
         key = f"streams.{use.stream}.codec.{key}"
         # Phonemes and the reference voice are those of speech.
         if label not in labels or (use.stream != "speech" and label in ("phonemes", "voice")):
-            problems.add(_missing(label, use.where, use, findings, f"--config.{key}=0"))
+            problems.add(_missing(label, key, [use], findings, f"--config.{key}=0"))
+
+
+class _Part(NamedTuple):
+    """A part of the model: the label that it learns from, its key, and how it is switched off."""
+
+    label: str
+    key: str
+    switch_off: str
+    is_used: bool
+    is_initialised: bool  # from a bundle in which it is trained
+
+
+def _model_parts(config: Config, initial: Config | None) -> list[_Part]:
+    model, loss = config.model, config.loss
+    num_bins, has_bundle = model.num_acoustics_bins, initial is not None
+    weights = {"speech": loss.speech_weight, "background": loss.background_weight}
+    return [
+        *(
+            _Part(stream, f"loss.{stream}_weight", f"--config.loss.{stream}_weight=0", weight > 0, has_bundle)
+            for stream, weight in weights.items()
+        ),
+        _Part(
+            "acoustics",
+            "model.num_acoustics_bins",
+            "--config.model.num_acoustics_bins=0",
+            num_bins > 0,
+            has_bundle and initial.model.num_acoustics_bins == num_bins,
+        ),
+        _Part(
+            "word times",
+            "model.aligner.use_script",
+            "--config.model.aligner.use_script=false, or --config.loss.alignment_weight=0 to go without",
+            model.aligner.use_script and loss.alignment_weight > 0,
+            has_bundle and initial.model.aligner.use_script,
+        ),
+    ]
 
 
 def _check_model(
@@ -82,33 +118,14 @@ def _check_model(
     problems: Problems,
 ) -> list[str]:
     labels = set().union(*(_labels(use, findings) for use in stages))
-    needed = [
-        (stream, f"loss.{stream}_weight", f"--config.loss.{stream}_weight=0", True) for stream in STREAMS
-    ]
-    model = config.model
-    needed.append(
-        ("acoustics", "model.num_acoustics_bins", "--config.model.num_acoustics_bins=0",
-         initial is not None and initial.model.num_acoustics_bins == model.num_acoustics_bins)
-    )  # fmt: skip
-    needed.append(
-        ("word times", "model.aligner.use_script", "--config.model.aligner.use_script=false, or "
-         "--config.loss.alignment_weight=0 to train it without them",
-         initial is not None and initial.model.aligner.use_script)
-    )  # fmt: skip
-    is_used = {
-        "speech": config.loss.speech_weight,
-        "background": config.loss.background_weight,
-        "acoustics": model.num_acoustics_bins,
-        "word times": model.aligner.use_script and config.loss.alignment_weight,
-    }
     notes = []
-    for label, key, mend, is_trained in needed:
-        if label in labels or not is_used[label]:
+    for part in _model_parts(config, initial):
+        if part.label in labels or not part.is_used:
             continue
-        if initial is not None and is_trained:
-            notes.append(f"no stage has {label}: what {key} trains stays as it is in model_from")
+        if part.is_initialised:
+            notes.append(f"no stage has {part.label}: what {part.key} trains stays as in model_from")
         else:
-            problems.add(_missing(label, key, stages, findings, mend))
+            problems.add(_missing(part.label, part.key, stages, findings, part.switch_off))
     if absent := [part for part in _CONDITIONS if not _has(labels, part)]:
         notes.append(f"no stage has {', '.join(absent)}: the model does not learn to follow it")
     return notes
@@ -129,10 +146,8 @@ def _has(labels: set[str], part: str) -> bool:
     return part in labels or (part == "video" and "video_features" in labels)
 
 
-def _missing(
-    label: str, key: str, uses: Use | Sequence[Use], findings: Mapping[str, Findings], mend: str
-) -> str:
-    names = {source.name for use in ([uses] if isinstance(uses, Use) else uses) for source in use.mixture}
+def _missing(label: str, key: str, uses: Sequence[Use], findings: Mapping[str, Findings], mend: str) -> str:
+    names = {source.name for use in uses for source in use.mixture}
     checked = sum(findings[name].num_checked for name in names)
     what = _SOURCE.get(label, f"a {label} stem")
     return (

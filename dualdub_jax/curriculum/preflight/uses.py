@@ -44,7 +44,7 @@ class Use:
 
 
 def uses_of(config: Config, tokenizer: Tokenizer | None, problems: Problems) -> list[Use]:
-    """All uses of data in a run, in its order.
+    """All uses of data in a run, stages first, whose errors say most.
 
     Args:
         config: of the run.
@@ -54,17 +54,16 @@ def uses_of(config: Config, tokenizer: Tokenizer | None, problems: Problems) -> 
     if config.task == "casp":
         return [pair_use(config)]
     found = []
+    if tokenizer is not None:
+        if config.video_training.num_steps:
+            where = f"stage {VIDEO!r}: mixture"
+            found.append(example_use(config, tokenizer, where, (VIDEO,), config.video_training.mixture))
+        for stage in config.stages:
+            where = f"stage {stage.name!r}: mixture"
+            found.append(example_use(config, tokenizer, where, (stage.name,), stage.mixture, stage.drop))
     for stream in () if config.codecs_from else STREAMS:
         with problems.noted():
             found.append(crop_use(config, stream))
-    if tokenizer is None:
-        return found
-    if config.video_training.num_steps:
-        where = f"stage {VIDEO!r}: mixture"
-        found.append(example_use(config, tokenizer, where, (VIDEO,), config.video_training.mixture))
-    for stage in config.stages:
-        where = f"stage {stage.name!r}: mixture"
-        found.append(example_use(config, tokenizer, where, (stage.name,), stage.mixture, stage.drop))
     return found
 
 
