@@ -245,9 +245,10 @@ def _data_prepare(args: argparse.Namespace) -> int:
     from dualdub_jax.data_pipeline.prepare import prepare
 
     folders = find_datasets(args.folder)
-    for derivation in derivations(load_config(args.config, args.overrides), args.codecs_from):
+    config = load_config(args.config, args.overrides)
+    for derivation in derivations(config, args.codecs_from):
         for folder in folders:
-            prepare(folder, *derivation)
+            prepare(folder, *derivation, bad_records=config.bad_records)
     return 0
 
 

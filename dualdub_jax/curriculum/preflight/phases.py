@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import math
+import pathlib
 from collections.abc import Callable
 from typing import Any
 
@@ -22,7 +23,9 @@ from dualdub_jax.decoders.base import decoder_training, has_decoder
 from dualdub_jax.errors import UserError
 from dualdub_jax.parallel.mesh import BATCH_AXES, batch_share
 from dualdub_jax.parallel.sharding import RULES
+from dualdub_jax.training.checkpoint import newest_step, saved_settings
 from dualdub_jax.training.phase import Phase
+from dualdub_jax.training.settings import check_settings
 from dualdub_jax.types import STREAMS, Stream
 
 
@@ -39,10 +42,12 @@ def construct_phases(
     config: Config,
     mesh: Mesh,
     wanted: set[str],
-    is_complete: Callable[[str, int], bool],
+    workdir: pathlib.Path,
     problems: Problems,
 ) -> list[PhaseSize]:
     """Constructs the phases of a run, evaluates the shapes of their states, and opens their batches.
+
+    Checkpoints that are there must have been trained with the same settings.
 
     Decoders of codecs by import path are not constructed, since their code may compute with arrays that are
     not trained yet.
@@ -51,13 +56,13 @@ def construct_phases(
         config: of the run, whose parts are sound.
         mesh: of the run.
         wanted: names of the phases that are to be trained; batches of others are not opened.
-        is_complete: whether the phase of a name and a number of steps is trained.
+        workdir: of the run.
         problems: is added to.
 
     Raises:
         UserError: a mesh that gives processes overlapping parts of a batch.
     """
-    probe = _Probe(config, mesh, wanted, is_complete, problems)
+    probe = _Probe(config, mesh, wanted, workdir, problems)
     probe.run()
     return probe.sizes
 
@@ -68,11 +73,11 @@ class _Probe:
         config: Config,
         mesh: Mesh,
         wanted: set[str],
-        is_complete: Callable[[str, int], bool],
+        workdir: pathlib.Path,
         problems: Problems,
     ) -> None:
         self._config, self._mesh, self._wanted, self._problems = config, mesh, wanted, problems
-        self._is_complete = is_complete
+        self._workdir = workdir
         self._share = batch_share(mesh)
         self.sizes: list[PhaseSize] = []
 
@@ -124,7 +129,11 @@ class _Probe:
 
     def _note(self, phase: Phase) -> None:
         """Takes the place of a phase's training; None: it has no result yet."""
-        if phase.name in self._wanted and not self._is_complete(phase.name, phase.num_steps):
+        folder = self._workdir / phase.name
+        if phase.name in self._wanted and (settings := saved_settings(folder)) is not None:
+            with self._problems.noted():
+                check_settings(settings, phase.settings, folder)
+        if phase.name in self._wanted and newest_step(folder) != phase.num_steps:
             with self._problems.noted():
                 phase.make_batches().close()
         with self._problems.noted(), jax.set_mesh(self._mesh), nn.logical_axis_rules(RULES):

@@ -75,7 +75,7 @@ def _check_phases(
     with problems.noted():
         mesh = make_mesh(config.mesh)
         if is_sound:
-            sizes = construct_phases(config, mesh, wanted, is_complete, problems)
+            sizes = construct_phases(config, mesh, wanted, workdir, problems)
     lengths = {size.name: size.num_steps for size in sizes}
     pending = {name for name in wanted if not is_complete(name, lengths.get(name))}
     if phases is not None and is_sound:
