@@ -61,11 +61,11 @@ def _check_phases(
     problems: Problems,
 ) -> list[str]:
     """Checks what depends on the phases that are to be trained; returns lines of a summary."""
-    # Phases are constructed of sound parts only; datasets are looked for in any case.
-    is_sound = not problems.messages
     wanted: set[str] = set()
     with problems.noted():
         wanted = _wanted(config, phases)
+    # Phases are constructed of sound parts only; datasets are looked for in any case.
+    is_sound = not problems.messages
 
     def is_complete(phase: str, num_steps: int | None) -> bool:
         newest = newest_step(workdir / phase)
