@@ -38,7 +38,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     overrides = [item[len(_OVERRIDE) :] for item in rest if item.startswith(_OVERRIDE)]
     unknown = [item for item in rest if not item.startswith(_OVERRIDE)]
     if overrides and not hasattr(args, "overrides"):
-        unknown.append(f"{_OVERRIDE}{overrides[0]} (only commands with --config take it)")
+        takers = "`dualdub train`, `export`, `aot`, `data prepare` and `data check`"
+        unknown.append(f"{_OVERRIDE}{overrides[0]} (only {takers} take it)")
     if unknown:
         parser.error(f"unknown argument {unknown[0]}")
     args.overrides = overrides
