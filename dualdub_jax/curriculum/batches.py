@@ -11,6 +11,10 @@ from dualdub_jax.types import Stream
 Share = tuple[int, int]  # (index, count), see `parallel.mesh.batch_share`
 
 
+def no_batches(batch_size: int, crop_frames: int | None) -> None:
+    """A `MakeCrops` where a codec's phases are only looked at."""
+
+
 def codec_mixture(config: Config, stream: Stream) -> Sequence[SourceConfig]:
     """The mixture that trains a stream's codec and its waveform decoder."""
     training = getattr(codec_config(config, stream), "training", None)

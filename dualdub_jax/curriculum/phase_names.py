@@ -4,6 +4,7 @@ from dualdub_jax.casp import training as casp
 from dualdub_jax.codecs.registry import codec_training
 from dualdub_jax.config import Config
 from dualdub_jax.curriculum import video_encoder
+from dualdub_jax.curriculum.batches import no_batches
 from dualdub_jax.decoders.base import decoder_training, has_decoder
 from dualdub_jax.types import STREAMS
 
@@ -25,12 +26,12 @@ def prerequisites(config: Config) -> dict[str, list[str]]:
     decoders: dict[str, list[str]] = {}
     for stream in () if config.codecs_from else STREAMS:
         own: list[str] = []
-        if (training := codec_training(config, stream, _no_batches)) is not None:
+        if (training := codec_training(config, stream, no_batches)) is not None:
             own = list(training.encoder_phases)
             encoders |= {name: own[:i] for i, name in enumerate(own)}
             decoders |= {name: own for name in training.decoder_phases}
         if has_decoder(config, stream):
-            decoders |= {name: own for name in decoder_training(config, stream, _no_batches).phases}
+            decoders |= {name: own for name in decoder_training(config, stream, no_batches).phases}
     found = encoders | decoders
     tokens = list(encoders)
     if config.video_training.num_steps:
@@ -41,7 +42,3 @@ def prerequisites(config: Config) -> dict[str, list[str]]:
         found[stage.name] = [*tokens, *video, *before]
         before = [*before, stage.name]
     return found
-
-
-def _no_batches(batch_size: int, crop_frames: int | None) -> None:
-    """A placeholder where only the names of phases are needed."""

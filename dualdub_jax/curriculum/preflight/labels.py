@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from dualdub_jax.codecs.registry import codec_training
 from dualdub_jax.config import Config
+from dualdub_jax.curriculum.batches import no_batches
 from dualdub_jax.curriculum.preflight.problems import Problems
 from dualdub_jax.curriculum.preflight.uses import Use
 from dualdub_jax.curriculum.video_encoder import PHASE_NAME as VIDEO
@@ -65,7 +66,7 @@ def check_labels(
 
 
 def _check_codec(config: Config, use: Use, findings: Mapping[str, Findings], problems: Problems) -> None:
-    training = codec_training(config, use.stream, lambda *_: None)
+    training = codec_training(config, use.stream, no_batches)
     labels = _labels(use, findings)
     for label, key in getattr(training, "labels", {}).items():
         key = f"streams.{use.stream}.codec.{key}"

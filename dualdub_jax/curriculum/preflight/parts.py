@@ -6,6 +6,7 @@ import pathlib
 from dualdub_jax.codecs.registry import codec_training, grid_spec
 from dualdub_jax.config import Config
 from dualdub_jax.curriculum import start
+from dualdub_jax.curriculum.batches import no_batches
 from dualdub_jax.curriculum.preflight.problems import Problems
 from dualdub_jax.decoders.base import decoder_training, has_decoder
 from dualdub_jax.encoders.base import SCRIPT_ENCODERS, SPEAKER_ENCODERS, VIDEO_ENCODERS, FeatureExtractor
@@ -59,10 +60,10 @@ def check_parts(config: Config, problems: Problems) -> Parts:
         with problems.noted():
             grid_spec(config, stream)
             if not config.codecs_from:
-                codec_training(config, stream, _no_batches)
+                codec_training(config, stream, no_batches)
         with problems.noted():
             if has_decoder(config, stream) and not config.codecs_from:
-                decoder_training(config, stream, _no_batches)
+                decoder_training(config, stream, no_batches)
     tokenizer = extractor = initial = None
     with problems.noted():
         tokenizer = make_tokenizer(model)
@@ -87,7 +88,3 @@ def _check_folders(config: Config, problems: Problems) -> None:
             problems.add(
                 f"{key}={path}: not a checkpoint; give the bundle/ folder that `dualdub train` writes"
             )
-
-
-def _no_batches(batch_size: int, crop_frames: int | None) -> None:
-    """A placeholder where a phase is only looked at."""

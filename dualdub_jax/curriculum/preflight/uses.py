@@ -7,7 +7,7 @@ from dualdub_jax.casp.kaldi_fbank import SAMPLE_RATE_HZ
 from dualdub_jax.casp.training import PHASE_NAME as CASP
 from dualdub_jax.codecs.registry import codec_spec, codec_training
 from dualdub_jax.config import Config, SourceConfig
-from dualdub_jax.curriculum.batches import codec_mixture
+from dualdub_jax.curriculum.batches import codec_mixture, no_batches
 from dualdub_jax.curriculum.preflight.problems import Problems
 from dualdub_jax.curriculum.video_encoder import PHASE_NAME as VIDEO
 from dualdub_jax.data_pipeline.replacement import Transform
@@ -79,11 +79,11 @@ def pair_use(config: Config) -> Use:
 def crop_use(config: Config, stream: Stream) -> Use:
     """Crops of one stream's stems, which its codec and waveform decoder are trained on."""
     phases: tuple[str, ...] = ()
-    training = codec_training(config, stream, _no_batches)
+    training = codec_training(config, stream, no_batches)
     if training is not None:
         phases += (*training.encoder_phases, *training.decoder_phases)
     if has_decoder(config, stream):
-        phases += tuple(decoder_training(config, stream, _no_batches).phases)
+        phases += tuple(decoder_training(config, stream, no_batches).phases)
     spec = codec_spec(config, stream)
     voice_s = config.grid.num_voice_frames / config.grid.frame_rate
 
@@ -108,7 +108,3 @@ def example_use(
         return MakeExample(name, config, tokenizer)
 
     return Use(where, phases, mixture, "example", transform, dropped)
-
-
-def _no_batches(batch_size: int, crop_frames: int | None) -> None:
-    """A placeholder where only the names of phases are needed."""

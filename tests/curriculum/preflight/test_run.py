@@ -4,9 +4,12 @@ import dataclasses
 import pathlib
 import shutil
 
+import jax
+import numpy as np
 import pytest
 
 from dualdub_jax.apps.cli import main
+from dualdub_jax.bundles.bundle import abstract_params, save_bundle
 from dualdub_jax.config import Config, SourceConfig, StageConfig
 from dualdub_jax.curriculum.preflight.run import check_run
 from dualdub_jax.errors import UserErrors
@@ -146,6 +149,25 @@ def test_parts_without_labels_name_the_keys_that_switch_them_off(data_dir, tmp_p
     check_run(dataclasses.replace(config, model=model, loss=loss), tmp_path)
     # One labelled dataset in the mixture is enough.
     check_run(config_of(data_dir, (*unlabelled, *CLIPS)), tmp_path)
+
+
+def test_parts_of_a_bundle_need_no_labels_and_its_settings_must_fit(data_dir, tmp_path, capsys):
+    config = config_of(data_dir, (SourceConfig("unlabelled"),))
+    shapes = abstract_params(config)
+    save_bundle(tmp_path / "bundle", config, jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes), {})
+    bundle = str(tmp_path / "bundle")
+    config = dataclasses.replace(config, codecs_from=bundle, model_from=bundle)
+    check_run(config, tmp_path / "run")
+    printed = capsys.readouterr().out
+    assert (
+        "note: no stage has acoustics: what model.num_acoustics_bins trains stays as in model_from" in printed
+    )
+    assert "note: no stage has word times" in printed
+    model = dataclasses.replace(config.model, width=64)
+    wider = dataclasses.replace(with_codec(config, "speech", num_codebooks=2), model=model)
+    messages = problems_of(wider, tmp_path / "run")
+    assert any("its streams.speech.codec.num_codebooks is 3" in message for message in messages)
+    assert any("of another model size" in message for message in messages)
 
 
 def test_a_stream_that_no_stage_predicts_is_refused(data_dir, tmp_path, capsys):
