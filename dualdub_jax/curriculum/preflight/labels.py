@@ -37,14 +37,15 @@ def check_labels(
     Args:
         config: of the run.
         uses: of its data that are still to be trained on.
-        findings: by dataset; uses with a dataset that is not in it are left out.
+        findings: by dataset; uses with a dataset that is not in it, or has no usable record, are left out.
         initial: the config of the bundle `model_from`, whose parts are trained already; None: none.
         problems: is added to.
 
     Returns:
         Notes on what the model will not learn.
     """
-    uses = [use for use in uses if use.mixture and all(source.name in findings for source in use.mixture)]
+    usable = {name for name, found in findings.items() if found.num_checked > len(found.bad)}
+    uses = [use for use in uses if use.mixture and all(source.name in usable for source in use.mixture)]
     for use in uses:
         if use.stream is not None:
             _check_codec(config, use, findings, problems)
