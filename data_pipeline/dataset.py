@@ -7,9 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import tensorflow_datasets as tfds
+from google.protobuf.json_format import ParseError
 
 from dualdub_jax.data_pipeline import older_records
 from dualdub_jax.data_pipeline.record import Record
+from dualdub_jax.data_pipeline.shards import ShardRecords, check_shards
 from dualdub_jax.errors import UserError
 
 
@@ -21,14 +23,22 @@ class Dataset:
         name: for errors; None is the dataset's own, "builder/config".
 
     Raises:
-        UserError: no dataset there, files in another format, or features other than those of `RECORD`.
+        UserError: no dataset there, damaged JSON, files in another format, or features other than those of
+            `RECORD`.
     """
 
     def __init__(self, folder: str | os.PathLike[str], name: str | None = None) -> None:
         self.folder = pathlib.Path(folder)
         if not (self.folder / "dataset_info.json").is_file():
             raise UserError(f"{folder}: no dataset there; give a folder that holds dataset_info.json")
-        self._builder = tfds.builder_from_directory(str(self.folder))
+        try:
+            self._builder = tfds.builder_from_directory(str(self.folder))
+        except (ParseError, ValueError, OSError) as error:
+            first_line = next(iter(str(error).splitlines()), type(error).__name__)
+            raise UserError(
+                f"{self.folder}: its dataset_info.json or features.json cannot be read ({first_line}); copy "
+                "them again, or build the dataset again"
+            ) from error
         info = self._builder.info
         self.name = name or info.full_name.rpartition("/")[0]
         self._fields = set(info.features)
@@ -53,7 +63,10 @@ class Dataset:
     def metadata(self) -> Mapping[str, Any]:
         """What the build kept beside the records: "recipe", "dropped"; empty for datasets of others."""
         path = self.folder / "metadata.json"
-        return json.loads(path.read_text()) if path.is_file() else {}
+        try:
+            return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path}: cannot be read ({error}); copy it again, or remove it") from error
 
     def num_bytes(self, split: str) -> int:
         """Size of a split on disk, bytes."""
@@ -62,8 +75,10 @@ class Dataset:
     def records(self, split: str) -> Sequence[Record]:
         """Random access to a split's records, safe to read from threads and to send to processes.
 
+        Reading a damaged record is a `UserError` that names its file.
+
         Raises:
-            UserError: no such split, or an empty one.
+            UserError: no such split, an empty one, or a missing or damaged file.
         """
         splits = self._builder.info.splits
         if split not in splits:
@@ -72,7 +87,10 @@ class Dataset:
             )
         if splits[split].num_examples == 0:
             raise UserError(f"{self.name}: its split {split!r} is empty; build it with at least one clip")
-        return older_records.adapt(self._builder.as_data_source(split=split), self._fields)
+        files = splits[split].file_instructions
+        check_shards(files, self.name)
+        records = ShardRecords(self._builder.as_data_source(split=split), files, self.name)
+        return older_records.adapt(records, self._fields)
 
 
 def find_datasets(folder: str | os.PathLike[str]) -> list[pathlib.Path]:

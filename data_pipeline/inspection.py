@@ -65,7 +65,7 @@ def inspect(
                 script = record.script(clip)
                 shown = "(unknown)" if script is None else repr(script)
                 line = f"    {record.text(clip['id'])}  {clip['duration_s']:.2f} s  {shown}"
-                console.print(line, soft_wrap=True, markup=False)
+                console.print(line, soft_wrap=True, markup=False, emoji=False)
                 if clip["video"] and sheet is not None:
                     strips.append(_strip(clip["video"]))
         dropped = found.metadata.get("dropped") or {}

@@ -20,16 +20,20 @@ from dualdub_jax.config import Config, SourceConfig, StageConfig
 from dualdub_jax.data_pipeline import mixture as curriculum
 from dualdub_jax.data_pipeline import transforms
 from dualdub_jax.data_pipeline.derivations import with_features
+from dualdub_jax.data_pipeline.replacement import ReplaceBad, Transform
 from dualdub_jax.data_pipeline.stem_tokens import StemTokenizer, TokenCache
 from dualdub_jax.errors import UserError
 from dualdub_jax.models.batch import validate_batch
 from dualdub_jax.text.tokenizer import make_tokenizer
+from dualdub_jax.training.bad_records import BadRecord
 from dualdub_jax.types import PARTS, Stream
 
 if TYPE_CHECKING:
     from dualdub_jax.codecs.base import Codec
 
 HostBatch = dict[str, Any]
+# Of a batch from grain, beside the fields that steps read.
+_BESIDE_FIELDS = ("example_ids", "bad_records")
 
 # Batches ready for the train step, and batches in the making for each decoding thread.
 _NUM_READY_BATCHES = 2
@@ -40,7 +44,8 @@ class BatchIterator(grain.DatasetIterator):
     """Iterates over batches; what `make_batches` and `make_codec_batches` return.
 
     It is a grain iterator, so `grain.checkpoint.CheckpointSave(iterator)` saves its position. `close` it:
-    it holds threads, and processes with `num_workers`.
+    it holds threads, and processes with `num_workers`. `bad_records` lists the records that others replace in
+    the last batch.
 
     Args:
         batches: one element a batch, of this process.
@@ -62,6 +67,8 @@ class BatchIterator(grain.DatasetIterator):
         self._num_workers = num_workers
         self._stream = stream
         self._next_batch = 0
+        # Those that others in the last batch replace.
+        self.bad_records: list[BadRecord] = []
         self._iterator: grain.DatasetIterator | None = None
 
     def __next__(self) -> HostBatch:
@@ -71,6 +78,7 @@ class BatchIterator(grain.DatasetIterator):
             self._iterator = self._open()
         batch = next(self._iterator)
         self._next_batch += 1
+        self.bad_records = batch.pop("bad_records")
         return batch
 
     def _open(self) -> grain.DatasetIterator:
@@ -164,8 +172,8 @@ def make_batches(
 
     Raises:
         UserError: a mixture that `curriculum.open_mixture` refuses, a batch size that is not a multiple of
-            `process_count`, or an unknown name in `stage.drop`. While iterating: a record that breaks the
-            schema.
+            `process_count`, or an unknown name in `stage.drop`. While iterating: no usable record in many
+            draws; without `repeat`, any record that cannot be used.
     """
     where = f"stage {stage.name!r}: mixture"
     sources = with_features(config, curriculum.open_mixture(config.data_dir, stage.mixture, split, where))
@@ -190,7 +198,7 @@ def make_batches(
         batch = tokenise(batch)
         for name in stage.drop:
             batch[f"has_{name}"] = np.zeros_like(batch[f"has_{name}"])
-        validate_batch({name: value for name, value in batch.items() if name != "example_ids"}, config)
+        validate_batch({name: value for name, value in batch.items() if name not in _BESIDE_FIELDS}, config)
         return batch
 
     batches = take_share(examples, stage.batch_size, process_index, process_count, f"stage {stage.name!r}")
@@ -237,22 +245,15 @@ def make_codec_batches(
         samples_per_frame] and "voice_mask": bool[B, R].
 
     Raises:
-        UserError: as `make_batches`; also a dataset whose clips lack the stream's stem.
+        UserError: as `make_batches`.
     """
     where = f"streams.{stream}.codec.training.mixture"
     sources = curriculum.open_mixture(config.data_dir, mixture, split, where)
     spec = codec_spec(config, stream)
     voice_s = config.grid.num_voice_frames / config.grid.frame_rate
-    crops = {
-        source.name: transforms.CropStem(source.name, source.records, stream, spec, crop_frames, voice_s)
-        for source in sources
-    }
-    for source in sources:
-        # A dataset without the stem is reported now and not some batches into the training.
-        crops[source.name].stem(source.records[0])
     examples = mix_examples(
         sources,
-        lambda source: crops[source.name],
+        lambda source: transforms.CropStem(source.name, stream, spec, crop_frames, voice_s),
         seed=[seed, zlib.crc32(where.encode())],
         repeat=True,
         shuffle=True,
@@ -268,23 +269,27 @@ def make_codec_batches(
 
 def mix_examples(
     sources: Sequence[curriculum.Source],
-    transform: Callable[[curriculum.Source], grain.transforms.RandomMap],
+    transform: Callable[[curriculum.Source], Transform],
     *,
     seed: Sequence[int],
     repeat: bool,
     shuffle: bool,
 ) -> grain.MapDataset:
-    """Examples of several datasets, each shuffled by itself and transformed, mixed by weight."""
+    """Examples of several datasets, each shuffled by itself and transformed, mixed by weight.
+
+    In endless epochs a bad record is replaced (`replacement.ReplaceBad`); in a single pass it is an error.
+    """
     datasets = []
     for source in sources:
         # Hashed, not added: grain shuffles epoch e with seed + e, so that seeds 0 and 1 would share orders.
         mixed = np.random.SeedSequence([*seed, zlib.crc32(source.name.encode())])
-        dataset = grain.MapDataset.source(source.records).seed(int(mixed.generate_state(1)[0]))
+        dataset = grain.MapDataset.range(len(source.records)).seed(int(mixed.generate_state(1)[0]))
         if shuffle:
             dataset = dataset.shuffle()
         if repeat:
             dataset = dataset.repeat()
-        datasets.append(dataset.random_map(transform(source)))
+        usable = ReplaceBad(source.name, source.records, transform(source), is_strict=not repeat)
+        datasets.append(dataset.random_map(usable))
     return grain.MapDataset.mix(datasets, weights=[source.weight for source in sources])
 
 

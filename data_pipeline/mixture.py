@@ -61,7 +61,7 @@ def open_mixture(data_dir: str, mixture: Sequence[SourceConfig], split: str, whe
     total = sum(source.weight for source in mixture)
     opened = []
     for source in mixture:
-        dataset = Dataset(_find(pathlib.Path(data_dir), source.name), source.name)
+        dataset = Dataset(_find(pathlib.Path(data_dir), source.name, f"{where}: "), source.name)
         opened.append(Source(source.name, source.weight / total, dataset.records(split), dataset.folder))
     return opened
 
@@ -76,7 +76,7 @@ def open_dataset(data_dir: str, name: str, split: str) -> Sequence[Record]:
     return Dataset(_find(pathlib.Path(data_dir), name), name).records(split)
 
 
-def _find(data_dir: pathlib.Path, name: str) -> pathlib.Path:
+def _find(data_dir: pathlib.Path, name: str, where: str = "") -> pathlib.Path:
     folder = data_dir / name
     if name and (folder / _INFO_FILE).is_file():
         return folder
@@ -91,7 +91,7 @@ def _find(data_dir: pathlib.Path, name: str) -> pathlib.Path:
     known = sorted({*buildable, *_names_on_disk(data_dir)})
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
     raise UserError(
-        f"{name!r}: no such dataset in {data_dir}; the nearest name is {near!r} "
+        f"{where}{name!r}: no such dataset in {data_dir}; the nearest name is {near!r} "
         "(docs/data.md shows how to add one)"
     )
 

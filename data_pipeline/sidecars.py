@@ -10,6 +10,7 @@ at most, and another run makes the missing ones. Shards are cut by the dataset's
 same bytes however often it was interrupted. Source: our choice.
 """
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -24,6 +25,7 @@ from typing import Any, Self
 import numpy as np
 from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
 
+from dualdub_jax.data_pipeline.shards import open_shard
 from dualdub_jax.errors import UserError
 
 _FOLDER = "sidecars"
@@ -74,7 +76,8 @@ class SidecarStore:
     @functools.cached_property
     def header(self) -> dict[str, Any]:
         """What `sidecar.json` holds: "kind", "fingerprint", "clips", "shards"."""
-        return json.loads((self.folder / _HEADER).read_text())
+        with self._damage_named():
+            return json.loads((self.folder / _HEADER).read_text(encoding="utf-8"))
 
     def __len__(self) -> int:
         return self.header["clips"]
@@ -86,9 +89,10 @@ class SidecarStore:
         """The array of a clip.
 
         Raises:
-            UserError: the sidecar has none.
+            UserError: the sidecar has none, or is damaged.
         """
-        found = self._find(clip_id)
+        with self._damage_named():
+            found = self._find(clip_id)
         if found is None:
             raise UserError(
                 f"{clip_id}: is not in {self.folder}; give a clip of this dataset, or remove that folder and "
@@ -115,8 +119,19 @@ class SidecarStore:
     def _shard(self, number: int) -> ArrayRecordReader:
         readers = self.__dict__.setdefault("_readers", {})
         if number not in readers:
-            readers[number] = ArrayRecordReader(str(_shard_path(self.folder, number)))
+            readers[number] = open_shard(_shard_path(self.folder, number), f"sidecar {self.kind}")
         return readers[number]
+
+    @contextlib.contextmanager
+    def _damage_named(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, RuntimeError, ValueError, IndexError) as error:
+            first_part = str(error).partition(";")[0]
+            raise UserError(
+                f"{self.folder}: this sidecar is damaged ({first_part}); remove the folder and run "
+                "`dualdub data prepare` again"
+            ) from error
 
     def __getstate__(self) -> dict[str, Any]:
         # Another process opens the files itself.

@@ -1,9 +1,10 @@
 """Batches of stem pairs for CASP: the same stretch of a clip's speech and of its background."""
 
+import functools
 import zlib
+from collections.abc import Callable
 from typing import Any
 
-import grain
 import numpy as np
 
 from dualdub_jax.casp.kaldi_fbank import SAMPLE_RATE_HZ
@@ -15,8 +16,8 @@ from dualdub_jax.errors import UserError
 from dualdub_jax.types import STREAMS, Stream
 
 
-class CropPair(grain.transforms.RandomMap):
-    """Record to one random crop of both stems, at the same offset.
+class CropPair:
+    """Record to one random crop of both stems, at the same offset; a `replacement.Transform`.
 
     A clip that is shorter than a crop is taken whole and zero-padded at its end.
 
@@ -31,7 +32,16 @@ class CropPair(grain.transforms.RandomMap):
         self._sample_rate_hz = sample_rate_hz
         self._crop_samples = crop_samples
 
-    def random_map(self, record: Record, rng: np.random.Generator) -> dict[str, Any]:
+    def begin(self, rng: np.random.Generator) -> Callable[[Record], dict[str, Any]]:
+        """See `replacement.Transform`."""
+        return functools.partial(self.crop, rng=rng)
+
+    def crop(self, record: Record, rng: np.random.Generator) -> dict[str, Any]:
+        """A random crop of a record's stems.
+
+        Raises:
+            UserError: a record that breaks the schema or lacks a stem.
+        """
         stems = self.stems(record)
         num_samples = len(stems["speech"])
         start = int(rng.integers(max(num_samples - self._crop_samples, 0) + 1))
@@ -74,21 +84,14 @@ def make_pair_batches(
         where a stem is silent), "example_ids": list[str]}.
 
     Raises:
-        UserError: as `loader.make_batches`; also a dataset whose clips lack a stem.
+        UserError: as `loader.make_batches`.
     """
     where = "casp_training.mixture"
     training = config.casp_training
     sources = curriculum.open_mixture(config.data_dir, training.mixture, "train", where)
-    crops = {
-        source.name: CropPair(source.name, SAMPLE_RATE_HZ, config.casp.train_crop_samples)
-        for source in sources
-    }
-    for source in sources:
-        # A dataset without stems is refused here, not some batches into the training.
-        crops[source.name].stems(source.records[0])
     examples = loader.mix_examples(
         sources,
-        lambda source: crops[source.name],
+        lambda source: CropPair(source.name, SAMPLE_RATE_HZ, config.casp.train_crop_samples),
         seed=[seed, zlib.crc32(where.encode())],
         repeat=True,
         shuffle=True,

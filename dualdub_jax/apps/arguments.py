@@ -38,7 +38,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     overrides = [item[len(_OVERRIDE) :] for item in rest if item.startswith(_OVERRIDE)]
     unknown = [item for item in rest if not item.startswith(_OVERRIDE)]
     if overrides and not hasattr(args, "overrides"):
-        unknown.append(f"{_OVERRIDE}{overrides[0]} (only `dualdub train`, `export` and `aot` take it)")
+        takers = "`dualdub train`, `export`, `aot`, `data prepare` and `data check`"
+        unknown.append(f"{_OVERRIDE}{overrides[0]} (only {takers} take it)")
     if unknown:
         parser.error(f"unknown argument {unknown[0]}")
     args.overrides = overrides
@@ -140,9 +141,11 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
     train = commands.add_parser(
         "train",
         help="train a model: codecs, then the stages of the curriculum",
-        description="Trains all phases of a config in order. Rerunning resumes from the last checkpoint.",
+        description="Trains all phases of a config in order. Rerunning resumes from the last checkpoint. "
+        "Config, disk and a sample of the data are checked before the first step.",
         epilog="examples:\n"
         "  dualdub train --config puppet --workdir runs/puppet\n"
+        "  dualdub train --config puppet --workdir runs/puppet --check\n"
         "  dualdub train --config puppet --workdir runs/wide --config.model.width=256",
     )
     add = train.add_argument
@@ -157,6 +160,7 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
     add("--config.KEY=VALUE", dest="overrides", action="store_const", const=(), default=(),
         help="change a value of the config; may be repeated")  # fmt: skip
     add("--phases", metavar="A,B", help="train only these phases (default: all)")
+    add("--check", action="store_true", help="check config, data and disk, and train nothing")
     several = train.add_argument_group(
         "several processes", "Start the same command on every host, with --workdir on a shared disk."
     )
@@ -172,8 +176,8 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
 def _add_data(commands: argparse._SubParsersAction, builder: "type[Builder] | None") -> None:
     data = commands.add_parser(
         "data",
-        help="build, prepare and inspect datasets",
-        description="Builds, prepares and inspects datasets.",
+        help="build, prepare, inspect and check datasets",
+        description="Builds, prepares, inspects and checks datasets.",
         epilog="example:\n  dualdub data build puppet_stage --out data",
     )
     actions = data.add_subparsers(title="commands", required=True, metavar="COMMAND")
@@ -223,6 +227,20 @@ def _add_data(commands: argparse._SubParsersAction, builder: "type[Builder] | No
     inspect.add_argument("folder", type=pathlib.Path, metavar="DIR", help="a built dataset")
     inspect.add_argument("--sheet", type=pathlib.Path, metavar="PNG", help="also draw a sheet of examples")
     inspect.set_defaults(command="data inspect")
+    check = actions.add_parser(
+        "check",
+        help="list the records that a config cannot take",
+        description="Reads every record of the datasets as training with a config does, and lists those that "
+        "cannot be used, with reasons. Exit status 2 if there are any.",
+        epilog="example:\n  dualdub data check data/films --config my_config.py --json check.json",
+    )
+    add = check.add_argument
+    add("folder", type=pathlib.Path, metavar="DIR", help="a built dataset, or a folder above several")
+    add("--config", required=True, metavar="NAME|FILE", help=_CONFIG_HELP)
+    add("--config.KEY=VALUE", dest="overrides", action="store_const", const=(), default=(),
+        help="change a value of the config; may be repeated")  # fmt: skip
+    add("--json", type=pathlib.Path, metavar="FILE", help="also write ids, reasons and counts to this file")
+    check.set_defaults(command="data check")
 
 
 def _add_evaluate(commands: argparse._SubParsersAction) -> None:

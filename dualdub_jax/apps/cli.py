@@ -1,4 +1,4 @@
-"""The command line: `dualdub demo | dub | train | data build | prepare | inspect | evaluate | export | aot`.
+"""The command line: `dualdub demo | dub | train | data … | evaluate | export | aot`.
 
 Exit status 0: the job is complete; 2: bad usage or bad input, one line on standard error that names the
 remedy; 130 or 143: interrupted by SIGINT or SIGTERM; 1: a fault of ours, with a traceback (of `evaluate`
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from dualdub_jax.apps.signals import SignalWatch
 from dualdub_jax.apps.streams import prepare_streams
-from dualdub_jax.errors import UserError
+from dualdub_jax.errors import UserError, UserErrors
 
 if TYPE_CHECKING:
     from dualdub_jax.config import Config
@@ -59,8 +59,9 @@ def _status_of(command: Callable[[], int]) -> int:
         sys.stdout.flush()  # here a full disk is still an error of the command
         return status
     except UserError as error:
-        # One line whatever is in the names: a newline in a file name would make it two.
-        print("dualdub: " + " ".join(str(error).split()), file=sys.stderr)
+        for message in error.messages if isinstance(error, UserErrors) else [str(error)]:
+            # One line whatever is in the names: a newline in a file name would make it two.
+            print("dualdub: " + " ".join(message.split()), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("dualdub: interrupted", file=sys.stderr)
@@ -201,26 +202,34 @@ def _train(args: argparse.Namespace) -> int:
 
 
 def _run_training(args: argparse.Namespace, config: "Config") -> int:
+    from dualdub_jax.curriculum.preflight.run import check_run
     from dualdub_jax.curriculum.program import train
     from dualdub_jax.parallel.distributed import PeerLostError
     from dualdub_jax.training.kept_pages import missed_on_cpu
     from dualdub_jax.training.loop import TrainingDivergedError, TrainingStoppedError
 
+    is_first = not args.distributed or args.process_id in (0, None)
     if config.keep_pages and missed_on_cpu():
         print(
             "dualdub: an accelerator's plugin is installed and found none, so this trains on the CPU without "
             "keeping freed memory, which is slower; set JAX_PLATFORMS=cpu",
             file=sys.stderr,
         )
+    phases = args.phases.split(",") if args.phases else None
+    if args.check:
+        check_run(config, args.workdir, phases)
+        if is_first:
+            print("nothing was trained")
+        return 0
     try:
-        bundle = train(config, args.workdir, phases=args.phases.split(",") if args.phases else None)
+        bundle = train(config, args.workdir, phases=phases)
     except TrainingStoppedError as stopped:
         print(f"dualdub: {stopped}", file=sys.stderr)
         return _STOPPED
     except (TrainingDivergedError, PeerLostError) as failed:
         print(f"dualdub: {failed}", file=sys.stderr)
         return 1
-    if not args.distributed or args.process_id in (0, None):
+    if is_first:
         print(f"wrote {bundle}" if bundle else "these phases are done; the bundle is written when all are")
     return 0
 
@@ -246,9 +255,10 @@ def _data_prepare(args: argparse.Namespace) -> int:
     from dualdub_jax.data_pipeline.prepare import prepare
 
     folders = find_datasets(args.folder)
-    for derivation in derivations(load_config(args.config, args.overrides), args.codecs_from):
+    config = load_config(args.config, args.overrides)
+    for derivation in derivations(config, args.codecs_from):
         for folder in folders:
-            prepare(folder, *derivation)
+            prepare(folder, *derivation, bad_records=config.bad_records)
     return 0
 
 
@@ -260,6 +270,15 @@ def _data_inspect(args: argparse.Namespace) -> int:
     from dualdub_jax.data_pipeline.inspection import inspect
 
     inspect(args.folder, sheet=args.sheet)
+    return 0
+
+
+def _data_check(args: argparse.Namespace) -> int:
+    _quieten_libraries()
+    from dualdub_jax.config import load_config
+    from dualdub_jax.curriculum.preflight.dataset import check_datasets
+
+    check_datasets(args.folder, load_config(args.config, args.overrides), json_file=args.json)
     return 0
 
 
@@ -321,6 +340,7 @@ _COMMANDS = {
     "data build": _data_build,
     "data prepare": _data_prepare,
     "data inspect": _data_inspect,
+    "data check": _data_check,
     "evaluate": _evaluate,
     "export": _export,
     "aot": _aot,

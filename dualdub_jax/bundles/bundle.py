@@ -14,6 +14,7 @@ import dataclasses
 import json
 import pathlib
 import shutil
+from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
@@ -45,6 +46,7 @@ FileFormat = Literal["orbax", "safetensors"]
 
 FORMAT_VERSION = 2
 _TOKENIZER = "tokenizer.json"
+_INCOMPLETE = "the checkpoint is incomplete; copy it again"
 
 
 def default_bundle_path() -> pathlib.Path:
@@ -203,28 +205,58 @@ def load_bundle(
         check_trusted(saved_config, str(directory), allow_code)
         config = saved_config
     expected = sharded_params(config, mesh)
-    part, read_shapes, read = (
-        ("safetensors", safetensors_tree.read_shapes, safetensors_tree.read)
-        if safetensors_tree.is_here(directory)
-        else ("params/", _read_orbax_shapes, _read_orbax)
-    )
-    what, advice = f"{directory}: its {part}", "the checkpoint is incomplete; copy it again"
-    with damage_named(what, advice):
-        saved = read_shapes(directory)
+    files = _files_of(directory)
     # Read under the stored names; checked and returned under the current ones.
-    renamed = parameter_renamer(version)
-    saved = traverse_util.flatten_dict(saved, sep="/")
-    names = {name: renamed(name) for name in saved}
+    saved, names = _saved_shapes(directory, files, version)
     check_shapes(expected, _unflatten({names[name]: leaf for name, leaf in saved.items()}), str(directory))
     wanted = traverse_util.flatten_dict(expected, sep="/")
     target = {
         name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=wanted[names[name]].sharding)
         for name, leaf in saved.items()
     }
-    with damage_named(what, advice):
-        params = traverse_util.flatten_dict(read(directory, _unflatten(target)), sep="/")
+    with damage_named(files.what, _INCOMPLETE):
+        params = traverse_util.flatten_dict(files.read(directory, _unflatten(target)), sep="/")
     params = _unflatten({names[name]: array for name, array in params.items()})
     return config, _as_dtype(params, dtype)
+
+
+def read_bundle_shapes(directory: pathlib.Path) -> tuple[Config, PyTree]:
+    """Reads a bundle's config and the shapes of its parameters, but no arrays.
+
+    Raises:
+        UserError: as `load_bundle`.
+    """
+    directory = pathlib.Path(directory)
+    config, _, version = read_bundle_header(directory)
+    check_trusted(config, str(directory))
+    saved, names = _saved_shapes(directory, _files_of(directory), version)
+    shapes = _unflatten({names[name]: leaf for name, leaf in saved.items()})
+    check_shapes(abstract_params(config), shapes, str(directory))
+    return config, shapes
+
+
+class _Files(NamedTuple):
+    """How the parameters of a bundle are stored: their name in messages, and the functions that read them."""
+
+    what: str
+    read_shapes: Callable[[pathlib.Path], PyTree]
+    read: Callable[[pathlib.Path, PyTree], PyTree]
+
+
+def _files_of(directory: pathlib.Path) -> _Files:
+    if safetensors_tree.is_here(directory):
+        return _Files(f"{directory}: its safetensors", safetensors_tree.read_shapes, safetensors_tree.read)
+    return _Files(f"{directory}: its params/", _read_orbax_shapes, _read_orbax)
+
+
+def _saved_shapes(
+    directory: pathlib.Path, files: _Files, version: int
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Shapes by stored path, and stored path -> current path."""
+    with damage_named(files.what, _INCOMPLETE):
+        saved = files.read_shapes(directory)
+    saved, renamed = traverse_util.flatten_dict(saved, sep="/"), parameter_renamer(version)
+    return saved, {name: renamed(name) for name in saved}
 
 
 def _unflatten(flat: dict[str, Any]) -> PyTree:

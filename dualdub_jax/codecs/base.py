@@ -64,6 +64,10 @@ class CodecStream(Protocol):
 class CodecTraining(Protocol):
     """The training phases of a codec; returned by `Codec.training`.
 
+    Before a run starts, `train_encoder` is called with a `run` that returns None, which constructs its first
+    phase. Optional: `labels`, a mapping from a label that one of its parts learns from
+    (`data_pipeline.record_check.labels_of`) to the key of `Config` that switches this part off with 0.
+
     Attributes:
         encoder_phases: names of the phases that train the variables of `encode`, in order.
         decoder_phases: names of the phases that train only variables of `decode`, in order.

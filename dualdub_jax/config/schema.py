@@ -298,6 +298,16 @@ class BadStepConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class BadRecordConfig:
+    """Handling of records that cannot be used: damaged, undecodable, or too long for the config.
+
+    Such a record is replaced by another of its dataset, logged and counted. Too many of them end the run.
+    """
+
+    max_share: float = 0.01  # of a dataset's records, at least one record; 0: none
+
+
+@dataclasses.dataclass(frozen=True)
 class SamplingConfig:
     """Defaults of sampling; each is a flag of `dualdub dub`."""
 
@@ -337,6 +347,7 @@ class Config:
     loss: LossConfig = LossConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     bad_steps: BadStepConfig = BadStepConfig()
+    bad_records: BadRecordConfig = BadRecordConfig()
     sampling: SamplingConfig = SamplingConfig()
     casp: CaspConfig = CaspConfig()
     casp_training: CaspTrainingConfig = CaspTrainingConfig()

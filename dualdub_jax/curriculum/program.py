@@ -6,7 +6,7 @@ A config with `task` "casp" trains the metric CASP instead, on the same loop.
 import contextlib
 import functools
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from flax import traverse_util
@@ -15,22 +15,17 @@ from dualdub_jax import config as config_lib
 from dualdub_jax.bundles.bundle import save_bundle
 from dualdub_jax.casp import bundle as casp_bundle
 from dualdub_jax.casp import training as casp
-from dualdub_jax.codecs.base import Codec, MakeCrops
-from dualdub_jax.codecs.registry import (
-    codec_config,
-    codec_training,
-    make_codecs,
-    pretrained_codec,
-)
+from dualdub_jax.codecs.registry import codec_training, make_codecs, pretrained_codec
 from dualdub_jax.config import Config, StageConfig
 from dualdub_jax.curriculum import start, video_encoder
+from dualdub_jax.curriculum.batches import codec_batches, pair_batches, stage_batches
+from dualdub_jax.curriculum.phase_names import phase_names
+from dualdub_jax.curriculum.preflight.run import check_run
 from dualdub_jax.curriculum.run_config import run_config_written
 from dualdub_jax.curriculum.stage import stage_phase
 from dualdub_jax.curriculum.video_encoder import video_encoder_phase
-from dualdub_jax.data_pipeline import loader, stem_pairs
 from dualdub_jax.decoders.base import decoder_training, has_decoder
 from dualdub_jax.errors import UserError
-from dualdub_jax.models.dualdub import make_model
 from dualdub_jax.parallel import distributed
 from dualdub_jax.parallel.mesh import batch_share, make_mesh
 from dualdub_jax.training.checkpoint import newest_step
@@ -42,29 +37,12 @@ from dualdub_jax.types import STREAMS, Stream
 PyTree = Any  # parameters or variables: nested dictionaries of arrays
 
 
-def phase_names(config: Config) -> list[str]:
-    """Names of all phases, in order."""
-    if config.task == "casp":
-        return [casp.PHASE_NAME]
-    encoders, decoders = [], []
-    for stream in () if config.codecs_from else STREAMS:
-        if (training := codec_training(config, stream, _no_batches)) is not None:
-            encoders += training.encoder_phases
-            decoders += training.decoder_phases
-        if has_decoder(config, stream):
-            decoders += decoder_training(config, stream, _no_batches).phases
-    video = [video_encoder.PHASE_NAME] if config.video_training.num_steps else []
-    return [*encoders, *decoders, *video, *(stage.name for stage in config.stages)]
-
-
-def _no_batches(batch_size: int, crop_frames: int | None) -> None:
-    """A placeholder where only the names or checkpoints of phases are needed."""
-
-
 def train(
     config: Config, workdir: str | pathlib.Path, *, phases: Sequence[str] | None = None
 ) -> pathlib.Path | None:
     """Trains every phase that is not complete; repeated calls resume from the newest checkpoints.
+
+    Before the first step, config, data and disk are checked for all of these phases (`preflight/run.py`).
 
     Args:
         config: of the run.
@@ -77,16 +55,11 @@ def train(
         The folder of the bundle; None if a phase is not complete.
 
     Raises:
-        UserError: an unknown task or phase, an incomplete phase that another depends on, missing data.
+        UserError: an unknown phase, an incomplete phase that another depends on, or what the check finds.
     """
     workdir = pathlib.Path(workdir)
-    if config.task not in _PROGRAMS:
-        raise UserError(f"config.task: {config.task!r} is none of {', '.join(_PROGRAMS)}")
-    known = phase_names(config)
-    for name in phases or ():
-        if name not in known:
-            raise UserError(f"--phases {name}: no such phase; this config has {', '.join(known)}")
-    run = _Run(config, workdir, set(phases or known))
+    check_run(config, workdir, phases)
+    run = _Run(config, workdir, set(phases or phase_names(config)))
     is_recorded = distributed.is_first()
     with run_config_written(workdir, config) if is_recorded else contextlib.nullcontext():
         try:
@@ -96,9 +69,6 @@ def train(
 
 
 def _train_soundtrack(config: Config, workdir: pathlib.Path, run: "_Run") -> pathlib.Path | None:
-    # Resolves import paths before the codecs are trained.
-    make_model(config)
-
     # ---------------------------------------------------------------- codecs
     if config.codecs_from:
         parts = start.read_codecs(config, run.mesh)
@@ -116,7 +86,7 @@ def _train_soundtrack(config: Config, workdir: pathlib.Path, run: "_Run") -> pat
     # Encoding does not depend on decoders, which can be trained concurrently. Batches are encoded in a thread
     # of each process, so each process holds unsharded codecs, which are small.
     codecs = make_codecs(config, {s: distributed.local_copy(variables) for s, variables in encoders.items()})
-    batches = functools.partial(_stage_batches, config, codecs, {}, run.share)
+    batches = functools.partial(stage_batches, config, codecs, {}, run.share)
     video_parts = None
     if config.video_training.num_steps:
         films = StageConfig(
@@ -146,25 +116,8 @@ def _train_soundtrack(config: Config, workdir: pathlib.Path, run: "_Run") -> pat
 
 
 def _train_casp(config: Config, workdir: pathlib.Path, run: "_Run") -> pathlib.Path:
-    audio_encoder, start = None, config.casp_training.audio_encoder
-    if start:
-        encoder_config, audio_encoder = casp_bundle.load(pathlib.Path(start), "beats")
-        if encoder_config != config.casp.encoder:
-            raise UserError(
-                f"casp_training.audio_encoder={start}: its sizes differ from casp.encoder; "
-                "set casp.encoder to those in its config.json"
-            )
-
-    def make_batches():
-        process_index, process_count = run.share
-        return stem_pairs.make_pair_batches(
-            config,
-            seed=config.seed,
-            process_index=process_index,
-            process_count=process_count,
-            num_workers=config.num_loader_workers,
-        )
-
+    audio_encoder = start.read_audio_encoder(config) if config.casp_training.audio_encoder else None
+    make_batches = functools.partial(pair_batches, config, run.share)
     params = run.phase(casp.casp_phase(config, make_batches, audio_encoder))
     bundle = workdir / "bundle"
     origin = {"trained": config_lib.to_dict(config.casp_training), "seed": config.seed, "name": config.name}
@@ -173,26 +126,6 @@ def _train_casp(config: Config, workdir: pathlib.Path, run: "_Run") -> pathlib.P
 
 
 _PROGRAMS = {"soundtrack": _train_soundtrack, "casp": _train_casp}
-
-
-def _stage_batches(
-    config: Config,
-    codecs: Mapping[Stream, Codec],
-    token_cache: loader.TokenCache,
-    share: tuple[int, int],
-    stage: StageConfig,
-) -> loader.BatchIterator:
-    process_index, process_count = share
-    return loader.make_batches(
-        config,
-        stage,
-        codecs,
-        seed=config.seed,
-        process_index=process_index,
-        process_count=process_count,
-        num_workers=config.num_loader_workers,
-        token_cache=token_cache,
-    )
 
 
 class _Run:
@@ -233,14 +166,14 @@ class _Run:
 
     def codec_encoder(self, stream: Stream) -> PyTree | None:
         """Variables with which a stream's codec encodes; None: not trained."""
-        training = codec_training(self._config, stream, self._codec_batches(stream))
+        training = codec_training(self._config, stream, codec_batches(self._config, stream, self.share))
         if training is None:
             return pretrained_codec(self._config, stream)
         return training.train_encoder(self.phase)
 
     def codec_decoder(self, stream: Stream, variables: PyTree) -> dict[str, PyTree | None]:
         """Variables of a stream's codec and of its waveform decoder, if any, by name in a bundle."""
-        make_batches = self._codec_batches(stream)
+        make_batches = codec_batches(self._config, stream, self.share)
         training = codec_training(self._config, stream, make_batches)
         codec = variables if training is None else training.train_decoder(self.phase, variables)
         parts = {f"{stream}_codec": codec}
@@ -248,25 +181,6 @@ class _Run:
             decoder = decoder_training(self._config, stream, make_batches)
             parts[f"{stream}_decoder"] = decoder.train(self.phase, variables)
         return parts
-
-    def _codec_batches(self, stream: Stream) -> MakeCrops:
-        process_index, process_count = self.share
-        training = getattr(codec_config(self._config, stream), "training", None)
-
-        def make(batch_size: int, crop_frames: int | None) -> loader.BatchIterator:
-            return loader.make_codec_batches(
-                self._config,
-                stream,
-                mixture=training.mixture,
-                seed=self._config.seed,
-                batch_size=batch_size,
-                crop_frames=crop_frames or training.crop_frames,
-                process_index=process_index,
-                process_count=process_count,
-                num_workers=self._config.num_loader_workers,
-            )
-
-        return make
 
     def _is_complete(self, phase: Phase) -> bool:
         return newest_step(self._workdir / phase.name) == phase.num_steps

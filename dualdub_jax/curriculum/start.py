@@ -1,4 +1,4 @@
-"""Initialisation from a bundle: codecs, and parameters of the language model.
+"""Initialisation from a bundle: codecs, parameters of the language model, and CASP's audio encoder.
 
 `config.codecs_from` trains another language model on existing codecs. `config.model_from` fine-tunes an
 existing model on other data, with other stages, or in a fork whose model has additional parts.
@@ -10,7 +10,8 @@ from typing import Any
 from flax import traverse_util
 from jax.sharding import Mesh
 
-from dualdub_jax.bundles.bundle import abstract_params, load_bundle, read_bundle_header
+from dualdub_jax.bundles.bundle import abstract_params, load_bundle, read_bundle_shapes
+from dualdub_jax.casp import bundle as casp_bundle
 from dualdub_jax.config import Config
 from dualdub_jax.errors import UserError
 from dualdub_jax.parallel import distributed
@@ -37,8 +38,19 @@ def read_codecs(config: Config, mesh: Mesh) -> dict[Stream, PyTree]:
     Raises:
         UserError: not a bundle, or its codecs differ from the config's.
     """
+    check_codecs(config)
+    _, params = load_bundle(pathlib.Path(config.codecs_from), mesh=mesh)
+    return {name: variables for name, variables in params.items() if name != "model"}
+
+
+def check_codecs(config: Config) -> None:
+    """Checks that `config.codecs_from` has the config's codecs; reads no arrays.
+
+    Raises:
+        UserError: as `read_codecs`.
+    """
     directory = pathlib.Path(config.codecs_from)
-    saved = read_bundle_header(directory).config
+    saved, _ = read_bundle_shapes(directory)
     for stream in STREAMS:
         saved_settings, settings = (
             settings_of(
@@ -52,8 +64,6 @@ def read_codecs(config: Config, mesh: Mesh) -> dict[Stream, PyTree]:
                 f"codecs_from={directory}: its {key} is {saved_value}, but the config's is {value}; "
                 f"pass --config.{key}={saved_value}"
             )
-    _, params = load_bundle(directory, mesh=mesh)
-    return {name: variables for name, variables in params.items() if name != "model"}
 
 
 def read_model(config: Config, mesh: Mesh) -> PyTree:
@@ -75,7 +85,39 @@ def read_model(config: Config, mesh: Mesh) -> PyTree:
     directory = pathlib.Path(config.model_from)
     _, params = load_bundle(directory, mesh=mesh)
     saved = traverse_util.flatten_dict(params["model"], sep="/")
-    expected = traverse_util.flatten_dict(abstract_params(config)["model"], sep="/")
+    expected = _expected_model(config)
+    common = _shared(saved, expected, directory)
+    if distributed.is_first():
+        print(
+            f"model_from {directory}: {len(common)} arrays restored"
+            + _listed("initialised at random", [name for name in expected if name not in saved])
+            + _listed("of the bundle ignored", [name for name in saved if name not in expected]),
+            flush=True,
+        )
+    return traverse_util.unflatten_dict(common, sep="/")
+
+
+def check_model(config: Config) -> Config:
+    """Checks that `config.model_from` fits the config's model; reads no arrays.
+
+    Returns:
+        The config of the bundle.
+
+    Raises:
+        UserError: as `read_model`.
+    """
+    directory = pathlib.Path(config.model_from)
+    saved_config, shapes = read_bundle_shapes(directory)
+    _shared(traverse_util.flatten_dict(shapes["model"], sep="/"), _expected_model(config), directory)
+    return saved_config
+
+
+def _expected_model(config: Config) -> dict[str, Any]:
+    return traverse_util.flatten_dict(abstract_params(config)["model"], sep="/")
+
+
+def _shared(saved: dict[str, Any], expected: dict[str, Any], directory: pathlib.Path) -> dict[str, Any]:
+    """Arrays, or shapes, of the bundle that the config's model has too, by path."""
     common = {name: array for name, array in saved.items() if name in expected}
     if not common:
         raise UserError(
@@ -88,14 +130,27 @@ def read_model(config: Config, mesh: Mesh) -> PyTree:
                 f"model_from={directory}: of another model size: {name} is {array.shape} in the bundle and "
                 f"{expected[name].shape} in the config; use the sizes of its config.json"
             )
-    if distributed.is_first():
-        print(
-            f"model_from {directory}: {len(common)} arrays restored"
-            + _listed("initialised at random", [name for name in expected if name not in saved])
-            + _listed("of the bundle ignored", [name for name in saved if name not in expected]),
-            flush=True,
+    return common
+
+
+def read_audio_encoder(config: Config) -> PyTree:
+    """Reads the BEATs parameters that `config.casp_training.audio_encoder` names.
+
+    Raises:
+        UserError: no such weights, or weights of other sizes than `config.casp.encoder`.
+    """
+    check_audio_encoder(config)
+    return casp_bundle.load(pathlib.Path(config.casp_training.audio_encoder), "beats")[1]
+
+
+def check_audio_encoder(config: Config) -> None:
+    """Checks the sizes of `config.casp_training.audio_encoder`; raises as `read_audio_encoder`."""
+    path = config.casp_training.audio_encoder
+    if casp_bundle.read_header(pathlib.Path(path), "beats")[0] != config.casp.encoder:
+        raise UserError(
+            f"casp_training.audio_encoder={path}: its sizes differ from casp.encoder; "
+            "set casp.encoder to those in its config.json"
         )
-    return traverse_util.unflatten_dict(common, sep="/")
 
 
 def _listed(what: str, names: list[str]) -> str:

@@ -46,6 +46,17 @@ def newest_step(directory: pathlib.Path) -> int | None:
     return max(_steps(directory), default=None)
 
 
+def saved_settings(directory: pathlib.Path) -> dict[str, Any] | None:
+    """The settings that the newest checkpoint of a phase was trained with; None: no readable one."""
+    step = newest_step(directory)
+    if step is None:
+        return None
+    try:
+        return ocp.JsonCheckpointHandler().restore(directory.absolute() / str(step) / _META)["settings"]
+    except (OSError, ValueError, KeyError):
+        return None  # a run sets it aside
+
+
 def read_part(folder: pathlib.Path, abstract_part: PyTree) -> Restored:
     """Restores a part of a checkpoint's state without modifying the folder.
 

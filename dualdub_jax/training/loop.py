@@ -16,6 +16,7 @@ from dualdub_jax.config import Config
 from dualdub_jax.parallel import distributed
 from dualdub_jax.parallel.mesh import AXES, batch_share, shard_batch, state_sharding
 from dualdub_jax.parallel.sharding import RULES
+from dualdub_jax.training.bad_records import BadRecords
 from dualdub_jax.training.bad_steps import BadSteps, TrainingDivergedError, skip_bad
 from dualdub_jax.training.checkpoint import PhaseCheckpoints
 from dualdub_jax.training.metrics import MetricWriter, TrainingProgress, to_floats
@@ -53,7 +54,7 @@ def run_phase(
         TrainingDivergedError: the loss is not finite, or too many consecutive steps were skipped.
         TrainingStoppedError: SIGTERM or SIGINT of any process, after a checkpoint was saved.
         UserError: a checkpoint of another model size or with other settings, or no readable checkpoint; a
-            full disk; a batch that the mesh does not divide.
+            full disk; a batch that the mesh does not divide; too many records that cannot be used.
     """
     rng = jax.random.fold_in(jax.random.key(config.seed), _stable_hash(phase.name))
     init_rng, step_rng = jax.random.split(rng)
@@ -88,12 +89,14 @@ def run_phase(
         if "data" in meta:
             batches.set_state(meta["data"])
         bad_steps = BadSteps(phase.name, config.bad_steps, meta.get("bad_steps"))
+        bad_records = BadRecords(config.bad_records, meta.get("bad_records"))
         step_fn: Callable[..., Any] | None = None  # compiled for the first batch
 
         def save(step: int) -> None:
             started = time.monotonic()
             meta = {"data": batches.get_state(), "settings": phase.settings.values, "phase": phase.name}
-            checkpoints.save(step, state, meta | {"bad_steps": bad_steps.state()})
+            meta |= {"bad_steps": bad_steps.state(), "bad_records": bad_records.state()}
+            checkpoints.save(step, state, meta)
             window.saved(time.monotonic() - started)
 
         def settle(step: int, example_ids: list[str], metrics: dict[str, jax.Array]) -> dict[str, float]:
@@ -125,6 +128,7 @@ def run_phase(
                     batch = dict(batch)
                     window.waited(stalled_s)
                     example_ids = list(batch.pop("example_ids"))
+                    bad_records.add(getattr(batches, "bad_records", ()))
                     inputs = (
                         shard_batch(phase.prepare(batch), mesh),
                         jax.random.fold_in(step_rng, step),
@@ -155,6 +159,11 @@ def run_phase(
                         # Checked before a save: the newest checkpoint must never hold a non-finite state.
                         values = settle(*pending)
                         pending = None
+                        for record in bad_records.settle():
+                            details = {"id": record.id, "reason": record.reason}
+                            writer.event(phase.name, done, "bad_record", **details)
+                        if bad_records.total:
+                            values["bad_records"] = float(bad_records.total)
                         if done % config.log_every_steps == 0 or is_last or done == 1:
                             values |= window.close()
                             writer.write(phase.name, done, values)

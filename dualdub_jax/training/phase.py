@@ -27,7 +27,8 @@ class Phase:
             donated. `metrics` are float32 scalars and hold "loss".
         make_batches: `make_batches() -> grain.DatasetIterator` over host batches: dictionaries of NumPy
             arrays with the batch axis first, plus "example_ids" (a list of str), which stays on the host. The
-            iterator has `get_state` / `set_state`.
+            iterator has `get_state` / `set_state`, and optionally `bad_records`, the `BadRecord`s that others
+            in the last batch replace.
         prepare: host batch (without "example_ids") -> the pytree that `step` takes.
         parameters: state -> the result of the phase, moving averages if the state has them.
         frozen: parameters that steps read and never change, or None. They are arguments of the step and not

@@ -479,7 +479,7 @@ def test_interrupt_is_one_line(engine, capsys, monkeypatch):
 
 def test_help_is_quick_and_has_an_example():
     for command in ([], ["demo"], ["dub"], ["train"], ["data"], ["data", "build"], ["data", "inspect"],
-                    ["evaluate"], ["aot"]):  # fmt: skip
+                    ["data", "check"], ["evaluate"], ["aot"]):  # fmt: skip
         code = f"from dualdub_jax.apps.cli import main; import sys; main({[*command, '--help']!r})"
         start = time.perf_counter()
         done = subprocess.run(

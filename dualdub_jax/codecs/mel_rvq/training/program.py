@@ -23,6 +23,8 @@ class MelRVQTraining:
         self.decoder_phases: tuple[str, ...] = (f"codec_vocoder_{stream}",)
         if self._has_acoustics:
             self.decoder_phases += (f"codec_acoustics_{stream}",)
+        parts = {"acoustics": "acoustics_num_blocks", "phonemes": "phonetic_dim", "voice": "speaker_dim"}
+        self.labels = {label: key for label, key in parts.items() if getattr(self._codec, key)}
 
     def train_encoder(self, run: RunPhase) -> PyTree | None:
         """Trains encoder, codebooks, decoder and speaker encoder."""
