@@ -40,8 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     signals = SignalWatch()
     status = _status_of(lambda: signals.run(lambda: _run(sys.argv[1:])))
     if signals.number is not None:
-        signals.tell()
-        return signals.status
+        sys.stdout.flush()
+        signals.leave()
     return status
 
 

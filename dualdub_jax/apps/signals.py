@@ -105,7 +105,7 @@ class SignalWatch:
             if is_discarded and not self._is_unwound and now > raised_again + 2 * _POLL_S:
                 raised_again = now
                 self._raise_again()
-        self._leave()
+        self.leave()
 
     def _first_of_ours(self, reader: int) -> tuple[int, bool]:
         """The signal, and whether it is a second SIGINT while another handler still acts on the first."""
@@ -132,21 +132,21 @@ class SignalWatch:
         # To the main thread itself: another one may have taken the signal while it waits in a system call.
         signal.pthread_kill(threading.main_thread().ident, self.number)
 
-    def tell(self) -> None:
+    def _tell(self) -> None:
         """Reports the interruption, once; standard error itself is muted by then."""
         if not self._is_told:
             self._is_told = True
             with contextlib.suppress(OSError):
                 os.write(self._stderr, b"dualdub: interrupted\n")
 
-    def _leave(self) -> NoReturn:
-        """Ends the process at once, without destructors and exit functions of libraries."""
+    def leave(self) -> NoReturn:
+        """Ends the process at once: threads of XLA may crash in exit functions and destructors."""
         try:
             leftovers.remove_all()
             if multiprocessing := sys.modules.get("multiprocessing"):  # an import could wait for a lock
                 for child in multiprocessing.active_children():
                     child.kill()
-            self.tell()
+            self._tell()
             for stream in (1, self._stderr):
                 if os.isatty(stream):
                     os.write(stream, _SHOW_CURSOR)
