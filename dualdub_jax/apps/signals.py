@@ -15,6 +15,7 @@ import signal
 import sys
 import threading
 import time
+import types
 import weakref
 from collections.abc import Callable
 from typing import Any, NoReturn
@@ -88,6 +89,8 @@ class SignalWatch:
 
     def _raise(self, number: int, frame: Any) -> NoReturn:
         self.number = self.number or number
+        if _is_importing(frame):  # an exception in the initialisation of a C extension may crash it
+            self.leave()
         os.dup2(self._null, 2)  # libraries report what the exception does to their callbacks and threads
         error = Interrupted()
         self._raised = weakref.ref(error)
@@ -152,6 +155,14 @@ class SignalWatch:
                     os.write(stream, _SHOW_CURSOR)
         finally:
             os._exit(self.status)
+
+
+def _is_importing(frame: types.FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _restore_defaults() -> None:
