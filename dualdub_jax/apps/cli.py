@@ -135,12 +135,12 @@ def _run_project(
 ) -> int:
     """What `demo` and `dub` share: a request becomes a project, and the project is delivered."""
     _quieten_libraries()
-    _keep_compiled_programs()
     import dualdub_jax
     from dualdub_jax.dubbing.delivery import deliver
     from dualdub_jax.dubbing.dub import Soundtrack
     from dualdub_jax.dubbing.progress import make_progress
     from dualdub_jax.dubbing.project import Project
+    from dualdub_jax.parallel.program_cache import keep_programs
 
     targets.check(request.inputs)
     progress = make_progress()
@@ -148,6 +148,7 @@ def _run_project(
         # What can be found wrong with the inputs alone is found before the model is loaded.
         project.read(targets.out)
         targets.check_space(project.film)
+        keep_programs()
         with progress.step("load model"):
             model = dualdub_jax.load(checkpoint, allow_code=allow_code)
         project.dub(model.engine, model.checkpoint)
@@ -203,6 +204,7 @@ def _train(args: argparse.Namespace) -> int:
 def _run_training(args: argparse.Namespace, config: "Config") -> int:
     from dualdub_jax.curriculum.program import train
     from dualdub_jax.parallel.distributed import PeerLostError
+    from dualdub_jax.parallel.program_cache import keep_programs
     from dualdub_jax.training.kept_pages import missed_on_cpu
     from dualdub_jax.training.loop import TrainingDivergedError, TrainingStoppedError
 
@@ -212,6 +214,7 @@ def _run_training(args: argparse.Namespace, config: "Config") -> int:
             "keeping freed memory, which is slower; set JAX_PLATFORMS=cpu",
             file=sys.stderr,
         )
+    keep_programs()
     try:
         bundle = train(config, args.workdir, phases=args.phases.split(",") if args.phases else None)
     except TrainingStoppedError as stopped:
@@ -244,8 +247,10 @@ def _data_prepare(args: argparse.Namespace) -> int:
     from dualdub_jax.data_pipeline.dataset import find_datasets
     from dualdub_jax.data_pipeline.derivations import derivations
     from dualdub_jax.data_pipeline.prepare import prepare
+    from dualdub_jax.parallel.program_cache import keep_programs
 
     folders = find_datasets(args.folder)
+    keep_programs()
     for derivation in derivations(load_config(args.config, args.overrides), args.codecs_from):
         for folder in folders:
             prepare(folder, *derivation)
@@ -265,9 +270,10 @@ def _data_inspect(args: argparse.Namespace) -> int:
 
 def _evaluate(args: argparse.Namespace) -> int:
     _quieten_libraries()
-    _keep_compiled_programs()
     from dualdub_jax.evaluation.run import command
+    from dualdub_jax.parallel.program_cache import keep_programs
 
+    keep_programs()
     return command.run(args)
 
 
@@ -307,11 +313,6 @@ def _quieten_libraries() -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
 
 
-def _keep_compiled_programs() -> None:
-    """The first film on a machine waits for the compiler; later ones find its work in the user's cache."""
-    home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", os.path.join(home, "dualdub", "jax"))
-    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
 
 
 _COMMANDS = {
