@@ -15,7 +15,7 @@ from dualdub_jax import config as config_lib
 from dualdub_jax.bundles.bundle import save_bundle
 from dualdub_jax.casp import bundle as casp_bundle
 from dualdub_jax.casp import training as casp
-from dualdub_jax.codecs.base import Codec, MakeCrops
+from dualdub_jax.codecs.base import Codec, CodecTraining, MakeCrops
 from dualdub_jax.codecs.registry import (
     codec_config,
     codec_training,
@@ -33,6 +33,7 @@ from dualdub_jax.errors import UserError
 from dualdub_jax.models.dualdub import make_model
 from dualdub_jax.parallel import distributed
 from dualdub_jax.parallel.mesh import batch_share, make_mesh
+from dualdub_jax.parts.import_path import import_class, import_paths
 from dualdub_jax.training.checkpoint import newest_step
 from dualdub_jax.training.loop import run_phase
 from dualdub_jax.training.metrics import MetricWriter
@@ -47,7 +48,7 @@ def phase_names(config: Config) -> list[str]:
     if config.task == "casp":
         return [casp.PHASE_NAME]
     encoders, decoders = [], []
-    for stream in () if config.codecs_from else STREAMS:
+    for stream in start.trained_streams(config):
         if (training := codec_training(config, stream, _no_batches)) is not None:
             encoders += training.encoder_phases
             decoders += training.decoder_phases
@@ -86,6 +87,7 @@ def train(
     for name in phases or ():
         if name not in known:
             raise UserError(f"--phases {name}: no such phase; this config has {', '.join(known)}")
+    config = start.with_absolute_paths(config)
     run = _Run(config, workdir, set(phases or known))
     is_recorded = distributed.is_first()
     with run_config_written(workdir, config) if is_recorded else contextlib.nullcontext():
@@ -97,18 +99,25 @@ def train(
 
 def _train_soundtrack(config: Config, workdir: pathlib.Path, run: "_Run") -> pathlib.Path | None:
     # Resolves import paths before the codecs are trained.
+    for key, path in import_paths(config).items():
+        import_class(path, key)
     make_model(config)
+    if not config.stages and not config.model_from:
+        raise UserError(
+            "config.stages: is empty, so there is no model; add a stage, or set config.model_from"
+        )
 
     # ---------------------------------------------------------------- codecs
-    if config.codecs_from:
-        parts = start.read_codecs(config, run.mesh)
-        encoders = {stream: parts[f"{stream}_codec"] for stream in STREAMS}
-    else:
-        encoders = {stream: run.codec_encoder(stream) for stream in STREAMS}
-        parts = {}
-        for stream in STREAMS:
-            if encoders[stream] is not None:
-                parts |= run.codec_decoder(stream, encoders[stream])
+    given = start.read_codecs(config, run.mesh) if config.codecs_from else {}
+    trained = start.trained_streams(config)
+    encoders = {
+        stream: run.codec_encoder(stream, given) if stream in trained else given[f"{stream}_codec"]
+        for stream in STREAMS
+    }
+    parts = {part: variables for part, variables in given.items() if part.partition("_")[0] not in trained}
+    for stream in trained:
+        if encoders[stream] is not None:
+            parts |= run.codec_decoder(stream, encoders[stream], given)
     if None in encoders.values():
         return run.unfinished()
 
@@ -125,7 +134,9 @@ def _train_soundtrack(config: Config, workdir: pathlib.Path, run: "_Run") -> pat
             batch_size=config.video_training.batch_size,
         )
         video_parts = run.phase(video_encoder_phase(config, functools.partial(batches, films)))
-    params = start.read_model(config, run.mesh) if config.model_from else None
+    params = None
+    if config.model_from and run.needs_initial_model():
+        params = start.read_model(config, run.mesh, is_whole=not config.stages)
     for stage in config.stages:
         if stage.use_pretrained_video_encoder:
             if video_parts is None:
@@ -231,23 +242,34 @@ class _Run:
     def close(self) -> None:
         self._writer.close()
 
-    def codec_encoder(self, stream: Stream) -> PyTree | None:
-        """Variables with which a stream's codec encodes; None: not trained."""
-        training = codec_training(self._config, stream, self._codec_batches(stream))
+    def codec_encoder(self, stream: Stream, given: Mapping[str, PyTree]) -> PyTree | None:
+        """Variables with which a stream's codec encodes, trained from those in `given`; None: not trained."""
+        training = self._codec_training(stream, given)
         if training is None:
             return pretrained_codec(self._config, stream)
         return training.train_encoder(self.phase)
 
-    def codec_decoder(self, stream: Stream, variables: PyTree) -> dict[str, PyTree | None]:
+    def codec_decoder(
+        self, stream: Stream, variables: PyTree, given: Mapping[str, PyTree]
+    ) -> dict[str, PyTree | None]:
         """Variables of a stream's codec and of its waveform decoder, if any, by name in a bundle."""
-        make_batches = self._codec_batches(stream)
-        training = codec_training(self._config, stream, make_batches)
+        training = self._codec_training(stream, given)
         codec = variables if training is None else training.train_decoder(self.phase, variables)
         parts = {f"{stream}_codec": codec}
         if has_decoder(self._config, stream):
-            decoder = decoder_training(self._config, stream, make_batches)
+            initial = given.get(f"{stream}_decoder")
+            decoder = decoder_training(self._config, stream, self._codec_batches(stream), initial)
             parts[f"{stream}_decoder"] = decoder.train(self.phase, variables)
         return parts
+
+    def needs_initial_model(self) -> bool:
+        """Whether `model_from` is read: a stage that has a checkpoint starts from that."""
+        stages = self._config.stages
+        return not stages or newest_step(self._workdir / stages[0].name) is None
+
+    def _codec_training(self, stream: Stream, given: Mapping[str, PyTree]) -> CodecTraining | None:
+        batches = self._codec_batches(stream)
+        return codec_training(self._config, stream, batches, given.get(f"{stream}_codec"))
 
     def _codec_batches(self, stream: Stream) -> MakeCrops:
         process_index, process_count = self.share

@@ -9,6 +9,7 @@ from dualdub_jax.config import Plugin, defaults_of, to_dict
 from dualdub_jax.errors import UserError
 
 _ABSENT = object()
+_PATHS = ("codecs_from", "model_from")  # settings that are folders
 
 
 class Settings(NamedTuple):
@@ -80,12 +81,19 @@ def check_settings(saved: dict[str, Any], wanted: Settings, where: pathlib.Path)
 
 def differences(saved: dict[str, Any], wanted: Settings) -> Iterator[tuple[str, Any, Any]]:
     """Yields (dotted key, saved value, wanted value) of keys that differ; "absent" for a missing key."""
-    have, want, default = _flatten(saved), _flatten(wanted.values), _flatten(wanted.defaults)
+    saved, values = _with_absolute_paths(saved), _with_absolute_paths(wanted.values)
+    have, want, default = _flatten(saved), _flatten(values), _flatten(wanted.defaults)
     for key in dict.fromkeys([*want, *have]):
         was = have.get(key, default.get(key, _ABSENT))
         now = want.get(key, _ABSENT)
         if was != now:
             yield (key, *("absent" if value is _ABSENT else value for value in (was, now)))
+
+
+def _with_absolute_paths(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings with absolute paths of bundles and runs; older versions stored them as given."""
+    paths = {key: settings[key] for key in _PATHS if settings.get(key)}
+    return settings | {key: str(pathlib.Path(path).absolute()) for key, path in paths.items()}
 
 
 def _flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
