@@ -10,6 +10,7 @@ from dualdub_jax.codecs.base import Codec, CodecSpec, CodecTraining, MakeCrops, 
 from dualdub_jax.codecs.folded import FoldedCodec, fold_of, folded_spec
 from dualdub_jax.config import Config, Plugin, from_dict, to_dict
 from dualdub_jax.errors import UserError
+from dualdub_jax.parts.import_path import is_import_path, parse
 from dualdub_jax.parts.slot import Slot
 from dualdub_jax.types import STREAMS, Stream
 
@@ -27,10 +28,17 @@ def codec_class(config: Config, stream: Stream) -> type[Codec]:
     """The class of a stream's codec.
 
     Raises:
-        UserError: an unknown kind, an import path that cannot be resolved, or a class without the interface.
+        UserError: an unknown kind, an import path that cannot be resolved or has sizes, or a class that lacks
+            the interface.
     """
-    found, _ = CODECS.find(config.streams[stream].codec.kind)
-    return found
+    kind = config.streams[stream].codec.kind
+    key = f"config.streams.{stream}.codec.kind"
+    if is_import_path(kind) and (sizes := parse(kind, key).sizes):
+        raise UserError(
+            f"config.streams.{stream}.codec.kind={kind}: a codec's sizes are keys of its group: "
+            f"--config.streams.{stream}.codec.{next(iter(sizes))}={next(iter(sizes.values()))}"
+        )
+    return CODECS.find(kind)[0]
 
 
 def codec_config(config: Config, stream: Stream) -> Any:

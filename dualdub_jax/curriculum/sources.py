@@ -30,6 +30,7 @@ from dualdub_jax.training.checkpoint import Restored, newest_step, read_part
 from dualdub_jax.training.freezing import merge_frozen, split_frozen
 from dualdub_jax.training.phase import Phase
 from dualdub_jax.training.settings import check_settings
+from dualdub_jax.training.state import TrainState
 from dualdub_jax.types import Stream
 
 PyTree = Any  # parameters or variables: nested dictionaries of arrays, or of their shapes
@@ -232,9 +233,8 @@ class RunSource:
         target = jax.tree.map(
             lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), shapes, shardings
         )
-        restored = self._read_phase(phase, vars(target), None)
-        state = type(target)(**restored.state)
-        if self._use_raw_params and state.ema_params is not None:
+        state = self._read_phase(phase, target, None).state
+        if self._use_raw_params and isinstance(state, TrainState) and state.ema_params is not None:
             state = state.replace(ema_params=state.params)
         return phase.parameters(state)
 

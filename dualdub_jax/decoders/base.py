@@ -39,7 +39,8 @@ class WaveformDecoder(Protocol):
 
     Optional: `training(config, stream, make_batches) -> DecoderTraining` (class method); `make_batches`, and
     a further parameter `initial=None`, as in `Codec.training`. Without it, variables are initialised from a
-    bundle (`config.codecs_from`).
+    bundle (`config.codecs_from`). Sizes that the import path sets are keyword arguments of the constructor,
+    of `init` and of `training`.
 
     Attributes:
         sample_rate_hz: of the waveform; may differ from the codec's.
@@ -110,8 +111,8 @@ def make_decoder(
 
 def abstract_decoder(config: Config, stream: Stream) -> PyTree:
     """`jax.ShapeDtypeStruct`s of a decoder's variables."""
-    found, _ = DECODERS.find(config.streams[stream].decoder)
-    return jax.eval_shape(lambda key: found.init(config, stream, key), jax.random.key(0))
+    found, sizes = DECODERS.find(config.streams[stream].decoder)
+    return jax.eval_shape(lambda key: found.init(config, stream, key, **sizes), jax.random.key(0))
 
 
 def decoder_training(
@@ -128,11 +129,11 @@ def decoder_training(
     Raises:
         UserError: the class has no `training`, or cannot start from given variables.
     """
-    found, _ = DECODERS.find(config.streams[stream].decoder)
+    found, sizes = DECODERS.find(config.streams[stream].decoder)
     where = f"config.streams.{stream}.decoder={config.streams[stream].decoder}"
     if not hasattr(found, "training"):
         raise UserError(
             f"{where}: has no `training`; initialise it from a bundle: --config.codecs_from=BUNDLE"
         )
     start = started_from(found.training, initial, where, stream)
-    return found.training(config, stream, make_batches, **start)
+    return found.training(config, stream, make_batches, **start, **sizes)
