@@ -313,8 +313,6 @@ def _quieten_libraries() -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
 
 
-
-
 _COMMANDS = {
     "demo": _demo,
     "dub": _dub,
