@@ -308,6 +308,8 @@ def _add_export(commands: argparse._SubParsersAction) -> None:
     add("--raw-params", action="store_true", help="the step's parameters, not their moving average")
     add("--dtype", choices=("float32", "bfloat16"),
         help="default: as in the bundle; of a run: its config's checkpoint.bundle_dtype")  # fmt: skip
+    add("--codecs-from", type=pathlib.Path, metavar="DIR",
+        help="where the run's codecs_from is now, if it was moved")  # fmt: skip
     add("--config", metavar="FILE", help="of the run, where its workdir has no run_config.json")
     add("--config.KEY=VALUE", dest="overrides", action="store_const", const=(), default=(),
         help="the overrides given to `dualdub train`; only with --config")  # fmt: skip

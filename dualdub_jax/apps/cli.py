@@ -136,12 +136,12 @@ def _run_project(
 ) -> int:
     """What `demo` and `dub` share: a request becomes a project, and the project is delivered."""
     _quieten_libraries()
-    _keep_compiled_programs()
     import dualdub_jax
     from dualdub_jax.dubbing.delivery import deliver
     from dualdub_jax.dubbing.dub import Soundtrack
     from dualdub_jax.dubbing.progress import make_progress
     from dualdub_jax.dubbing.project import Project
+    from dualdub_jax.parallel.program_cache import keep_programs
 
     targets.check(request.inputs)
     progress = make_progress()
@@ -149,6 +149,7 @@ def _run_project(
         # What can be found wrong with the inputs alone is found before the model is loaded.
         project.read(targets.out)
         targets.check_space(project.film)
+        keep_programs()
         with progress.step("load model"):
             model = dualdub_jax.load(checkpoint, allow_code=allow_code)
         project.dub(model.engine, model.checkpoint)
@@ -205,6 +206,7 @@ def _run_training(args: argparse.Namespace, config: "Config") -> int:
     from dualdub_jax.curriculum.preflight.run import check_run
     from dualdub_jax.curriculum.program import train
     from dualdub_jax.parallel.distributed import PeerLostError
+    from dualdub_jax.parallel.program_cache import keep_programs
     from dualdub_jax.training.kept_pages import missed_on_cpu
     from dualdub_jax.training.loop import TrainingDivergedError, TrainingStoppedError
 
@@ -215,6 +217,7 @@ def _run_training(args: argparse.Namespace, config: "Config") -> int:
             "keeping freed memory, which is slower; set JAX_PLATFORMS=cpu",
             file=sys.stderr,
         )
+    keep_programs()
     phases = args.phases.split(",") if args.phases else None
     if args.check:
         check_run(config, args.workdir, phases)
@@ -253,8 +256,10 @@ def _data_prepare(args: argparse.Namespace) -> int:
     from dualdub_jax.data_pipeline.dataset import find_datasets
     from dualdub_jax.data_pipeline.derivations import derivations
     from dualdub_jax.data_pipeline.prepare import prepare
+    from dualdub_jax.parallel.program_cache import keep_programs
 
     folders = find_datasets(args.folder)
+    keep_programs()
     config = load_config(args.config, args.overrides)
     for derivation in derivations(config, args.codecs_from):
         for folder in folders:
@@ -284,9 +289,10 @@ def _data_check(args: argparse.Namespace) -> int:
 
 def _evaluate(args: argparse.Namespace) -> int:
     _quieten_libraries()
-    _keep_compiled_programs()
     from dualdub_jax.evaluation.run import command
+    from dualdub_jax.parallel.program_cache import keep_programs
 
+    keep_programs()
     return command.run(args)
 
 
@@ -324,13 +330,6 @@ def _quieten_libraries() -> None:
     logging.getLogger().setLevel(logging.ERROR)
     for name in ("absl", "jax", "orbax"):
         logging.getLogger(name).setLevel(logging.ERROR)
-
-
-def _keep_compiled_programs() -> None:
-    """The first film on a machine waits for the compiler; later ones find its work in the user's cache."""
-    home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", os.path.join(home, "dualdub", "jax"))
-    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
 
 
 _COMMANDS = {

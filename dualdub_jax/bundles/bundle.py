@@ -10,11 +10,12 @@ or, in place of params/, the same tree as safetensors (checkpoints/safetensors_t
 safetensors read their parameters without this package (docs/export.md).
 """
 
+import contextlib
 import dataclasses
 import json
 import pathlib
 import shutil
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
@@ -54,28 +55,36 @@ def default_bundle_path() -> pathlib.Path:
     return pathlib.Path(__file__).parents[1] / "assets" / "puppet"
 
 
+def part_names(config: Config) -> list[str]:
+    """Names of the parts of a bundle: the top level of its parameters."""
+    decoders = [f"{stream}_decoder" for stream in STREAMS if has_decoder(config, stream)]
+    return ["model", *(f"{stream}_codec" for stream in STREAMS), *decoders]
+
+
 def abstract_params(config: Config) -> PyTree:
     """Shapes and dtypes of a bundle's parameters: nested dictionaries of `jax.ShapeDtypeStruct`."""
-    return jax.eval_shape(nn.unbox, _boxed_params(config))
+    return jax.eval_shape(nn.unbox, {part: _boxed_part(config, part) for part in part_names(config)})
 
 
-def _boxed_params(config: Config) -> PyTree:
-    """As `abstract_params`; leaves are boxed with logical axis names where they have some."""
-    boxed = {
-        "model": jax.eval_shape(
+def _boxed_part(config: Config, part: str) -> PyTree:
+    """Shapes of one part; leaves are boxed with logical axis names where they have some."""
+    if part == "model":
+        return jax.eval_shape(
             lambda: make_model(config).init(jax.random.key(0), example_batch(config))["params"]
         )
-    }
-    for stream in STREAMS:
-        boxed[f"{stream}_codec"] = abstract_codec(config, stream)
-        if has_decoder(config, stream):
-            boxed[f"{stream}_decoder"] = abstract_decoder(config, stream)
-    return boxed
+    stream, _, kind = part.partition("_")
+    return (abstract_codec if kind == "codec" else abstract_decoder)(config, stream)
 
 
-def sharded_params(config: Config, mesh: Mesh | None) -> PyTree:
-    """As `abstract_params`, with the sharding of each array on `mesh`; None: the first device."""
-    boxed = _boxed_params(config)
+def sharded_params(config: Config, mesh: Mesh | None, parts: Sequence[str] | None = None) -> PyTree:
+    """As `abstract_params`, with the sharding of each array.
+
+    Args:
+        config: of the bundle.
+        mesh: on which arrays are sharded; None: the first device.
+        parts: names of `part_names`; None: all.
+    """
+    boxed = {part: _boxed_part(config, part) for part in (part_names(config) if parts is None else parts)}
     shapes = jax.eval_shape(nn.unbox, boxed)
     if mesh is None:
         first = SingleDeviceSharding(jax.local_devices()[0])
@@ -200,63 +209,67 @@ def load_bundle(
             parameter that differs and both shapes; a config that names code outside of this package.
     """
     directory = pathlib.Path(directory)
-    saved_config, _, version = read_bundle_header(directory)
     if config is None:
-        check_trusted(saved_config, str(directory), allow_code)
-        config = saved_config
+        config = read_bundle_header(directory).config
+        check_trusted(config, str(directory), allow_code)
     expected = sharded_params(config, mesh)
-    files = _files_of(directory)
-    # Read under the stored names; checked and returned under the current ones.
-    saved, names = _saved_shapes(directory, files, version)
-    check_shapes(expected, _unflatten({names[name]: leaf for name, leaf in saved.items()}), str(directory))
-    wanted = traverse_util.flatten_dict(expected, sep="/")
-    target = {
-        name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=wanted[names[name]].sharding)
-        for name, leaf in saved.items()
-    }
-    with damage_named(files.what, _INCOMPLETE):
-        params = traverse_util.flatten_dict(files.read(directory, _unflatten(target)), sep="/")
-    params = _unflatten({names[name]: array for name, array in params.items()})
-    return config, _as_dtype(params, dtype)
+    check_shapes(expected, _unflatten(stored_shapes(directory)), str(directory))
+    return config, read_arrays(directory, expected, dtype)
 
 
-def read_bundle_shapes(directory: pathlib.Path) -> tuple[Config, PyTree]:
-    """Reads a bundle's config and the shapes of its parameters, but no arrays.
+def stored_shapes(directory: pathlib.Path) -> dict[str, jax.ShapeDtypeStruct]:
+    """Shapes and dtypes of a bundle's arrays by path, such as "model/backbone/…"; imports no class.
 
     Raises:
-        UserError: as `load_bundle`.
+        UserError: as `read_bundle_header`; unreadable parameters.
     """
     directory = pathlib.Path(directory)
-    config, _, version = read_bundle_header(directory)
-    check_trusted(config, str(directory))
-    saved, names = _saved_shapes(directory, _files_of(directory), version)
-    shapes = _unflatten({names[name]: leaf for name, leaf in saved.items()})
-    check_shapes(abstract_params(config), shapes, str(directory))
-    return config, shapes
+    return {names.current: shape for names, shape in _stored(directory).items()}
 
 
-class _Files(NamedTuple):
-    """How the parameters of a bundle are stored: their name in messages, and the functions that read them."""
+def read_arrays(directory: pathlib.Path, target: PyTree, dtype: str | None = "float32") -> PyTree:
+    """Reads some arrays of a bundle; imports no class.
 
-    what: str
-    read_shapes: Callable[[pathlib.Path], PyTree]
-    read: Callable[[pathlib.Path, PyTree], PyTree]
+    Args:
+        directory: of the bundle.
+        target: a part of its tree: nested dictionaries of shapes with shardings.
+        dtype: of floating parameters; None: as stored.
+
+    Raises:
+        UserError: as `read_bundle_header`; unreadable parameters.
+    """
+    directory = pathlib.Path(directory)
+    wanted = traverse_util.flatten_dict(target, sep="/")
+    current, stored = {}, {}
+    for names, shape in _stored(directory).items():
+        if names.current in wanted:
+            current[names.stored] = names.current
+            sharding = wanted[names.current].sharding
+            stored[names.stored] = jax.ShapeDtypeStruct(shape.shape, shape.dtype, sharding=sharding)
+    read = safetensors_tree.read if safetensors_tree.is_here(directory) else _read_orbax
+    with _damage_named(directory):
+        params = traverse_util.flatten_dict(read(directory, _unflatten(stored)), sep="/")
+    return _as_dtype(_unflatten({current[name]: array for name, array in params.items()}), dtype)
 
 
-def _files_of(directory: pathlib.Path) -> _Files:
-    if safetensors_tree.is_here(directory):
-        return _Files(f"{directory}: its safetensors", safetensors_tree.read_shapes, safetensors_tree.read)
-    return _Files(f"{directory}: its params/", _read_orbax_shapes, _read_orbax)
+class _Names(NamedTuple):
+    """Path of an array in the file, and in the current version."""
+
+    stored: str
+    current: str
 
 
-def _saved_shapes(
-    directory: pathlib.Path, files: _Files, version: int
-) -> tuple[dict[str, Any], dict[str, str]]:
-    """Shapes by stored path, and stored path -> current path."""
-    with damage_named(files.what, _INCOMPLETE):
-        saved = files.read_shapes(directory)
-    saved, renamed = traverse_util.flatten_dict(saved, sep="/"), parameter_renamer(version)
-    return saved, {name: renamed(name) for name in saved}
+def _stored(directory: pathlib.Path) -> dict[_Names, jax.ShapeDtypeStruct]:
+    renamed = parameter_renamer(read_bundle_header(directory).version)
+    read_shapes = safetensors_tree.read_shapes if safetensors_tree.is_here(directory) else _read_orbax_shapes
+    with _damage_named(directory):
+        shapes = traverse_util.flatten_dict(read_shapes(directory), sep="/")
+    return {_Names(name, renamed(name)): shape for name, shape in shapes.items()}
+
+
+def _damage_named(directory: pathlib.Path) -> contextlib.AbstractContextManager[None]:
+    part = "safetensors" if safetensors_tree.is_here(directory) else "params/"
+    return damage_named(f"{directory}: its {part}", _INCOMPLETE)
 
 
 def _unflatten(flat: dict[str, Any]) -> PyTree:
@@ -272,8 +285,12 @@ def _read_orbax_shapes(directory: pathlib.Path) -> PyTree:
 
 
 def _read_orbax(directory: pathlib.Path, target: PyTree) -> PyTree:
-    with ocp.StandardCheckpointer() as checkpointer:
-        return checkpointer.restore((directory / "params").absolute(), target)
+    args = ocp.args.PyTreeRestore(
+        item=target,
+        restore_args=ocp.checkpoint_utils.construct_restore_args(target),
+        partial_restore=True,
+    )
+    return ocp.PyTreeCheckpointHandler().restore((directory / "params").absolute(), args=args)
 
 
 def _as_dtype(params: PyTree, dtype: str | None) -> PyTree:

@@ -334,8 +334,10 @@ class Config:
     streams: StreamsConfig = dataclasses.field(default_factory=StreamsConfig)
     model: ModelConfig = ModelConfig()
     video_features: VideoFeaturesConfig = VideoFeaturesConfig()
-    codecs_from: str = ""  # a bundle whose codecs are used; empty: train them
-    model_from: str = ""  # a bundle that initialises the first stage; empty: random
+    # Each names a bundle or the --workdir of a run.
+    codecs_from: str = ""  # whose codecs are used; empty: train them
+    train_codecs: tuple[str, ...] = ()  # streams whose codecs are trained further from `codecs_from`
+    model_from: str = ""  # whose model initialises the first stage; empty: random
     mesh: MeshConfig = MeshConfig()
     gradient_accumulation_steps: int = 1  # microbatches per batch of the language model
     # Keep freed memory (training/kept_pages.py) if JAX can use the CPU only: without an accelerator plugin,

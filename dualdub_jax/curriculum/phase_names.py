@@ -3,10 +3,9 @@
 from dualdub_jax.casp import training as casp
 from dualdub_jax.codecs.registry import codec_training
 from dualdub_jax.config import Config
-from dualdub_jax.curriculum import video_encoder
+from dualdub_jax.curriculum import start, video_encoder
 from dualdub_jax.curriculum.batches import no_batches
 from dualdub_jax.decoders.base import decoder_training, has_decoder
-from dualdub_jax.types import STREAMS
 
 
 def phase_names(config: Config) -> list[str]:
@@ -24,7 +23,7 @@ def prerequisites(config: Config) -> dict[str, list[str]]:
         return {casp.PHASE_NAME: []}
     encoders: dict[str, list[str]] = {}
     decoders: dict[str, list[str]] = {}
-    for stream in () if config.codecs_from else STREAMS:
+    for stream in start.trained_streams(config):
         own: list[str] = []
         if (training := codec_training(config, stream, no_batches)) is not None:
             own = list(training.encoder_phases)

@@ -6,7 +6,7 @@ A config with `task` "casp" trains the metric CASP instead, on the same loop.
 import contextlib
 import functools
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flax import traverse_util
@@ -15,6 +15,7 @@ from dualdub_jax import config as config_lib
 from dualdub_jax.bundles.bundle import save_bundle
 from dualdub_jax.casp import bundle as casp_bundle
 from dualdub_jax.casp import training as casp
+from dualdub_jax.codecs.base import CodecTraining
 from dualdub_jax.codecs.registry import codec_training, make_codecs, pretrained_codec
 from dualdub_jax.config import Config, StageConfig
 from dualdub_jax.curriculum import start, video_encoder
@@ -58,6 +59,7 @@ def train(
         UserError: an unknown phase, an incomplete phase that another depends on, or what the check finds.
     """
     workdir = pathlib.Path(workdir)
+    config = start.with_absolute_paths(config)
     check_run(config, workdir, phases)
     run = _Run(config, workdir, set(phases or phase_names(config)))
     is_recorded = distributed.is_first()
@@ -70,15 +72,16 @@ def train(
 
 def _train_soundtrack(config: Config, workdir: pathlib.Path, run: "_Run") -> pathlib.Path | None:
     # ---------------------------------------------------------------- codecs
-    if config.codecs_from:
-        parts = start.read_codecs(config, run.mesh)
-        encoders = {stream: parts[f"{stream}_codec"] for stream in STREAMS}
-    else:
-        encoders = {stream: run.codec_encoder(stream) for stream in STREAMS}
-        parts = {}
-        for stream in STREAMS:
-            if encoders[stream] is not None:
-                parts |= run.codec_decoder(stream, encoders[stream])
+    given = start.read_codecs(config, run.mesh) if config.codecs_from else {}
+    trained = start.trained_streams(config)
+    encoders = {
+        stream: run.codec_encoder(stream, given) if stream in trained else given[f"{stream}_codec"]
+        for stream in STREAMS
+    }
+    parts = {part: variables for part, variables in given.items() if part.partition("_")[0] not in trained}
+    for stream in trained:
+        if encoders[stream] is not None:
+            parts |= run.codec_decoder(stream, encoders[stream], given)
     if None in encoders.values():
         return run.unfinished()
 
@@ -95,7 +98,9 @@ def _train_soundtrack(config: Config, workdir: pathlib.Path, run: "_Run") -> pat
             batch_size=config.video_training.batch_size,
         )
         video_parts = run.phase(video_encoder_phase(config, functools.partial(batches, films)))
-    params = start.read_model(config, run.mesh) if config.model_from else None
+    params = None
+    if config.model_from and run.needs_initial_model():
+        params = start.read_model(config, run.mesh, is_whole=not config.stages)
     for stage in config.stages:
         if stage.use_pretrained_video_encoder:
             if video_parts is None:
@@ -164,23 +169,36 @@ class _Run:
     def close(self) -> None:
         self._writer.close()
 
-    def codec_encoder(self, stream: Stream) -> PyTree | None:
-        """Variables with which a stream's codec encodes; None: not trained."""
-        training = codec_training(self._config, stream, codec_batches(self._config, stream, self.share))
+    def codec_encoder(self, stream: Stream, given: Mapping[str, PyTree]) -> PyTree | None:
+        """Variables with which a stream's codec encodes, trained from those in `given`; None: not trained."""
+        training = self._codec_training(stream, given)
         if training is None:
             return pretrained_codec(self._config, stream)
         return training.train_encoder(self.phase)
 
-    def codec_decoder(self, stream: Stream, variables: PyTree) -> dict[str, PyTree | None]:
+    def codec_decoder(
+        self, stream: Stream, variables: PyTree, given: Mapping[str, PyTree]
+    ) -> dict[str, PyTree | None]:
         """Variables of a stream's codec and of its waveform decoder, if any, by name in a bundle."""
-        make_batches = codec_batches(self._config, stream, self.share)
-        training = codec_training(self._config, stream, make_batches)
+        training = self._codec_training(stream, given)
         codec = variables if training is None else training.train_decoder(self.phase, variables)
         parts = {f"{stream}_codec": codec}
         if has_decoder(self._config, stream):
-            decoder = decoder_training(self._config, stream, make_batches)
+            initial = given.get(f"{stream}_decoder")
+            decoder = decoder_training(
+                self._config, stream, codec_batches(self._config, stream, self.share), initial
+            )
             parts[f"{stream}_decoder"] = decoder.train(self.phase, variables)
         return parts
+
+    def needs_initial_model(self) -> bool:
+        """Whether `model_from` is read: a stage that has a checkpoint starts from that."""
+        stages = self._config.stages
+        return not stages or newest_step(self._workdir / stages[0].name) is None
+
+    def _codec_training(self, stream: Stream, given: Mapping[str, PyTree]) -> CodecTraining | None:
+        batches = codec_batches(self._config, stream, self.share)
+        return codec_training(self._config, stream, batches, given.get(f"{stream}_codec"))
 
     def _is_complete(self, phase: Phase) -> bool:
         return newest_step(self._workdir / phase.name) == phase.num_steps

@@ -3,11 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from einops import rearrange
-from flax import traverse_util
 
 from dualdub_jax.config import Config, StageConfig
 from dualdub_jax.curriculum.losses import (
@@ -23,6 +21,7 @@ from dualdub_jax.models.batch import example_batch
 from dualdub_jax.models.dualdub import make_model
 from dualdub_jax.parallel.sharding import constrain
 from dualdub_jax.training.freezing import merge_frozen, split_frozen
+from dualdub_jax.training.initial_values import with_values
 from dualdub_jax.training.optimizer import make_optimizer, make_schedule
 from dualdub_jax.training.phase import Phase
 from dualdub_jax.training.settings import settings_of
@@ -57,7 +56,7 @@ def stage_phase(
     def init(rng: jax.Array, initial_params: PyTree | None) -> TrainState:
         params = model.init(rng, example_batch(config))["params"]
         # Frozen parameters have no gradient, average or optimizer slot; one copy makes checkpoints complete.
-        trained, frozen = split_frozen(_with_values(params, initial_params or {}), stage.freeze)
+        trained, frozen = split_frozen(with_values(params, initial_params), stage.freeze)
         return first_state(trained, optimizer, extra=frozen)
 
     def loss_of(params: PyTree, batch: Batch, scored: Metrics) -> tuple[jax.Array, Metrics]:
@@ -92,6 +91,7 @@ def stage_phase(
             model=config.model,
             loss=config.loss,
             codecs_from=config.codecs_from,
+            train_codecs=list(config.train_codecs),
             model_from=config.model_from,
             stage=stage,
         ),
@@ -103,19 +103,6 @@ def stage_phase(
         parameters=lambda state: merge_frozen(state.ema_params, state.extra),
         flops_per_step=model_flops(config, stage.batch_size) if has_formula(config) else None,
     )
-
-
-def _with_values(boxed: PyTree, values: PyTree) -> PyTree:
-    """Replaces some arrays of a tree; boxes keep their logical axis names.
-
-    Args:
-        boxed: nested dictionaries, leaves boxed by `nn.with_logical_partitioning` or not.
-        values: arrays, a part of the same tree.
-    """
-    flat = traverse_util.flatten_dict(boxed)
-    for path, value in traverse_util.flatten_dict(values).items():
-        flat[path] = nn.meta.replace_boxed(flat[path], value)
-    return traverse_util.unflatten_dict(flat)
 
 
 def batch_gradients(

@@ -17,6 +17,7 @@ import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
 from dualdub_jax.errors import UserError
+from dualdub_jax.parallel.program_cache import keep_programs_of_every_process
 
 PyTree = Any  # any tree of arrays
 
@@ -94,6 +95,7 @@ def initialize(
             f"--distributed: the other processes cannot be reached ({first_line}); "
             "start each of them with the same --coordinator and a distinct --process-id"
         ) from None
+    keep_programs_of_every_process()
 
 
 def leave(status: int, *, together: bool) -> None:

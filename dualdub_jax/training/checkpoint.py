@@ -58,12 +58,12 @@ def saved_settings(directory: pathlib.Path) -> dict[str, Any] | None:
 
 
 def read_part(folder: pathlib.Path, abstract_part: PyTree) -> Restored:
-    """Restores a part of a checkpoint's state without modifying the folder.
+    """Restores a checkpoint's state, or a part of it, without modifying the folder.
 
     Args:
         folder: of one step.
-        abstract_part: a part of the state's tree: nested dictionaries of `jax.ShapeDtypeStruct` with
-            shardings.
+        abstract_part: the state's tree, or some of its top-level entries as a dictionary: leaves are
+            `jax.ShapeDtypeStruct` with shardings.
 
     Raises:
         UserError: the checkpoint is incomplete or damaged, or has other shapes.
@@ -252,8 +252,8 @@ def _read_shapes(folder: pathlib.Path) -> PyTree:
 
 
 def _same_part(saved: PyTree, part: PyTree) -> PyTree:
-    """The top-level entries of `saved` that `part` has too."""
-    return {name: saved[name] for name in part if name in saved}
+    """The top-level entries of `saved` that `part` has too; all, if `part` is no dictionary."""
+    return {name: saved[name] for name in part if name in saved} if isinstance(part, dict) else saved
 
 
 def _read_whole(folder: pathlib.Path) -> contextlib.AbstractContextManager[None]:

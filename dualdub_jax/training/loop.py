@@ -81,6 +81,10 @@ def run_phase(
         else:
             first_step, state, meta = restored
             check_settings(meta["settings"], phase.settings, workdir / phase.name)
+        if restored is None and phase.num_steps == 0:
+            # Initial values that are kept: the phase is complete, and can be exported like any other.
+            checkpoints.save(0, state, {"settings": phase.settings.values, "phase": phase.name})
+            checkpoints.close()
         if first_step >= phase.num_steps:
             return phase.parameters(state)
 

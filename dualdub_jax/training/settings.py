@@ -5,10 +5,12 @@ import pathlib
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from dualdub_jax.config import Plugin, defaults_of, to_dict
+from dualdub_jax.config import Plugin, defaults_of
 from dualdub_jax.errors import UserError
+from dualdub_jax.training.declared import is_same_value, plugin_keys
 
 _ABSENT = object()
+_PATHS = ("codecs_from", "model_from")  # settings that are folders
 
 
 class Settings(NamedTuple):
@@ -46,7 +48,7 @@ def _relevant(group: Any, without: tuple[str, ...]) -> Any:
     if isinstance(group, tuple | list):
         return [_relevant(item, without) for item in group]
     if isinstance(group, Plugin):
-        group = to_dict(group)
+        group = plugin_keys(group)
     if isinstance(group, dict):
         return {key: _relevant(item, without) for key, item in group.items() if not key.startswith(without)}
     if not dataclasses.is_dataclass(group):
@@ -80,12 +82,20 @@ def check_settings(saved: dict[str, Any], wanted: Settings, where: pathlib.Path)
 
 def differences(saved: dict[str, Any], wanted: Settings) -> Iterator[tuple[str, Any, Any]]:
     """Yields (dotted key, saved value, wanted value) of keys that differ; "absent" for a missing key."""
-    have, want, default = _flatten(saved), _flatten(wanted.values), _flatten(wanted.defaults)
+    have, want, default = (
+        _flatten(_with_absolute_paths(settings)) for settings in (saved, wanted.values, wanted.defaults)
+    )
     for key in dict.fromkeys([*want, *have]):
         was = have.get(key, default.get(key, _ABSENT))
         now = want.get(key, _ABSENT)
-        if was != now:
+        if not is_same_value(was, now):
             yield (key, *("absent" if value is _ABSENT else value for value in (was, now)))
+
+
+def _with_absolute_paths(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings with absolute paths of bundles and runs; older versions stored them as given."""
+    paths = {key: settings[key] for key in _PATHS if settings.get(key)}
+    return settings | {key: str(pathlib.Path(path).absolute()) for key, path in paths.items()}
 
 
 def _flatten(tree: Any, prefix: str = "") -> dict[str, Any]:

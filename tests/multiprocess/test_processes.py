@@ -20,11 +20,16 @@ SAVING = {"config": {"checkpoint": {"save_every_steps": 2, "keep_last": 2}}, "me
 LIMIT_S = 60
 
 
-def start_both(workdir, options, of_second=MappingProxyType({})):
-    """Two processes on two meshes of four devices."""
+def free_address():
+    """HOST:PORT on which no process listens."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
+        return f"127.0.0.1:{free.getsockname()[1]}"
+
+
+def start_both(workdir, options, of_second=MappingProxyType({})):
+    """Two processes on two meshes of four devices."""
+    address = free_address()
     return [
         programs.start(
             PROGRAM,
@@ -132,3 +137,18 @@ def test_sigterm_to_one_process_stops_both_after_the_same_step_and_saves(whole, 
     assert 3 <= stopped_at < 7
     assert (tmp_path / "stage" / str(stopped_at)).is_dir()
     assert {step: whole[step] for step in losses(tmp_path)} == losses(tmp_path)
+
+
+def test_each_process_finds_its_programs_when_it_is_started_again(tmp_path):
+    own = {"JAX_COMPILATION_CACHE_DIR": str(tmp_path), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    found = []
+    for _ in range(2):
+        address = free_address()
+        processes = [
+            programs.start("tests.multiprocess.cache_program", [json.dumps([address, 2, i])], environment=own)
+            for i in range(2)
+        ]
+        statuses, outputs = finish(processes, timeout_s=120)
+        assert statuses == [0, 0], "\n".join(outputs)
+        found.append([output.splitlines()[-1] for output in outputs])
+    assert found == [["hits 0", "hits 0"], ["hits 1", "hits 1"]]

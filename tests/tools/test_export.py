@@ -22,9 +22,12 @@ from dualdub_jax.bundles.bundle import abstract_params, load_bundle, read_bundle
 from dualdub_jax.checkpoints import safetensors_tree
 from dualdub_jax.codecs.mel_rvq.training.tokens import tokens_phase
 from dualdub_jax.codecs.mel_rvq.training.vocoder import vocoder_phase
-from dualdub_jax.config import CheckpointConfig, StageConfig
+from dualdub_jax.config import CheckpointConfig, MeshConfig, StageConfig
+from dualdub_jax.curriculum import start
 from dualdub_jax.curriculum.run_config import write_run_config
 from dualdub_jax.curriculum.stage import stage_phase
+from dualdub_jax.errors import UserError
+from dualdub_jax.parallel.mesh import make_mesh
 from dualdub_jax.training.checkpoint import PhaseCheckpoints
 from dualdub_jax.types import STREAMS
 from tests.tiny import tiny_config
@@ -116,6 +119,59 @@ def test_a_run_gives_its_average_and_its_codecs(tmp_path, trained, file_format):
     steps = {"codec_tokens_speech": 5, "codec_vocoder_speech": 3}
     steps |= {"codec_tokens_background": 5, "codec_vocoder_background": 3}
     assert origin["codec_steps"] == steps
+
+
+@pytest.fixture
+def on_its_codecs(tmp_path, trained):
+    """A run on the codecs of a moved copy of `trained`, its background codec trained further; its states."""
+    source, workdir = tmp_path / "source", tmp_path / "run"
+    shutil.copytree(trained[0], source)
+    config = dataclasses.replace(CONFIG, codecs_from=str(source), train_codecs=("background",))
+    workdir.mkdir()
+    write_run_config(workdir, config)
+    states = {}
+    for make in (tokens_phase, lambda *args: vocoder_phase(*args[:2], None, args[2])):
+        phase = make(config, "background", lambda: None)
+        states[phase.name] = _save(workdir, phase, 2, seed=20 + len(states))
+    states["text_speech"] = _save(workdir, stage_phase(config, STAGES[0], lambda: None), 1, seed=30)
+    return workdir, source, states
+
+
+def test_a_run_on_codecs_of_another_run(tmp_path, trained, on_its_codecs, monkeypatch, capsys):
+    workdir, source, states = on_its_codecs
+    monkeypatch.chdir("/")
+    argv = ["export", str(workdir), str(tmp_path / "out"), "--dtype", "float32"]
+    assert main(argv) == 0
+    _, params = load_bundle(tmp_path / "out", dtype=None)
+    _equal(params["model"], states["text_speech"].ema_params)
+    _equal(params["background_codec"]["vocoder"], states["codec_vocoder_background"].ema_params)
+    _equal(params["speech_codec"]["vocoder"], trained[1]["codec_vocoder_speech"].ema_params)
+    _equal(params["speech_codec"]["encoder"], trained[1]["codec_tokens_speech"].params["encoder"])
+    dualdub_jax.load(tmp_path / "out")
+
+    moved = source.rename(tmp_path / "elsewhere")
+    line = fails(capsys, "export", workdir, tmp_path / "again")
+    assert f"run_config.json: codecs_from={source}: no such folder" in line and "--codecs-from DIR" in line
+    assert main(["export", str(workdir), str(tmp_path / "again"), "--codecs-from", str(moved)]) == 0
+    _, again = load_bundle(tmp_path / "again", dtype=None)
+    _equal(again["speech_codec"], jax.tree.map(lambda x: x.astype(jnp.bfloat16), params["speech_codec"]))
+
+
+def test_a_run_is_a_source_of_codecs_and_of_a_model(tmp_path, trained, on_its_codecs):
+    workdir = on_its_codecs[0]
+    mesh = make_mesh(MeshConfig(), jax.local_devices())
+    config = dataclasses.replace(
+        CONFIG, codecs_from=str(workdir), model_from=str(trained[0] / "soundtrack/1")
+    )
+    codecs = start.read_codecs(config, mesh)
+    states = on_its_codecs[2]
+    _equal(codecs["background_codec"]["vocoder"], states["codec_vocoder_background"].ema_params)
+    _equal(codecs["speech_codec"]["vocoder"], trained[1]["codec_vocoder_speech"].ema_params)
+    _equal(start.read_model(config, mesh), trained[1]["soundtrack", 1].ema_params)
+    circular = dataclasses.replace(config, codecs_from=str(workdir))
+    write_run_config(workdir, circular)
+    with pytest.raises(UserError, match="is the run itself"):
+        start.read_codecs(config, mesh)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,8 @@ import pathlib
 
 import pytest
 
+import tests.codecs.toy_codec
+import tests.parts.toy_parts  # noqa: F401
 from dualdub_jax.config import Config, Plugin, SourceConfig, StageConfig, defaults_of, to_dict
 from dualdub_jax.errors import UserError
 from dualdub_jax.training.settings import check_settings, differences, settings_of
@@ -92,3 +94,27 @@ def test_a_plugin_is_compared_key_by_key_and_no_default_of_it_is_assumed():
     without = ("training",)
     fewer = settings_of(without=without, codec=Plugin("fork.codec:Codec", '{"size": 4}'))
     assert not list(differences(settings_of(without=without, codec=plugin).values, fewer))
+
+
+def test_folders_are_compared_wherever_they_are_named_from(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    wanted = settings_of(codecs_from=str(tmp_path / "runs" / "a"))
+    assert not list(differences({"codecs_from": "runs/a"}, wanted))
+    assert list(differences({"codecs_from": "runs/b"}, wanted))
+
+
+def test_a_default_that_a_class_declares_equals_the_key_left_out():
+    kind = "tests.codecs.toy_codec:ToyCodec"
+    sparse = {"codec": {"kind": kind, "codebook_size": 5}}  # as older versions stored it
+    full = Plugin(kind, '{"codebook_size": 5, "frame_rate_hz": 40, "training": {"num_steps": 3}}')
+    assert not list(differences(sparse, settings_of(codec=full)))
+    other = settings_of(codec=Plugin(kind, '{"codebook_size": 5, "frame_rate_hz": 50}'))
+    assert [key for key, _, _ in differences(sparse, other)] == ["codec.frame_rate_hz"]
+
+
+def test_sizes_in_brackets_are_compared_with_their_defaults():
+    paths = [f"tests.parts.toy_parts:RunningMean{sizes}" for sizes in ("", "(gain=1.0)", "( gain = 1.0 )")]
+    for path in paths:
+        assert not list(differences({"backbone": paths[0]}, settings_of(backbone=path)))
+    other = settings_of(backbone="tests.parts.toy_parts:RunningMean(gain=2.0)")
+    assert len(list(differences({"backbone": paths[0]}, other))) == 1

@@ -8,12 +8,14 @@ from dualdub_jax.config import Config
 from dualdub_jax.curriculum import start
 from dualdub_jax.curriculum.batches import no_batches
 from dualdub_jax.curriculum.preflight.problems import Problems
+from dualdub_jax.curriculum.run_config import FILE_NAME as RUN_CONFIG
 from dualdub_jax.decoders.base import decoder_training, has_decoder
 from dualdub_jax.encoders.base import SCRIPT_ENCODERS, SPEAKER_ENCODERS, VIDEO_ENCODERS, FeatureExtractor
 from dualdub_jax.encoders.extraction import make_extractor
 from dualdub_jax.models.aligners.base import ALIGNERS
 from dualdub_jax.models.backbone import BACKBONES
 from dualdub_jax.models.heads import HEADS
+from dualdub_jax.parallel.mesh import make_mesh
 from dualdub_jax.text.tokenizer import Tokenizer, make_tokenizer
 from dualdub_jax.types import STREAMS
 
@@ -25,7 +27,7 @@ class Parts:
     Attributes:
         tokenizer: of the scripts; None: it cannot be made.
         extractor: of video features; None: none, or it cannot be made.
-        initial: the config of the bundle `model_from`; None: none.
+        initial: the config of the source `model_from`; None: none.
     """
 
     tokenizer: Tokenizer | None = None
@@ -59,10 +61,10 @@ def check_parts(config: Config, problems: Problems) -> Parts:
     for stream in STREAMS:
         with problems.noted():
             grid_spec(config, stream)
-            if not config.codecs_from:
+            if stream in start.trained_streams(config):
                 codec_training(config, stream, no_batches)
         with problems.noted():
-            if has_decoder(config, stream) and not config.codecs_from:
+            if has_decoder(config, stream) and stream in start.trained_streams(config):
                 decoder_training(config, stream, no_batches)
     tokenizer = extractor = initial = None
     with problems.noted():
@@ -74,17 +76,21 @@ def check_parts(config: Config, problems: Problems) -> Parts:
         return Parts(tokenizer, extractor)
     if config.codecs_from:
         with problems.noted():
-            start.check_codecs(config)
+            start.check_codecs(config, make_mesh(config.mesh))
     if config.model_from:
         with problems.noted():
-            initial = start.check_model(config)
+            initial = start.check_model(config, make_mesh(config.mesh))
     return Parts(tokenizer, extractor, initial)
 
 
 def _check_folders(config: Config, problems: Problems) -> None:
     for key in ("codecs_from", "model_from"):
         path = getattr(config, key)
-        if path and not (pathlib.Path(path) / "config.json").is_file():
-            problems.add(
-                f"{key}={path}: not a checkpoint; give the bundle/ folder that `dualdub train` writes"
-            )
+        if path and not _is_source(pathlib.Path(path)):
+            problems.add(f"{key}={path}: neither a bundle nor a run; give a bundle/ folder or a --workdir")
+
+
+def _is_source(path: pathlib.Path) -> bool:
+    """Whether a path looks like a bundle, a run, or a stage or checkpoint in one."""
+    in_run = any((folder / RUN_CONFIG).is_file() for folder in (path, path.parent, path.parent.parent))
+    return (path / "config.json").is_file() or (path.is_dir() and in_run)

@@ -15,7 +15,7 @@ from dualdub_jax.casp.training import casp_phase
 from dualdub_jax.codecs.base import MakeCrops
 from dualdub_jax.codecs.registry import abstract_codec, codec_training
 from dualdub_jax.config import Config, Plugin, StageConfig
-from dualdub_jax.curriculum import video_encoder
+from dualdub_jax.curriculum import start, video_encoder
 from dualdub_jax.curriculum.batches import codec_batches, pair_batches, stage_batches
 from dualdub_jax.curriculum.preflight.problems import Problems
 from dualdub_jax.curriculum.stage import stage_phase
@@ -26,7 +26,7 @@ from dualdub_jax.parallel.sharding import RULES
 from dualdub_jax.training.checkpoint import newest_step, saved_settings
 from dualdub_jax.training.phase import Phase
 from dualdub_jax.training.settings import check_settings
-from dualdub_jax.types import STREAMS, Stream
+from dualdub_jax.types import Stream
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,7 +89,7 @@ class _Probe:
                 make_batches = functools.partial(pair_batches, self._config, self._share)
                 self._note(casp_phase(self._config, make_batches, None))
             return
-        for stream in () if self._config.codecs_from else STREAMS:
+        for stream in start.trained_streams(self._config):
             with self._problems.noted():
                 self._codec(stream)
         training = self._config.video_training

@@ -7,6 +7,7 @@ from dualdub_jax.casp.kaldi_fbank import SAMPLE_RATE_HZ
 from dualdub_jax.casp.training import PHASE_NAME as CASP
 from dualdub_jax.codecs.registry import codec_spec, codec_training
 from dualdub_jax.config import Config, SourceConfig
+from dualdub_jax.curriculum import start
 from dualdub_jax.curriculum.batches import codec_mixture, no_batches
 from dualdub_jax.curriculum.preflight.problems import Problems
 from dualdub_jax.curriculum.video_encoder import PHASE_NAME as VIDEO
@@ -15,7 +16,7 @@ from dualdub_jax.data_pipeline.stem_pairs import CropPair
 from dualdub_jax.data_pipeline.transforms import CropStem, MakeExample
 from dualdub_jax.decoders.base import decoder_training, has_decoder
 from dualdub_jax.text.tokenizer import Tokenizer
-from dualdub_jax.types import STREAMS, Stream
+from dualdub_jax.types import Stream
 
 _CROP_FRAMES = 1  # crops are drawn of a stem that has been decoded whole
 
@@ -61,7 +62,7 @@ def uses_of(config: Config, tokenizer: Tokenizer | None, problems: Problems) -> 
         for stage in config.stages:
             where = f"stage {stage.name!r}: mixture"
             found.append(example_use(config, tokenizer, where, (stage.name,), stage.mixture, stage.drop))
-    for stream in () if config.codecs_from else STREAMS:
+    for stream in start.trained_streams(config):
         with problems.noted():
             found.append(crop_use(config, stream))
     return found

@@ -100,8 +100,8 @@ def _check_grid(config: Config, problems: Problems) -> None:
 
 def _check_stages(config: Config, problems: Problems) -> None:
     names = [stage.name for stage in config.stages]
-    if not names:
-        problems.add("stages: is empty, so no language model is trained; name at least one stage")
+    if not names and not config.model_from:
+        problems.add("stages: is empty, so there is no model; add a stage, or set config.model_from")
     for i, stage in enumerate(config.stages):
         if not _NAME.fullmatch(stage.name):
             problems.add(

@@ -86,7 +86,7 @@ def test_everything_is_found_at_once(data_dir, tmp_path):
         "checkpoint.save_every_steps: is 0, expected at least 1",
         "checkpoint.bundle_dtype: 'int8' is none of",
         "log_every_steps: is 0, expected at least 1",
-        f"model_from={tmp_path}: not a checkpoint",
+        f"model_from={tmp_path}: neither a bundle nor a run",
         "streams.background.codec.training.mixture: 'clips' is there twice",
     ):
         assert expected in text
@@ -120,8 +120,8 @@ def test_a_typo_in_the_last_mixture_is_found(data_dir, tmp_path):
             "video_training.num_steps=0",
         ),
         ({"stages": (stage_of("a", CLIPS, drop=("speech", "background")),)}, "speech or background stem"),
-        ({"codecs_from": "/nowhere"}, "/nowhere: no such checkpoint folder"),
-        ({"model_from": "/nowhere"}, "/nowhere: no such checkpoint folder"),
+        ({"codecs_from": "/nowhere"}, "=/nowhere: no such folder"),
+        ({"model_from": "/nowhere"}, "=/nowhere: no such folder"),
     ],
 )
 def test_what_would_fail_later_is_refused(data_dir, tmp_path, changes, message):
