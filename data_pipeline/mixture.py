@@ -29,12 +29,14 @@ class Source:
         weight: its share of the examples; the weights of a mixture sum to 1.
         records: random access to its records, safe to read from threads and to send to processes.
         folder: of the dataset; its sidecars are in it.
+        fingerprint: of the split's bytes; empty: not computed.
     """
 
     name: str
     weight: float
     records: Sequence[Record]
     folder: pathlib.Path
+    fingerprint: str = ""
 
 
 def open_mixture(data_dir: str, mixture: Sequence[SourceConfig], split: str, where: str) -> list[Source]:
@@ -62,7 +64,9 @@ def open_mixture(data_dir: str, mixture: Sequence[SourceConfig], split: str, whe
     opened = []
     for source in mixture:
         dataset = Dataset(_find(pathlib.Path(data_dir), source.name, f"{where}: "), source.name)
-        opened.append(Source(source.name, source.weight / total, dataset.records(split), dataset.folder))
+        records = dataset.records(split)
+        weight = source.weight / total
+        opened.append(Source(source.name, weight, records, dataset.folder, dataset.fingerprint(split)))
     return opened
 
 

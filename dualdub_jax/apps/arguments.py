@@ -146,7 +146,8 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
         epilog="examples:\n"
         "  dualdub train --config puppet --workdir runs/puppet\n"
         "  dualdub train --config puppet --workdir runs/puppet --check\n"
-        "  dualdub train --config puppet --workdir runs/wide --config.model.width=256",
+        "  dualdub train --config puppet --workdir runs/wide --config.model.width=256\n"
+        "  dualdub train --config puppet --workdir runs/puppet --extend --config.stages.2.num_steps=6000",
     )
     add = train.add_argument
     add("--config", required=True, metavar="NAME|FILE", help=_CONFIG_HELP)
@@ -161,6 +162,8 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
         help="change a value of the config; may be repeated")  # fmt: skip
     add("--phases", metavar="A,B", help="train only these phases (default: all)")
     add("--check", action="store_true", help="check config, data and disk, and train nothing")
+    add("--extend", action="store_true", help="continue with more steps, another schedule, other batches or "
+        "weights of losses; optimizer state and step numbers are kept")  # fmt: skip
     several = train.add_argument_group(
         "several processes", "Start the same command on every host, with --workdir on a shared disk."
     )

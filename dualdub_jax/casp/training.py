@@ -87,6 +87,7 @@ def casp_phase(config: Config, make_batches: Callable[[], Any], audio_encoder: P
             grid=config.grid,
             model=config.casp,
             training=config.casp_training,
+            keys={"model": "casp", "training": "casp_training"},
         ),
         init=init,
         initial=audio_encoder,

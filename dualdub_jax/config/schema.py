@@ -348,6 +348,7 @@ class Config:
     checkpoint: CheckpointConfig = CheckpointConfig()
     bad_steps: BadStepConfig = BadStepConfig()
     bad_records: BadRecordConfig = BadRecordConfig()
+    accept_changed_data: bool = False  # resume an unfinished phase although clips of its datasets changed
     sampling: SamplingConfig = SamplingConfig()
     casp: CaspConfig = CaspConfig()
     casp_training: CaspTrainingConfig = CaspTrainingConfig()

@@ -94,6 +94,7 @@ def stage_phase(
             codecs_from=config.codecs_from,
             model_from=config.model_from,
             stage=stage,
+            keys={"stage": stage_key(config, stage.name)},
         ),
         init=init,
         initial=initial_params,
@@ -103,6 +104,12 @@ def stage_phase(
         parameters=lambda state: merge_frozen(state.ema_params, state.extra),
         flops_per_step=model_flops(config, stage.batch_size) if has_formula(config) else None,
     )
+
+
+def stage_key(config: Config, name: str) -> str:
+    """Key of a stage in the config, such as "stages.2"; "stage" for one that is not in it."""
+    names = [stage.name for stage in config.stages]
+    return f"stages.{names.index(name)}" if name in names else "stage"
 
 
 def _with_values(boxed: PyTree, values: PyTree) -> PyTree:

@@ -125,6 +125,12 @@ def video_encoder_phase(config: Config, make_batches: Callable[[], Any]) -> Phas
             loss=config.loss,
             codecs_from=config.codecs_from,
             training=training,
+            keys={
+                "video": "model.video",
+                "aligner": "model.aligner",
+                "width": "model.width",
+                "training": "video_training",
+            },
         ),
         init=init,
         initial=None,

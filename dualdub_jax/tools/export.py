@@ -20,6 +20,7 @@ from dualdub_jax.bundles.bundle import (
     save_bundle,
     sharded_params,
 )
+from dualdub_jax.codecs.base import of_stream
 from dualdub_jax.codecs.registry import codec_training, pretrained_codec
 from dualdub_jax.config import Config, MeshConfig, StageConfig, load_config
 from dualdub_jax.curriculum import start
@@ -222,6 +223,7 @@ def _read_codec(
     """
 
     def read(phase: Phase) -> PyTree:
+        phase = of_stream(phase, stream)
         boxed = jax.eval_shape(phase.init, jax.random.key(0), phase.initial)
         shardings = state_sharding(boxed, mesh)
         shapes = jax.eval_shape(nn.unbox, boxed)
@@ -258,5 +260,6 @@ def _read_phase(workdir: pathlib.Path, phase: Phase, step: int | None, abstract_
             f"{folder}: has no checkpoint, and a bundle needs it; train it first: --phases {phase.name}"
         )
     restored = read_part(folder / str(step), abstract_part)
-    check_settings(restored.meta["settings"], phase.settings, folder)
+    # A finished phase may have another recipe than the run's config (`dualdub train --extend`).
+    check_settings(restored.meta["settings"], phase.settings, folder, extend=True)
     return restored

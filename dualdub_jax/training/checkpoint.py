@@ -12,7 +12,7 @@ import contextlib
 import errno
 import pathlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import orbax.checkpoint as ocp
@@ -24,6 +24,7 @@ from dualdub_jax.config import CheckpointConfig
 from dualdub_jax.errors import UserError
 from dualdub_jax.parallel import distributed
 from dualdub_jax.training.fingerprint import differing, fingerprint
+from dualdub_jax.training.settings import Change, described
 
 PyTree = Any  # a phase's state or a part of it: arrays, or shapes with shardings
 
@@ -131,7 +132,9 @@ class PhaseCheckpoints:
                 self._manager.wait_until_finished()
                 self._manager.check_for_errors()
 
-    def restore(self, abstract_state: PyTree) -> Restored | None:
+    def restore(
+        self, abstract_state: PyTree, check: Callable[[dict[str, Any]], Sequence[Change]] = lambda meta: ()
+    ) -> Restored | None:
         """Restores the newest readable checkpoint; None if there is no checkpoint.
 
         A damaged checkpoint (missing or truncated files, arrays that differ from their fingerprints) is
@@ -140,14 +143,17 @@ class PhaseCheckpoints:
         Args:
             abstract_state: tree of `jax.ShapeDtypeStruct` with shardings on the mesh in use, which may differ
                 from those at the time of writing.
+            check: compares the metadata before the shapes; returns accepted changes of the settings, or
+                raises a `UserError`.
 
         Raises:
-            UserError: the checkpoint has other shapes than `abstract_state`, or all checkpoints are damaged.
+            UserError: the checkpoint has other shapes than `abstract_state` (the message names the settings
+                that were changed), or all checkpoints are damaged.
         """
         steps = sorted(_steps(self._directory), reverse=True)
         for step in steps:
             try:
-                restored = self._read(step, abstract_state)
+                restored = self._read(step, abstract_state, check)
             except _UnreadableError as error:
                 self._set_aside(step, str(error))
             else:
@@ -193,13 +199,25 @@ class PhaseCheckpoints:
             )
         return self._manager
 
-    def _read(self, step: int, abstract_state: PyTree) -> Restored:
+    def _read(
+        self, step: int, abstract_state: PyTree, check: Callable[[dict[str, Any]], Sequence[Change]]
+    ) -> Restored:
         folder = self._directory / str(step)
-        saved = _everywhere(lambda: _read_shapes(folder / _STATE))
-        check_shapes(abstract_state, saved, str(folder))
         # The handlers are used directly: orbax's checkpointer synchronises processes, and would deadlock if
         # only one of them finds damage in its files.
         meta = _everywhere(lambda: ocp.JsonCheckpointHandler().restore(folder / _META))
+        changes = check(meta)
+        saved = _everywhere(lambda: _read_shapes(folder / _STATE))
+        try:
+            check_shapes(abstract_state, saved, str(folder))
+        except UserError as error:
+            if not changes:
+                raise
+            was, now = described(changes)
+            raise UserError(
+                f"{folder}: was trained with {was}, and {now} changes the arrays of its state ({error}); "
+                "pass the old value, or another --workdir"
+            ) from None
         args = ocp.args.StandardRestore(abstract_state)
         state = _everywhere(lambda: ocp.StandardCheckpointHandler().restore(folder / _STATE, args=args))
         # Checkpoints of older versions have no fingerprints and are accepted.

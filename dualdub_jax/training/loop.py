@@ -21,7 +21,8 @@ from dualdub_jax.training.bad_steps import BadSteps, TrainingDivergedError, skip
 from dualdub_jax.training.checkpoint import PhaseCheckpoints
 from dualdub_jax.training.metrics import MetricWriter, TrainingProgress, to_floats
 from dualdub_jax.training.phase import Phase
-from dualdub_jax.training.settings import check_settings
+from dualdub_jax.training.resume import check_length, note_finished, resume_data
+from dualdub_jax.training.settings import Change, check_settings
 from dualdub_jax.training.stop import StopSignals, TrainingStoppedError
 from dualdub_jax.training.throughput import StallClock, Window, peak_flops
 
@@ -31,7 +32,13 @@ PyTree = Any  # a phase's state, parameters or batch, and shardings of the state
 
 
 def run_phase(
-    phase: Phase, config: Config, mesh: Mesh, workdir: pathlib.Path, writer: MetricWriter
+    phase: Phase,
+    config: Config,
+    mesh: Mesh,
+    workdir: pathlib.Path,
+    writer: MetricWriter,
+    *,
+    extend: bool = False,
 ) -> PyTree:
     """Trains a phase to its last step, resuming from its newest checkpoint.
 
@@ -45,6 +52,8 @@ def run_phase(
             calls this with the same arguments.
         workdir: of the run, on storage that all processes share; checkpoints are in `workdir/<phase.name>/`.
         writer: of metrics.
+        extend: the recipe (length, schedule, batches, weights of losses) may differ from the checkpoint's;
+            state and step number are kept, and the changes are written as events.
 
     Returns:
         The result of the phase, `phase.parameters(state)`.
@@ -53,8 +62,9 @@ def run_phase(
         PeerLostError: another process has died.
         TrainingDivergedError: the loss is not finite, or too many consecutive steps were skipped.
         TrainingStoppedError: SIGTERM or SIGINT of any process, after a checkpoint was saved.
-        UserError: a checkpoint of another model size or with other settings, or no readable checkpoint; a
-            full disk; a batch that the mesh does not divide; too many records that cannot be used.
+        UserError: a checkpoint with other settings or data, or of another model size, or no readable
+            checkpoint; a full disk; a batch that the mesh does not divide; too many records that cannot be
+            used.
     """
     rng = jax.random.fold_in(jax.random.key(config.seed), _stable_hash(phase.name))
     init_rng, step_rng = jax.random.split(rng)
@@ -71,8 +81,15 @@ def run_phase(
             jax.eval_shape(nn.unbox, boxed),
             shardings,
         )
-        checkpoints = PhaseCheckpoints(workdir / phase.name, config.checkpoint)
-        restored = checkpoints.restore(target)
+        folder = workdir / phase.name
+        checkpoints = PhaseCheckpoints(folder, config.checkpoint)
+        changes: list[Change] = []
+
+        def check(meta: dict[str, Any]) -> list[Change]:
+            changes[:] = check_settings(meta["settings"], phase.settings, folder, extend=extend)
+            return changes
+
+        restored = checkpoints.restore(target, check)
         if restored is None:
             first_step, meta = 0, {}
             init_fn = jax.jit(init, out_shardings=shardings).lower(init_rng, phase.initial).compile()
@@ -80,14 +97,25 @@ def run_phase(
             state = init_fn(init_rng, phase.initial)
         else:
             first_step, state, meta = restored
-            check_settings(meta["settings"], phase.settings, workdir / phase.name)
+            check_length(phase, first_step, changes, folder)
         if first_step >= phase.num_steps:
+            note_finished(phase, first_step, meta.get("data", {}), changes, folder)
             return phase.parameters(state)
 
         # ------------------------------------------------------------------------------ batches, step
         batches = phase.make_batches()
         if "data" in meta:
-            batches.set_state(meta["data"])
+            resume_data(
+                batches,
+                meta["data"],
+                phase,
+                first_step,
+                changes,
+                folder,
+                writer,
+                extend=extend,
+                accept_changed_data=config.accept_changed_data,
+            )
         bad_steps = BadSteps(phase.name, config.bad_steps, meta.get("bad_steps"))
         bad_records = BadRecords(config.bad_records, meta.get("bad_records"))
         step_fn: Callable[..., Any] | None = None  # compiled for the first batch

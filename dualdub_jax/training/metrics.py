@@ -7,6 +7,7 @@ import json
 import pathlib
 import sys
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -54,6 +55,15 @@ class MetricWriter:
             file.close()
         if self._tensorboard:
             self._tensorboard.close()
+
+
+def read_events(workdir: pathlib.Path, kinds: Sequence[str]) -> list[dict[str, Any]]:
+    """Lines of `workdir/events.jsonl` of some kinds; empty without the file."""
+    path = workdir / "events.jsonl"
+    if not path.is_file():
+        return []
+    lines = path.read_text(encoding="utf-8").split("\n")[:-1]  # a line in the writing has no end
+    return [event for event in map(json.loads, lines) if event["event"] in kinds]
 
 
 def _end_at_a_line(path: pathlib.Path) -> None:
