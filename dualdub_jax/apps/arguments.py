@@ -299,6 +299,7 @@ def _add_export(commands: argparse._SubParsersAction) -> None:
         "Averaged parameters by default.",
         epilog="examples:\n"
         "  dualdub export runs/puppet out/bundle     (the newest checkpoint of its last stage)\n"
+        "  dualdub export runs/puppet out/best --step best\n"
         "  dualdub export runs/puppet/soundtrack/500 out/step500 --raw-params\n"
         "  dualdub export runs/puppet/bundle out/hub --format safetensors --dtype bfloat16\n"
         "docs/export.md explains how to load the result with and without this package.",
@@ -308,6 +309,8 @@ def _add_export(commands: argparse._SubParsersAction) -> None:
         help="a bundle, a run's --workdir, WORKDIR/STAGE, or WORKDIR/STAGE/STEP")  # fmt: skip
     add("out", type=pathlib.Path, metavar="OUT", help="a new or empty folder")
     add("--format", choices=("orbax", "safetensors"), default="orbax", help="default: orbax")
+    add("--step", type=_step, default="newest", metavar="STEP",
+        help="of the stage: a number, newest (default), or best, of the lowest held-out loss")  # fmt: skip
     add("--raw-params", action="store_true", help="the step's parameters, not their moving average")
     add("--dtype", choices=("float32", "bfloat16"),
         help="default: as in the bundle; of a run: its config's checkpoint.bundle_dtype")  # fmt: skip
@@ -377,6 +380,10 @@ def _names(text: str) -> list[str]:
 
 def _count(text: str) -> int:
     return _number(text, int, 1, 2**31 - 1)
+
+
+def _step(text: str) -> int | str:
+    return text if text in ("newest", "best") else _count(text)
 
 
 def _sampling_value(name: str, kind: type) -> object:

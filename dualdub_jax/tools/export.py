@@ -7,7 +7,7 @@ not the optimizer state. Codecs are read from their phases in the same run.
 
 import argparse
 import pathlib
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -30,7 +30,7 @@ from dualdub_jax.decoders.base import decoder_training, has_decoder
 from dualdub_jax.errors import UserError
 from dualdub_jax.parallel.mesh import make_mesh, state_sharding
 from dualdub_jax.parts.import_path import check_trusted
-from dualdub_jax.training.checkpoint import Restored, is_full_disk, newest_step, read_part
+from dualdub_jax.training.checkpoint import Restored, best_mark, is_full_disk, newest_step, read_part
 from dualdub_jax.training.freezing import merge_frozen, split_frozen
 from dualdub_jax.training.phase import Phase
 from dualdub_jax.training.settings import check_settings
@@ -55,6 +55,7 @@ def run(args: argparse.Namespace) -> int:
         args.checkpoint,
         args.out,
         file_format=args.format,
+        step=args.step,
         use_raw_params=args.raw_params,
         dtype=args.dtype,
         config=load_config(args.config, args.overrides) if args.config else None,
@@ -75,6 +76,7 @@ def export(
     out: pathlib.Path,
     *,
     file_format: FileFormat = "orbax",
+    step: int | Literal["newest", "best"] = "newest",
     use_raw_params: bool = False,
     dtype: str | None = None,
     config: Config | None = None,
@@ -86,6 +88,8 @@ def export(
         source: a bundle, a run's folder, a stage's folder in it, or one checkpoint.
         out: created; an existing folder must be empty.
         file_format: of the parameters.
+        step: of the stage, where `source` names none; "best": of the lowest held-out loss. Codecs are always
+            read at their newest step.
         use_raw_params: of a training checkpoint, export parameters and not their moving average.
         dtype: "float32" or "bfloat16"; None: as in the bundle, or as of the run's own bundle.
         config: of the run; None: the one that `dualdub train` stored in its folder.
@@ -100,13 +104,13 @@ def export(
     mesh = make_mesh(MeshConfig(data=1, fsdp=-1), jax.local_devices())
     with jax.set_mesh(mesh):
         if (source / "config.json").is_file():
-            if use_raw_params or config is not None:
-                flag = "--raw-params" if use_raw_params else "--config"
+            flags = {"--raw-params": use_raw_params, "--config": config, "--step": step != "newest"}
+            if flag := next((name for name, value in flags.items() if value), None):
                 raise UserError(f"{flag}: only goes with a training checkpoint, and {source} is a bundle")
             read_config, params = load_bundle(source, mesh=mesh, dtype=None, allow_code=allow_code)
             exported = Exported(read_config, params, read_bundle_header(source).training)
         else:
-            exported = _read_run(source, config, mesh, use_raw_params, allow_code)
+            exported = _read_run(source, config, mesh, step, use_raw_params, allow_code)
             dtype = dtype or exported.config.checkpoint.bundle_dtype
         try:
             save_bundle(out, exported.config, exported.params, exported.training, dtype, file_format)
@@ -146,9 +150,16 @@ def _locate(source: pathlib.Path) -> _Checkpoint:
 
 
 def _read_run(
-    source: pathlib.Path, config: Config | None, mesh: Any, use_raw_params: bool, allow_code: bool
+    source: pathlib.Path,
+    config: Config | None,
+    mesh: Any,
+    wanted_step: int | Literal["newest", "best"],
+    use_raw_params: bool,
+    allow_code: bool,
 ) -> Exported:
     workdir, phase_name, step = _locate(source)
+    if wanted_step != "newest" and step is not None:
+        raise UserError(f"--step {wanted_step}: {source} names a step already; leave one of them out")
     if config is None:
         config = read_run_config(workdir)
         check_trusted(config, str(workdir / FILE_NAME), allow_code)
@@ -168,6 +179,8 @@ def _read_run(
         raise UserError(
             f"{source}: {phase_name} is not a stage of the language model; those are: {', '.join(stages)}"
         )
+    if wanted_step != "newest":
+        step = _find_step(workdir / phase_name, wanted_step)
     shapes = sharded_params(config, mesh)
     model = _read_model(workdir, config, stages[phase_name], step, shapes["model"], use_raw_params)
     steps: dict[str, int] = {}
@@ -185,6 +198,22 @@ def _read_run(
     }
     training = {"exported": origin, "seed": config.seed, "data_dir": config.data_dir}
     return Exported(config, {"model": model.state, **codecs}, training)
+
+
+def _find_step(folder: pathlib.Path, wanted: int | Literal["best"]) -> int:
+    if wanted == "best":
+        if (best := best_mark(folder)) is None:
+            raise UserError(
+                f"--step best: no checkpoint in {folder} has a held-out loss, which needs a split of its "
+                "datasets and config.held_out.every_steps; leave --step out for the newest"
+            )
+        return best.step
+    if not (folder / str(wanted)).is_dir():
+        known = sorted(int(path.name) for path in folder.glob("*") if path.name.isdigit())
+        raise UserError(
+            f"--step {wanted}: {folder} has no such checkpoint; it has {', '.join(map(str, known))}"
+        )
+    return wanted
 
 
 def _read_model(

@@ -1,7 +1,7 @@
 """Checkpoints of a phase through orbax: state, data position and settings.
 
     DIRECTORY/<step>/state/        orbax: the arrays
-    DIRECTORY/<step>/meta/         JSON: data position, settings, fingerprints of the arrays
+    DIRECTORY/<step>/meta/         JSON: data position, settings, fingerprints of the arrays, held-out loss
     DIRECTORY/<step>.unreadable/   a damaged checkpoint, set aside by a run
 
 Writes are atomic: orbax writes under a temporary name and renames, so a killed process leaves the previous
@@ -9,6 +9,7 @@ checkpoints intact. Old checkpoints are removed only once a new one is complete.
 """
 
 import contextlib
+import dataclasses
 import errno
 import pathlib
 import shutil
@@ -40,6 +41,31 @@ class Restored(NamedTuple):
     step: int
     state: PyTree
     meta: dict[str, Any]
+
+
+class BestMark(NamedTuple):
+    """A step and its held-out loss; losses are comparable if their sets, by digest, are equal."""
+
+    step: int
+    loss: float
+    set: str
+
+    def is_better_than(self, other: "BestMark | None") -> bool:
+        return other is None or self.set != other.set or self.loss < other.loss
+
+
+def best_mark(directory: pathlib.Path) -> BestMark | None:
+    """The checkpoint of the lowest held-out loss on the newest set; None if no checkpoint has one."""
+    best = None
+    for step in sorted(_steps(directory)):
+        try:
+            meta = ocp.JsonCheckpointHandler().restore(directory.absolute() / str(step) / _META)
+        except (OSError, ValueError):  # damaged: `PhaseCheckpoints.restore` reports it
+            continue
+        mark = BestMark(step, **meta["held_out"]) if "held_out" in meta else None
+        if mark is not None and mark.is_better_than(best):
+            best = mark
+    return best
 
 
 def newest_step(directory: pathlib.Path) -> int | None:
@@ -94,8 +120,14 @@ class PhaseCheckpoints:
         self._config = config
         self._manager: ocp.CheckpointManager | None = None
         self._newest: int | None = None
+        self._best: BestMark | None = None
 
-    def save(self, step: int, state: PyTree, meta: dict[str, Any]) -> None:
+    @property
+    def best(self) -> BestMark | None:
+        """The checkpoint of the lowest held-out loss, which is kept."""
+        return self._best
+
+    def save(self, step: int, state: PyTree, meta: dict[str, Any], mark: BestMark | None = None) -> None:
         """Writes a checkpoint unless this step already has one; asynchronously if so configured.
 
         On return, `state` is copied, or referenced such that the runtime copies it before a donating step
@@ -105,6 +137,7 @@ class PhaseCheckpoints:
             step: number of completed steps.
             state: any tree of arrays, none of them donated yet.
             meta: JSON: data position, settings.
+            mark: of this step, if its held-out loss was measured.
 
         Raises:
             UserError: the disk is full, now or during the previous asynchronous write.
@@ -112,6 +145,9 @@ class PhaseCheckpoints:
         if step == self._newest:
             return
         meta = meta | {"fingerprints": fingerprint(state)}
+        if mark is not None:
+            meta["held_out"] = {"loss": mark.loss, "set": mark.set}
+            self._best = mark if mark.is_better_than(self._best) else self._best
         with self._full_disk_named():
             self._open().save(
                 step,
@@ -158,6 +194,7 @@ class PhaseCheckpoints:
                 self._set_aside(step, str(error))
             else:
                 self._newest = step
+                self._best = best_mark(self._directory)
                 return restored
         if steps:
             raise UserError(
@@ -179,7 +216,10 @@ class PhaseCheckpoints:
 
     def _open(self) -> ocp.CheckpointManager:
         if self._manager is None:
-            keep = [checkpoint_managers.LatestN(max(self._config.keep_last, 1))]
+            keep = [
+                checkpoint_managers.LatestN(max(self._config.keep_last, 1)),
+                _KeepBest(lambda: self._best),
+            ]
             if self._config.keep_every_steps:
                 keep.append(checkpoint_managers.EveryNSteps(self._config.keep_every_steps))
             self._manager = ocp.CheckpointManager(
@@ -251,6 +291,22 @@ class PhaseCheckpoints:
                 + (f"the checkpoint of step {kept} is complete; " if kept is not None else "")
                 + "free some space and rerun the command to resume"
             ) from error
+
+
+@dataclasses.dataclass(frozen=True)
+class _KeepBest(checkpoint_managers.PreservationPolicy):
+    """Preserves the step of a mark."""
+
+    best: Callable[[], BestMark | None]
+
+    def should_preserve(
+        self,
+        checkpoints: Sequence[checkpoint_managers.PolicyCheckpointInfo],
+        *,
+        context: checkpoint_managers.PreservationContext,
+    ) -> Sequence[bool]:
+        mark = self.best()
+        return [mark is not None and info.step == mark.step for info in checkpoints]
 
 
 class _UnreadableError(Exception):

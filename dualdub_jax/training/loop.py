@@ -18,7 +18,8 @@ from dualdub_jax.parallel.mesh import AXES, batch_share, shard_batch, state_shar
 from dualdub_jax.parallel.sharding import RULES
 from dualdub_jax.training.bad_records import BadRecords
 from dualdub_jax.training.bad_steps import BadSteps, TrainingDivergedError, skip_bad
-from dualdub_jax.training.checkpoint import PhaseCheckpoints
+from dualdub_jax.training.checkpoint import BestMark, PhaseCheckpoints
+from dualdub_jax.training.held_out import PREFIX, HeldOut
 from dualdub_jax.training.metrics import MetricWriter, TrainingProgress, to_floats
 from dualdub_jax.training.phase import Phase
 from dualdub_jax.training.resume import check_length, note_finished, resume_data
@@ -29,6 +30,8 @@ from dualdub_jax.training.throughput import StallClock, Window, peak_flops
 __all__ = ["TrainingDivergedError", "TrainingStoppedError", "run_phase"]
 
 PyTree = Any  # a phase's state, parameters or batch, and shardings of the state
+
+_NO_STEP = 2**32 - 1
 
 
 def run_phase(
@@ -116,15 +119,17 @@ def run_phase(
                 extend=extend,
                 accept_changed_data=config.accept_changed_data,
             )
+        # The highest fold is no step's.
+        held_out = HeldOut(phase, config.held_out, mesh, batches, jax.random.fold_in(step_rng, _NO_STEP))
         bad_steps = BadSteps(phase.name, config.bad_steps, meta.get("bad_steps"))
         bad_records = BadRecords(config.bad_records, meta.get("bad_records"))
         step_fn: Callable[..., Any] | None = None  # compiled for the first batch
 
-        def save(step: int) -> None:
+        def save(step: int, mark: BestMark | None) -> None:
             started = time.monotonic()
             meta = {"data": batches.get_state(), "settings": phase.settings.values, "phase": phase.name}
             meta |= {"bad_steps": bad_steps.state(), "bad_records": bad_records.state()}
-            checkpoints.save(step, state, meta)
+            checkpoints.save(step, state, meta, mark)
             window.saved(time.monotonic() - started)
 
         def settle(step: int, example_ids: list[str], metrics: dict[str, jax.Array]) -> dict[str, float]:
@@ -183,7 +188,10 @@ def run_phase(
                     is_last = done == phase.num_steps
                     is_stopped = stop.is_agreed or (stop.requested and jax.process_count() == 1)
                     is_saved = is_last or is_stopped or done % config.checkpoint.save_every_steps == 0
-                    if is_saved or done % config.log_every_steps == 0 or done == 1:
+                    is_evaluated = held_out.is_due(done) and (is_last or not is_stopped)
+                    is_logged = is_last or is_evaluated or done % config.log_every_steps == 0 or done == 1
+                    mark = None
+                    if is_saved or is_logged:
                         # Checked before a save: the newest checkpoint must never hold a non-finite state.
                         values = settle(*pending)
                         pending = None
@@ -192,12 +200,21 @@ def run_phase(
                             writer.event(phase.name, done, "bad_record", **details)
                         if bad_records.total:
                             values["bad_records"] = float(bad_records.total)
-                        if done % config.log_every_steps == 0 or is_last or done == 1:
+                        if is_evaluated:
+                            values |= held_out.evaluate(state)
+                            window.evaluated(held_out.seconds)
+                            mark = held_out.mark(done, values)
+                            best = checkpoints.best
+                            if mark is not None and mark.is_better_than(best):
+                                is_saved, best = True, mark
+                            if best is not None:
+                                values[f"{PREFIX}best_step"] = float(best.step)
+                        if is_logged:
                             values |= window.close()
                             writer.write(phase.name, done, values)
                             progress.report(done, values)
                     if is_saved:
-                        save(done)
+                        save(done, mark)
                     if is_stopped:
                         checkpoints.wait()
                         raise TrainingStoppedError(
@@ -206,6 +223,8 @@ def run_phase(
                 checkpoints.wait()
             if any(itertools.chain(*distributed.gather_json([stop.requested]))):  # during the last save
                 raise TrainingStoppedError(f"stopped after {phase.name}; rerun the same command to go on")
+            if (best := checkpoints.best) is not None:
+                writer.event(phase.name, phase.num_steps, "best", best_step=best.step, loss=best.loss)
         except jax.errors.JaxRuntimeError as error:
             if not distributed.is_loss_of_peer(error):
                 raise
@@ -216,6 +235,7 @@ def run_phase(
             clock.close()
             progress.close()
             batches.close()
+            held_out.close()
             checkpoints.close()
         return phase.parameters(state)
 

@@ -80,6 +80,7 @@ class TrainingProgress:
         self._phase, self._num_steps = phase, num_steps
         self._first_step, self._start = first_step, time.monotonic()
         self._is_shown = distributed.is_first()
+        self._held_out: float | None = None  # the newest
         console = Console(file=sys.stdout)
         self._bar: Progress | None = None
         if console.is_terminal and self._is_shown:
@@ -102,15 +103,17 @@ class TrainingProgress:
     def report(self, step: int, metrics: dict[str, Any]) -> None:
         """Shows the latest metrics, which include `clips_per_s`."""
         if self._bar:
-            self._bar.update(
-                self._task, status=f"loss {metrics['loss']:.4f}  {metrics['clips_per_s']:.1f} clips/s"
-            )
+            self._held_out = metrics.get("eval/loss", self._held_out)
+            held_out = "" if self._held_out is None else f"  held-out {self._held_out:.4f}"
+            status = f"loss {metrics['loss']:.4f}{held_out}  {metrics['clips_per_s']:.1f} clips/s"
+            self._bar.update(self._task, status=status)
             return
         if not self._is_shown:
             return
         spent = time.monotonic() - self._start
         left = spent / max(step - self._first_step, 1) * (self._num_steps - step)
-        shown = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+        # Held-out metrics of single tasks are in the file.
+        shown = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items() if name.count("/") < 2)
         print(f"{self._phase} {step}/{self._num_steps}  {shown}  {left / 60:.1f} min left", flush=True)
 
     def close(self) -> None:

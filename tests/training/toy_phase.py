@@ -10,10 +10,11 @@ import numpy as np
 
 from dualdub_jax.config import CheckpointConfig, Config, MeshConfig, OptimizerConfig, StageConfig
 from dualdub_jax.parallel.mesh import make_mesh
+from dualdub_jax.training.held_out import HeldOutSet, HeldOutSets
 from dualdub_jax.training.loop import run_phase
 from dualdub_jax.training.metrics import MetricWriter
 from dualdub_jax.training.optimizer import make_optimizer, make_schedule
-from dualdub_jax.training.phase import Phase
+from dualdub_jax.training.phase import HeldOutLoss, Phase
 from dualdub_jax.training.settings import settings_of
 from dualdub_jax.training.state import first_state, next_state
 
@@ -29,7 +30,8 @@ DATA = {"films": (7, "aaaa"), "plays": (3, "bbbb")}
 class ToyBatches:
     """Batch k is made from k, the batch size and the data; `seen` lists the numbers of the batches."""
 
-    def __init__(self, batch_size=4, data=None, stop_at=None):
+    def __init__(self, batch_size=4, data=None, stop_at=None, held_out=None):
+        self._held_out = held_out or {}
         self._batch_size, self._data, self._stop_at = batch_size, DATA if data is None else data, stop_at
         self._next, self.seen = 0, []
 
@@ -39,8 +41,10 @@ class ToyBatches:
             raise KeyboardInterrupt
         self.seen.append(k)
         seed = [k, self._batch_size, *(clips for clips, _ in self._data.values())]
-        x = np.random.default_rng(seed).normal(size=(self._batch_size, 3)).astype(np.float32)
-        return {"x": x, "example_ids": [f"films:{k}-{row}" for row in range(self._batch_size)]}
+        return {
+            "x": rows(seed, self._batch_size),
+            "example_ids": [f"films:{k}-{row}" for row in range(self._batch_size)],
+        }
 
     def get_state(self) -> dict[str, Any]:
         stream = {
@@ -54,8 +58,50 @@ class ToyBatches:
         assert state["stream"] == self.get_state()["stream"]
         self._next = state["next_batch"]
 
+    def held_out(self, num_clips):
+        """Two sets of two batches, unless `held_out_data` is empty; the second weighs three times as much."""
+        sets = [
+            HeldOutSet(name, weight, FiniteBatches([100 * number, 100 * number + 1], num_clips))
+            for number, (name, weight) in enumerate(self._held_out.items(), 1)
+        ]
+        return HeldOutSets(sets, [name for name in self._data if name not in self._held_out])
+
     def close(self):
         pass
+
+
+class FiniteBatches:
+    """Batches of some numbers."""
+
+    def __init__(self, numbers, num_clips):
+        self._numbers, self._num_clips, self._next = numbers, num_clips, 0
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        if self._next == len(self._numbers):
+            raise StopIteration
+        self._next += 1
+        return {"x": rows(self._numbers[self._next - 1], self._num_clips), "example_ids": []}
+
+    def get_state(self):
+        return {"next_batch": self._next, "stream": {"numbers": self._numbers}}
+
+    def set_state(self, state):
+        self._next = state["next_batch"]
+
+    def close(self):
+        pass
+
+
+def rows(seed, num_rows):
+    return np.random.default_rng(seed).normal(size=(num_rows, 3)).astype(np.float32)
+
+
+def toy_loss(kernel, x):
+    """Mean squared error of a linear prediction of each row's sum."""
+    return jnp.mean((x @ kernel - x.sum(1, keepdims=True)) ** 2)
 
 
 def toy_phase(stage: StageConfig, batches: Any, width: int = 3, config: Config = CONFIG) -> Phase:
@@ -69,11 +115,15 @@ def toy_phase(stage: StageConfig, batches: Any, width: int = 3, config: Config =
         noise = 0.1 * jax.random.normal(rng, batch["x"].shape)
 
         def loss_fn(params):
-            return jnp.mean(((batch["x"] + noise) @ params["kernel"] - batch["x"].sum(1, keepdims=True)) ** 2)
+            return toy_loss(params["kernel"], batch["x"] + noise)
 
         loss, grads = jax.value_and_grad(loss_fn)(state.params)
         state, _ = next_state(state, grads, optimizer, stage.optimizer.ema_decay)
         return state, {"loss": loss, "learning_rate": schedule(state.step - 1)}
+
+    def measure(state, batch, rng, frozen):
+        num_rows = jnp.float32(len(batch["x"]))
+        return jnp.stack([toy_loss(state.params["kernel"], batch["x"]) * num_rows, num_rows])
 
     return Phase(
         name=stage.name,
@@ -85,6 +135,7 @@ def toy_phase(stage: StageConfig, batches: Any, width: int = 3, config: Config =
         make_batches=lambda: batches,
         prepare=lambda fields: fields,
         parameters=lambda state: state.params,
+        held_out=HeldOutLoss(measure, lambda sums: {"loss": sums[0] / sums[1]}, marks_best=True),
     )
 
 
