@@ -15,7 +15,7 @@ _DATA = ("mixture", "fingerprints")
 class DatasetChange(NamedTuple):
     """A dataset whose clips differ: numbers of clips and fingerprints, None where unknown."""
 
-    name: str
+    dataset: str
     old_clips: int
     new_clips: int
     old_fingerprint: str | None
@@ -23,7 +23,7 @@ class DatasetChange(NamedTuple):
 
     def __str__(self) -> str:
         return (
-            f"{self.name} had {self.old_clips} clips ({self.old_fingerprint or 'unknown'}) "
+            f"{self.dataset} had {self.old_clips} clips ({self.old_fingerprint or 'unknown'}) "
             f"and has {self.new_clips} ({self.new_fingerprint or 'unknown'})"
         )
 

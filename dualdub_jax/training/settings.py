@@ -119,7 +119,7 @@ def check_settings(
     changes = [Change(*change) for change in differences(saved, wanted)]
     if fixed := [change for change in changes if not is_recipe(change)]:
         raise UserError(
-            f"{where}: {_started_with(fixed)}; what a started phase is made of never changes: "
+            f"{where}: {_started_with(fixed)}, which is fixed once a phase has started; "
             "pass the old value, or another --workdir"
         )
     if changes and not extend:

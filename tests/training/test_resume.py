@@ -94,7 +94,7 @@ def test_what_a_phase_is_made_of_never_changes(tmp_path, change, key):
     run_toy(tmp_path)
     for extend in (False, True):
         message = _refused(tmp_path, extend=extend, **change)
-        assert f"but this run has --config.{key}; " in message and "never changes" in message
+        assert f"but this run has --config.{key}, which is fixed" in message
 
 
 def test_a_setting_is_named_before_a_shape_in_an_unfinished_phase(tmp_path):
@@ -168,9 +168,9 @@ def test_changed_data_are_refused_by_name_and_accepted_on_request(tmp_path, data
     assert said in _refused(tmp_path, data=data, extend=True)
     assert run_toy(tmp_path, data=data, config=ACCEPTING)[1] == [3, 4, 5]
     (event,) = events_of(tmp_path)
-    assert (event["event"], event["step"], event["name"]) == ("data_changed", 3, said.split()[0])
+    assert (event["event"], event["step"], event["dataset"]) == ("data_changed", 3, said.split()[0])
     assert said == (
-        f"{event['name']} had {event['old_clips']} clips ({event['old_fingerprint']}) "
+        f"{event['dataset']} had {event['old_clips']} clips ({event['old_fingerprint']}) "
         f"and has {event['new_clips']} ({event['new_fingerprint']})"
     )
     # Once it is saved, the new data are those of the run.

@@ -5,7 +5,7 @@ import pathlib
 
 import pytest
 
-from dualdub_jax.config import Config, Plugin, SourceConfig, StageConfig, defaults_of, to_dict
+from dualdub_jax.config import Config, Plugin, SourceConfig, StageConfig, defaults_of
 from dualdub_jax.errors import UserError
 from dualdub_jax.training.settings import check_settings, differences, settings_of
 
@@ -18,7 +18,7 @@ def _check(saved, stage=STAGE):
 
 
 def test_a_key_younger_than_the_checkpoint_must_have_its_default():
-    saved = {"stage": to_dict(STAGE)}
+    saved = settings_of(stage=STAGE).values
     del saved["stage"]["use_pretrained_video_encoder"], saved["stage"]["mixture"][1]["weight"]
     _check(saved)
     with pytest.raises(
@@ -30,7 +30,7 @@ def test_a_key_younger_than_the_checkpoint_must_have_its_default():
 
 
 def test_a_changed_a_removed_and_a_missing_setting_are_named():
-    saved = {"stage": to_dict(STAGE)}
+    saved = settings_of(stage=STAGE).values
     with pytest.raises(
         UserError, match=r"a/stage: was started with .*stage.batch_size=8, .*=16; add --extend"
     ):
@@ -54,7 +54,7 @@ def test_a_run_may_go_on_with_other_memory_and_other_kernels():
 
 
 def test_one_dataset_more_is_another_mixture():
-    saved = {"stage": to_dict(dataclasses.replace(STAGE, mixture=STAGE.mixture[:1]))}
+    saved = settings_of(stage=dataclasses.replace(STAGE, mixture=STAGE.mixture[:1])).values
     with pytest.raises(UserError, match=r"--config.stage.mixture='\[.*\]'; add --extend"):
         _check(saved)
 
