@@ -383,7 +383,12 @@ def _count(text: str) -> int:
 
 
 def _step(text: str) -> int | str:
-    return text if text in ("newest", "best") else _count(text)
+    if text in ("newest", "best"):
+        return text
+    try:
+        return _count(text)
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError(f"expected a step, newest or best, got {text!r}") from None
 
 
 def _sampling_value(name: str, kind: type) -> object:
