@@ -33,7 +33,7 @@ from dualdub_jax.parts.import_path import check_trusted
 from dualdub_jax.training.checkpoint import Restored, best_mark, is_full_disk, newest_step, read_part
 from dualdub_jax.training.freezing import merge_frozen, split_frozen
 from dualdub_jax.training.phase import Phase
-from dualdub_jax.training.settings import check_settings
+from dualdub_jax.training.settings import Change, check_settings
 from dualdub_jax.types import STREAMS, Stream
 
 PyTree = Any  # parameters or variables: nested dictionaries of arrays, or of their shapes
@@ -288,7 +288,9 @@ def _read_phase(workdir: pathlib.Path, phase: Phase, step: int | None, abstract_
         raise UserError(
             f"{folder}: has no checkpoint, and a bundle needs it; train it first: --phases {phase.name}"
         )
-    restored = read_part(folder / str(step), abstract_part)
-    # A finished phase may have another recipe than the run's config (`dualdub train --extend`).
-    check_settings(restored.meta["settings"], phase.settings, folder, extend=True)
-    return restored
+
+    def check(meta: dict[str, Any]) -> list[Change]:
+        # A finished phase may have another recipe than the run's config (`dualdub train --extend`).
+        return check_settings(meta["settings"], phase.settings, folder, extend=True)
+
+    return read_part(folder / str(step), abstract_part, check, phase.scratch)

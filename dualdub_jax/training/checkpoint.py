@@ -16,11 +16,13 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
 from dualdub_jax.checkpoints.damage import damage_named
-from dualdub_jax.checkpoints.tree_paths import check_shapes
+from dualdub_jax.checkpoints.tree_paths import check_shapes, path_name
 from dualdub_jax.config import CheckpointConfig
 from dualdub_jax.errors import UserError
 from dualdub_jax.parallel import distributed
@@ -28,6 +30,9 @@ from dualdub_jax.training.fingerprint import differing, fingerprint
 from dualdub_jax.training.settings import Change, described
 
 PyTree = Any  # a phase's state or a part of it: arrays, or shapes with shardings
+
+# Compares a checkpoint's metadata with the run: returns accepted changes of settings, or raises `UserError`.
+Check = Callable[[dict[str, Any]], Sequence[Change]]
 
 _STATE, _META = "state", "meta"
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -84,21 +89,30 @@ def saved_settings(directory: pathlib.Path) -> dict[str, Any] | None:
         return None  # a run sets it aside
 
 
-def read_part(folder: pathlib.Path, abstract_part: PyTree) -> Restored:
+def read_part(
+    folder: pathlib.Path,
+    abstract_part: PyTree,
+    check: Check = lambda meta: (),
+    scratch: Sequence[str] = (),
+) -> Restored:
     """Restores a part of a checkpoint's state without modifying the folder.
 
     Args:
         folder: of one step.
         abstract_part: a part of the state's tree: nested dictionaries of `jax.ShapeDtypeStruct` with
             shardings.
+        check: of the metadata, before the shapes.
+        scratch: paths of arrays that are read in the shapes of the checkpoint.
 
     Raises:
-        UserError: the checkpoint is incomplete or damaged, or has other shapes.
+        UserError: the checkpoint is incomplete or damaged, or has other shapes, or as `check`.
     """
     folder = folder.absolute()
     with _read_whole(folder):
         saved = _read_shapes(folder / _STATE)
         meta = ocp.JsonCheckpointHandler().restore(folder / _META)
+    check(meta)
+    abstract_part = _in_saved_shapes(abstract_part, saved, scratch)
     check_shapes(abstract_part, _same_part(saved, abstract_part), str(folder))
     args = ocp.args.PyTreeRestore(
         item=abstract_part,
@@ -169,7 +183,7 @@ class PhaseCheckpoints:
                 self._manager.check_for_errors()
 
     def restore(
-        self, abstract_state: PyTree, check: Callable[[dict[str, Any]], Sequence[Change]] = lambda meta: ()
+        self, abstract_state: PyTree, check: Check = lambda meta: (), scratch: Sequence[str] = ()
     ) -> Restored | None:
         """Restores the newest readable checkpoint; None if there is no checkpoint.
 
@@ -181,6 +195,7 @@ class PhaseCheckpoints:
                 from those at the time of writing.
             check: compares the metadata before the shapes; returns accepted changes of the settings, or
                 raises a `UserError`.
+            scratch: paths of arrays that are zero where their shape differs from the checkpoint's.
 
         Raises:
             UserError: the checkpoint has other shapes than `abstract_state` (the message names the settings
@@ -189,7 +204,7 @@ class PhaseCheckpoints:
         steps = sorted(_steps(self._directory), reverse=True)
         for step in steps:
             try:
-                restored = self._read(step, abstract_state, check)
+                restored = self._read(step, abstract_state, check, scratch)
             except _UnreadableError as error:
                 self._set_aside(step, str(error))
             else:
@@ -239,17 +254,16 @@ class PhaseCheckpoints:
             )
         return self._manager
 
-    def _read(
-        self, step: int, abstract_state: PyTree, check: Callable[[dict[str, Any]], Sequence[Change]]
-    ) -> Restored:
+    def _read(self, step: int, abstract_state: PyTree, check: Check, scratch: Sequence[str]) -> Restored:
         folder = self._directory / str(step)
         # The handlers are used directly: orbax's checkpointer synchronises processes, and would deadlock if
         # only one of them finds damage in its files.
         meta = _everywhere(lambda: ocp.JsonCheckpointHandler().restore(folder / _META))
         changes = check(meta)
         saved = _everywhere(lambda: _read_shapes(folder / _STATE))
+        readable = _in_saved_shapes(abstract_state, saved, scratch)
         try:
-            check_shapes(abstract_state, saved, str(folder))
+            check_shapes(readable, saved, str(folder))
         except UserError as error:
             if not changes:
                 raise
@@ -258,12 +272,12 @@ class PhaseCheckpoints:
                 f"{folder}: was trained with {was}, and {now} changes the arrays of its state ({error}); "
                 "pass the old value, or another --workdir"
             ) from None
-        args = ocp.args.StandardRestore(abstract_state)
+        args = ocp.args.StandardRestore(readable)
         state = _everywhere(lambda: ocp.StandardCheckpointHandler().restore(folder / _STATE, args=args))
         # Checkpoints of older versions have no fingerprints and are accepted.
         if damaged := differing(meta.get("fingerprints", {}), state):
             raise _UnreadableError(f"{damaged[0]} differs from its fingerprint")
-        return Restored(step, state, meta)
+        return Restored(step, jax.tree.map(_in_shape, state, abstract_state), meta)
 
     def _set_aside(self, step: int, reason: str) -> None:
         folder = self._directory / str(step)
@@ -323,6 +337,24 @@ def _read_shapes(folder: pathlib.Path) -> PyTree:
     if saved is None:
         raise FileNotFoundError(f"{folder} has no list of its arrays")
     return saved
+
+
+def _in_saved_shapes(abstract: PyTree, saved: PyTree, scratch: Sequence[str]) -> PyTree:
+    """`abstract`, where the arrays at some paths have the shapes of the checkpoint."""
+    shapes = {path_name(path): leaf.shape for path, leaf in jax.tree.leaves_with_path(saved)}
+
+    def resized(path: tuple[Any, ...], want: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+        name = path_name(path)
+        if name not in scratch or name not in shapes:
+            return want
+        return jax.ShapeDtypeStruct(tuple(shapes[name]), want.dtype, sharding=want.sharding)
+
+    return jax.tree.map_with_path(resized, abstract)
+
+
+def _in_shape(x: jax.Array, want: jax.ShapeDtypeStruct) -> jax.Array:
+    """`x`, or zeros where its shape differs."""
+    return x if x.shape == want.shape else jnp.zeros(want.shape, want.dtype, device=want.sharding)
 
 
 def _same_part(saved: PyTree, part: PyTree) -> PyTree:

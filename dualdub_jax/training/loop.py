@@ -92,7 +92,7 @@ def run_phase(
             changes[:] = check_settings(meta["settings"], phase.settings, folder, extend=extend)
             return changes
 
-        restored = checkpoints.restore(target, check)
+        restored = checkpoints.restore(target, check, phase.scratch)
         if restored is None:
             first_step, meta = 0, {}
             init_fn = jax.jit(init, out_shardings=shardings).lower(init_rng, phase.initial).compile()

@@ -49,6 +49,8 @@ class Phase:
         parameters: state -> the result of the phase, moving averages if the state has them.
         frozen: parameters that steps read and never change, or None. They are arguments of the step and not
             part of the state: without gradient, average, optimizer slots and copies in checkpoints.
+        scratch: paths of arrays of the state, such as "extra/latents", that hold recent batches; they restart
+            from zero where another batch size changes their shape.
         held_out: how held-out batches are measured; None: by the metrics of `step`, without its update.
         flops_per_step: analytic model FLOPs of a step on the whole batch, without recomputation; None:
             unknown, MFU is not logged.
@@ -64,5 +66,6 @@ class Phase:
     prepare: Callable[[dict[str, Any]], PyTree]
     parameters: Callable[[PyTree], PyTree]
     frozen: PyTree = None
+    scratch: tuple[str, ...] = ()
     held_out: HeldOutLoss | None = None
     flops_per_step: float | None = None

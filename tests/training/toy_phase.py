@@ -109,7 +109,8 @@ def toy_phase(stage: StageConfig, batches: Any, width: int = 3, config: Config =
     schedule = make_schedule(stage.optimizer, stage.num_steps)
 
     def init(rng, _):
-        return first_state({"kernel": jax.random.normal(rng, (width, 1))}, optimizer)
+        params = {"kernel": jax.random.normal(rng, (width, 1))}
+        return first_state(params, optimizer, extra={"recent": jnp.zeros((stage.batch_size, width))})
 
     def step(state, batch, rng, frozen=None):
         noise = 0.1 * jax.random.normal(rng, batch["x"].shape)
@@ -118,7 +119,8 @@ def toy_phase(stage: StageConfig, batches: Any, width: int = 3, config: Config =
             return toy_loss(params["kernel"], batch["x"] + noise)
 
         loss, grads = jax.value_and_grad(loss_fn)(state.params)
-        state, _ = next_state(state, grads, optimizer, stage.optimizer.ema_decay)
+        extra = {"recent": batch["x"]}
+        state, _ = next_state(state, grads, optimizer, stage.optimizer.ema_decay, extra)
         return state, {"loss": loss, "learning_rate": schedule(state.step - 1)}
 
     def measure(state, batch, rng, frozen):
@@ -135,6 +137,7 @@ def toy_phase(stage: StageConfig, batches: Any, width: int = 3, config: Config =
         make_batches=lambda: batches,
         prepare=lambda fields: fields,
         parameters=lambda state: state.params,
+        scratch=("extra/recent",),
         held_out=HeldOutLoss(measure, lambda sums: {"loss": sums[0] / sums[1]}, marks_best=True),
     )
 

@@ -186,6 +186,7 @@ def tokens_phase(config: Config, stream: Stream, make_batches: Callable[[], Any]
         make_batches=make_batches,
         prepare=prepare_batch,
         parameters=parameters,
+        scratch=("extra/latents",),
     )
 
 
