@@ -143,7 +143,11 @@ class _Probe:
                 check_settings(settings, phase.settings, folder, extend=self._extend)
         if phase.name in self._wanted and newest_step(folder) != phase.num_steps:
             with self._problems.noted():
-                phase.make_batches().close()
+                batches = phase.make_batches()
+                if self._config.held_out.every_steps and hasattr(batches, "held_out"):
+                    for each in batches.held_out(self._config.held_out.num_clips).sets:
+                        each.batches.close()
+                batches.close()
         with self._problems.noted(), jax.set_mesh(self._mesh), nn.logical_axis_rules(RULES):
             state = jax.eval_shape(phase.init, jax.random.key(0), phase.initial)
             size = sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(state))
