@@ -10,6 +10,7 @@ import tensorflow_datasets as tfds
 from google.protobuf.json_format import ParseError
 
 from dualdub_jax.data_pipeline import older_records
+from dualdub_jax.data_pipeline.fingerprint import fingerprint_files
 from dualdub_jax.data_pipeline.record import Record
 from dualdub_jax.data_pipeline.shards import ShardRecords, check_shards
 from dualdub_jax.errors import UserError
@@ -71,6 +72,10 @@ class Dataset:
     def num_bytes(self, split: str) -> int:
         """Size of a split on disk, bytes."""
         return self._builder.info.splits[split].num_bytes
+
+    def fingerprint(self, split: str) -> str:
+        """Identifies the bytes of a split; see `fingerprint_files`."""
+        return fingerprint_files(self._builder.info.splits[split].filepaths)
 
     def records(self, split: str) -> Sequence[Record]:
         """Random access to a split's records, safe to read from threads and to send to processes.

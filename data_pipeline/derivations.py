@@ -1,5 +1,6 @@
 """What `dualdub data prepare` derives for a config: frozen video features, and codec tokens of a bundle."""
 
+import dataclasses
 import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -159,7 +160,7 @@ def with_features(config: Config, sources: list[Source]) -> list[Source]:
             store = SidecarStore.open(source.folder, FEATURES, extractor.fingerprint)
             rate_hz = float(extractor.frame_spec.frame_rate)
             records = _WithFeatures(source.records, store, rate_hz)
-            source = Source(source.name, source.weight, records, source.folder)
+            source = dataclasses.replace(source, records=records)
         found.append(source)
     return found
 

@@ -6,6 +6,8 @@ of batches consumed, and a run can go on from it on another number of processes.
 part of the position.
 """
 
+import dataclasses
+import math
 import os
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -20,12 +22,14 @@ from dualdub_jax.config import Config, SourceConfig, StageConfig
 from dualdub_jax.data_pipeline import mixture as curriculum
 from dualdub_jax.data_pipeline import transforms
 from dualdub_jax.data_pipeline.derivations import with_features
+from dualdub_jax.data_pipeline.held_out import open_held_out
 from dualdub_jax.data_pipeline.replacement import ReplaceBad, Transform
 from dualdub_jax.data_pipeline.stem_tokens import StemTokenizer, TokenCache
 from dualdub_jax.errors import UserError
 from dualdub_jax.models.batch import validate_batch
 from dualdub_jax.text.tokenizer import make_tokenizer
 from dualdub_jax.training.bad_records import BadRecord
+from dualdub_jax.training.held_out import HeldOutSets
 from dualdub_jax.types import PARTS, Stream
 
 if TYPE_CHECKING:
@@ -52,6 +56,7 @@ class BatchIterator(grain.DatasetIterator):
         finish: applied to each batch in the main process, ahead of time in a thread.
         num_workers: processes that decode; 0 decodes in threads of this one.
         stream: what the batches depend on; a position is only good for the same stream.
+        held_out: opens the held-out sets; None: there are none.
     """
 
     def __init__(
@@ -60,12 +65,14 @@ class BatchIterator(grain.DatasetIterator):
         finish: Callable[[HostBatch], HostBatch],
         num_workers: int,
         stream: dict[str, Any],
+        held_out: Callable[[int], HeldOutSets] | None = None,
     ) -> None:
         super().__init__()
         self._batches = batches
         self._finish = finish
         self._num_workers = num_workers
         self._stream = stream
+        self._held_out = held_out
         self._next_batch = 0
         # Those that others in the last batch replace.
         self.bad_records: list[BadRecord] = []
@@ -110,13 +117,29 @@ class BatchIterator(grain.DatasetIterator):
         """
         for key in {**self._stream, **state["stream"]}:
             value, saved = self._stream.get(key), state["stream"].get(key)
-            if saved != value:
+            if saved != value and not (key == "fingerprints" and saved is None):  # of an older version
                 raise UserError(
                     f"data position: was saved with {key}={saved}, but the run has {key}={value}; "
                     "resume with the same settings and data, or use another workdir"
                 )
         self._stop()
         self._next_batch = int(state["next_batch"])
+
+    def head(self, num_batches: int) -> "BatchIterator":
+        """The first batches alone, decoded in threads."""
+        stream = self._stream | {"num_batches": num_batches}
+        return BatchIterator(self._batches[:num_batches], self._finish, 0, stream)
+
+    def held_out(self, num_clips: int) -> HeldOutSets:
+        """Opens the same batches of held-out splits, dataset by dataset.
+
+        Args:
+            num_clips: of each dataset, rounded up to whole batches where batches are crops.
+
+        Raises:
+            UserError: a split that the mixture names does not exist.
+        """
+        return HeldOutSets([], []) if self._held_out is None else self._held_out(num_clips)
 
     def start_prefetch(self) -> None:
         """Starts decoding before the first batch is requested."""
@@ -146,6 +169,8 @@ def make_batches(
     num_workers: int = 0,
     repeat: bool = True,
     shuffle: bool = True,
+    max_clips: int | None = None,
+    is_strict: bool | None = None,
     token_cache: TokenCache | None = None,
 ) -> BatchIterator:
     """Host batches of a curriculum stage.
@@ -163,6 +188,9 @@ def make_batches(
         repeat: endless epochs, each in another order. False: one pass that stops where the first dataset
             of the mixture ends; the last batch is filled up with empty examples of id "".
         shuffle: False keeps the order of the files.
+        max_clips: of one pass; None: no limit.
+        is_strict: a record that cannot be used is an error, and not replaced by another; None: in a single
+            pass.
         token_cache: codec tokens that are known already, read and added to; share one between stages that
             use the same codecs and split. None begins an empty one.
 
@@ -184,7 +212,10 @@ def make_batches(
         seed=[seed, zlib.crc32(stage.name.encode())],
         repeat=repeat,
         shuffle=shuffle,
+        is_strict=is_strict,
     )
+    if not repeat and max_clips is not None:
+        examples = examples[:max_clips]
     if not repeat and len(examples) % stage.batch_size:
         fill = stage.batch_size - len(examples) % stage.batch_size
         empty = grain.MapDataset.source([transforms.unfilled_example(config)] * fill)
@@ -201,14 +232,32 @@ def make_batches(
         validate_batch({name: value for name, value in batch.items() if name not in _BESIDE_FIELDS}, config)
         return batch
 
+    held_out_tokens: TokenCache = {}  # ids of other splits may be the same
+
+    def held_out(num_clips: int) -> HeldOutSets:
+        def make(source: SourceConfig, split: str) -> BatchIterator:
+            return make_batches(
+                config,
+                dataclasses.replace(stage, mixture=(source,)),
+                codecs,
+                split=split,
+                seed=seed,
+                process_index=process_index,
+                process_count=process_count,
+                repeat=False,
+                shuffle=False,
+                max_clips=num_clips,
+                is_strict=False,
+                token_cache=held_out_tokens,
+            )
+
+        return open_held_out(config.data_dir, stage.mixture, make)
+
     batches = take_share(examples, stage.batch_size, process_index, process_count, f"stage {stage.name!r}")
-    return BatchIterator(
-        batches,
-        finish,
-        num_workers,
-        describe_stream(stage.name, sources, split, seed, stage.batch_size, repeat, shuffle)
-        | ({"drop": list(stage.drop)} if stage.drop else {}),
-    )
+    described = describe_stream(stage.name, sources, split, seed, stage.batch_size, repeat, shuffle)
+    described |= {"drop": list(stage.drop)} if stage.drop else {}
+    described |= {"max_clips": max_clips} if max_clips is not None else {}
+    return BatchIterator(batches, finish, num_workers, described, held_out)
 
 
 def make_codec_batches(
@@ -258,13 +307,27 @@ def make_codec_batches(
         repeat=True,
         shuffle=True,
     )
+
+    def held_out(num_clips: int) -> HeldOutSets:
+        def make(source: SourceConfig, split: str) -> BatchIterator:
+            crops = make_codec_batches(
+                config,
+                stream,
+                mixture=(source,),
+                seed=seed,
+                batch_size=batch_size,
+                crop_frames=crop_frames,
+                split=split,
+                process_index=process_index,
+                process_count=process_count,
+            )
+            return crops.head(math.ceil(num_clips / batch_size))
+
+        return open_held_out(config.data_dir, mixture, make)
+
     batches = take_share(examples, batch_size, process_index, process_count, where)
-    return BatchIterator(
-        batches,
-        lambda batch: batch,
-        num_workers,
-        describe_stream(where, sources, split, seed, batch_size, True, True),
-    )
+    described = describe_stream(where, sources, split, seed, batch_size, True, True)
+    return BatchIterator(batches, lambda batch: batch, num_workers, described, held_out)
 
 
 def mix_examples(
@@ -274,11 +337,13 @@ def mix_examples(
     seed: Sequence[int],
     repeat: bool,
     shuffle: bool,
+    is_strict: bool | None = None,
 ) -> grain.MapDataset:
     """Examples of several datasets, each shuffled by itself and transformed, mixed by weight.
 
-    In endless epochs a bad record is replaced (`replacement.ReplaceBad`); in a single pass it is an error.
+    A bad record is replaced (`replacement.ReplaceBad`), or an error if `is_strict`; None: in a single pass.
     """
+    is_strict = not repeat if is_strict is None else is_strict
     datasets = []
     for source in sources:
         # Hashed, not added: grain shuffles epoch e with seed + e, so that seeds 0 and 1 would share orders.
@@ -288,7 +353,7 @@ def mix_examples(
             dataset = dataset.shuffle()
         if repeat:
             dataset = dataset.repeat()
-        usable = ReplaceBad(source.name, source.records, transform(source), is_strict=not repeat)
+        usable = ReplaceBad(source.name, source.records, transform(source), is_strict=is_strict)
         datasets.append(dataset.random_map(usable))
     return grain.MapDataset.mix(datasets, weights=[source.weight for source in sources])
 
@@ -323,4 +388,5 @@ def describe_stream(
         "repeat": repeat,
         "shuffle": shuffle,
         "mixture": [[source.name, source.weight, len(source.records)] for source in sources],
+        "fingerprints": {source.name: source.fingerprint for source in sources},
     }

@@ -29,12 +29,14 @@ class Source:
         weight: its share of the examples; the weights of a mixture sum to 1.
         records: random access to its records, safe to read from threads and to send to processes.
         folder: of the dataset; its sidecars are in it.
+        fingerprint: of the split's bytes; empty: not computed.
     """
 
     name: str
     weight: float
     records: Sequence[Record]
     folder: pathlib.Path
+    fingerprint: str = ""
 
 
 def open_mixture(data_dir: str, mixture: Sequence[SourceConfig], split: str, where: str) -> list[Source]:
@@ -61,9 +63,20 @@ def open_mixture(data_dir: str, mixture: Sequence[SourceConfig], split: str, whe
     total = sum(source.weight for source in mixture)
     opened = []
     for source in mixture:
-        dataset = Dataset(_find(pathlib.Path(data_dir), source.name, f"{where}: "), source.name)
-        opened.append(Source(source.name, source.weight / total, dataset.records(split), dataset.folder))
+        dataset = find_dataset(data_dir, source.name, f"{where}: ")
+        records = dataset.records(split)
+        weight = source.weight / total
+        opened.append(Source(source.name, weight, records, dataset.folder, dataset.fingerprint(split)))
     return opened
+
+
+def find_dataset(data_dir: str, name: str, where: str = "") -> Dataset:
+    """A dataset by name, its newest version unless `name` ends with one.
+
+    Raises:
+        UserError: as `open_dataset`; the message on a name that does not exist begins with `where`.
+    """
+    return Dataset(_find(pathlib.Path(data_dir), name, where), name)
 
 
 def open_dataset(data_dir: str, name: str, split: str) -> Sequence[Record]:
@@ -73,7 +86,7 @@ def open_dataset(data_dir: str, name: str, split: str) -> Sequence[Record]:
         UserError: no such dataset (the text names the nearest, or how to build it), no such split, an
             empty split, files in another format, or features other than those of `RECORD`.
     """
-    return Dataset(_find(pathlib.Path(data_dir), name), name).records(split)
+    return find_dataset(data_dir, name).records(split)
 
 
 def _find(data_dir: pathlib.Path, name: str, where: str = "") -> pathlib.Path:

@@ -146,7 +146,8 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
         epilog="examples:\n"
         "  dualdub train --config puppet --workdir runs/puppet\n"
         "  dualdub train --config puppet --workdir runs/puppet --check\n"
-        "  dualdub train --config puppet --workdir runs/wide --config.model.width=256",
+        "  dualdub train --config puppet --workdir runs/wide --config.model.width=256\n"
+        "  dualdub train --config puppet --workdir runs/puppet --extend --config.stages.2.num_steps=6000",
     )
     add = train.add_argument
     add("--config", required=True, metavar="NAME|FILE", help=_CONFIG_HELP)
@@ -161,6 +162,8 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
         help="change a value of the config; may be repeated")  # fmt: skip
     add("--phases", metavar="A,B", help="train only these phases (default: all)")
     add("--check", action="store_true", help="check config, data and disk, and train nothing")
+    add("--extend", action="store_true", help="continue with more steps, another schedule, other batches or "
+        "weights of losses; optimizer state and step numbers are kept")  # fmt: skip
     several = train.add_argument_group(
         "several processes", "Start the same command on every host, with --workdir on a shared disk."
     )
@@ -296,6 +299,7 @@ def _add_export(commands: argparse._SubParsersAction) -> None:
         "Averaged parameters by default.",
         epilog="examples:\n"
         "  dualdub export runs/puppet out/bundle     (the newest checkpoint of its last stage)\n"
+        "  dualdub export runs/puppet out/best --step best\n"
         "  dualdub export runs/puppet/soundtrack/500 out/step500 --raw-params\n"
         "  dualdub export runs/puppet/bundle out/hub --format safetensors --dtype bfloat16\n"
         "docs/export.md explains how to load the result with and without this package.",
@@ -305,6 +309,8 @@ def _add_export(commands: argparse._SubParsersAction) -> None:
         help="a bundle, a run's --workdir, WORKDIR/STAGE, or WORKDIR/STAGE/STEP")  # fmt: skip
     add("out", type=pathlib.Path, metavar="OUT", help="a new or empty folder")
     add("--format", choices=("orbax", "safetensors"), default="orbax", help="default: orbax")
+    add("--step", type=_step, default="newest", metavar="STEP",
+        help="of the stage: a number, newest (default), or best, of the lowest held-out loss")  # fmt: skip
     add("--raw-params", action="store_true", help="the step's parameters, not their moving average")
     add("--dtype", choices=("float32", "bfloat16"),
         help="default: as in the bundle; of a run: its config's checkpoint.bundle_dtype")  # fmt: skip
@@ -376,6 +382,15 @@ def _names(text: str) -> list[str]:
 
 def _count(text: str) -> int:
     return _number(text, int, 1, 2**31 - 1)
+
+
+def _step(text: str) -> int | str:
+    if text in ("newest", "best"):
+        return text
+    try:
+        return _count(text)
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError(f"expected a step, newest or best, got {text!r}") from None
 
 
 def _sampling_value(name: str, kind: type) -> object:

@@ -220,12 +220,12 @@ def _run_training(args: argparse.Namespace, config: "Config") -> int:
     keep_programs()
     phases = args.phases.split(",") if args.phases else None
     if args.check:
-        check_run(config, args.workdir, phases)
+        check_run(config, args.workdir, phases, extend=args.extend)
         if is_first:
             print("nothing was trained")
         return 0
     try:
-        bundle = train(config, args.workdir, phases=phases)
+        bundle = train(config, args.workdir, phases=phases, extend=args.extend)
     except TrainingStoppedError as stopped:
         print(f"dualdub: {stopped}", file=sys.stderr)
         return _STOPPED

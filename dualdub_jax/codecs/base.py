@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, Int
 from dualdub_jax.config import whole
 from dualdub_jax.errors import UserError
 from dualdub_jax.training.phase import Phase
-from dualdub_jax.types import Array
+from dualdub_jax.types import Array, Stream
 
 PyTree = Any  # a codec's variables: nested arrays in the layout of its kind
 # Trains a phase, or restores it, and returns its parameters; None: the phase is not trained.
@@ -192,3 +192,9 @@ def started_from(
 
 
 MakeCrops = Callable[[int, int | None], Any]  # (batch_size, crop_frames) -> iterator of host batches
+
+
+def of_stream(phase: Phase, stream: Stream) -> Phase:
+    """A phase of a stream's codec or waveform decoder, with the config keys of its settings."""
+    keys = {part: f"streams.{stream}.{part}" for part in ("codec", "decoder")}
+    return dataclasses.replace(phase, settings=phase.settings.named(**keys))

@@ -156,6 +156,8 @@ class SourceConfig:
 
     name: str = ""  # "puppet_stage/soundtrack": builder and builder config
     weight: float = 1.0
+    # Of the held-out loss (`HeldOutConfig`); empty: "validation", "val" or "test", the first there is.
+    held_out_split: str = machine("")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -285,6 +287,14 @@ class CheckpointConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class HeldOutConfig:
+    """The held-out loss during training, on a split of each dataset in the mixture that has one."""
+
+    every_steps: int = 500  # and after the last step of a phase; 0: never
+    num_clips: int = 64  # of each dataset, the first ones of its split
+
+
+@dataclasses.dataclass(frozen=True)
 class BadStepConfig:
     """Handling of steps with a non-finite loss or gradient, or with a loss spike.
 
@@ -348,8 +358,10 @@ class Config:
     stages: tuple[StageConfig, ...] = ()
     loss: LossConfig = LossConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
+    held_out: HeldOutConfig = HeldOutConfig()
     bad_steps: BadStepConfig = BadStepConfig()
     bad_records: BadRecordConfig = BadRecordConfig()
+    accept_changed_data: bool = False  # resume an unfinished phase although clips of its datasets changed
     sampling: SamplingConfig = SamplingConfig()
     casp: CaspConfig = CaspConfig()
     casp_training: CaspTrainingConfig = CaspTrainingConfig()

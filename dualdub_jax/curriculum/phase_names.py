@@ -41,3 +41,12 @@ def prerequisites(config: Config) -> dict[str, list[str]]:
         found[stage.name] = [*tokens, *video, *before]
         before = [*before, stage.name]
     return found
+
+
+def dependents(config: Config, name: str) -> list[str]:
+    """Names of the phases that start from the result of a phase, or of one that does, in order."""
+    stale = {name}
+    for other, needed in prerequisites(config).items():
+        if stale & set(needed):
+            stale.add(other)
+    return [other for other in phase_names(config) if other in stale - {name}]

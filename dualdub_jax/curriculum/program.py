@@ -15,12 +15,12 @@ from dualdub_jax import config as config_lib
 from dualdub_jax.bundles.bundle import save_bundle
 from dualdub_jax.casp import bundle as casp_bundle
 from dualdub_jax.casp import training as casp
-from dualdub_jax.codecs.base import CodecTraining
+from dualdub_jax.codecs.base import CodecTraining, RunPhase, of_stream
 from dualdub_jax.codecs.registry import codec_training, make_codecs, pretrained_codec
 from dualdub_jax.config import Config, StageConfig
 from dualdub_jax.curriculum import start, video_encoder
 from dualdub_jax.curriculum.batches import codec_batches, pair_batches, stage_batches
-from dualdub_jax.curriculum.phase_names import phase_names
+from dualdub_jax.curriculum.phase_names import dependents, phase_names
 from dualdub_jax.curriculum.preflight.run import check_run
 from dualdub_jax.curriculum.run_config import run_config_written
 from dualdub_jax.curriculum.stage import stage_phase
@@ -39,7 +39,11 @@ PyTree = Any  # parameters or variables: nested dictionaries of arrays
 
 
 def train(
-    config: Config, workdir: str | pathlib.Path, *, phases: Sequence[str] | None = None
+    config: Config,
+    workdir: str | pathlib.Path,
+    *,
+    phases: Sequence[str] | None = None,
+    extend: bool = False,
 ) -> pathlib.Path | None:
     """Trains every phase that is not complete; repeated calls resume from the newest checkpoints.
 
@@ -51,17 +55,21 @@ def train(
             `bundle/`.
         phases: names of `phase_names` to train; None: all. The phases that they depend on must be complete.
             Independent phases can be trained in one workdir by several processes.
+        extend: phases continue with a changed recipe: more steps, another schedule, other batches or weights
+            of losses. Optimizer state, averages and step numbers are kept; the changes are written to
+            `events.jsonl` and to the history in `run_config.json`.
 
     Returns:
         The folder of the bundle; None if a phase is not complete.
 
     Raises:
-        UserError: an unknown phase, an incomplete phase that another depends on, or what the check finds.
+        UserError: an unknown phase, an incomplete phase that another depends on, what the check finds, or a
+            difference from a checkpoint that is not accepted.
     """
     workdir = pathlib.Path(workdir)
     config = start.with_absolute_paths(config)
-    check_run(config, workdir, phases)
-    run = _Run(config, workdir, set(phases or phase_names(config)))
+    check_run(config, workdir, phases, extend=extend)
+    run = _Run(config, workdir, set(phases or phase_names(config)), extend)
     is_recorded = distributed.is_first()
     with run_config_written(workdir, config) if is_recorded else contextlib.nullcontext():
         try:
@@ -136,8 +144,8 @@ _PROGRAMS = {"soundtrack": _train_soundtrack, "casp": _train_casp}
 class _Run:
     """Trains the requested phases and restores the results of others."""
 
-    def __init__(self, config: Config, workdir: pathlib.Path, wanted: set[str]):
-        self.wanted = wanted
+    def __init__(self, config: Config, workdir: pathlib.Path, wanted: set[str], extend: bool):
+        self.wanted, self._extend = wanted, extend
         self._config, self._workdir = config, workdir
         self.mesh = make_mesh(config.mesh)
         # (index, count) of the batch's shares; model-parallel processes share rows.
@@ -151,8 +159,31 @@ class _Run:
         if phase.name not in self.wanted and not self._is_complete(phase):
             self._first_missing = self._first_missing or phase.name
             return None
+        if self._extend:
+            self._check_dependents(phase)
         self._done.add(phase.name)
-        return run_phase(phase, self._config, self.mesh, self._workdir, self._writer)
+        return run_phase(phase, self._config, self.mesh, self._workdir, self._writer, extend=self._extend)
+
+    def _check_dependents(self, phase: Phase) -> None:
+        """Refuses more steps of a finished phase whose result others have already started from.
+
+        Raises:
+            UserError: names them.
+        """
+        step = newest_step(self._workdir / phase.name)
+        if step is None or step >= phase.num_steps:
+            return
+        started = [
+            name
+            for name in dependents(self._config, phase.name)
+            if newest_step(self._workdir / name) is not None
+        ]
+        if started:
+            raise UserError(
+                f"--extend: {phase.name} has {step} of {phase.num_steps} steps, but {', '.join(started)} "
+                f"started from its result after {step}; keep its number of steps, or remove "
+                f"{' '.join(str(self._workdir / name) for name in started)} to train those again"
+            )
 
     def unfinished(self) -> None:
         """Ends a run whose phases are not all complete.
@@ -174,21 +205,20 @@ class _Run:
         training = self._codec_training(stream, given)
         if training is None:
             return pretrained_codec(self._config, stream)
-        return training.train_encoder(self.phase)
+        return training.train_encoder(self._phase_of(stream))
 
     def codec_decoder(
         self, stream: Stream, variables: PyTree, given: Mapping[str, PyTree]
     ) -> dict[str, PyTree | None]:
         """Variables of a stream's codec and of its waveform decoder, if any, by name in a bundle."""
         training = self._codec_training(stream, given)
-        codec = variables if training is None else training.train_decoder(self.phase, variables)
+        run = self._phase_of(stream)
+        codec = variables if training is None else training.train_decoder(run, variables)
         parts = {f"{stream}_codec": codec}
         if has_decoder(self._config, stream):
-            initial = given.get(f"{stream}_decoder")
-            decoder = decoder_training(
-                self._config, stream, codec_batches(self._config, stream, self.share), initial
-            )
-            parts[f"{stream}_decoder"] = decoder.train(self.phase, variables)
+            batches, initial = codec_batches(self._config, stream, self.share), given.get(f"{stream}_decoder")
+            decoder = decoder_training(self._config, stream, batches, initial)
+            parts[f"{stream}_decoder"] = decoder.train(run, variables)
         return parts
 
     def needs_initial_model(self) -> bool:
@@ -199,6 +229,10 @@ class _Run:
     def _codec_training(self, stream: Stream, given: Mapping[str, PyTree]) -> CodecTraining | None:
         batches = codec_batches(self._config, stream, self.share)
         return codec_training(self._config, stream, batches, given.get(f"{stream}_codec"))
+
+    def _phase_of(self, stream: Stream) -> RunPhase:
+        """`phase` for the parts of a stream, whose settings are groups of `streams.<stream>`."""
+        return lambda phase: self.phase(of_stream(phase, stream))
 
     def _is_complete(self, phase: Phase) -> bool:
         return newest_step(self._workdir / phase.name) == phase.num_steps

@@ -4,7 +4,7 @@ Of a run, the newest checkpoints of its phases are read: of the language model t
 """
 
 import pathlib
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import flax.linen as nn
 import jax
@@ -18,6 +18,7 @@ from dualdub_jax.bundles.bundle import (
     sharded_params,
     stored_shapes,
 )
+from dualdub_jax.codecs.base import of_stream
 from dualdub_jax.codecs.registry import codec_training, pretrained_codec
 from dualdub_jax.config import Config
 from dualdub_jax.curriculum.run_config import FILE_NAME, read_run_config
@@ -26,10 +27,10 @@ from dualdub_jax.decoders.base import decoder_training, has_decoder
 from dualdub_jax.errors import UserError
 from dualdub_jax.parallel.mesh import state_sharding
 from dualdub_jax.parts.import_path import check_trusted
-from dualdub_jax.training.checkpoint import Restored, newest_step, read_part
+from dualdub_jax.training.checkpoint import Restored, best_mark, newest_step, read_part
 from dualdub_jax.training.freezing import merge_frozen, split_frozen
 from dualdub_jax.training.phase import Phase
-from dualdub_jax.training.settings import check_settings
+from dualdub_jax.training.settings import Change, check_settings
 from dualdub_jax.training.state import TrainState
 from dualdub_jax.types import Stream
 
@@ -98,6 +99,7 @@ class RunSource:
         source: the run's folder, a stage's folder in it, or one checkpoint.
         mesh: on which arrays are placed.
         config: of the run; None: the one that `dualdub train` stored in its folder.
+        step: which checkpoint of the model's stage; "best": the one of the lowest held-out loss.
         use_raw_params: read parameters and not their moving averages.
         allow_code: see `load_bundle`.
         codecs_from: where the run's `codecs_from` is now; None: where it was.
@@ -116,11 +118,15 @@ class RunSource:
         mesh: Mesh,
         *,
         config: Config | None = None,
+        step: int | Literal["newest", "best"] = "newest",
         use_raw_params: bool = False,
         allow_code: bool = False,
         codecs_from: pathlib.Path | None = None,
     ) -> None:
-        self._workdir, self._stage_name, self._step = _locate(source)
+        self._workdir, self._stage_name, located_step = _locate(source)
+        if step != "newest" and located_step is not None:
+            raise UserError(f"--step {step}: {source} names a step already; leave one of them out")
+        self._step = step if located_step is None else located_step
         if config is None:
             config = read_run_config(self._workdir)
             check_trusted(config, str(self._workdir / FILE_NAME), allow_code)
@@ -208,21 +214,25 @@ class RunSource:
         trained, frozen = split_frozen(shapes, stage.freeze)
         part = "params" if self._use_raw_params else "ema_params"
         parts = {part: trained} if frozen is None else {part: trained, "extra": frozen}
-        restored = self._read_phase(phase, parts, self._step)
+        restored = self._read_phase(phase, parts, _find_step(self._workdir / name, self._step))
         return merge_frozen(restored.state[part], restored.state.get("extra"))
 
     def _read_codec(self, stream: Stream) -> dict[str, PyTree]:
         """A stream's codec and its waveform decoder, if any, from the checkpoints of their phases."""
+
+        def result(phase: Phase) -> PyTree:
+            return self._result(of_stream(phase, stream))
+
         training = codec_training(self.config, stream, _no_batches)
         if training is None:
             encoder = codec = pretrained_codec(self.config, stream)
         else:
-            encoder = training.train_encoder(self._result)
-            codec = training.train_decoder(self._result, encoder)
+            encoder = training.train_encoder(result)
+            codec = training.train_decoder(result, encoder)
         parts = {f"{stream}_codec": codec}
         if has_decoder(self.config, stream):
             decoder = decoder_training(self.config, stream, _no_batches)
-            parts[f"{stream}_decoder"] = decoder.train(self._result, encoder)
+            parts[f"{stream}_decoder"] = decoder.train(result, encoder)
         return parts
 
     def _result(self, phase: Phase) -> PyTree:
@@ -245,10 +255,33 @@ class RunSource:
             raise UserError(
                 f"{folder}: has no checkpoint, and a bundle needs it; train it first: --phases {phase.name}"
             )
-        restored = read_part(folder / str(step), abstract_part)
-        check_settings(restored.meta["settings"], phase.settings, folder)
+
+        def check(meta: dict[str, Any]) -> list[Change]:
+            # A finished phase may have another recipe than the run's config (`dualdub train --extend`).
+            return check_settings(meta["settings"], phase.settings, folder, extend=True)
+
+        restored = read_part(folder / str(step), abstract_part, check, phase.scratch)
         self.steps[phase.name] = restored.step
         return restored
+
+
+def _find_step(folder: pathlib.Path, wanted: int | Literal["newest", "best"]) -> int | None:
+    """The step of a checkpoint; None: the newest, if there is one."""
+    if wanted == "newest":
+        return None
+    if wanted == "best":
+        if (best := best_mark(folder)) is None:
+            raise UserError(
+                f"--step best: no checkpoint in {folder} has a held-out loss, which needs a split of its "
+                "datasets and config.held_out.every_steps; leave --step out for the newest"
+            )
+        return best.step
+    if not (folder / str(wanted)).is_dir():
+        known = sorted(int(path.name) for path in folder.glob("*") if path.name.isdigit())
+        raise UserError(
+            f"--step {wanted}: {folder} has no such checkpoint; it has {', '.join(map(str, known))}"
+        )
+    return wanted
 
 
 class _Checkpoint(NamedTuple):

@@ -7,7 +7,7 @@ not the optimizer state. Codecs are read from their phases in the same run, or f
 
 import argparse
 import pathlib
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 from jax.sharding import Mesh
@@ -44,6 +44,7 @@ def run(args: argparse.Namespace) -> int:
         args.checkpoint,
         args.out,
         file_format=args.format,
+        step=args.step,
         use_raw_params=args.raw_params,
         dtype=args.dtype,
         config=load_config(args.config, args.overrides) if args.config else None,
@@ -65,6 +66,7 @@ def export(
     out: pathlib.Path,
     *,
     file_format: FileFormat = "orbax",
+    step: int | Literal["newest", "best"] = "newest",
     use_raw_params: bool = False,
     dtype: str | None = None,
     config: Config | None = None,
@@ -77,6 +79,8 @@ def export(
         source: a bundle, a run's folder, a stage's folder in it, or one checkpoint.
         out: created; an existing folder must be empty.
         file_format: of the parameters.
+        step: of the stage, where `source` names none; "best": of the lowest held-out loss. Codecs are always
+            read at their newest step.
         use_raw_params: of a training checkpoint, export parameters and not their moving average.
         dtype: "float32" or "bfloat16"; None: as in the bundle, or as of the run's own bundle.
         config: of the run; None: the one that `dualdub train` stored in its folder.
@@ -95,14 +99,15 @@ def export(
             flags = {
                 "--raw-params": use_raw_params,
                 "--config": config is not None,
+                "--step": step != "newest",
                 "--codecs-from": codecs_from is not None,
             }
-            for flag in (flag for flag, is_given in flags.items() if is_given):
+            if flag := next((name for name, is_given in flags.items() if is_given), None):
                 raise UserError(f"{flag}: only goes with a training checkpoint, and {source} is a bundle")
             read_config, params = load_bundle(source, mesh=mesh, dtype=None, allow_code=allow_code)
             exported = Exported(read_config, params, read_bundle_header(source).training)
         else:
-            exported = _read_run(source, config, mesh, use_raw_params, allow_code, codecs_from)
+            exported = _read_run(source, config, mesh, step, use_raw_params, allow_code, codecs_from)
             dtype = dtype or exported.config.checkpoint.bundle_dtype
         try:
             save_bundle(out, exported.config, exported.params, exported.training, dtype, file_format)
@@ -121,6 +126,7 @@ def _read_run(
     source: pathlib.Path,
     config: Config | None,
     mesh: Mesh,
+    step: int | Literal["newest", "best"],
     use_raw_params: bool,
     allow_code: bool,
     codecs_from: pathlib.Path | None,
@@ -129,6 +135,7 @@ def _read_run(
         source,
         mesh,
         config=config,
+        step=step,
         use_raw_params=use_raw_params,
         allow_code=allow_code,
         codecs_from=codecs_from,

@@ -1,7 +1,7 @@
 """Checkpoints of a phase through orbax: state, data position and settings.
 
     DIRECTORY/<step>/state/        orbax: the arrays
-    DIRECTORY/<step>/meta/         JSON: data position, settings, fingerprints of the arrays
+    DIRECTORY/<step>/meta/         JSON: data position, settings, fingerprints of the arrays, held-out loss
     DIRECTORY/<step>.unreadable/   a damaged checkpoint, set aside by a run
 
 Writes are atomic: orbax writes under a temporary name and renames, so a killed process leaves the previous
@@ -9,23 +9,30 @@ checkpoints intact. Old checkpoints are removed only once a new one is complete.
 """
 
 import contextlib
+import dataclasses
 import errno
 import pathlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
 from dualdub_jax.checkpoints.damage import damage_named
-from dualdub_jax.checkpoints.tree_paths import check_shapes
+from dualdub_jax.checkpoints.tree_paths import check_shapes, path_name
 from dualdub_jax.config import CheckpointConfig
 from dualdub_jax.errors import UserError
 from dualdub_jax.parallel import distributed
 from dualdub_jax.training.fingerprint import differing, fingerprint
+from dualdub_jax.training.settings import Change, described
 
 PyTree = Any  # a phase's state or a part of it: arrays, or shapes with shardings
+
+# Compares a checkpoint's metadata with the run: returns accepted changes of settings, or raises `UserError`.
+Check = Callable[[dict[str, Any]], Sequence[Change]]
 
 _STATE, _META = "state", "meta"
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -39,6 +46,31 @@ class Restored(NamedTuple):
     step: int
     state: PyTree
     meta: dict[str, Any]
+
+
+class BestMark(NamedTuple):
+    """A step and its held-out loss; losses are comparable if their sets, by digest, are equal."""
+
+    step: int
+    loss: float
+    set: str
+
+    def is_better_than(self, other: "BestMark | None") -> bool:
+        return other is None or self.set != other.set or self.loss < other.loss
+
+
+def best_mark(directory: pathlib.Path) -> BestMark | None:
+    """The checkpoint of the lowest held-out loss on the newest set; None if no checkpoint has one."""
+    best = None
+    for step in sorted(_steps(directory)):
+        try:
+            meta = ocp.JsonCheckpointHandler().restore(directory.absolute() / str(step) / _META)
+        except (OSError, ValueError):  # damaged: `PhaseCheckpoints.restore` reports it
+            continue
+        mark = BestMark(step, **meta["held_out"]) if "held_out" in meta else None
+        if mark is not None and mark.is_better_than(best):
+            best = mark
+    return best
 
 
 def newest_step(directory: pathlib.Path) -> int | None:
@@ -57,21 +89,30 @@ def saved_settings(directory: pathlib.Path) -> dict[str, Any] | None:
         return None  # a run sets it aside
 
 
-def read_part(folder: pathlib.Path, abstract_part: PyTree) -> Restored:
+def read_part(
+    folder: pathlib.Path,
+    abstract_part: PyTree,
+    check: Check = lambda meta: (),
+    scratch: Sequence[str] = (),
+) -> Restored:
     """Restores a checkpoint's state, or a part of it, without modifying the folder.
 
     Args:
         folder: of one step.
         abstract_part: the state's tree, or some of its top-level entries as a dictionary: leaves are
             `jax.ShapeDtypeStruct` with shardings.
+        check: of the metadata, before the shapes.
+        scratch: paths of arrays that are read in the shapes of the checkpoint.
 
     Raises:
-        UserError: the checkpoint is incomplete or damaged, or has other shapes.
+        UserError: the checkpoint is incomplete or damaged, or has other shapes, or as `check`.
     """
     folder = folder.absolute()
     with _read_whole(folder):
         saved = _read_shapes(folder / _STATE)
         meta = ocp.JsonCheckpointHandler().restore(folder / _META)
+    check(meta)
+    abstract_part = _in_saved_shapes(abstract_part, saved, scratch)
     check_shapes(abstract_part, _same_part(saved, abstract_part), str(folder))
     args = ocp.args.PyTreeRestore(
         item=abstract_part,
@@ -93,8 +134,14 @@ class PhaseCheckpoints:
         self._config = config
         self._manager: ocp.CheckpointManager | None = None
         self._newest: int | None = None
+        self._best: BestMark | None = None
 
-    def save(self, step: int, state: PyTree, meta: dict[str, Any]) -> None:
+    @property
+    def best(self) -> BestMark | None:
+        """The checkpoint of the lowest held-out loss, which is kept."""
+        return self._best
+
+    def save(self, step: int, state: PyTree, meta: dict[str, Any], mark: BestMark | None = None) -> None:
         """Writes a checkpoint unless this step already has one; asynchronously if so configured.
 
         On return, `state` is copied, or referenced such that the runtime copies it before a donating step
@@ -104,6 +151,7 @@ class PhaseCheckpoints:
             step: number of completed steps.
             state: any tree of arrays, none of them donated yet.
             meta: JSON: data position, settings.
+            mark: of this step, if its held-out loss was measured.
 
         Raises:
             UserError: the disk is full, now or during the previous asynchronous write.
@@ -111,6 +159,9 @@ class PhaseCheckpoints:
         if step == self._newest:
             return
         meta = meta | {"fingerprints": fingerprint(state)}
+        if mark is not None:
+            meta["held_out"] = {"loss": mark.loss, "set": mark.set}
+            self._best = mark if mark.is_better_than(self._best) else self._best
         with self._full_disk_named():
             self._open().save(
                 step,
@@ -131,7 +182,9 @@ class PhaseCheckpoints:
                 self._manager.wait_until_finished()
                 self._manager.check_for_errors()
 
-    def restore(self, abstract_state: PyTree) -> Restored | None:
+    def restore(
+        self, abstract_state: PyTree, check: Check = lambda meta: (), scratch: Sequence[str] = ()
+    ) -> Restored | None:
         """Restores the newest readable checkpoint; None if there is no checkpoint.
 
         A damaged checkpoint (missing or truncated files, arrays that differ from their fingerprints) is
@@ -140,18 +193,23 @@ class PhaseCheckpoints:
         Args:
             abstract_state: tree of `jax.ShapeDtypeStruct` with shardings on the mesh in use, which may differ
                 from those at the time of writing.
+            check: compares the metadata before the shapes; returns accepted changes of the settings, or
+                raises a `UserError`.
+            scratch: paths of arrays that are zero where their shape differs from the checkpoint's.
 
         Raises:
-            UserError: the checkpoint has other shapes than `abstract_state`, or all checkpoints are damaged.
+            UserError: the checkpoint has other shapes than `abstract_state` (the message names the settings
+                that were changed), or all checkpoints are damaged.
         """
         steps = sorted(_steps(self._directory), reverse=True)
         for step in steps:
             try:
-                restored = self._read(step, abstract_state)
+                restored = self._read(step, abstract_state, check, scratch)
             except _UnreadableError as error:
                 self._set_aside(step, str(error))
             else:
                 self._newest = step
+                self._best = best_mark(self._directory)
                 return restored
         if steps:
             raise UserError(
@@ -173,7 +231,10 @@ class PhaseCheckpoints:
 
     def _open(self) -> ocp.CheckpointManager:
         if self._manager is None:
-            keep = [checkpoint_managers.LatestN(max(self._config.keep_last, 1))]
+            keep = [
+                checkpoint_managers.LatestN(max(self._config.keep_last, 1)),
+                _KeepBest(lambda: self._best),
+            ]
             if self._config.keep_every_steps:
                 keep.append(checkpoint_managers.EveryNSteps(self._config.keep_every_steps))
             self._manager = ocp.CheckpointManager(
@@ -193,19 +254,30 @@ class PhaseCheckpoints:
             )
         return self._manager
 
-    def _read(self, step: int, abstract_state: PyTree) -> Restored:
+    def _read(self, step: int, abstract_state: PyTree, check: Check, scratch: Sequence[str]) -> Restored:
         folder = self._directory / str(step)
-        saved = _everywhere(lambda: _read_shapes(folder / _STATE))
-        check_shapes(abstract_state, saved, str(folder))
         # The handlers are used directly: orbax's checkpointer synchronises processes, and would deadlock if
         # only one of them finds damage in its files.
         meta = _everywhere(lambda: ocp.JsonCheckpointHandler().restore(folder / _META))
-        args = ocp.args.StandardRestore(abstract_state)
+        changes = check(meta)
+        saved = _everywhere(lambda: _read_shapes(folder / _STATE))
+        readable = _in_saved_shapes(abstract_state, saved, scratch)
+        try:
+            check_shapes(readable, saved, str(folder))
+        except UserError as error:
+            if not changes:
+                raise
+            was, now = described(changes)
+            raise UserError(
+                f"{folder}: was trained with {was}, and {now} changes the arrays of its state ({error}); "
+                "pass the old value, or another --workdir"
+            ) from None
+        args = ocp.args.StandardRestore(readable)
         state = _everywhere(lambda: ocp.StandardCheckpointHandler().restore(folder / _STATE, args=args))
         # Checkpoints of older versions have no fingerprints and are accepted.
         if damaged := differing(meta.get("fingerprints", {}), state):
             raise _UnreadableError(f"{damaged[0]} differs from its fingerprint")
-        return Restored(step, state, meta)
+        return Restored(step, jax.tree.map(_in_shape, state, abstract_state), meta)
 
     def _set_aside(self, step: int, reason: str) -> None:
         folder = self._directory / str(step)
@@ -235,6 +307,22 @@ class PhaseCheckpoints:
             ) from error
 
 
+@dataclasses.dataclass(frozen=True)
+class _KeepBest(checkpoint_managers.PreservationPolicy):
+    """Preserves the step of a mark."""
+
+    best: Callable[[], BestMark | None]
+
+    def should_preserve(
+        self,
+        checkpoints: Sequence[checkpoint_managers.PolicyCheckpointInfo],
+        *,
+        context: checkpoint_managers.PreservationContext,
+    ) -> Sequence[bool]:
+        mark = self.best()
+        return [mark is not None and info.step == mark.step for info in checkpoints]
+
+
 class _UnreadableError(Exception):
     """A damaged checkpoint; the message names the damage."""
 
@@ -249,6 +337,24 @@ def _read_shapes(folder: pathlib.Path) -> PyTree:
     if saved is None:
         raise FileNotFoundError(f"{folder} has no list of its arrays")
     return saved
+
+
+def _in_saved_shapes(abstract: PyTree, saved: PyTree, scratch: Sequence[str]) -> PyTree:
+    """`abstract`, where the arrays at some paths have the shapes of the checkpoint."""
+    shapes = {path_name(path): leaf.shape for path, leaf in jax.tree.leaves_with_path(saved)}
+
+    def resized(path: tuple[Any, ...], want: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+        name = path_name(path)
+        if name not in scratch or name not in shapes:
+            return want
+        return jax.ShapeDtypeStruct(tuple(shapes[name]), want.dtype, sharding=want.sharding)
+
+    return jax.tree.map_with_path(resized, abstract)
+
+
+def _in_shape(x: jax.Array, want: jax.ShapeDtypeStruct) -> jax.Array:
+    """`x`, or zeros where its shape differs."""
+    return x if x.shape == want.shape else jnp.zeros(want.shape, want.dtype, device=want.sharding)
 
 
 def _same_part(saved: PyTree, part: PyTree) -> PyTree:

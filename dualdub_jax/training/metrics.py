@@ -7,6 +7,7 @@ import json
 import pathlib
 import sys
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -56,6 +57,15 @@ class MetricWriter:
             self._tensorboard.close()
 
 
+def read_events(workdir: pathlib.Path, kinds: Sequence[str]) -> list[dict[str, Any]]:
+    """Lines of `workdir/events.jsonl` of some kinds; empty without the file."""
+    path = workdir / "events.jsonl"
+    if not path.is_file():
+        return []
+    lines = path.read_text(encoding="utf-8").split("\n")[:-1]  # a line in the writing has no end
+    return [event for event in map(json.loads, lines) if event["event"] in kinds]
+
+
 def _end_at_a_line(path: pathlib.Path) -> None:
     """Truncates an incomplete last line, left by a killed run."""
     if path.exists():
@@ -70,6 +80,7 @@ class TrainingProgress:
         self._phase, self._num_steps = phase, num_steps
         self._first_step, self._start = first_step, time.monotonic()
         self._is_shown = distributed.is_first()
+        self._held_out: float | None = None  # the newest
         console = Console(file=sys.stdout)
         self._bar: Progress | None = None
         if console.is_terminal and self._is_shown:
@@ -92,15 +103,17 @@ class TrainingProgress:
     def report(self, step: int, metrics: dict[str, Any]) -> None:
         """Shows the latest metrics, which include `clips_per_s`."""
         if self._bar:
-            self._bar.update(
-                self._task, status=f"loss {metrics['loss']:.4f}  {metrics['clips_per_s']:.1f} clips/s"
-            )
+            self._held_out = metrics.get("eval/loss", self._held_out)
+            held_out = "" if self._held_out is None else f"  held-out {self._held_out:.4f}"
+            status = f"loss {metrics['loss']:.4f}{held_out}  {metrics['clips_per_s']:.1f} clips/s"
+            self._bar.update(self._task, status=status)
             return
         if not self._is_shown:
             return
         spent = time.monotonic() - self._start
         left = spent / max(step - self._first_step, 1) * (self._num_steps - step)
-        shown = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+        # Held-out metrics of single tasks are in the file.
+        shown = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items() if name.count("/") < 2)
         print(f"{self._phase} {step}/{self._num_steps}  {shown}  {left / 60:.1f} min left", flush=True)
 
     def close(self) -> None:

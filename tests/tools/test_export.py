@@ -28,7 +28,7 @@ from dualdub_jax.curriculum.run_config import write_run_config
 from dualdub_jax.curriculum.stage import stage_phase
 from dualdub_jax.errors import UserError
 from dualdub_jax.parallel.mesh import make_mesh
-from dualdub_jax.training.checkpoint import PhaseCheckpoints
+from dualdub_jax.training.checkpoint import BestMark, PhaseCheckpoints
 from dualdub_jax.types import STREAMS
 from tests.tiny import tiny_config
 
@@ -42,11 +42,12 @@ def _random(tree, seed):
     return jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape), x.dtype), tree)
 
 
-def _save(workdir, phase, step, seed):
+def _save(workdir, phase, step, seed, held_out_loss=None):
     """A checkpoint as the loop writes it, of a state that nobody trained."""
     state = _random(nn.unbox(jax.eval_shape(phase.init, jax.random.key(0), phase.initial)), seed)
     checkpoints = PhaseCheckpoints(workdir / phase.name, CheckpointConfig(use_async=False))
-    checkpoints.save(step, state, {"settings": phase.settings.values})
+    mark = None if held_out_loss is None else BestMark(step, held_out_loss, "clips")
+    checkpoints.save(step, state, {"settings": phase.settings.values}, mark)
     checkpoints.close()
     return state
 
@@ -63,9 +64,9 @@ def trained(tmp_path_factory):
         states[tokens.name] = _save(workdir, tokens, 5, seed=len(states))
         vocoder = vocoder_phase(CONFIG, stream, None, lambda: None)
         states[vocoder.name] = _save(workdir, vocoder, 3, seed=len(states))
-    for stage, step in ((STAGES[0], 4), (STAGES[1], 1), (STAGES[1], 2)):
+    for stage, step, loss in ((STAGES[0], 4, None), (STAGES[1], 1, 3.5), (STAGES[1], 2, 3.6)):
         phase = stage_phase(CONFIG, stage, lambda: None)
-        states[stage.name, step] = _save(workdir, phase, step, seed=len(states))
+        states[stage.name, step] = _save(workdir, phase, step, len(states), loss)
     return workdir, states
 
 
@@ -175,11 +176,17 @@ def test_a_run_is_a_source_of_codecs_and_of_a_model(tmp_path, trained, on_its_co
 
 
 @pytest.mark.parametrize(
-    ("place", "key"), [("text_speech", ("text_speech", 4)), ("soundtrack/1", ("soundtrack", 1))]
+    ("place", "flags", "key"),
+    [
+        ("text_speech", (), ("text_speech", 4)),
+        ("soundtrack/1", (), ("soundtrack", 1)),
+        ("soundtrack", ("--step", "1"), ("soundtrack", 1)),
+        ("", ("--step", "best"), ("soundtrack", 1)),
+    ],
 )
-def test_a_stage_or_a_step_of_a_run_and_raw_parameters(tmp_path, trained, place, key):
+def test_a_stage_or_a_step_of_a_run_and_raw_parameters(tmp_path, trained, place, flags, key):
     workdir, states = trained
-    assert main(["export", str(workdir / place), str(tmp_path / "out"), "--raw-params"]) == 0
+    assert main(["export", str(workdir / place), str(tmp_path / "out"), "--raw-params", *flags]) == 0
     # In the dtype of the bundle that the run would end with.
     _, params = load_bundle(tmp_path / "out", dtype=None)
     _equal(params["model"], jax.tree.map(lambda x: x.astype(jnp.bfloat16), states[key].params))
@@ -270,6 +277,14 @@ def test_what_is_no_checkpoint_is_refused(tmp_path, trained, bundle, capsys):
     assert "soundtrack/7: no such folder" in fails(capsys, "export", workdir / "soundtrack/7", out)
     assert "only goes with --config FILE" in fails(capsys, "export", workdir, out, "--config.seed=3")
     assert "--raw-params" in fails(capsys, "export", bundle, out, "--raw-params")
+    assert "--step: only goes with a" in fails(capsys, "export", bundle, out, "--step", "best")
+    assert "has no such checkpoint; it has 1, 2" in fails(capsys, "export", workdir, out, "--step", "7")
+    assert "1 names a step already" in fails(
+        capsys, "export", workdir / "soundtrack/1", out, "--step", "best"
+    )
+    no_loss = fails(capsys, "export", workdir / "text_speech", out, "--step", "best")
+    assert "no checkpoint in" in no_loss and "has a held-out loss" in no_loss
+    assert "expected a step, newest or best" in fails(capsys, "export", workdir, out, "--step", "last")
     assert not out.exists()
 
 
@@ -281,7 +296,9 @@ def test_a_run_that_lacks_something_says_what(tmp_path, trained, capsys):
     assert "codec_vocoder_background: has no checkpoint" in line and "--phases" in line
     other = dataclasses.replace(CONFIG, seed=5)
     write_run_config(copy, other)
-    assert "was started with seed=0, but this run has 5" in fails(capsys, "export", copy, out)
+    assert "was started with --config.seed=0, but this run has --config.seed=5" in fails(
+        capsys, "export", copy, out
+    )
     (copy / "run_config.json").unlink()
     assert "give the config of its training: --config" in fails(capsys, "export", copy, out)
     assert not out.exists()

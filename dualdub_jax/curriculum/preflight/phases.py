@@ -12,7 +12,7 @@ import jax
 from jax.sharding import Mesh
 
 from dualdub_jax.casp.training import casp_phase
-from dualdub_jax.codecs.base import MakeCrops
+from dualdub_jax.codecs.base import MakeCrops, of_stream
 from dualdub_jax.codecs.registry import abstract_codec, codec_training
 from dualdub_jax.config import Config, Plugin, StageConfig
 from dualdub_jax.curriculum import start, video_encoder
@@ -44,10 +44,12 @@ def construct_phases(
     wanted: set[str],
     workdir: pathlib.Path,
     problems: Problems,
+    *,
+    extend: bool = False,
 ) -> list[PhaseSize]:
     """Constructs the phases of a run, evaluates the shapes of their states, and opens their batches.
 
-    Checkpoints that are there must have been trained with the same settings.
+    Checkpoints that are there must have been trained with the same settings, or with `extend` another recipe.
 
     Decoders of codecs by import path are not constructed, since their code may compute with arrays that are
     not trained yet.
@@ -58,11 +60,12 @@ def construct_phases(
         wanted: names of the phases that are to be trained; batches of others are not opened.
         workdir: of the run.
         problems: is added to.
+        extend: see `program.train`.
 
     Raises:
         UserError: a mesh that gives processes overlapping parts of a batch.
     """
-    probe = _Probe(config, mesh, wanted, workdir, problems)
+    probe = _Probe(config, mesh, wanted, workdir, problems, extend)
     probe.run()
     return probe.sizes
 
@@ -75,7 +78,9 @@ class _Probe:
         wanted: set[str],
         workdir: pathlib.Path,
         problems: Problems,
+        extend: bool,
     ) -> None:
+        self._extend = extend
         self._config, self._mesh, self._wanted, self._problems = config, mesh, wanted, problems
         self._workdir = workdir
         self._share = batch_share(mesh)
@@ -100,17 +105,20 @@ class _Probe:
             self._stage(stage, functools.partial(stage_phase, self._config, stage))
 
     def _codec(self, stream: Stream) -> None:
+        def note(phase: Phase) -> None:
+            self._note(of_stream(phase, stream))
+
         crops = self._crops(stream)
         training = codec_training(self._config, stream, crops)
         if training is not None:
-            training.train_encoder(self._note)
+            training.train_encoder(note)
         if isinstance(self._config.streams[stream].codec, Plugin):
             return
         variables = abstract_codec(self._config, stream)
         if training is not None:
-            training.train_decoder(self._note, variables)
+            training.train_decoder(note, variables)
         if has_decoder(self._config, stream):
-            decoder_training(self._config, stream, crops).train(self._note, variables)
+            decoder_training(self._config, stream, crops).train(note, variables)
 
     def _crops(self, stream: Stream) -> MakeCrops:
         make = codec_batches(self._config, stream, self._share)
@@ -132,10 +140,14 @@ class _Probe:
         folder = self._workdir / phase.name
         if phase.name in self._wanted and (settings := saved_settings(folder)) is not None:
             with self._problems.noted():
-                check_settings(settings, phase.settings, folder)
+                check_settings(settings, phase.settings, folder, extend=self._extend)
         if phase.name in self._wanted and newest_step(folder) != phase.num_steps:
             with self._problems.noted():
-                phase.make_batches().close()
+                batches = phase.make_batches()
+                if self._config.held_out.every_steps and hasattr(batches, "held_out"):
+                    for each in batches.held_out(self._config.held_out.num_clips).sets:
+                        each.batches.close()
+                batches.close()
         with self._problems.noted(), jax.set_mesh(self._mesh), nn.logical_axis_rules(RULES):
             state = jax.eval_shape(phase.init, jax.random.key(0), phase.initial)
             size = sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(state))

@@ -24,7 +24,9 @@ _TASKS = ("soundtrack", "casp")
 _MAX_NAMED = 3  # bad records of a dataset
 
 
-def check_run(config: Config, workdir: pathlib.Path, phases: Sequence[str] | None = None) -> None:
+def check_run(
+    config: Config, workdir: pathlib.Path, phases: Sequence[str] | None = None, *, extend: bool = False
+) -> None:
     """Checks all that a run reads and writes: config, parts, datasets, labels, disk.
 
     Data of phases that are complete are not needed, and not checked. Prints a summary, and writes no files.
@@ -33,6 +35,7 @@ def check_run(config: Config, workdir: pathlib.Path, phases: Sequence[str] | Non
         config: of the run.
         workdir: of the run; need not exist.
         phases: that are to be trained; None: all.
+        extend: see `program.train`.
 
     Raises:
         UserErrors: all problems that were found; with several processes, those of all, in each.
@@ -45,7 +48,7 @@ def check_run(config: Config, workdir: pathlib.Path, phases: Sequence[str] | Non
     parts = check_parts(config, problems)
     with problems.noted():
         check_writable(workdir)
-    lines = _check_phases(config, workdir, phases, parts, problems)
+    lines = _check_phases(config, workdir, phases, parts, problems, extend)
     everyone = [message for messages in distributed.gather_json(problems.messages) for message in messages]
     if everyone:
         raise UserErrors(everyone)
@@ -59,6 +62,7 @@ def _check_phases(
     phases: Sequence[str] | None,
     parts: Parts,
     problems: Problems,
+    extend: bool,
 ) -> list[str]:
     """Checks what depends on the phases that are to be trained; returns lines of a summary."""
     wanted: set[str] = set()
@@ -75,7 +79,7 @@ def _check_phases(
     with problems.noted():
         mesh = make_mesh(config.mesh)
         if is_sound:
-            sizes = construct_phases(config, mesh, wanted, workdir, problems)
+            sizes = construct_phases(config, mesh, wanted, workdir, problems, extend=extend)
     lengths = {size.name: size.num_steps for size in sizes}
     pending = {name for name in wanted if not is_complete(name, lengths.get(name))}
     if phases is not None and is_sound:

@@ -16,12 +16,13 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _AT_LEAST_ONE = (
     "batch_size",
     "crop_frames",
+    "num_clips",
     "save_every_steps",
     "keep_last",
     "log_every_steps",
     "max_in_a_row",
 )
-_AT_LEAST_ZERO = ("num_steps", "warmup_steps", "keep_every_steps", "num_loader_workers", "seed", "weight")
+_AT_LEAST_ZERO = ("num_steps", "warmup_steps", "every_steps", "num_loader_workers", "seed", "weight")
 _DTYPES = ("float32", "bfloat16", "float16")
 _CHOICES = {
     "model.compute_dtype": _DTYPES,

@@ -201,6 +201,7 @@ def tokens_phase(
         make_batches=make_batches,
         prepare=prepare_batch,
         parameters=parameters,
+        scratch=("extra/latents",),
     )
 
 
