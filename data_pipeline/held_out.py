@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 from dualdub_jax.config import SourceConfig
 from dualdub_jax.data_pipeline.mixture import find_dataset
+from dualdub_jax.errors import UserError
 from dualdub_jax.training.held_out import HeldOutSet, HeldOutSets
 
 SPLITS = ("validation", "val", "test")
@@ -27,6 +28,11 @@ def open_held_out(
     sets, missing = [], []
     for source in mixture:
         names = find_dataset(data_dir, source.name).splits
+        if source.held_out_split and source.held_out_split not in names:
+            raise UserError(
+                f"{source.name}: held_out_split={source.held_out_split!r} of its entry in the mixture is none "
+                f"of its splits; it has {', '.join(sorted(names))}"
+            )
         split = source.held_out_split or next((name for name in SPLITS if name in names), "")
         if split:
             sets.append(HeldOutSet(source.name, source.weight, make_batches(source, split)))

@@ -91,6 +91,6 @@ def test_a_split_can_be_named_and_one_that_is_not_there_is_an_error(config, tiny
     held_out.batches.close()
     batches.close()
     batches = of("test_seen")
-    with pytest.raises(UserError, match=r"soundtrack: has no split 'test_seen'; it has test, train"):
+    with pytest.raises(UserError, match=r"soundtrack: held_out_split='test_seen' .*; it has test, train"):
         batches.held_out(num_clips=2)
     batches.close()
