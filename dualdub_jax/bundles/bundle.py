@@ -13,20 +13,18 @@ safetensors read their parameters without this package (docs/export.md).
 import dataclasses
 import json
 import pathlib
-import shutil
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import orbax.checkpoint as ocp
 from flax import traverse_util
 from jax.sharding import Mesh, SingleDeviceSharding
 
 from dualdub_jax import config as config_lib
 from dualdub_jax.bundles.migration import parameter_renamer, upgrade_config
-from dualdub_jax.checkpoints import safetensors_tree
+from dualdub_jax.checkpoints import orbax_tree, safetensors_tree
 from dualdub_jax.checkpoints.damage import damage_named
 from dualdub_jax.checkpoints.tree_paths import check_shapes
 from dualdub_jax.codecs.registry import abstract_codec
@@ -38,6 +36,10 @@ from dualdub_jax.models.dualdub import make_model
 from dualdub_jax.parallel import distributed
 from dualdub_jax.parallel.mesh import state_sharding
 from dualdub_jax.parts.import_path import check_trusted
+from dualdub_jax.stores.commit import staged_folder
+from dualdub_jax.stores.failures import reached, store_errors
+from dualdub_jax.stores.local_copy import local_copy
+from dualdub_jax.stores.path import StorePath, as_path, is_remote
 from dualdub_jax.text.tokenizer import vocabulary_file
 from dualdub_jax.types import STREAMS
 
@@ -45,7 +47,7 @@ PyTree = Any  # nested dictionaries of arrays, or of their shapes
 FileFormat = Literal["orbax", "safetensors"]
 
 FORMAT_VERSION = 2
-_TOKENIZER = "tokenizer.json"
+_HEADER, _TOKENIZER = "config.json", "tokenizer.json"
 _INCOMPLETE = "the checkpoint is incomplete; copy it again"
 
 
@@ -86,17 +88,17 @@ def sharded_params(config: Config, mesh: Mesh | None) -> PyTree:
 
 
 def save_bundle(
-    directory: pathlib.Path,
+    directory: StorePath,
     config: Config,
     params: PyTree,
     training: dict[str, Any],
     dtype: str | None = "float32",
     file_format: FileFormat = "orbax",
 ) -> None:
-    """Writes a bundle atomically.
+    """Writes a bundle atomically; on an object store, it is complete once it has its `config.json`.
 
     Args:
-        directory: created, or replaced if it is a bundle.
+        directory: created, or replaced if it is a bundle; local or on an object store.
         config: of the run.
         params: arrays, in the structure of `abstract_params`.
         training: training metadata, JSON.
@@ -111,16 +113,16 @@ def save_bundle(
         {"format_version": FORMAT_VERSION, "config": config_lib.to_dict(config), "training": training},
         indent=1,
     )
-    with distributed.replaced_folder(directory) as temporary:
+    with distributed.replaced_folder(directory, _HEADER) as temporary:
         if file_format == "safetensors":
-            safetensors_tree.write(temporary, params)
+            with staged_folder(temporary) as folder:
+                safetensors_tree.write(folder, params)
         else:
-            with ocp.StandardCheckpointer() as checkpointer:
-                checkpointer.save(temporary / "params", params)
+            orbax_tree.write(temporary / "params", params)
         if distributed.is_first():
-            (temporary / "config.json").write_text(text + "\n", encoding="utf-8")
             if vocabulary:
-                shutil.copyfile(vocabulary, temporary / _TOKENIZER)
+                (temporary / _TOKENIZER).write_bytes(vocabulary.read_bytes())
+            (temporary / _HEADER).write_text(text + "\n", encoding="utf-8")
 
 
 class BundleHeader(NamedTuple):
@@ -131,19 +133,26 @@ class BundleHeader(NamedTuple):
     version: int
 
 
-def read_bundle_header(directory: pathlib.Path) -> BundleHeader:
+def read_bundle_header(directory: StorePath | str) -> BundleHeader:
     """Reads config and training metadata of a bundle, without its parameters.
 
     Raises:
-        UserError: no such folder, not a bundle, or a bundle of a newer version.
+        UserError: no such folder, not a bundle, a bundle of which the upload is not complete, or a bundle of
+            a newer version.
     """
-    directory = pathlib.Path(directory)
-    if not directory.is_dir():
-        raise UserError(
-            f"{directory}: no such checkpoint folder; give the bundle/ folder that `dualdub train` writes"
-        )
+    directory = reached(as_path(directory))
+    with store_errors(directory):
+        if not directory.is_dir():
+            raise UserError(
+                f"{directory}: no such checkpoint folder; give the bundle/ folder that `dualdub train` writes"
+            )
+        if is_remote(directory) and _is_half_written(directory):
+            raise UserError(
+                f"{directory}: this bundle is not complete, its config.json is written last; wait for its "
+                "upload, or write it again"
+            )
     try:
-        header = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+        header = json.loads((directory / _HEADER).read_text(encoding="utf-8"))
         version = header["format_version"]
         values = header["config"]
     except (OSError, ValueError, KeyError, TypeError):
@@ -163,11 +172,16 @@ def read_bundle_header(directory: pathlib.Path) -> BundleHeader:
     )
 
 
+def _is_half_written(directory: StorePath) -> bool:
+    has_params = (directory / "params").is_dir() or safetensors_tree.is_here(directory)
+    return has_params and not (directory / _HEADER).is_file()
+
+
 def _with_tokenizer(config: Config, name: str) -> Config:
     return dataclasses.replace(config, model=dataclasses.replace(config.model, script_tokenizer=name))
 
 
-def _with_files(config: Config, directory: pathlib.Path) -> Config:
+def _with_files(config: Config, directory: StorePath) -> Config:
     """The config with the path of the bundle's vocabulary."""
     if config.model.script_tokenizer == _TOKENIZER and (directory / _TOKENIZER).is_file():
         return _with_tokenizer(config, str(directory / _TOKENIZER))
@@ -175,7 +189,7 @@ def _with_files(config: Config, directory: pathlib.Path) -> Config:
 
 
 def load_bundle(
-    directory: pathlib.Path,
+    directory: StorePath | str,
     config: Config | None = None,
     *,
     mesh: Mesh | None = None,
@@ -185,7 +199,7 @@ def load_bundle(
     """Reads a bundle of either file format.
 
     Args:
-        directory: of the bundle.
+        directory: of the bundle, local or on an object store.
         config: that the parameters must fit; default: the bundle's own.
         mesh: on which parameters are sharded by their logical axis names; each device reads its shard only.
             None: the first device.
@@ -199,7 +213,7 @@ def load_bundle(
         UserError: as `read_bundle_header`; unreadable parameters; another model size, naming the first
             parameter that differs and both shapes; a config that names code outside of this package.
     """
-    directory = pathlib.Path(directory)
+    directory = as_path(directory)
     saved_config, _, version = read_bundle_header(directory)
     if config is None:
         check_trusted(saved_config, str(directory), allow_code)
@@ -214,19 +228,19 @@ def load_bundle(
         name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=wanted[names[name]].sharding)
         for name, leaf in saved.items()
     }
-    with damage_named(files.what, _INCOMPLETE):
-        params = traverse_util.flatten_dict(files.read(directory, _unflatten(target)), sep="/")
+    with damage_named(files.what, _INCOMPLETE), store_errors(directory):
+        params = traverse_util.flatten_dict(files.read(files.folder, _unflatten(target)), sep="/")
     params = _unflatten({names[name]: array for name, array in params.items()})
     return config, _as_dtype(params, dtype)
 
 
-def read_bundle_shapes(directory: pathlib.Path) -> tuple[Config, PyTree]:
+def read_bundle_shapes(directory: StorePath | str) -> tuple[Config, PyTree]:
     """Reads a bundle's config and the shapes of its parameters, but no arrays.
 
     Raises:
         UserError: as `load_bundle`.
     """
-    directory = pathlib.Path(directory)
+    directory = as_path(directory)
     config, _, version = read_bundle_header(directory)
     check_trusted(config, str(directory))
     saved, names = _saved_shapes(directory, _files_of(directory), version)
@@ -236,44 +250,32 @@ def read_bundle_shapes(directory: pathlib.Path) -> tuple[Config, PyTree]:
 
 
 class _Files(NamedTuple):
-    """How the parameters of a bundle are stored: their name in messages, and the functions that read them."""
+    """How the parameters of a bundle are stored: their name in messages, folder, and the functions for it."""
 
     what: str
-    read_shapes: Callable[[pathlib.Path], PyTree]
-    read: Callable[[pathlib.Path, PyTree], PyTree]
+    folder: StorePath
+    read_shapes: Callable[[StorePath], PyTree]
+    read: Callable[[StorePath, PyTree], PyTree]
 
 
-def _files_of(directory: pathlib.Path) -> _Files:
+def _files_of(directory: StorePath) -> _Files:
     if safetensors_tree.is_here(directory):
-        return _Files(f"{directory}: its safetensors", safetensors_tree.read_shapes, safetensors_tree.read)
-    return _Files(f"{directory}: its params/", _read_orbax_shapes, _read_orbax)
+        # The library reads local files only.
+        what, folder = f"{directory}: its safetensors", local_copy(directory, "safetensors")
+        return _Files(what, folder, safetensors_tree.read_shapes, safetensors_tree.read)
+    return _Files(f"{directory}: its params/", directory / "params", orbax_tree.read_shapes, orbax_tree.read)
 
 
-def _saved_shapes(
-    directory: pathlib.Path, files: _Files, version: int
-) -> tuple[dict[str, Any], dict[str, str]]:
+def _saved_shapes(directory: StorePath, files: _Files, version: int) -> tuple[dict[str, Any], dict[str, str]]:
     """Shapes by stored path, and stored path -> current path."""
-    with damage_named(files.what, _INCOMPLETE):
-        saved = files.read_shapes(directory)
+    with damage_named(files.what, _INCOMPLETE), store_errors(directory):
+        saved = files.read_shapes(files.folder)
     saved, renamed = traverse_util.flatten_dict(saved, sep="/"), parameter_renamer(version)
     return saved, {name: renamed(name) for name in saved}
 
 
 def _unflatten(flat: dict[str, Any]) -> PyTree:
     return traverse_util.unflatten_dict(flat, sep="/")
-
-
-def _read_orbax_shapes(directory: pathlib.Path) -> PyTree:
-    with ocp.StandardCheckpointer() as checkpointer:
-        shapes = checkpointer.metadata((directory / "params").absolute()).item_metadata.tree
-    if shapes is None:
-        raise FileNotFoundError("no array metadata")
-    return shapes
-
-
-def _read_orbax(directory: pathlib.Path, target: PyTree) -> PyTree:
-    with ocp.StandardCheckpointer() as checkpointer:
-        return checkpointer.restore((directory / "params").absolute(), target)
 
 
 def _as_dtype(params: PyTree, dtype: str | None) -> PyTree:

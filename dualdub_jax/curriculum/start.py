@@ -4,7 +4,6 @@
 existing model on other data, with other stages, or in a fork whose model has additional parts.
 """
 
-import pathlib
 from typing import Any
 
 from flax import traverse_util
@@ -15,6 +14,7 @@ from dualdub_jax.casp import bundle as casp_bundle
 from dualdub_jax.config import Config
 from dualdub_jax.errors import UserError
 from dualdub_jax.parallel import distributed
+from dualdub_jax.stores.path import StorePath, as_path
 from dualdub_jax.training.settings import differences, settings_of
 from dualdub_jax.types import STREAMS, Stream
 
@@ -39,7 +39,7 @@ def read_codecs(config: Config, mesh: Mesh) -> dict[Stream, PyTree]:
         UserError: not a bundle, or its codecs differ from the config's.
     """
     check_codecs(config)
-    _, params = load_bundle(pathlib.Path(config.codecs_from), mesh=mesh)
+    _, params = load_bundle(as_path(config.codecs_from, "codecs_from"), mesh=mesh)
     return {name: variables for name, variables in params.items() if name != "model"}
 
 
@@ -49,7 +49,7 @@ def check_codecs(config: Config) -> None:
     Raises:
         UserError: as `read_codecs`.
     """
-    directory = pathlib.Path(config.codecs_from)
+    directory = as_path(config.codecs_from, "codecs_from")
     saved, _ = read_bundle_shapes(directory)
     for stream in STREAMS:
         saved_settings, settings = (
@@ -82,7 +82,7 @@ def read_model(config: Config, mesh: Mesh) -> PyTree:
     Raises:
         UserError: not a bundle, no shared parameter, or an array of another shape.
     """
-    directory = pathlib.Path(config.model_from)
+    directory = as_path(config.model_from, "model_from")
     _, params = load_bundle(directory, mesh=mesh)
     saved = traverse_util.flatten_dict(params["model"], sep="/")
     expected = _expected_model(config)
@@ -106,7 +106,7 @@ def check_model(config: Config) -> Config:
     Raises:
         UserError: as `read_model`.
     """
-    directory = pathlib.Path(config.model_from)
+    directory = as_path(config.model_from, "model_from")
     saved_config, shapes = read_bundle_shapes(directory)
     _shared(traverse_util.flatten_dict(shapes["model"], sep="/"), _expected_model(config), directory)
     return saved_config
@@ -116,7 +116,7 @@ def _expected_model(config: Config) -> dict[str, Any]:
     return traverse_util.flatten_dict(abstract_params(config)["model"], sep="/")
 
 
-def _shared(saved: dict[str, Any], expected: dict[str, Any], directory: pathlib.Path) -> dict[str, Any]:
+def _shared(saved: dict[str, Any], expected: dict[str, Any], directory: StorePath) -> dict[str, Any]:
     """Arrays, or shapes, of the bundle that the config's model has too, by path."""
     common = {name: array for name, array in saved.items() if name in expected}
     if not common:
@@ -140,13 +140,13 @@ def read_audio_encoder(config: Config) -> PyTree:
         UserError: no such weights, or weights of other sizes than `config.casp.encoder`.
     """
     check_audio_encoder(config)
-    return casp_bundle.load(pathlib.Path(config.casp_training.audio_encoder), "beats")[1]
+    return casp_bundle.load(config.casp_training.audio_encoder, "beats")[1]
 
 
 def check_audio_encoder(config: Config) -> None:
     """Checks the sizes of `config.casp_training.audio_encoder`; raises as `read_audio_encoder`."""
     path = config.casp_training.audio_encoder
-    if casp_bundle.read_header(pathlib.Path(path), "beats")[0] != config.casp.encoder:
+    if casp_bundle.read_header(path, "beats")[0] != config.casp.encoder:
         raise UserError(
             f"casp_training.audio_encoder={path}: its sizes differ from casp.encoder; "
             "set casp.encoder to those in its config.json"

@@ -6,7 +6,6 @@ not the optimizer state. Codecs are read from their phases in the same run.
 """
 
 import argparse
-import pathlib
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -29,6 +28,8 @@ from dualdub_jax.decoders.base import decoder_training, has_decoder
 from dualdub_jax.errors import UserError
 from dualdub_jax.parallel.mesh import make_mesh, state_sharding
 from dualdub_jax.parts.import_path import check_trusted
+from dualdub_jax.stores.failures import reached
+from dualdub_jax.stores.path import StorePath, as_path, is_remote
 from dualdub_jax.training.checkpoint import Restored, is_full_disk, newest_step, read_part
 from dualdub_jax.training.freezing import merge_frozen, split_frozen
 from dualdub_jax.training.phase import Phase
@@ -70,8 +71,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def export(
-    source: pathlib.Path,
-    out: pathlib.Path,
+    source: StorePath | str,
+    out: StorePath | str,
     *,
     file_format: FileFormat = "orbax",
     use_raw_params: bool = False,
@@ -82,8 +83,9 @@ def export(
     """Writes a bundle.
 
     Args:
-        source: a bundle, a run's folder, a stage's folder in it, or one checkpoint.
-        out: created; an existing folder must be empty.
+        source: a bundle, a run's folder, a stage's folder in it, or one checkpoint; local or on an object
+            store.
+        out: created; an existing folder must be empty; local or on an object store.
         file_format: of the parameters.
         use_raw_params: of a training checkpoint, export parameters and not their moving average.
         dtype: "float32" or "bfloat16"; None: as in the bundle, or as of the run's own bundle.
@@ -93,12 +95,13 @@ def export(
     Raises:
         UserError: a source that is none of these, is damaged, or does not fit the config; `out` is not empty.
     """
+    source, out = reached(as_path(source)), reached(as_path(out))
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise UserError(f"{out}: already exists; name a new or an empty folder")
     # Nothing is computed, so parameters are fully sharded.
     mesh = make_mesh(MeshConfig(data=1, fsdp=-1), jax.local_devices())
     with jax.set_mesh(mesh):
-        if (source / "config.json").is_file():
+        if _is_bundle(source):
             if use_raw_params or config is not None:
                 flag = "--raw-params" if use_raw_params else "--config"
                 raise UserError(f"{flag}: only goes with a training checkpoint, and {source} is a bundle")
@@ -112,7 +115,7 @@ def export(
         except Exception as error:
             if is_full_disk(error):
                 raise UserError(f"{out}: the disk is full; make room, or name another folder") from error
-            if isinstance(error, OSError):
+            if isinstance(error, OSError) and not is_remote(out):
                 raise UserError(
                     f"{out}: cannot be written ({error.strerror}); name another folder"
                 ) from error
@@ -120,16 +123,21 @@ def export(
     return exported
 
 
+def _is_bundle(source: StorePath) -> bool:
+    # A half-written bundle on a store has parameters and no config.json yet; `load_bundle` names that.
+    return (source / "config.json").is_file() or (is_remote(source) and (source / "params").is_dir())
+
+
 class _Checkpoint(NamedTuple):
     """A training checkpoint; phase None: the last with a checkpoint, step None: the newest."""
 
-    workdir: pathlib.Path
+    workdir: StorePath
     phase: str | None
     step: int | None
 
 
-def _locate(source: pathlib.Path) -> _Checkpoint:
-    full = source.resolve()
+def _locate(source: StorePath) -> _Checkpoint:
+    full = source if is_remote(source) else source.resolve()
     if not full.is_dir():
         raise UserError(f"{source}: no such folder; give a bundle, or the --workdir of `dualdub train`")
     if full.name.isdigit() and (full / "state").is_dir():
@@ -145,7 +153,7 @@ def _locate(source: pathlib.Path) -> _Checkpoint:
 
 
 def _read_run(
-    source: pathlib.Path, config: Config | None, mesh: Any, use_raw_params: bool, allow_code: bool
+    source: StorePath, config: Config | None, mesh: Any, use_raw_params: bool, allow_code: bool
 ) -> Exported:
     workdir, phase_name, step = _locate(source)
     if config is None:
@@ -187,7 +195,7 @@ def _read_run(
 
 
 def _read_model(
-    workdir: pathlib.Path,
+    workdir: StorePath,
     config: Config,
     stage: StageConfig,
     step: int | None,
@@ -203,7 +211,7 @@ def _read_model(
 
 
 def _read_codec(
-    workdir: pathlib.Path,
+    workdir: StorePath,
     config: Config,
     stream: Stream,
     mesh: Mesh,
@@ -250,7 +258,7 @@ def _read_codec(
     return parts
 
 
-def _read_phase(workdir: pathlib.Path, phase: Phase, step: int | None, abstract_part: PyTree) -> Restored:
+def _read_phase(workdir: StorePath, phase: Phase, step: int | None, abstract_part: PyTree) -> Restored:
     folder = workdir / phase.name
     step = newest_step(folder) if step is None else step
     if step is None:

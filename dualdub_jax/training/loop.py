@@ -1,7 +1,6 @@
 """The training loop of any phase: state, batches, steps, metrics, checkpoints, exact resumption."""
 
 import itertools
-import pathlib
 import time
 import zlib
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from dualdub_jax.config import Config
 from dualdub_jax.parallel import distributed
 from dualdub_jax.parallel.mesh import AXES, batch_share, shard_batch, state_sharding
 from dualdub_jax.parallel.sharding import RULES
+from dualdub_jax.stores.path import StorePath
 from dualdub_jax.training.bad_records import BadRecords
 from dualdub_jax.training.bad_steps import BadSteps, TrainingDivergedError, skip_bad
 from dualdub_jax.training.checkpoint import PhaseCheckpoints
@@ -30,9 +30,7 @@ __all__ = ["TrainingDivergedError", "TrainingStoppedError", "run_phase"]
 PyTree = Any  # a phase's state, parameters or batch, and shardings of the state
 
 
-def run_phase(
-    phase: Phase, config: Config, mesh: Mesh, workdir: pathlib.Path, writer: MetricWriter
-) -> PyTree:
+def run_phase(phase: Phase, config: Config, mesh: Mesh, workdir: StorePath, writer: MetricWriter) -> PyTree:
     """Trains a phase to its last step, resuming from its newest checkpoint.
 
     The state after step k is a function of config, seed, data and mesh: a resumed run is bit-identical to an
@@ -43,7 +41,8 @@ def run_phase(
         config: of the run.
         mesh: of one or more devices; with several processes, over the devices of all, and every process
             calls this with the same arguments.
-        workdir: of the run, on storage that all processes share; checkpoints are in `workdir/<phase.name>/`.
+        workdir: of the run, on storage that all processes share, such as an object store; checkpoints are in
+            `workdir/<phase.name>/`.
         writer: of metrics.
 
     Returns:
@@ -97,6 +96,7 @@ def run_phase(
             meta = {"data": batches.get_state(), "settings": phase.settings.values, "phase": phase.name}
             meta |= {"bad_steps": bad_steps.state(), "bad_records": bad_records.state()}
             checkpoints.save(step, state, meta)
+            writer.upload()
             window.saved(time.monotonic() - started)
 
         def settle(step: int, example_ids: list[str], metrics: dict[str, jax.Array]) -> dict[str, float]:

@@ -1,12 +1,12 @@
 """The settings of a phase, derived from the config and compared when a run resumes."""
 
 import dataclasses
-import pathlib
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from dualdub_jax.config import Plugin, defaults_of, to_dict
 from dualdub_jax.errors import UserError
+from dualdub_jax.stores.path import StorePath
 
 _ABSENT = object()
 
@@ -58,7 +58,7 @@ def _relevant(group: Any, without: tuple[str, ...]) -> Any:
     }
 
 
-def check_settings(saved: dict[str, Any], wanted: Settings, where: pathlib.Path) -> None:
+def check_settings(saved: dict[str, Any], wanted: Settings, where: StorePath) -> None:
     """Compares settings key by key.
 
     A key that the checkpoint lacks was introduced after it was written and must have its default value.

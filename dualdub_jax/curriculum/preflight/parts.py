@@ -1,7 +1,6 @@
 """Everything that a config names: classes by kind or import path, tokenizers, bundles, extractors."""
 
 import dataclasses
-import pathlib
 
 from dualdub_jax.codecs.registry import codec_training, grid_spec
 from dualdub_jax.config import Config
@@ -14,6 +13,8 @@ from dualdub_jax.encoders.extraction import make_extractor
 from dualdub_jax.models.aligners.base import ALIGNERS
 from dualdub_jax.models.backbone import BACKBONES
 from dualdub_jax.models.heads import HEADS
+from dualdub_jax.stores.failures import reached
+from dualdub_jax.stores.path import as_path
 from dualdub_jax.text.tokenizer import Tokenizer, make_tokenizer
 from dualdub_jax.types import STREAMS
 
@@ -84,7 +85,10 @@ def check_parts(config: Config, problems: Problems) -> Parts:
 def _check_folders(config: Config, problems: Problems) -> None:
     for key in ("codecs_from", "model_from"):
         path = getattr(config, key)
-        if path and not (pathlib.Path(path) / "config.json").is_file():
-            problems.add(
-                f"{key}={path}: not a checkpoint; give the bundle/ folder that `dualdub train` writes"
-            )
+        if not path:
+            continue
+        with problems.noted():
+            if not (reached(as_path(path, key)) / "config.json").is_file():
+                problems.add(
+                    f"{key}={path}: not a checkpoint; give the bundle/ folder that `dualdub train` writes"
+                )
