@@ -28,6 +28,16 @@ def remove_folder(folder: StorePath, marker: str) -> None:
                 store.rm(names)
 
 
+def move_folder(folder: StorePath, target: StorePath, marker: str) -> None:
+    """Moves a folder of a store: its objects are copied, then removed, the marker first."""
+    with store_errors(folder):
+        store = file_system(folder)
+        for name in store.find(str(folder)):
+            relative = name.removeprefix(str(folder).partition("://")[2])
+            store.copy(name, f"{target}{relative}")
+    remove_folder(folder, marker)
+
+
 @contextlib.contextmanager
 def staged_folder(folder: StorePath, marker: str = "") -> Iterator[pathlib.Path]:
     """A local folder of which the files are added to `folder` at the end, the marker last.

@@ -24,8 +24,8 @@ from dualdub_jax.checkpoints.tree_paths import check_shapes
 from dualdub_jax.config import CheckpointConfig
 from dualdub_jax.errors import UserError
 from dualdub_jax.parallel import distributed
+from dualdub_jax.stores.commit import move_folder
 from dualdub_jax.stores.failures import is_outage, store_errors
-from dualdub_jax.stores.libraries import file_system
 from dualdub_jax.stores.path import StorePath, is_remote
 from dualdub_jax.training.fingerprint import differing, fingerprint
 
@@ -224,7 +224,7 @@ class PhaseCheckpoints:
             if is_remote(folder):
                 # Copied and then removed: damaged, but with its marker, or orbax would remove it as
                 # incomplete.
-                file_system(folder).mv(str(folder), str(aside), recursive=True)
+                move_folder(folder, aside, _COMMITTED)
             else:
                 shutil.rmtree(aside, ignore_errors=True)
                 folder.rename(aside)

@@ -7,7 +7,7 @@ import pytest
 
 from dualdub_jax.errors import UserError
 from dualdub_jax.stores.appended_file import AppendedFile
-from dualdub_jax.stores.commit import remove_folder, staged_folder
+from dualdub_jax.stores.commit import move_folder, remove_folder, staged_folder
 from dualdub_jax.stores.local_copy import local_copy
 from dualdub_jax.stores.path import as_path, find_files
 
@@ -89,6 +89,14 @@ def test_a_staged_folder_is_uploaded_with_its_marker_last_or_not_at_all(store):
     remove_folder(store, "a.json")
     remove_folder(store, "a.json")  # of nothing
     assert not store.exists()
+
+
+def test_a_folder_is_moved_with_all_below_it(store):
+    for name in ("a/x", "a/sub/y", "ab/z"):
+        (store / name).write_text(name)
+    move_folder(store / "a", store / "b", "x")
+    assert find_files(store, "*") == [store / "ab" / "z", store / "b" / "sub" / "y", store / "b" / "x"]
+    assert (store / "b" / "sub" / "y").read_text() == "a/sub/y"
 
 
 def test_a_whole_bucket_is_never_removed(stores_environment):

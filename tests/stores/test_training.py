@@ -78,7 +78,7 @@ def test_a_store_that_does_not_answer_is_no_damage(trained, monkeypatch):
 
 
 @pytest.mark.slow
-def test_killed_in_mid_save_it_resumes_from_the_last_whole_checkpoint(stores_environment, digest, tmp_path):
+def test_killed_in_mid_save_it_resumes_from_a_whole_checkpoint(stores_environment, digest, tmp_path, capsys):
     workdir = as_path(f"gs://films/{tmp_path.name}")
     options = json.dumps(OPTIONS | {"step_s": 0.2})
     process = programs.start(PROGRAM, [str(workdir), options])
@@ -88,9 +88,7 @@ def test_killed_in_mid_save_it_resumes_from_the_last_whole_checkpoint(stores_env
         process.kill()
         process.communicate()
     assert newest_step(workdir / "stage") == saved
-    lines = programs.run(PROGRAM, [str(workdir), options]).splitlines()
-    assert next(line for line in lines if line.startswith("batch ")) == f"batch {saved}"
-    assert lines[-1] == f"done {digest}"
+    assert _resume(workdir, capsys)[:2] == (saved, digest)
 
 
 def _kill_in_mid_save(process, folder):
