@@ -1,8 +1,7 @@
-"""One dataset on disk: TFDS in ArrayRecord files with the features of `record.RECORD`, from any writer."""
+"""One built dataset: TFDS in ArrayRecord files with the features of `record.RECORD`, from any writer."""
 
 import json
 import os
-import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,13 +13,22 @@ from dualdub_jax.data_pipeline.fingerprint import fingerprint_files
 from dualdub_jax.data_pipeline.record import Record
 from dualdub_jax.data_pipeline.shards import ShardRecords, check_shards
 from dualdub_jax.errors import UserError
+from dualdub_jax.stores.failures import reached
+from dualdub_jax.stores.local_copy import local_copy
+from dualdub_jax.stores.path import StorePath, as_path, find_files
+
+# Written last: a folder without it is no dataset.
+INFO_FILE = "dataset_info.json"
 
 
 class Dataset:
     """An opened dataset; records of earlier schemas are adapted (`older_records.py`).
 
+    ArrayRecord reads local files only. Of a dataset on an object store, the shards of a split are copied to
+    the local disk when `records` opens it (`stores/local_copy.py`).
+
     Args:
-        folder: that holds `dataset_info.json`.
+        folder: that holds `dataset_info.json`; local or on an object store.
         name: for errors; None is the dataset's own, "builder/config".
 
     Raises:
@@ -29,11 +37,12 @@ class Dataset:
     """
 
     def __init__(self, folder: str | os.PathLike[str], name: str | None = None) -> None:
-        self.folder = pathlib.Path(folder)
-        if not (self.folder / "dataset_info.json").is_file():
-            raise UserError(f"{folder}: no dataset there; give a folder that holds dataset_info.json")
+        self.folder = reached(as_path(folder))
+        if not (self.folder / INFO_FILE).is_file():
+            raise UserError(f"{folder}: no dataset there; give a folder that holds {INFO_FILE}")
+        self._local_folder = local_copy(self.folder, ".json")
         try:
-            self._builder = tfds.builder_from_directory(str(self.folder))
+            self._builder = tfds.builder_from_directory(str(self._local_folder))
         except (ParseError, ValueError, OSError) as error:
             first_line = next(iter(str(error).splitlines()), type(error).__name__)
             raise UserError(
@@ -63,7 +72,7 @@ class Dataset:
     @property
     def metadata(self) -> Mapping[str, Any]:
         """What the build kept beside the records: "recipe", "dropped"; empty for datasets of others."""
-        path = self.folder / "metadata.json"
+        path = self._local_folder / "metadata.json"
         try:
             return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
         except (OSError, ValueError) as error:
@@ -92,19 +101,20 @@ class Dataset:
             )
         if splits[split].num_examples == 0:
             raise UserError(f"{self.name}: its split {split!r} is empty; build it with at least one clip")
+        local_copy(self.folder, f"-{split}.array_record")
         files = splits[split].file_instructions
         check_shards(files, self.name)
         records = ShardRecords(self._builder.as_data_source(split=split), files, self.name)
         return older_records.adapt(records, self._fields)
 
 
-def find_datasets(folder: str | os.PathLike[str]) -> list[pathlib.Path]:
+def find_datasets(folder: str | os.PathLike[str]) -> list[StorePath]:
     """Folders of all datasets at or below `folder`, every version of them, sorted.
 
     Raises:
         UserError: there is none.
     """
-    found = sorted(path.parent for path in pathlib.Path(folder).rglob("dataset_info.json"))
+    found = [path.parent for path in find_files(reached(as_path(folder)), INFO_FILE)]
     if not found:
         raise UserError(
             f"{folder}: no dataset there; make one with `dualdub data build puppet_stage --out DIR`"

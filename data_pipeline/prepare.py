@@ -14,6 +14,7 @@ from dualdub_jax.data_pipeline.progress import Progress
 from dualdub_jax.data_pipeline.record import Record, text
 from dualdub_jax.data_pipeline.sidecars import SidecarStore, SidecarWriter, is_complete, sidecar_folder
 from dualdub_jax.errors import UserError
+from dualdub_jax.stores.failures import store_errors
 from dualdub_jax.training.bad_records import allowed
 
 _BAD_RECORDS = BadRecordConfig()
@@ -49,7 +50,7 @@ def prepare(
     Records that cannot be used are named and left out, up to the config's share.
 
     Args:
-        dataset: a dataset's folder, the one that holds `dataset_info.json`.
+        dataset: a dataset's folder, the one that holds `dataset_info.json`; local or on an object store.
         kind: see `Derivation`.
         fingerprint: see `Derivation`.
         encode: see `Derivation`; gets `batch_size` records at a time, the last ones of a shard fewer.
@@ -78,6 +79,7 @@ def prepare(
         return SidecarStore.open(opened.folder, kind, fingerprint)
     writer = SidecarWriter(folder, kind, fingerprint, len(shards), shard_size)
     with (
+        store_errors(folder),
         disk_errors(folder, "make it writable"),
         Progress(console, label, sum(map(len, splits)), "clips") as progress,
     ):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from dualdub_jax.config import SamplingConfig
 from dualdub_jax.errors import UserError
+from dualdub_jax.stores.argument import local, stored
 
 if TYPE_CHECKING:
     from dualdub_jax.data_pipeline.builders.base import Builder
@@ -70,7 +71,7 @@ def make_parser(builder: "type[Builder] | None" = None) -> argparse.ArgumentPars
         description="Dubs the bundled clip with the bundled model.",
         epilog="example:\n  dualdub demo --out out/demo",
     )
-    demo.add_argument("--out", type=_local_path, default=pathlib.Path("out/demo"), metavar="DIR",
+    demo.add_argument("--out", type=local, default=pathlib.Path("out/demo"), metavar="DIR",
                       help="folder for the results (default: %(default)s)")  # fmt: skip
     demo.add_argument("--seed", type=_seed, default=0, metavar="N", help="of the sampling (default: 0)")
     demo.set_defaults(command="demo")
@@ -95,9 +96,9 @@ def _add_dub(commands: argparse._SubParsersAction) -> None:
         "  dualdub dub film.mp4 --no-speech --seed 7",
     )
     add = dub.add_argument
-    add("video", type=_local_path, metavar="VIDEO", help="the film: any container, size and frame rate")
+    add("video", type=local, metavar="VIDEO", help="the film: any container, size and frame rate")
     add("--script", default="", metavar="TEXT|FILE", help="the words to speak, or a text or subtitle file")
-    add("--voice", type=_local_path, metavar="FILE", help="a recording of the reference voice")
+    add("--voice", type=local, metavar="FILE", help="a recording of the reference voice")
     add(
         "--rt60",
         type=float,
@@ -110,18 +111,18 @@ def _add_dub(commands: argparse._SubParsersAction) -> None:
         metavar="DBFS",
         help="noise floor of both tracks, -80 to -20 dBFS (default: sampled)",
     )
-    add("--checkpoint", type=_local_path, metavar="DIR", help="the model (default: the bundled one)")
+    add("--checkpoint", type=stored, metavar="DIR", help="the model (default: the bundled one)")
     add("--allow-code", action="store_true", help=_ALLOW_CODE_HELP)
-    add("-o", "--output", type=_local_path, metavar="FILE", help=_OUTPUT_HELP)
-    add("--stems", type=_local_path, metavar="DIR", help="folder for speech.wav, background.wav and mix.wav")
+    add("-o", "--output", type=local, metavar="FILE", help=_OUTPUT_HELP)
+    add("--stems", type=local, metavar="DIR", help="folder for speech.wav, background.wav and mix.wav")
     add(
         "--receipt",
-        type=_local_path,
+        type=local,
         metavar="FILE",
         help="JSON with everything needed to reproduce the result",
     )
-    add("--report", type=_local_path, metavar="FILE", help="HTML page with pictures and players")
-    add("--project", type=_local_path, metavar="DIR", help="keep the project (plan, tokens, tracks) there")
+    add("--report", type=local, metavar="FILE", help="HTML page with pictures and players")
+    add("--project", type=local, metavar="DIR", help="keep the project (plan, tokens, tracks) there")
     add("--no-speech", action="store_true", help="leave the speech track silent")
     add("--no-background", action="store_true", help="leave the background track silent")
     add("--allow-overrun", action="store_true", help="cut cues off at the end of the video")
@@ -154,9 +155,9 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
     add(
         "--workdir",
         required=True,
-        type=pathlib.Path,
+        type=stored,
         metavar="DIR",
-        help="folder for checkpoints, metrics and logs",
+        help="folder for checkpoints, metrics and logs; a local path, gs://… or s3://…",
     )
     add("--config.KEY=VALUE", dest="overrides", action="store_const", const=(), default=(),
         help="change a value of the config; may be repeated")  # fmt: skip
@@ -165,7 +166,8 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
     add("--extend", action="store_true", help="continue with more steps, another schedule, other batches or "
         "weights of losses; optimizer state and step numbers are kept")  # fmt: skip
     several = train.add_argument_group(
-        "several processes", "Start the same command on every host, with --workdir on a shared disk."
+        "several processes",
+        "Start the same command on every host, with --workdir on a shared disk or an object store.",
     )
     several.add_argument("--distributed", action="store_true",
         help="one of several processes; a TPU slice, SLURM or Kubernetes gives rank and number")  # fmt: skip
@@ -200,7 +202,13 @@ def _add_data(commands: argparse._SubParsersAction, builder: "type[Builder] | No
         help="the builder, first of all: folder, puppet_stage (or one config of it, as "
         "puppet_stage/soundtrack), or an import path such as package.module:Class",
     )
-    add("--out", required=True, type=pathlib.Path, metavar="DIR", help="where datasets are kept")
+    add(
+        "--out",
+        required=True,
+        type=stored,
+        metavar="DIR",
+        help="where datasets are kept; also gs://… or s3://…",
+    )
     add("--processes", type=_count, metavar="N", help="number of parallel processes (default: one per core)")
     if builder is not None:
         builder.add_arguments(build.add_argument_group(f"options of {builder.name}", builder.description))
@@ -215,11 +223,11 @@ def _add_data(commands: argparse._SubParsersAction, builder: "type[Builder] | No
         "  dualdub data prepare data/films --config my_config.py --codecs-from runs/a/bundle",
     )
     add = prepare.add_argument
-    add("folder", type=pathlib.Path, metavar="DIR", help="a built dataset, or a folder above several")
+    add("folder", type=stored, metavar="DIR", help="a built dataset, or a folder above several")
     add("--config", required=True, metavar="NAME|FILE", help=_CONFIG_HELP)
     add("--config.KEY=VALUE", dest="overrides", action="store_const", const=(), default=(),
         help="change a value of the config; may be repeated")  # fmt: skip
-    add("--codecs-from", default="", metavar="BUNDLE", help="also store tokens of this bundle's codecs")
+    add("--codecs-from", type=stored, metavar="BUNDLE", help="also store tokens of this bundle's codecs")
     prepare.set_defaults(command="data prepare")
     inspect = actions.add_parser(
         "inspect",
@@ -227,8 +235,8 @@ def _add_data(commands: argparse._SubParsersAction, builder: "type[Builder] | No
         description="Prints what a dataset holds: clips, minutes, stems, scripts, licences, annotations.",
         epilog="example:\n  dualdub data inspect data/puppet_stage --sheet sheet.png",
     )
-    inspect.add_argument("folder", type=pathlib.Path, metavar="DIR", help="a built dataset")
-    inspect.add_argument("--sheet", type=pathlib.Path, metavar="PNG", help="also draw a sheet of examples")
+    inspect.add_argument("folder", type=stored, metavar="DIR", help="a built dataset")
+    inspect.add_argument("--sheet", type=local, metavar="PNG", help="also draw a sheet of examples")
     inspect.set_defaults(command="data inspect")
     check = actions.add_parser(
         "check",
@@ -238,11 +246,11 @@ def _add_data(commands: argparse._SubParsersAction, builder: "type[Builder] | No
         epilog="example:\n  dualdub data check data/films --config my_config.py --json check.json",
     )
     add = check.add_argument
-    add("folder", type=pathlib.Path, metavar="DIR", help="a built dataset, or a folder above several")
+    add("folder", type=stored, metavar="DIR", help="a built dataset, or a folder above several")
     add("--config", required=True, metavar="NAME|FILE", help=_CONFIG_HELP)
     add("--config.KEY=VALUE", dest="overrides", action="store_const", const=(), default=(),
         help="change a value of the config; may be repeated")  # fmt: skip
-    add("--json", type=pathlib.Path, metavar="FILE", help="also write ids, reasons and counts to this file")
+    add("--json", type=local, metavar="FILE", help="also write ids, reasons and counts to this file")
     check.set_defaults(command="data check")
 
 
@@ -263,18 +271,18 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
     add(
         "--suite", choices=("puppet", "dualbench"), help="generate soundtracks for these films and score them"
     )
-    add("--pairs", type=pathlib.Path, metavar="FILE", help="score the soundtracks listed in this manifest")
-    add("--checkpoint", type=pathlib.Path, metavar="DIR", help="the model (default: the bundled one)")
+    add("--pairs", type=local, metavar="FILE", help="score the soundtracks listed in this manifest")
+    add("--checkpoint", type=stored, metavar="DIR", help="the model (default: the bundled one)")
     add("--allow-code", action="store_true", help=_ALLOW_CODE_HELP)
-    add("--against", type=pathlib.Path, metavar="OTHER",
+    add("--against", type=stored, metavar="OTHER",
         help="compare clip by clip with another checkpoint, or another run's JSON or workdir")  # fmt: skip
     add("--limit", type=_count, metavar="N", help="number of clips (default: puppet 200, others all)")
-    add("--workdir", type=pathlib.Path, metavar="DIR",
+    add("--workdir", type=local, metavar="DIR",
         help="keeps soundtracks and scores (default: out/evaluate/SUITE)")  # fmt: skip
-    add("--json", type=pathlib.Path, metavar="FILE", help="all results and the protocol")
-    add("--html", type=pathlib.Path, metavar="FILE", help="a page with table, worst clips and players")
+    add("--json", type=local, metavar="FILE", help="all results and the protocol")
+    add("--html", type=local, metavar="FILE", help="a page with table, worst clips and players")
     add("--metrics", type=_names, metavar="A,B", help="only these metrics or figures (default: all)")
-    add("--casp-weights", type=pathlib.Path, metavar="DIR",
+    add("--casp-weights", type=stored, metavar="DIR",
         help="converted CASP weights (default: a small CASP of the puppet world)")  # fmt: skip
     add("--list-metrics", action="store_true", help="list all metrics and the packages that they need")
     add("--seed", type=_seed, metavar="N", help="of the sampling (default: 0)")
@@ -286,8 +294,8 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
         "--split", metavar="NAME", help="test (default), test_seen, test_unseen or validation"
     )
     dualbench = evaluate.add_argument_group("dualbench")
-    dualbench.add_argument("--list", type=pathlib.Path, metavar="FILE", help="the authors' list, unchanged")
-    dualbench.add_argument("--media", type=pathlib.Path, metavar="DIR", help="folder with the clips' files")
+    dualbench.add_argument("--list", type=local, metavar="FILE", help="the authors' list, unchanged")
+    dualbench.add_argument("--media", type=local, metavar="DIR", help="folder with the clips' files")
     evaluate.set_defaults(command="evaluate")
 
 
@@ -305,16 +313,16 @@ def _add_export(commands: argparse._SubParsersAction) -> None:
         "docs/export.md explains how to load the result with and without this package.",
     )
     add = export.add_argument
-    add("checkpoint", type=pathlib.Path, metavar="CKPT",
+    add("checkpoint", type=stored, metavar="CKPT",
         help="a bundle, a run's --workdir, WORKDIR/STAGE, or WORKDIR/STAGE/STEP")  # fmt: skip
-    add("out", type=pathlib.Path, metavar="OUT", help="a new or empty folder")
+    add("out", type=stored, metavar="OUT", help="a new or empty folder; CKPT and OUT also gs://… or s3://…")
     add("--format", choices=("orbax", "safetensors"), default="orbax", help="default: orbax")
     add("--step", type=_step, default="newest", metavar="STEP",
         help="of the stage: a number, newest (default), or best, of the lowest held-out loss")  # fmt: skip
     add("--raw-params", action="store_true", help="the step's parameters, not their moving average")
     add("--dtype", choices=("float32", "bfloat16"),
         help="default: as in the bundle; of a run: its config's checkpoint.bundle_dtype")  # fmt: skip
-    add("--codecs-from", type=pathlib.Path, metavar="DIR",
+    add("--codecs-from", type=stored, metavar="DIR",
         help="where the run's codecs_from is now, if it was moved")  # fmt: skip
     add("--config", metavar="FILE", help="of the run, where its workdir has no run_config.json")
     add("--config.KEY=VALUE", dest="overrides", action="store_const", const=(), default=(),
@@ -342,7 +350,7 @@ def _add_aot(commands: argparse._SubParsersAction) -> None:
     add("--mesh", metavar="AXIS=N,…", help="sizes of data, fsdp, tensor, sequence (default: the config's)")
     add("--stage", metavar="NAME", help="stage whose train step is compiled (default: the last)")
     add("--decode", action="store_true", help="compile generation of a window, not a train step")
-    add("--json", type=pathlib.Path, metavar="FILE", help="also write the figures to this file")
+    add("--json", type=local, metavar="FILE", help="also write the figures to this file")
     aot.set_defaults(command="aot")
 
 
@@ -359,14 +367,6 @@ _SAMPLING_HELP = {
     "guidance_scale": "scale of classifier-free guidance on video, script and voice; 1: none",
     "guidance_codebooks": "guide the first N codebooks of each frame only; 0: all",
 }
-
-
-def _local_path(text: str) -> pathlib.Path:
-    if not text:
-        raise argparse.ArgumentTypeError("expected a path, got an empty one")
-    if "://" in text:
-        raise argparse.ArgumentTypeError(f"expected the path of a local file, got {text}")
-    return pathlib.Path(text)
 
 
 def _seed(text: str) -> int:

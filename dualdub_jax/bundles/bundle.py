@@ -14,20 +14,18 @@ import contextlib
 import dataclasses
 import json
 import pathlib
-import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import orbax.checkpoint as ocp
 from flax import traverse_util
 from jax.sharding import Mesh, SingleDeviceSharding
 
 from dualdub_jax import config as config_lib
 from dualdub_jax.bundles.migration import parameter_renamer, upgrade_config
-from dualdub_jax.checkpoints import safetensors_tree
+from dualdub_jax.checkpoints import orbax_tree, safetensors_tree
 from dualdub_jax.checkpoints.damage import damage_named
 from dualdub_jax.checkpoints.tree_paths import check_shapes
 from dualdub_jax.codecs.registry import abstract_codec
@@ -39,6 +37,10 @@ from dualdub_jax.models.dualdub import make_model
 from dualdub_jax.parallel import distributed
 from dualdub_jax.parallel.mesh import state_sharding
 from dualdub_jax.parts.import_path import check_trusted
+from dualdub_jax.stores.commit import staged_folder
+from dualdub_jax.stores.failures import reached, store_errors
+from dualdub_jax.stores.local_copy import local_copy
+from dualdub_jax.stores.path import StorePath, as_path, is_remote
 from dualdub_jax.text.tokenizer import vocabulary_file
 from dualdub_jax.types import STREAMS
 
@@ -46,7 +48,7 @@ PyTree = Any  # nested dictionaries of arrays, or of their shapes
 FileFormat = Literal["orbax", "safetensors"]
 
 FORMAT_VERSION = 2
-_TOKENIZER = "tokenizer.json"
+_HEADER, _TOKENIZER = "config.json", "tokenizer.json"
 _INCOMPLETE = "the checkpoint is incomplete; copy it again"
 
 
@@ -95,17 +97,17 @@ def sharded_params(config: Config, mesh: Mesh | None, parts: Sequence[str] | Non
 
 
 def save_bundle(
-    directory: pathlib.Path,
+    directory: StorePath,
     config: Config,
     params: PyTree,
     training: dict[str, Any],
     dtype: str | None = "float32",
     file_format: FileFormat = "orbax",
 ) -> None:
-    """Writes a bundle atomically.
+    """Writes a bundle atomically; on an object store, it is complete once it has its `config.json`.
 
     Args:
-        directory: created, or replaced if it is a bundle.
+        directory: created, or replaced if it is a bundle; local or on an object store.
         config: of the run.
         params: arrays, in the structure of `abstract_params`.
         training: training metadata, JSON.
@@ -120,16 +122,16 @@ def save_bundle(
         {"format_version": FORMAT_VERSION, "config": config_lib.to_dict(config), "training": training},
         indent=1,
     )
-    with distributed.replaced_folder(directory) as temporary:
+    with distributed.replaced_folder(directory, _HEADER) as temporary:
         if file_format == "safetensors":
-            safetensors_tree.write(temporary, params)
+            with staged_folder(temporary) as folder:
+                safetensors_tree.write(folder, params)
         else:
-            with ocp.StandardCheckpointer() as checkpointer:
-                checkpointer.save(temporary / "params", params)
+            orbax_tree.write(temporary / "params", params)
         if distributed.is_first():
-            (temporary / "config.json").write_text(text + "\n", encoding="utf-8")
             if vocabulary:
-                shutil.copyfile(vocabulary, temporary / _TOKENIZER)
+                (temporary / _TOKENIZER).write_bytes(vocabulary.read_bytes())
+            (temporary / _HEADER).write_text(text + "\n", encoding="utf-8")
 
 
 class BundleHeader(NamedTuple):
@@ -140,19 +142,26 @@ class BundleHeader(NamedTuple):
     version: int
 
 
-def read_bundle_header(directory: pathlib.Path) -> BundleHeader:
+def read_bundle_header(directory: StorePath | str) -> BundleHeader:
     """Reads config and training metadata of a bundle, without its parameters.
 
     Raises:
-        UserError: no such folder, not a bundle, or a bundle of a newer version.
+        UserError: no such folder, not a bundle, a bundle of which the upload is not complete, or a bundle of
+            a newer version.
     """
-    directory = pathlib.Path(directory)
-    if not directory.is_dir():
-        raise UserError(
-            f"{directory}: no such checkpoint folder; give the bundle/ folder that `dualdub train` writes"
-        )
+    directory = reached(as_path(directory))
+    with store_errors(directory):
+        if not directory.is_dir():
+            raise UserError(
+                f"{directory}: no such checkpoint folder; give the bundle/ folder that `dualdub train` writes"
+            )
+        if is_remote(directory) and _is_half_written(directory):
+            raise UserError(
+                f"{directory}: this bundle is not complete, its config.json is written last; wait for its "
+                "upload, or write it again"
+            )
     try:
-        header = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+        header = json.loads((directory / _HEADER).read_text(encoding="utf-8"))
         version = header["format_version"]
         values = header["config"]
     except (OSError, ValueError, KeyError, TypeError):
@@ -172,11 +181,16 @@ def read_bundle_header(directory: pathlib.Path) -> BundleHeader:
     )
 
 
+def _is_half_written(directory: StorePath) -> bool:
+    has_params = (directory / "params").is_dir() or safetensors_tree.is_here(directory)
+    return has_params and not (directory / _HEADER).is_file()
+
+
 def _with_tokenizer(config: Config, name: str) -> Config:
     return dataclasses.replace(config, model=dataclasses.replace(config.model, script_tokenizer=name))
 
 
-def _with_files(config: Config, directory: pathlib.Path) -> Config:
+def _with_files(config: Config, directory: StorePath) -> Config:
     """The config with the path of the bundle's vocabulary."""
     if config.model.script_tokenizer == _TOKENIZER and (directory / _TOKENIZER).is_file():
         return _with_tokenizer(config, str(directory / _TOKENIZER))
@@ -184,7 +198,7 @@ def _with_files(config: Config, directory: pathlib.Path) -> Config:
 
 
 def load_bundle(
-    directory: pathlib.Path,
+    directory: StorePath | str,
     config: Config | None = None,
     *,
     mesh: Mesh | None = None,
@@ -194,7 +208,7 @@ def load_bundle(
     """Reads a bundle of either file format.
 
     Args:
-        directory: of the bundle.
+        directory: of the bundle, local or on an object store.
         config: that the parameters must fit; default: the bundle's own.
         mesh: on which parameters are sharded by their logical axis names; each device reads its shard only.
             None: the first device.
@@ -208,7 +222,7 @@ def load_bundle(
         UserError: as `read_bundle_header`; unreadable parameters; another model size, naming the first
             parameter that differs and both shapes; a config that names code outside of this package.
     """
-    directory = pathlib.Path(directory)
+    directory = as_path(directory)
     if config is None:
         config = read_bundle_header(directory).config
         check_trusted(config, str(directory), allow_code)
@@ -217,17 +231,17 @@ def load_bundle(
     return config, read_arrays(directory, expected, dtype)
 
 
-def stored_shapes(directory: pathlib.Path) -> dict[str, jax.ShapeDtypeStruct]:
+def stored_shapes(directory: StorePath | str) -> dict[str, jax.ShapeDtypeStruct]:
     """Shapes and dtypes of a bundle's arrays by path, such as "model/backbone/…"; imports no class.
 
     Raises:
         UserError: as `read_bundle_header`; unreadable parameters.
     """
-    directory = pathlib.Path(directory)
+    directory = as_path(directory)
     return {names.current: shape for names, shape in _stored(directory).items()}
 
 
-def read_arrays(directory: pathlib.Path, target: PyTree, dtype: str | None = "float32") -> PyTree:
+def read_arrays(directory: StorePath | str, target: PyTree, dtype: str | None = "float32") -> PyTree:
     """Reads some arrays of a bundle; imports no class.
 
     Args:
@@ -238,7 +252,7 @@ def read_arrays(directory: pathlib.Path, target: PyTree, dtype: str | None = "fl
     Raises:
         UserError: as `read_bundle_header`; unreadable parameters.
     """
-    directory = pathlib.Path(directory)
+    directory = as_path(directory)
     wanted = traverse_util.flatten_dict(target, sep="/")
     current, stored = {}, {}
     for names, shape in _stored(directory).items():
@@ -246,9 +260,12 @@ def read_arrays(directory: pathlib.Path, target: PyTree, dtype: str | None = "fl
             current[names.stored] = names.current
             sharding = wanted[names.current].sharding
             stored[names.stored] = jax.ShapeDtypeStruct(shape.shape, shape.dtype, sharding=sharding)
-    read = safetensors_tree.read if safetensors_tree.is_here(directory) else _read_orbax
     with _damage_named(directory):
-        params = traverse_util.flatten_dict(read(directory, _unflatten(stored)), sep="/")
+        if safetensors_tree.is_here(directory):
+            read = safetensors_tree.read(local_copy(directory, "safetensors"), _unflatten(stored))
+        else:
+            read = orbax_tree.read_some(directory / "params", _unflatten(stored))
+    params = traverse_util.flatten_dict(read, sep="/")
     return _as_dtype(_unflatten({current[name]: array for name, array in params.items()}), dtype)
 
 
@@ -259,38 +276,26 @@ class _Names(NamedTuple):
     current: str
 
 
-def _stored(directory: pathlib.Path) -> dict[_Names, jax.ShapeDtypeStruct]:
+def _stored(directory: StorePath) -> dict[_Names, jax.ShapeDtypeStruct]:
     renamed = parameter_renamer(read_bundle_header(directory).version)
-    read_shapes = safetensors_tree.read_shapes if safetensors_tree.is_here(directory) else _read_orbax_shapes
     with _damage_named(directory):
-        shapes = traverse_util.flatten_dict(read_shapes(directory), sep="/")
+        if safetensors_tree.is_here(directory):  # the library reads local files only
+            shapes = safetensors_tree.read_shapes(local_copy(directory, "safetensors"))
+        else:
+            shapes = orbax_tree.read_shapes(directory / "params")
+    shapes = traverse_util.flatten_dict(shapes, sep="/")
     return {_Names(name, renamed(name)): shape for name, shape in shapes.items()}
 
 
-def _damage_named(directory: pathlib.Path) -> contextlib.AbstractContextManager[None]:
+@contextlib.contextmanager
+def _damage_named(directory: StorePath) -> Iterator[None]:
     part = "safetensors" if safetensors_tree.is_here(directory) else "params/"
-    return damage_named(f"{directory}: its {part}", _INCOMPLETE)
+    with damage_named(f"{directory}: its {part}", _INCOMPLETE), store_errors(directory):
+        yield
 
 
 def _unflatten(flat: dict[str, Any]) -> PyTree:
     return traverse_util.unflatten_dict(flat, sep="/")
-
-
-def _read_orbax_shapes(directory: pathlib.Path) -> PyTree:
-    with ocp.StandardCheckpointer() as checkpointer:
-        shapes = checkpointer.metadata((directory / "params").absolute()).item_metadata.tree
-    if shapes is None:
-        raise FileNotFoundError("no array metadata")
-    return shapes
-
-
-def _read_orbax(directory: pathlib.Path, target: PyTree) -> PyTree:
-    args = ocp.args.PyTreeRestore(
-        item=target,
-        restore_args=ocp.checkpoint_utils.construct_restore_args(target),
-        partial_restore=True,
-    )
-    return ocp.PyTreeCheckpointHandler().restore((directory / "params").absolute(), args=args)
 
 
 def _as_dtype(params: PyTree, dtype: str | None) -> PyTree:

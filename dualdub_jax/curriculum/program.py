@@ -5,7 +5,7 @@ A config with `task` "casp" trains the metric CASP instead, on the same loop.
 
 import contextlib
 import functools
-import pathlib
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -29,6 +29,8 @@ from dualdub_jax.decoders.base import decoder_training, has_decoder
 from dualdub_jax.errors import UserError
 from dualdub_jax.parallel import distributed
 from dualdub_jax.parallel.mesh import batch_share, make_mesh
+from dualdub_jax.stores.failures import reached
+from dualdub_jax.stores.path import StorePath, as_path
 from dualdub_jax.training.checkpoint import newest_step
 from dualdub_jax.training.loop import run_phase
 from dualdub_jax.training.metrics import MetricWriter
@@ -40,11 +42,11 @@ PyTree = Any  # parameters or variables: nested dictionaries of arrays
 
 def train(
     config: Config,
-    workdir: str | pathlib.Path,
+    workdir: str | os.PathLike[str],
     *,
     phases: Sequence[str] | None = None,
     extend: bool = False,
-) -> pathlib.Path | None:
+) -> StorePath | None:
     """Trains every phase that is not complete; repeated calls resume from the newest checkpoints.
 
     Before the first step, config, data and disk are checked for all of these phases (`preflight/run.py`).
@@ -52,7 +54,7 @@ def train(
     Args:
         config: of the run.
         workdir: checkpoints by phase, `run_config.json`, `metrics.jsonl`, `tensorboard/`, and at the end
-            `bundle/`.
+            `bundle/`; on a local disk or an object store.
         phases: names of `phase_names` to train; None: all. The phases that they depend on must be complete.
             Independent phases can be trained in one workdir by several processes.
         extend: phases continue with a changed recipe: more steps, another schedule, other batches or weights
@@ -66,7 +68,7 @@ def train(
         UserError: an unknown phase, an incomplete phase that another depends on, what the check finds, or a
             difference from a checkpoint that is not accepted.
     """
-    workdir = pathlib.Path(workdir)
+    workdir = reached(as_path(workdir))
     config = start.with_absolute_paths(config)
     check_run(config, workdir, phases, extend=extend)
     run = _Run(config, workdir, set(phases or phase_names(config)), extend)
@@ -78,7 +80,7 @@ def train(
             run.close()
 
 
-def _train_soundtrack(config: Config, workdir: pathlib.Path, run: "_Run") -> pathlib.Path | None:
+def _train_soundtrack(config: Config, workdir: StorePath, run: "_Run") -> StorePath | None:
     # ---------------------------------------------------------------- codecs
     given = start.read_codecs(config, run.mesh) if config.codecs_from else {}
     trained = start.trained_streams(config)
@@ -128,7 +130,7 @@ def _train_soundtrack(config: Config, workdir: pathlib.Path, run: "_Run") -> pat
     return bundle
 
 
-def _train_casp(config: Config, workdir: pathlib.Path, run: "_Run") -> pathlib.Path:
+def _train_casp(config: Config, workdir: StorePath, run: "_Run") -> StorePath:
     audio_encoder = start.read_audio_encoder(config) if config.casp_training.audio_encoder else None
     make_batches = functools.partial(pair_batches, config, run.share)
     params = run.phase(casp.casp_phase(config, make_batches, audio_encoder))
@@ -144,7 +146,7 @@ _PROGRAMS = {"soundtrack": _train_soundtrack, "casp": _train_casp}
 class _Run:
     """Trains the requested phases and restores the results of others."""
 
-    def __init__(self, config: Config, workdir: pathlib.Path, wanted: set[str], extend: bool):
+    def __init__(self, config: Config, workdir: StorePath, wanted: set[str], extend: bool):
         self.wanted, self._extend = wanted, extend
         self._config, self._workdir = config, workdir
         self.mesh = make_mesh(config.mesh)

@@ -3,7 +3,6 @@
 Of a run, the newest checkpoints of its phases are read: of the language model the last stage that has one.
 """
 
-import pathlib
 from typing import Any, Literal, NamedTuple, Protocol
 
 import flax.linen as nn
@@ -27,6 +26,7 @@ from dualdub_jax.decoders.base import decoder_training, has_decoder
 from dualdub_jax.errors import UserError
 from dualdub_jax.parallel.mesh import state_sharding
 from dualdub_jax.parts.import_path import check_trusted
+from dualdub_jax.stores.path import StorePath, absolute, as_path, is_remote
 from dualdub_jax.training.checkpoint import Restored, best_mark, newest_step, read_part
 from dualdub_jax.training.freezing import merge_frozen, split_frozen
 from dualdub_jax.training.phase import Phase
@@ -53,7 +53,7 @@ class Source(Protocol):
         ...
 
 
-def open_source(path: pathlib.Path, key: str, mesh: Mesh) -> Source:
+def open_source(path: StorePath, key: str, mesh: Mesh) -> Source:
     """Opens a bundle or a run that a config names.
 
     Args:
@@ -68,15 +68,21 @@ def open_source(path: pathlib.Path, key: str, mesh: Mesh) -> Source:
         raise UserError(
             f"{key}={path}: no such folder; give a bundle, or the --workdir of a run, where it is now"
         )
-    if (path / "config.json").is_file():
+    if is_bundle(path):
         return BundleSource(path)
     return RunSource(path, mesh)
+
+
+def is_bundle(path: StorePath) -> bool:
+    """Whether a folder is a bundle, on an object store also one that is being written."""
+    # It has parameters and no config.json yet; `read_bundle_header` names that.
+    return (path / "config.json").is_file() or (is_remote(path) and (path / "params").is_dir())
 
 
 class BundleSource:
     """A bundle; implements `Source`. No class that its config names is imported."""
 
-    def __init__(self, directory: pathlib.Path) -> None:
+    def __init__(self, directory: StorePath) -> None:
         self.config = read_bundle_header(directory).config
         self._directory = directory
         self._shapes = stored_shapes(directory)
@@ -114,14 +120,14 @@ class RunSource:
 
     def __init__(
         self,
-        source: pathlib.Path,
+        source: StorePath,
         mesh: Mesh,
         *,
         config: Config | None = None,
         step: int | Literal["newest", "best"] = "newest",
         use_raw_params: bool = False,
         allow_code: bool = False,
-        codecs_from: pathlib.Path | None = None,
+        codecs_from: StorePath | None = None,
     ) -> None:
         self._workdir, self._stage_name, located_step = _locate(source)
         if step != "newest" and located_step is not None:
@@ -136,7 +142,7 @@ class RunSource:
             )
         self.config, self.steps = config, {}
         self._source, self._mesh, self._use_raw_params = source, mesh, use_raw_params
-        self._codecs_from = codecs_from or pathlib.Path(config.codecs_from)
+        self._codecs_from = codecs_from or as_path(config.codecs_from or ".", "codecs_from")
         self._parts: dict[str, PyTree] = {}
         self._opened: dict[str, Source] = {}
 
@@ -183,11 +189,11 @@ class RunSource:
             )
         return self._stage_name
 
-    def _opened_at(self, key: str, path: pathlib.Path) -> Source:
+    def _opened_at(self, key: str, path: StorePath) -> Source:
         """The source that a key of the run's config names."""
         if key not in self._opened:
             where = self._workdir / FILE_NAME
-            if path.resolve() == self._workdir.resolve():
+            if absolute(str(path)) == absolute(str(self._workdir)):
                 raise UserError(f"{where}: {key}={path} is the run itself; name another")
             if not path.is_dir():
                 remedies = {
@@ -206,7 +212,7 @@ class RunSource:
         name = self.stage
         if not name:
             return self._read_whole(
-                self._opened_at("model_from", pathlib.Path(self.config.model_from)), "model"
+                self._opened_at("model_from", as_path(self.config.model_from, "model_from")), "model"
             )
         stage = next(stage for stage in self.config.stages if stage.name == name)
         phase = stage_phase(self.config, stage, lambda: None)
@@ -265,7 +271,7 @@ class RunSource:
         return restored
 
 
-def _find_step(folder: pathlib.Path, wanted: int | Literal["newest", "best"]) -> int | None:
+def _find_step(folder: StorePath, wanted: int | Literal["newest", "best"]) -> int | None:
     """The step of a checkpoint; None: the newest, if there is one."""
     if wanted == "newest":
         return None
@@ -287,13 +293,13 @@ def _find_step(folder: pathlib.Path, wanted: int | Literal["newest", "best"]) ->
 class _Checkpoint(NamedTuple):
     """A training checkpoint; phase None: the last with a checkpoint, step None: the newest."""
 
-    workdir: pathlib.Path
+    workdir: StorePath
     phase: str | None
     step: int | None
 
 
-def _locate(source: pathlib.Path) -> _Checkpoint:
-    full = source.resolve()
+def _locate(source: StorePath) -> _Checkpoint:
+    full = source if is_remote(source) else source.resolve()
     if not full.is_dir():
         raise UserError(f"{source}: no such folder; give a bundle, or the --workdir of `dualdub train`")
     if full.name.isdigit() and (full / "state").is_dir():

@@ -6,7 +6,6 @@ stages, or in a fork whose model has additional parts.
 """
 
 import dataclasses
-import pathlib
 from typing import Any
 
 from flax import traverse_util
@@ -20,6 +19,7 @@ from dualdub_jax.config import Config
 from dualdub_jax.curriculum.sources import Source, open_source
 from dualdub_jax.errors import UserError
 from dualdub_jax.parallel import distributed
+from dualdub_jax.stores.path import absolute, as_path
 from dualdub_jax.training.settings import differences, settings_of
 from dualdub_jax.types import STREAMS, Stream
 
@@ -44,8 +44,7 @@ def with_absolute_paths(config: Config) -> Config:
             "config.train_codecs: only goes with config.codecs_from; without it, all codecs are trained"
         )
     paths = {key: getattr(config, key) for key in ("codecs_from", "model_from")}
-    absolute = {key: str(pathlib.Path(path).absolute()) for key, path in paths.items() if path}
-    return dataclasses.replace(config, **absolute)
+    return dataclasses.replace(config, **{key: absolute(path) for key, path in paths.items() if path})
 
 
 def trained_streams(config: Config) -> tuple[Stream, ...]:
@@ -92,7 +91,7 @@ def check_codecs(config: Config, mesh: Mesh) -> None:
 
 def _codec_targets(config: Config, mesh: Mesh) -> dict[str, tuple[Source, dict[str, Any] | None]]:
     """By part, its source and the arrays to read; None: the source lacks a part that may be absent."""
-    source = open_source(pathlib.Path(config.codecs_from), "codecs_from", mesh)
+    source = open_source(as_path(config.codecs_from, "codecs_from"), "codecs_from", mesh)
     targets = {}
     for part in part_names(config)[1:]:
         stream = part.partition("_")[0]
@@ -167,7 +166,7 @@ def check_model(config: Config, mesh: Mesh) -> Config:
 
 
 def _model_target(config: Config, mesh: Mesh, *, is_whole: bool) -> tuple[Source, dict[str, Any]]:
-    source = open_source(pathlib.Path(config.model_from), "model_from", mesh)
+    source = open_source(as_path(config.model_from, "model_from"), "model_from", mesh)
     if is_whole:
         target = sharded_params(config, mesh, ["model"])
         shapes = traverse_util.unflatten_dict(source.shapes("model"), sep="/")
@@ -215,13 +214,13 @@ def read_audio_encoder(config: Config) -> PyTree:
         UserError: no such weights, or weights of other sizes than `config.casp.encoder`.
     """
     check_audio_encoder(config)
-    return casp_bundle.load(pathlib.Path(config.casp_training.audio_encoder), "beats")[1]
+    return casp_bundle.load(config.casp_training.audio_encoder, "beats")[1]
 
 
 def check_audio_encoder(config: Config) -> None:
     """Checks the sizes of `config.casp_training.audio_encoder`; raises as `read_audio_encoder`."""
     path = config.casp_training.audio_encoder
-    if casp_bundle.read_header(pathlib.Path(path), "beats")[0] != config.casp.encoder:
+    if casp_bundle.read_header(path, "beats")[0] != config.casp.encoder:
         raise UserError(
             f"casp_training.audio_encoder={path}: its sizes differ from casp.encoder; "
             "set casp.encoder to those in its config.json"

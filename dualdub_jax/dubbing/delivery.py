@@ -18,6 +18,7 @@ from dualdub_jax.media.film import Film
 from dualdub_jax.media.mux import mux_soundtrack
 from dualdub_jax.media.outputs import Outputs, check_names, check_outputs
 from dualdub_jax.media.track import Track
+from dualdub_jax.stores.path import as_local_path
 
 _LEAST_STEM_BYTES_PER_S = 32_000  # 16 bits at 16 kHz
 
@@ -40,8 +41,8 @@ class Targets:
 
     @classmethod
     def make(cls, out: Any, stems: Any = None, receipt: Any = None, report: Any = None) -> "Targets":
-        """From anything that names a path."""
-        return cls(*(None if path is None else pathlib.Path(path) for path in (out, stems, receipt, report)))
+        """From anything that names a path; a `UserError` if it is a URL."""
+        return cls(*(None if path is None else as_local_path(path) for path in (out, stems, receipt, report)))
 
     @property
     def files(self) -> list[pathlib.Path]:

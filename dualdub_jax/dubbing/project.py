@@ -47,6 +47,7 @@ from dualdub_jax.media.outputs import explain_errors
 from dualdub_jax.media.rehearsal import check_container
 from dualdub_jax.media.track import FloatFile, Track, WavWriter
 from dualdub_jax.media.voice import read_voice
+from dualdub_jax.stores.path import as_local_path
 from dualdub_jax.text.script import Script, read_script
 
 TRACKS = ("speech", "background", "mix")
@@ -375,7 +376,7 @@ class Project:
 def _make_folder(folder: pathlib.Path | str | None) -> pathlib.Path:
     if folder is None:
         return pathlib.Path(tempfile.mkdtemp(prefix="dualdub-"))
-    folder = pathlib.Path(folder)
+    folder = as_local_path(folder)
     try:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise UserError(f"{folder}: is in use; give a new or an empty folder for the project")

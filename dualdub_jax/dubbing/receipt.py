@@ -9,6 +9,8 @@ from typing import Any
 
 from dualdub_jax.config import to_dict
 from dualdub_jax.dubbing.project import Project
+from dualdub_jax.stores.failures import store_errors
+from dualdub_jax.stores.path import StorePath, find_files
 
 _PACKAGES = ("dualdub-jax", "jax", "flax", "numpy", "av", "soxr")
 
@@ -53,18 +55,22 @@ def make_receipt(project: Project) -> dict[str, Any]:
     }
 
 
-def describe_folder(folder: pathlib.Path) -> dict[str, Any]:
+def describe_folder(folder: StorePath) -> dict[str, Any]:
     """One digest for the names and contents of all files in a folder."""
     digest = hashlib.sha256()
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        digest.update(f"{path.relative_to(folder).as_posix()} {_describe_file(path)['sha256']}\n".encode())
+    with store_errors(folder):
+        for path in find_files(folder, "*"):
+            digest.update(f"{path.relative_to(folder).as_posix()} {_sha256(path)}\n".encode())
     return {"path": str(folder), "sha256": digest.hexdigest()}
 
 
 def _describe_file(path: pathlib.Path) -> dict[str, Any]:
+    return {"path": str(path), "sha256": _sha256(path), "bytes": path.stat().st_size}
+
+
+def _sha256(path: StorePath) -> str:
     with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return {"path": str(path), "sha256": digest, "bytes": path.stat().st_size}
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _package_versions() -> dict[str, str]:

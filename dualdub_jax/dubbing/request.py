@@ -10,6 +10,7 @@ from dualdub_jax.config import SamplingConfig
 from dualdub_jax.dsp.acoustics import ACOUSTICS_RANGES
 from dualdub_jax.errors import UserError
 from dualdub_jax.media.container import open_media
+from dualdub_jax.stores.path import as_local_path
 
 _NO_FILES = {stat.S_IFIFO, stat.S_IFCHR, stat.S_IFBLK, stat.S_IFSOCK}
 _OPTIONS = {"rt60_s": "--rt60", "noise_dbfs": "--noise"}
@@ -50,9 +51,9 @@ class DubRequest:
         """Accepts strings for paths, and a path or None for the script.
 
         Raises:
-            UserError: the script is a path that does not exist, or no text.
+            UserError: a URL; the script is a path that does not exist, or no text.
         """
-        object.__setattr__(self, "video", pathlib.Path(self.video))
+        object.__setattr__(self, "video", as_local_path(self.video))
         if isinstance(self.script, os.PathLike) and not pathlib.Path(self.script).exists():
             raise UserError(
                 f"{self.script}: no such script file; give a path that exists, or the text itself"
@@ -61,7 +62,7 @@ class DubRequest:
             raise UserError(f"script is a {type(self.script).__name__}; give text or the path of a file")
         object.__setattr__(self, "script", "" if self.script is None else str(self.script))
         if self.voice is not None:
-            object.__setattr__(self, "voice", pathlib.Path(self.voice))
+            object.__setattr__(self, "voice", as_local_path(self.voice))
 
     @property
     def inputs(self) -> tuple[pathlib.Path, ...]:

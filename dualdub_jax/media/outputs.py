@@ -12,6 +12,8 @@ from typing import BinaryIO
 
 from dualdub_jax.errors import UserError
 from dualdub_jax.media import leftovers
+from dualdub_jax.stores.failures import reached
+from dualdub_jax.stores.path import StorePath, is_remote
 
 
 def check_outputs(outputs: Iterable[pathlib.Path], inputs: Iterable[pathlib.Path]) -> None:
@@ -54,16 +56,19 @@ def check_names(outputs: Iterable[pathlib.Path], inputs: Iterable[pathlib.Path])
         seen.add(resolved)
 
 
-def check_folder(folder: pathlib.Path, option: str) -> None:
+def check_folder(folder: StorePath, option: str) -> None:
     """Checks, before any work, that a folder can be made, with its parents, or written to; it is not made.
 
     Args:
-        folder: need not exist.
+        folder: need not exist; local or on an object store.
         option: of the command line, for the message.
 
     Raises:
-        UserError: a file is in its way, or its place cannot be written.
+        UserError: a file is in its way, or its place cannot be written; a store that is not reached.
     """
+    if is_remote(folder):
+        reached(folder)
+        return
     ancestor = folder.absolute()
     try:
         while not _exists(ancestor):

@@ -2,10 +2,13 @@
 
 import dataclasses
 import pathlib
+import re
 
 from dualdub_jax.errors import UserError
+from dualdub_jax.stores.path import as_local_path
 
 INLINE = "--script"
+_URL = re.compile(r"\s*[A-Za-z][A-Za-z0-9+.-]*://\S+\s*")
 TEXT_SUFFIXES = (".txt", ".md")
 SUBTITLE_SUFFIXES = (
     *(
@@ -76,6 +79,8 @@ def open_source(argument: str) -> ScriptSource:
         UserError: the file is missing, a folder, empty, too large, unreadable, in another encoding than
             UTF-8, or no text.
     """
+    if _URL.fullmatch(argument):
+        as_local_path(argument, INLINE)
     path = _as_path(argument)
     if path is None:
         if "\x00" in argument:

@@ -6,7 +6,6 @@ not the optimizer state. Codecs are read from their phases in the same run, or f
 """
 
 import argparse
-import pathlib
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -20,9 +19,11 @@ from dualdub_jax.bundles.bundle import (
     save_bundle,
 )
 from dualdub_jax.config import Config, MeshConfig, load_config
-from dualdub_jax.curriculum.sources import RunSource
+from dualdub_jax.curriculum.sources import RunSource, is_bundle
 from dualdub_jax.errors import UserError
 from dualdub_jax.parallel.mesh import make_mesh
+from dualdub_jax.stores.failures import reached
+from dualdub_jax.stores.path import StorePath, as_path, is_remote
 from dualdub_jax.training.checkpoint import is_full_disk
 
 PyTree = Any  # parameters or variables: nested dictionaries of arrays, or of their shapes
@@ -62,8 +63,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def export(
-    source: pathlib.Path,
-    out: pathlib.Path,
+    source: StorePath | str,
+    out: StorePath | str,
     *,
     file_format: FileFormat = "orbax",
     step: int | Literal["newest", "best"] = "newest",
@@ -71,13 +72,14 @@ def export(
     dtype: str | None = None,
     config: Config | None = None,
     allow_code: bool = False,
-    codecs_from: pathlib.Path | None = None,
+    codecs_from: StorePath | None = None,
 ) -> Exported:
     """Writes a bundle.
 
     Args:
-        source: a bundle, a run's folder, a stage's folder in it, or one checkpoint.
-        out: created; an existing folder must be empty.
+        source: a bundle, a run's folder, a stage's folder in it, or one checkpoint; local or on an object
+            store.
+        out: created; an existing folder must be empty; local or on an object store.
         file_format: of the parameters.
         step: of the stage, where `source` names none; "best": of the lowest held-out loss. Codecs are always
             read at their newest step.
@@ -90,12 +92,13 @@ def export(
     Raises:
         UserError: a source that is none of these, is damaged, or does not fit the config; `out` is not empty.
     """
+    source, out = reached(as_path(source)), reached(as_path(out))
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise UserError(f"{out}: already exists; name a new or an empty folder")
     # Nothing is computed, so parameters are fully sharded.
     mesh = make_mesh(MeshConfig(data=1, fsdp=-1), jax.local_devices())
     with jax.set_mesh(mesh):
-        if (source / "config.json").is_file():
+        if is_bundle(source):
             flags = {
                 "--raw-params": use_raw_params,
                 "--config": config is not None,
@@ -114,7 +117,7 @@ def export(
         except Exception as error:
             if is_full_disk(error):
                 raise UserError(f"{out}: the disk is full; make room, or name another folder") from error
-            if isinstance(error, OSError):
+            if isinstance(error, OSError) and not is_remote(out):
                 raise UserError(
                     f"{out}: cannot be written ({error.strerror}); name another folder"
                 ) from error
@@ -123,13 +126,13 @@ def export(
 
 
 def _read_run(
-    source: pathlib.Path,
+    source: StorePath,
     config: Config | None,
     mesh: Mesh,
     step: int | Literal["newest", "best"],
     use_raw_params: bool,
     allow_code: bool,
-    codecs_from: pathlib.Path | None,
+    codecs_from: StorePath | None,
 ) -> Exported:
     run = RunSource(
         source,

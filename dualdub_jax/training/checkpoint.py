@@ -4,14 +4,14 @@
     DIRECTORY/<step>/meta/         JSON: data position, settings, fingerprints of the arrays, held-out loss
     DIRECTORY/<step>.unreadable/   a damaged checkpoint, set aside by a run
 
-Writes are atomic: orbax writes under a temporary name and renames, so a killed process leaves the previous
-checkpoints intact. Old checkpoints are removed only once a new one is complete.
+Writes are atomic: orbax writes under a temporary name and renames, or on an object store marks a complete
+checkpoint by `commit_success.txt`. A killed process leaves the previous checkpoints intact, and old
+checkpoints are removed only once a new one is complete.
 """
 
 import contextlib
 import dataclasses
 import errno
-import pathlib
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -21,11 +21,15 @@ import jax.numpy as jnp
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
+from dualdub_jax.checkpoints import orbax_tree
 from dualdub_jax.checkpoints.damage import damage_named
 from dualdub_jax.checkpoints.tree_paths import check_shapes, path_name
 from dualdub_jax.config import CheckpointConfig
 from dualdub_jax.errors import UserError
 from dualdub_jax.parallel import distributed
+from dualdub_jax.stores.commit import move_folder
+from dualdub_jax.stores.failures import is_outage, store_errors
+from dualdub_jax.stores.path import StorePath, is_remote
 from dualdub_jax.training.fingerprint import differing, fingerprint
 from dualdub_jax.training.settings import Change, described
 
@@ -35,6 +39,7 @@ PyTree = Any  # a phase's state or a part of it: arrays, or shapes with sharding
 Check = Callable[[dict[str, Any]], Sequence[Change]]
 
 _STATE, _META = "state", "meta"
+_COMMITTED = "commit_success.txt"  # orbax's marker of a complete checkpoint on an object store
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # The same conditions in messages of the array store, whose errors have no errno.
 _FULL_TEXTS = ("No space left on device", "Disk quota exceeded", "File too large", "RESOURCE_EXHAUSTED")
@@ -59,12 +64,13 @@ class BestMark(NamedTuple):
         return other is None or self.set != other.set or self.loss < other.loss
 
 
-def best_mark(directory: pathlib.Path) -> BestMark | None:
+def best_mark(directory: StorePath) -> BestMark | None:
     """The checkpoint of the lowest held-out loss on the newest set; None if no checkpoint has one."""
     best = None
     for step in sorted(_steps(directory)):
         try:
-            meta = ocp.JsonCheckpointHandler().restore(directory.absolute() / str(step) / _META)
+            folder = orbax_tree.addressable(directory / str(step) / _META)
+            meta = ocp.JsonCheckpointHandler().restore(folder)
         except (OSError, ValueError):  # damaged: `PhaseCheckpoints.restore` reports it
             continue
         mark = BestMark(step, **meta["held_out"]) if "held_out" in meta else None
@@ -73,24 +79,25 @@ def best_mark(directory: pathlib.Path) -> BestMark | None:
     return best
 
 
-def newest_step(directory: pathlib.Path) -> int | None:
+def newest_step(directory: StorePath) -> int | None:
     """The step of the newest complete checkpoint, None without one; safe during concurrent writes."""
     return max(_steps(directory), default=None)
 
 
-def saved_settings(directory: pathlib.Path) -> dict[str, Any] | None:
+def saved_settings(directory: StorePath) -> dict[str, Any] | None:
     """The settings that the newest checkpoint of a phase was trained with; None: no readable one."""
     step = newest_step(directory)
     if step is None:
         return None
     try:
-        return ocp.JsonCheckpointHandler().restore(directory.absolute() / str(step) / _META)["settings"]
+        folder = orbax_tree.addressable(directory) / str(step)
+        return ocp.JsonCheckpointHandler().restore(folder / _META)["settings"]
     except (OSError, ValueError, KeyError):
         return None  # a run sets it aside
 
 
 def read_part(
-    folder: pathlib.Path,
+    folder: StorePath,
     abstract_part: PyTree,
     check: Check = lambda meta: (),
     scratch: Sequence[str] = (),
@@ -107,9 +114,9 @@ def read_part(
     Raises:
         UserError: the checkpoint is incomplete or damaged, or has other shapes, or as `check`.
     """
-    folder = folder.absolute()
+    folder = orbax_tree.addressable(folder)
     with _read_whole(folder):
-        saved = _read_shapes(folder / _STATE)
+        saved = orbax_tree.read_shapes(folder / _STATE)
         meta = ocp.JsonCheckpointHandler().restore(folder / _META)
     check(meta)
     abstract_part = _in_saved_shapes(abstract_part, saved, scratch)
@@ -129,8 +136,8 @@ def read_part(
 class PhaseCheckpoints:
     """The checkpoints of one phase. Every process must call the same methods in the same order."""
 
-    def __init__(self, directory: pathlib.Path, config: CheckpointConfig):
-        self._directory = directory.absolute()
+    def __init__(self, directory: StorePath, config: CheckpointConfig):
+        self._directory = orbax_tree.addressable(directory)
         self._config = config
         self._manager: ocp.CheckpointManager | None = None
         self._newest: int | None = None
@@ -258,9 +265,9 @@ class PhaseCheckpoints:
         folder = self._directory / str(step)
         # The handlers are used directly: orbax's checkpointer synchronises processes, and would deadlock if
         # only one of them finds damage in its files.
-        meta = _everywhere(lambda: ocp.JsonCheckpointHandler().restore(folder / _META))
+        meta = _everywhere(folder, lambda: ocp.JsonCheckpointHandler().restore(folder / _META))
         changes = check(meta)
-        saved = _everywhere(lambda: _read_shapes(folder / _STATE))
+        saved = _everywhere(folder, lambda: orbax_tree.read_shapes(folder / _STATE))
         readable = _in_saved_shapes(abstract_state, saved, scratch)
         try:
             check_shapes(readable, saved, str(folder))
@@ -272,8 +279,7 @@ class PhaseCheckpoints:
                 f"{folder}: was trained with {was}, and {now} changes the arrays of its state ({error}); "
                 "pass the old value, or another --workdir"
             ) from None
-        args = ocp.args.StandardRestore(readable)
-        state = _everywhere(lambda: ocp.StandardCheckpointHandler().restore(folder / _STATE, args=args))
+        state = _everywhere(folder, lambda: orbax_tree.read(folder / _STATE, readable))
         # Checkpoints of older versions have no fingerprints and are accepted.
         if damaged := differing(meta.get("fingerprints", {}), state):
             raise _UnreadableError(f"{damaged[0]} differs from its fingerprint")
@@ -288,14 +294,20 @@ class PhaseCheckpoints:
                 f"it is set aside as {aside.name}, and the previous one is used",
                 flush=True,
             )
-            shutil.rmtree(aside, ignore_errors=True)
-            folder.rename(aside)
+            if is_remote(folder):
+                # Copied and then removed: damaged, but with its marker, or orbax would remove it as
+                # incomplete.
+                move_folder(folder, aside, _COMMITTED)
+            else:
+                shutil.rmtree(aside, ignore_errors=True)
+                folder.rename(aside)
         distributed.barrier(f"set aside {folder}")
 
     @contextlib.contextmanager
     def _full_disk_named(self) -> Iterator[None]:
         try:
-            yield
+            with store_errors(self._directory):
+                yield
         except Exception as error:
             if not is_full_disk(error):
                 raise
@@ -327,16 +339,20 @@ class _UnreadableError(Exception):
     """A damaged checkpoint; the message names the damage."""
 
 
-def _steps(directory: pathlib.Path) -> list[int]:
+def _steps(directory: StorePath) -> list[int]:
     # Other names are temporary folders, or checkpoints set aside.
-    return [int(path.name) for path in directory.glob("*") if path.name.isdigit() and path.is_dir()]
+    if not is_remote(directory):
+        return [int(path.name) for path in directory.glob("*") if path.name.isdigit() and path.is_dir()]
+    with store_errors(directory):
+        names = [name for name in _names_in(directory) if name.isdigit()]
+        return [int(name) for name in names if (directory / name / _COMMITTED).is_file()]
 
 
-def _read_shapes(folder: pathlib.Path) -> PyTree:
-    saved = ocp.StandardCheckpointHandler().metadata(folder).tree
-    if saved is None:
-        raise FileNotFoundError(f"{folder} has no list of its arrays")
-    return saved
+def _names_in(directory: StorePath) -> list[str]:
+    try:
+        return [path.name for path in directory.iterdir()]
+    except FileNotFoundError:  # a folder without objects does not exist
+        return []
 
 
 def _in_saved_shapes(abstract: PyTree, saved: PyTree, scratch: Sequence[str]) -> PyTree:
@@ -362,20 +378,27 @@ def _same_part(saved: PyTree, part: PyTree) -> PyTree:
     return {name: saved[name] for name in part if name in saved} if isinstance(part, dict) else saved
 
 
-def _read_whole(folder: pathlib.Path) -> contextlib.AbstractContextManager[None]:
-    return damage_named(f"{folder}: this checkpoint", "name an earlier step")
+@contextlib.contextmanager
+def _read_whole(folder: StorePath) -> Iterator[None]:
+    with damage_named(f"{folder}: this checkpoint", "name an earlier step"), store_errors(folder):
+        yield
 
 
-def _everywhere(read: Any) -> Any:
-    """The result of `read()`; raises on every process if it fails on any."""
-    result, problem = None, ""
+def _everywhere(folder: StorePath, read: Any) -> Any:
+    """The result of `read()`, from a folder; raises on every process if it fails on any."""
+    result, problem, is_damage = None, "", True
     try:
         result = read()
     except Exception as error:  # damaged bytes cause exceptions of any type
-        problem = f"{type(error).__name__}: {error}"
-    problems = [text for text in distributed.gather_json(problem) if text]
-    if problems:
-        raise _UnreadableError(problems[0])
+        problem, is_damage = f"{type(error).__name__}: {error}", not (is_remote(folder) and is_outage(error))
+    problems = [each for each in distributed.gather_json([problem, is_damage]) if each[0]]
+    for text, is_damage in sorted(problems, key=lambda each: each[1]):
+        if is_damage:
+            raise _UnreadableError(text)
+        # A store that does not answer says nothing about the checkpoint.
+        raise UserError(
+            f"{folder}: cannot be read ({' '.join(text.split())[:200]}); check network and credentials"
+        )
     return result
 
 

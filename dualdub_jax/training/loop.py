@@ -1,7 +1,6 @@
 """The training loop of any phase: state, batches, steps, metrics, checkpoints, exact resumption."""
 
 import itertools
-import pathlib
 import time
 import zlib
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from dualdub_jax.config import Config
 from dualdub_jax.parallel import distributed
 from dualdub_jax.parallel.mesh import AXES, batch_share, shard_batch, state_sharding
 from dualdub_jax.parallel.sharding import RULES
+from dualdub_jax.stores.path import StorePath
 from dualdub_jax.training.bad_records import BadRecords
 from dualdub_jax.training.bad_steps import BadSteps, TrainingDivergedError, skip_bad
 from dualdub_jax.training.checkpoint import BestMark, PhaseCheckpoints
@@ -38,7 +38,7 @@ def run_phase(
     phase: Phase,
     config: Config,
     mesh: Mesh,
-    workdir: pathlib.Path,
+    workdir: StorePath,
     writer: MetricWriter,
     *,
     extend: bool = False,
@@ -53,7 +53,8 @@ def run_phase(
         config: of the run.
         mesh: of one or more devices; with several processes, over the devices of all, and every process
             calls this with the same arguments.
-        workdir: of the run, on storage that all processes share; checkpoints are in `workdir/<phase.name>/`.
+        workdir: of the run, on storage that all processes share, such as an object store; checkpoints are in
+            `workdir/<phase.name>/`.
         writer: of metrics.
         extend: the recipe (length, schedule, batches, weights of losses) may differ from the checkpoint's;
             state and step number are kept, and the changes are written as events.
@@ -134,6 +135,7 @@ def run_phase(
             meta = {"data": batches.get_state(), "settings": phase.settings.values, "phase": phase.name}
             meta |= {"bad_steps": bad_steps.state(), "bad_records": bad_records.state()}
             checkpoints.save(step, state, meta, mark)
+            writer.upload()
             window.saved(time.monotonic() - started)
 
         def settle(step: int, example_ids: list[str], metrics: dict[str, jax.Array]) -> dict[str, float]:

@@ -1,17 +1,17 @@
 """Differences between a checkpoint and the run that resumes from it: which are accepted, and their record."""
 
-import pathlib
 from typing import Any
 
 from dualdub_jax.errors import UserError
 from dualdub_jax.parallel import distributed
+from dualdub_jax.stores.path import StorePath
 from dualdub_jax.training.data_changes import at_same_batch, dataset_changes, recipe_changes
 from dualdub_jax.training.metrics import MetricWriter
 from dualdub_jax.training.phase import Phase
 from dualdub_jax.training.settings import Change, described
 
 
-def check_length(phase: Phase, step: int, changes: list[Change], folder: pathlib.Path) -> None:
+def check_length(phase: Phase, step: int, changes: list[Change], folder: StorePath) -> None:
     """Checks that a phase is not shortened below what is trained.
 
     Args:
@@ -37,7 +37,7 @@ def resume_data(
     phase: Phase,
     step: int,
     changes: list[Change],
-    folder: pathlib.Path,
+    folder: StorePath,
     writer: MetricWriter,
     *,
     extend: bool,
@@ -84,7 +84,7 @@ def resume_data(
 
 
 def note_finished(
-    phase: Phase, step: int, saved: dict[str, Any], changes: list[Change], folder: pathlib.Path
+    phase: Phase, step: int, saved: dict[str, Any], changes: list[Change], folder: StorePath
 ) -> None:
     """Prints one line if the settings or data of a finished phase have changed; it is kept as it is."""
     if not distributed.is_first():

@@ -7,7 +7,6 @@ that are no settings of a phase (intervals, mesh, machine) may always differ.
 
 import dataclasses
 import json
-import pathlib
 import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,6 +14,7 @@ from typing import Any, NamedTuple
 
 from dualdub_jax.config import Plugin, defaults_of
 from dualdub_jax.errors import UserError
+from dualdub_jax.stores.path import StorePath, absolute
 from dualdub_jax.training.declared import is_same_value, plugin_keys
 
 _ABSENT = object()
@@ -99,7 +99,7 @@ def _relevant(group: Any, without: tuple[str, ...]) -> Any:
 
 
 def check_settings(
-    saved: dict[str, Any], wanted: Settings, where: pathlib.Path, *, extend: bool = False
+    saved: dict[str, Any], wanted: Settings, where: StorePath, *, extend: bool = False
 ) -> list[Change]:
     """Compares settings key by key.
 
@@ -176,7 +176,7 @@ def differences(saved: dict[str, Any], wanted: Settings) -> Iterator[tuple[str, 
 def _with_absolute_paths(settings: dict[str, Any]) -> dict[str, Any]:
     """The settings with absolute paths of bundles and runs; older versions stored them as given."""
     paths = {key: settings[key] for key in _PATHS if settings.get(key)}
-    return settings | {key: str(pathlib.Path(path).absolute()) for key, path in paths.items()}
+    return settings | {key: absolute(path) for key, path in paths.items()}
 
 
 def _differences(key: str, was: Any, now: Any, default: Any) -> Iterator[tuple[str, Any, Any]]:

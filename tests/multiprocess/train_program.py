@@ -8,7 +8,6 @@ and "done" with a digest of the parameters at the end. Leaves as `dualdub train`
 
 import dataclasses
 import json
-import pathlib
 import resource
 import sys
 import time
@@ -23,6 +22,7 @@ from dualdub_jax.curriculum.stage import stage_phase
 from dualdub_jax.parallel import distributed
 from dualdub_jax.parallel.mesh import batch_share, make_mesh
 from dualdub_jax.parallel.simulated_devices import give_threads
+from dualdub_jax.stores.path import StorePath, as_path
 from dualdub_jax.training.held_out import HeldOutSet, HeldOutSets
 from dualdub_jax.training.loop import TrainingDivergedError, TrainingStoppedError, run_phase
 from dualdub_jax.training.metrics import MetricWriter
@@ -90,7 +90,7 @@ class HeldOutBatches:
 
 def main() -> int:
     give_threads()
-    workdir, options = pathlib.Path(sys.argv[1]), json.loads(sys.argv[2])
+    workdir, options = as_path(sys.argv[1]), json.loads(sys.argv[2])
     if "cluster" in options:
         distributed.initialize(*options["cluster"])
     if "largest_file" in options:
@@ -102,7 +102,7 @@ def main() -> int:
     return status
 
 
-def status_of_training(workdir: pathlib.Path, options) -> int:
+def status_of_training(workdir: StorePath, options) -> int:
     """The exit status that `dualdub train` has for each end of a run."""
     try:
         train(workdir, options)
@@ -115,7 +115,7 @@ def status_of_training(workdir: pathlib.Path, options) -> int:
     return 0
 
 
-def train(workdir: pathlib.Path, options) -> None:
+def train(workdir: StorePath, options) -> None:
     config = tiny_config(log_every_steps=1, mesh=from_dict(options.get("mesh", {}), MeshConfig))
     config = dataclasses.replace(config, **{
         name: from_dict(values, type(getattr(config, name))) if isinstance(values, dict) else values

@@ -27,6 +27,7 @@ from dualdub_jax.encoders.base import video_inputs
 from dualdub_jax.errors import UserError, UserErrors
 from dualdub_jax.media.frames import FrameSpec
 from dualdub_jax.media.record_video import decode_frames
+from dualdub_jax.stores.path import StorePath
 from dualdub_jax.training.bad_records import BadRecord
 
 _FRAME_SIZE = 16  # of frames that are decoded only to see whether they can be
@@ -34,7 +35,7 @@ _NUMBER = re.compile(r"\d[\d.]*")
 
 
 def check_datasets(
-    folder: pathlib.Path,
+    folder: StorePath,
     config: Config,
     *,
     json_file: pathlib.Path | None = None,
@@ -45,7 +46,7 @@ def check_datasets(
     A dataset that the config's mixtures name is checked for the phases that read it, any other for a stage.
 
     Args:
-        folder: a dataset, or a folder above several.
+        folder: a dataset, or a folder above several; local or on an object store.
         config: of a run.
         json_file: also written, with ids, reasons and counts; None: none.
         console: where to print; None is standard output. Progress goes to standard error.

@@ -1,7 +1,6 @@
 """Everything that a config names: classes by kind or import path, tokenizers, bundles, extractors."""
 
 import dataclasses
-import pathlib
 
 from dualdub_jax.codecs.registry import codec_training, grid_spec
 from dualdub_jax.config import Config
@@ -16,6 +15,8 @@ from dualdub_jax.models.aligners.base import ALIGNERS
 from dualdub_jax.models.backbone import BACKBONES
 from dualdub_jax.models.heads import HEADS
 from dualdub_jax.parallel.mesh import make_mesh
+from dualdub_jax.stores.failures import reached, store_errors
+from dualdub_jax.stores.path import StorePath, as_path
 from dualdub_jax.text.tokenizer import Tokenizer, make_tokenizer
 from dualdub_jax.types import STREAMS
 
@@ -86,11 +87,17 @@ def check_parts(config: Config, problems: Problems) -> Parts:
 def _check_folders(config: Config, problems: Problems) -> None:
     for key in ("codecs_from", "model_from"):
         path = getattr(config, key)
-        if path and not _is_source(pathlib.Path(path)):
-            problems.add(f"{key}={path}: neither a bundle nor a run; give a bundle/ folder or a --workdir")
+        if not path:
+            continue
+        with problems.noted():
+            if not _is_source(reached(as_path(path, key))):
+                problems.add(
+                    f"{key}={path}: neither a bundle nor a run; give a bundle/ folder or a --workdir"
+                )
 
 
-def _is_source(path: pathlib.Path) -> bool:
+def _is_source(path: StorePath) -> bool:
     """Whether a path looks like a bundle, a run, or a stage or checkpoint in one."""
-    in_run = any((folder / RUN_CONFIG).is_file() for folder in (path, path.parent, path.parent.parent))
-    return (path / "config.json").is_file() or (path.is_dir() and in_run)
+    with store_errors(path):
+        in_run = any((folder / RUN_CONFIG).is_file() for folder in (path, path.parent, path.parent.parent))
+        return (path / "config.json").is_file() or (path.is_dir() and in_run)

@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import math
-import pathlib
 from collections.abc import Callable
 from typing import Any
 
@@ -23,6 +22,7 @@ from dualdub_jax.decoders.base import decoder_training, has_decoder
 from dualdub_jax.errors import UserError
 from dualdub_jax.parallel.mesh import BATCH_AXES, batch_share
 from dualdub_jax.parallel.sharding import RULES
+from dualdub_jax.stores.path import StorePath
 from dualdub_jax.training.checkpoint import newest_step, saved_settings
 from dualdub_jax.training.phase import Phase
 from dualdub_jax.training.settings import check_settings
@@ -42,7 +42,7 @@ def construct_phases(
     config: Config,
     mesh: Mesh,
     wanted: set[str],
-    workdir: pathlib.Path,
+    workdir: StorePath,
     problems: Problems,
     *,
     extend: bool = False,
@@ -76,7 +76,7 @@ class _Probe:
         config: Config,
         mesh: Mesh,
         wanted: set[str],
-        workdir: pathlib.Path,
+        workdir: StorePath,
         problems: Problems,
         extend: bool,
     ) -> None:

@@ -1,6 +1,5 @@
 """The check of a run before its first step; `dualdub train --check` does nothing else."""
 
-import pathlib
 import time
 from collections.abc import Sequence
 
@@ -18,6 +17,7 @@ from dualdub_jax.data_pipeline.record_check import Findings
 from dualdub_jax.errors import UserError, UserErrors
 from dualdub_jax.parallel import distributed
 from dualdub_jax.parallel.mesh import make_mesh
+from dualdub_jax.stores.path import StorePath
 from dualdub_jax.training.checkpoint import newest_step
 
 _TASKS = ("soundtrack", "casp")
@@ -25,7 +25,7 @@ _MAX_NAMED = 3  # bad records of a dataset
 
 
 def check_run(
-    config: Config, workdir: pathlib.Path, phases: Sequence[str] | None = None, *, extend: bool = False
+    config: Config, workdir: StorePath, phases: Sequence[str] | None = None, *, extend: bool = False
 ) -> None:
     """Checks all that a run reads and writes: config, parts, datasets, labels, disk.
 
@@ -58,7 +58,7 @@ def check_run(
 
 def _check_phases(
     config: Config,
-    workdir: pathlib.Path,
+    workdir: StorePath,
     phases: Sequence[str] | None,
     parts: Parts,
     problems: Problems,

@@ -1,6 +1,8 @@
-"""The working directory: writable, and on a disk that holds the checkpoints."""
+"""The working directory: writable, and if it is local, on a disk that holds the checkpoints."""
 
+import os
 import pathlib
+import secrets
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -8,14 +10,22 @@ from collections.abc import Sequence
 from dualdub_jax.config import Config
 from dualdub_jax.curriculum.preflight.phases import PhaseSize
 from dualdub_jax.errors import UserError
+from dualdub_jax.stores.failures import reached, store_errors
+from dualdub_jax.stores.path import StorePath, is_remote
 
 
-def check_writable(workdir: pathlib.Path) -> None:
+def check_writable(workdir: StorePath) -> None:
     """Checks that files can be written; leaves none.
 
     Raises:
-        UserError: a file where the folder should be, or no permission.
+        UserError: a file where the folder should be, or no permission; a store that is not reached.
     """
+    if is_remote(workdir):
+        probe = reached(workdir) / f"writable.{os.getpid()}.{secrets.token_hex(4)}"
+        with store_errors(workdir):
+            probe.write_bytes(b"")
+            probe.unlink()
+        return
     folder = _existing(workdir)
     try:
         with tempfile.TemporaryFile(dir=folder):
@@ -26,15 +36,17 @@ def check_writable(workdir: pathlib.Path) -> None:
         ) from error
 
 
-def check_disk(workdir: pathlib.Path, config: Config, sizes: Sequence[PhaseSize]) -> str:
+def check_disk(workdir: StorePath, config: Config, sizes: Sequence[PhaseSize]) -> str:
     """Compares the checkpoints of a run with the free disk space.
 
     Returns:
-        Both, as text.
+        Both, as text; of an object store, which has no limit, the former alone.
 
     Raises:
         UserError: too little space for the checkpoints that are still to be written.
     """
+    if is_remote(workdir):
+        return f"about {_text(sum(checkpoint_bytes(size, config) for size in sizes))} of checkpoints"
     needed = sum(checkpoint_bytes(size, config) - _stored_bytes(workdir / size.name) for size in sizes)
     # While a checkpoint is written, the one that it replaces is there too.
     needed = max(needed, 0) + max((size.state_bytes for size in sizes), default=0)
