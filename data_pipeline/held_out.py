@@ -30,8 +30,8 @@ def open_held_out(
         names = find_dataset(data_dir, source.name).splits
         if source.held_out_split and source.held_out_split not in names:
             raise UserError(
-                f"{source.name}: held_out_split={source.held_out_split!r} of its entry in the mixture is "
-                f"none of its splits; it has {', '.join(sorted(names))}"
+                f"{source.name}: held_out_split={source.held_out_split!r} of its entry in the mixture is not "
+                f"there; it has {', '.join(sorted(names))}"
             )
         split = source.held_out_split or next((name for name in SPLITS if name in names), "")
         if split:

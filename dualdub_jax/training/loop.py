@@ -112,10 +112,10 @@ def run_phase(
 
         # ------------------------------------------------------------------------------ batches, step
         batches = phase.make_batches()
-        if "data" in meta:
+        if restored is not None:
             resume_data(
                 batches,
-                meta["data"],
+                meta.get("data") or batches.get_state(),  # absent from a phase that had no steps
                 phase,
                 first_step,
                 changes,

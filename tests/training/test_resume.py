@@ -60,6 +60,14 @@ def test_more_steps_continue_on_the_new_schedule_and_resume_to_the_bit(tmp_path)
     np.testing.assert_array_equal(kernel, broken)
 
 
+def test_a_phase_of_no_steps_can_be_extended(tmp_path):
+    run_toy(tmp_path, dataclasses.replace(STAGE, num_steps=0))
+    assert run_toy(tmp_path, STAGE, extend=True)[1] == list(range(6))
+    assert [(event["key"], event["old"], event["new"]) for event in events_of(tmp_path)] == [
+        ("stages.1.num_steps", 0, 6)
+    ]
+
+
 RECIPES = {
     "learning_rate": with_optimizer(STAGE, learning_rate=0.05),
     "warmup_steps": with_optimizer(STAGE, warmup_steps=2),
