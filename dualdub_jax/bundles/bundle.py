@@ -231,7 +231,7 @@ def load_bundle(
     return config, read_arrays(directory, expected, dtype)
 
 
-def stored_shapes(directory: StorePath | str) -> dict[str, jax.ShapeDtypeStruct]:
+def stored_shapes(directory: StorePath) -> dict[str, jax.ShapeDtypeStruct]:
     """Shapes and dtypes of a bundle's arrays by path, such as "model/backbone/…"; imports no class.
 
     Raises:
@@ -241,7 +241,7 @@ def stored_shapes(directory: StorePath | str) -> dict[str, jax.ShapeDtypeStruct]
     return {names.current: shape for names, shape in _stored(directory).items()}
 
 
-def read_arrays(directory: StorePath | str, target: PyTree, dtype: str | None = "float32") -> PyTree:
+def read_arrays(directory: StorePath, target: PyTree, dtype: str | None = "float32") -> PyTree:
     """Reads some arrays of a bundle; imports no class.
 
     Args:
@@ -262,10 +262,10 @@ def read_arrays(directory: StorePath | str, target: PyTree, dtype: str | None = 
             stored[names.stored] = jax.ShapeDtypeStruct(shape.shape, shape.dtype, sharding=sharding)
     with _damage_named(directory):
         if safetensors_tree.is_here(directory):
-            read = safetensors_tree.read(local_copy(directory, "safetensors"), _unflatten(stored))
+            params = safetensors_tree.read(_local_safetensors(directory), _unflatten(stored))
         else:
-            read = orbax_tree.read_some(directory / "params", _unflatten(stored))
-    params = traverse_util.flatten_dict(read, sep="/")
+            params = orbax_tree.read_part(directory / "params", _unflatten(stored))
+    params = traverse_util.flatten_dict(params, sep="/")
     return _as_dtype(_unflatten({current[name]: array for name, array in params.items()}), dtype)
 
 
@@ -279,12 +279,17 @@ class _Names(NamedTuple):
 def _stored(directory: StorePath) -> dict[_Names, jax.ShapeDtypeStruct]:
     renamed = parameter_renamer(read_bundle_header(directory).version)
     with _damage_named(directory):
-        if safetensors_tree.is_here(directory):  # the library reads local files only
-            shapes = safetensors_tree.read_shapes(local_copy(directory, "safetensors"))
+        if safetensors_tree.is_here(directory):
+            shapes = safetensors_tree.read_shapes(_local_safetensors(directory))
         else:
             shapes = orbax_tree.read_shapes(directory / "params")
     shapes = traverse_util.flatten_dict(shapes, sep="/")
     return {_Names(name, renamed(name)): shape for name, shape in shapes.items()}
+
+
+def _local_safetensors(directory: StorePath) -> pathlib.Path:
+    """The library reads local files only."""
+    return local_copy(directory, "safetensors")
 
 
 @contextlib.contextmanager

@@ -10,18 +10,16 @@ from typing import Any
 import orbax.checkpoint as ocp
 
 from dualdub_jax.checkpoints import orbax_on_s3
-from dualdub_jax.stores.path import StorePath, is_remote
+from dualdub_jax.stores.path import StorePath, absolute
 
 PyTree = Any  # nested dictionaries of arrays, or of their shapes
 
 
 def addressable(folder: StorePath) -> StorePath:
     """The folder as orbax takes it: with an absolute path, and on s3:// after the driver is set up."""
-    if not is_remote(folder):
-        return folder.absolute()
     if str(folder).startswith("s3://"):
         orbax_on_s3.install()
-    return folder
+    return absolute(folder)
 
 
 def write(folder: StorePath, tree: PyTree) -> None:
@@ -42,17 +40,17 @@ def read_shapes(folder: StorePath) -> PyTree:
     return shapes
 
 
-def read(folder: StorePath, target: PyTree) -> PyTree:
-    """Reads arrays onto devices, as the shapes and shardings of `target`; a device reads its shard only."""
-    handler = ocp.StandardCheckpointHandler()
-    return handler.restore(addressable(folder), args=ocp.args.StandardRestore(target))
-
-
-def read_some(folder: StorePath, target: PyTree) -> PyTree:
-    """As `read`, of a folder that holds further arrays."""
+def read_part(folder: StorePath, target: PyTree) -> PyTree:
+    """As `read`, of the arrays that `target` names alone."""
     args = ocp.args.PyTreeRestore(
         item=target,
         restore_args=ocp.checkpoint_utils.construct_restore_args(target),
         partial_restore=True,
     )
     return ocp.PyTreeCheckpointHandler().restore(addressable(folder), args=args)
+
+
+def read(folder: StorePath, target: PyTree) -> PyTree:
+    """Reads arrays onto devices, as the shapes and shardings of `target`; a device reads its shard only."""
+    handler = ocp.StandardCheckpointHandler()
+    return handler.restore(addressable(folder), args=ocp.args.StandardRestore(target))

@@ -26,7 +26,8 @@ from dualdub_jax.decoders.base import decoder_training, has_decoder
 from dualdub_jax.errors import UserError
 from dualdub_jax.parallel.mesh import state_sharding
 from dualdub_jax.parts.import_path import check_trusted
-from dualdub_jax.stores.path import StorePath, absolute, as_path, is_remote
+from dualdub_jax.stores.failures import reached
+from dualdub_jax.stores.path import StorePath, as_path, is_remote
 from dualdub_jax.training.checkpoint import Restored, best_mark, newest_step, read_part
 from dualdub_jax.training.freezing import merge_frozen, split_frozen
 from dualdub_jax.training.phase import Phase
@@ -64,19 +65,13 @@ def open_source(path: StorePath, key: str, mesh: Mesh) -> Source:
     Raises:
         UserError: neither; or a run whose config names code that this process has not imported.
     """
-    if not path.is_dir():
+    if not reached(path).is_dir():
         raise UserError(
             f"{key}={path}: no such folder; give a bundle, or the --workdir of a run, where it is now"
         )
-    if is_bundle(path):
+    if (path / "config.json").is_file():
         return BundleSource(path)
     return RunSource(path, mesh)
-
-
-def is_bundle(path: StorePath) -> bool:
-    """Whether a folder is a bundle, on an object store also one that is being written."""
-    # It has parameters and no config.json yet; `read_bundle_header` names that.
-    return (path / "config.json").is_file() or (is_remote(path) and (path / "params").is_dir())
 
 
 class BundleSource:
@@ -142,7 +137,7 @@ class RunSource:
             )
         self.config, self.steps = config, {}
         self._source, self._mesh, self._use_raw_params = source, mesh, use_raw_params
-        self._codecs_from = codecs_from or as_path(config.codecs_from or ".", "codecs_from")
+        self._codecs_from = codecs_from or as_path(config.codecs_from, "codecs_from")
         self._parts: dict[str, PyTree] = {}
         self._opened: dict[str, Source] = {}
 
@@ -193,7 +188,7 @@ class RunSource:
         """The source that a key of the run's config names."""
         if key not in self._opened:
             where = self._workdir / FILE_NAME
-            if absolute(str(path)) == absolute(str(self._workdir)):
+            if _resolved(path) == _resolved(self._workdir):
                 raise UserError(f"{where}: {key}={path} is the run itself; name another")
             if not path.is_dir():
                 remedies = {
@@ -299,7 +294,7 @@ class _Checkpoint(NamedTuple):
 
 
 def _locate(source: StorePath) -> _Checkpoint:
-    full = source if is_remote(source) else source.resolve()
+    full = _resolved(reached(source))
     if not full.is_dir():
         raise UserError(f"{source}: no such folder; give a bundle, or the --workdir of `dualdub train`")
     if full.name.isdigit() and (full / "state").is_dir():
@@ -312,6 +307,10 @@ def _locate(source: StorePath) -> _Checkpoint:
         f"{source}: neither a bundle nor a training checkpoint; give a bundle/ folder, the --workdir of a "
         "run, or WORKDIR/STAGE/STEP"
     )
+
+
+def _resolved(path: StorePath) -> StorePath:
+    return path if is_remote(path) else path.resolve()
 
 
 def _no_batches(batch_size: int, crop_frames: int | None) -> None:

@@ -19,7 +19,8 @@ from dualdub_jax.config import Config
 from dualdub_jax.curriculum.sources import Source, open_source
 from dualdub_jax.errors import UserError
 from dualdub_jax.parallel import distributed
-from dualdub_jax.stores.path import absolute, as_path
+from dualdub_jax.stores.path import absolute as absolute_path
+from dualdub_jax.stores.path import as_path
 from dualdub_jax.training.settings import differences, settings_of
 from dualdub_jax.types import STREAMS, Stream
 
@@ -44,7 +45,8 @@ def with_absolute_paths(config: Config) -> Config:
             "config.train_codecs: only goes with config.codecs_from; without it, all codecs are trained"
         )
     paths = {key: getattr(config, key) for key in ("codecs_from", "model_from")}
-    return dataclasses.replace(config, **{key: absolute(path) for key, path in paths.items() if path})
+    absolute = {key: str(absolute_path(as_path(path, key))) for key, path in paths.items() if path}
+    return dataclasses.replace(config, **absolute)
 
 
 def trained_streams(config: Config) -> tuple[Stream, ...]:

@@ -79,14 +79,14 @@ def as_local_path(where: str | os.PathLike[str], name: str = "") -> pathlib.Path
     return pathlib.Path(where)
 
 
-def absolute(where: str) -> str:
-    """A path as text that means the same in any working directory; URLs are left as they are."""
-    return where if "://" in where else os.path.abspath(where)
-
-
 def is_remote(path: StorePath) -> bool:
     """Whether a path is on an object store."""
     return not isinstance(path, pathlib.Path)
+
+
+def absolute(path: StorePath) -> StorePath:
+    """The path from the root; URLs are as they are."""
+    return path if is_remote(path) else path.absolute()
 
 
 def find_files(folder: StorePath, name: str) -> list[StorePath]:

@@ -19,7 +19,7 @@ from dualdub_jax.bundles.bundle import (
     save_bundle,
 )
 from dualdub_jax.config import Config, MeshConfig, load_config
-from dualdub_jax.curriculum.sources import RunSource, is_bundle
+from dualdub_jax.curriculum.sources import RunSource
 from dualdub_jax.errors import UserError
 from dualdub_jax.parallel.mesh import make_mesh
 from dualdub_jax.stores.failures import reached
@@ -98,7 +98,7 @@ def export(
     # Nothing is computed, so parameters are fully sharded.
     mesh = make_mesh(MeshConfig(data=1, fsdp=-1), jax.local_devices())
     with jax.set_mesh(mesh):
-        if is_bundle(source):
+        if _is_bundle(source):
             flags = {
                 "--raw-params": use_raw_params,
                 "--config": config is not None,
@@ -123,6 +123,11 @@ def export(
                 ) from error
             raise
     return exported
+
+
+def _is_bundle(source: StorePath) -> bool:
+    # A half-written bundle on a store has parameters and no config.json yet; `load_bundle` names that.
+    return (source / "config.json").is_file() or (is_remote(source) and (source / "params").is_dir())
 
 
 def _read_run(

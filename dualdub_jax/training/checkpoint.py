@@ -69,8 +69,7 @@ def best_mark(directory: StorePath) -> BestMark | None:
     best = None
     for step in sorted(_steps(directory)):
         try:
-            folder = orbax_tree.addressable(directory / str(step) / _META)
-            meta = ocp.JsonCheckpointHandler().restore(folder)
+            meta = ocp.JsonCheckpointHandler().restore(orbax_tree.addressable(directory) / str(step) / _META)
         except (OSError, ValueError):  # damaged: `PhaseCheckpoints.restore` reports it
             continue
         mark = BestMark(step, **meta["held_out"]) if "held_out" in meta else None

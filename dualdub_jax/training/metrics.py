@@ -20,7 +20,6 @@ from tensorboardX import SummaryWriter
 from dualdub_jax.parallel import distributed
 from dualdub_jax.stores.appended_file import AppendedFile
 from dualdub_jax.stores.commit import upload_file
-from dualdub_jax.stores.failures import store_errors
 from dualdub_jax.stores.path import StorePath, is_remote
 
 _UPLOAD_EVERY_S = 60
@@ -32,9 +31,8 @@ class MetricWriter:
     def __init__(self, workdir: StorePath):
         self._files: dict[str, AppendedFile] = {}
         self._tensorboard: SummaryWriter | None = None
-        self._staging: tempfile.TemporaryDirectory | None = (
-            None  # of TensorBoard's files, if they are uploaded
-        )
+        # Of TensorBoard's files, if they are uploaded.
+        self._staging: tempfile.TemporaryDirectory | None = None
         self._workdir, self._uploaded_s = workdir, time.monotonic()
         if distributed.is_first():
             if is_remote(workdir):
@@ -97,10 +95,9 @@ class MetricWriter:
 def read_events(workdir: StorePath, kinds: Sequence[str]) -> list[dict[str, Any]]:
     """Lines of `workdir/events.jsonl` of some kinds; empty without the file."""
     path = workdir / "events.jsonl"
-    with store_errors(path):
-        if not path.is_file():
-            return []
-        lines = path.read_text(encoding="utf-8").split("\n")[:-1]  # a line in the writing has no end
+    if not path.is_file():
+        return []
+    lines = path.read_text(encoding="utf-8").split("\n")[:-1]  # a line in the writing has no end
     return [event for event in map(json.loads, lines) if event["event"] in kinds]
 
 

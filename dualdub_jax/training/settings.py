@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from dualdub_jax.config import Plugin, defaults_of
 from dualdub_jax.errors import UserError
-from dualdub_jax.stores.path import StorePath, absolute
+from dualdub_jax.stores.path import StorePath, absolute, as_path
 from dualdub_jax.training.declared import is_same_value, plugin_keys
 
 _ABSENT = object()
@@ -176,7 +176,7 @@ def differences(saved: dict[str, Any], wanted: Settings) -> Iterator[tuple[str, 
 def _with_absolute_paths(settings: dict[str, Any]) -> dict[str, Any]:
     """The settings with absolute paths of bundles and runs; older versions stored them as given."""
     paths = {key: settings[key] for key in _PATHS if settings.get(key)}
-    return settings | {key: absolute(path) for key, path in paths.items()}
+    return settings | {key: str(absolute(as_path(path, key))) for key, path in paths.items()}
 
 
 def _differences(key: str, was: Any, now: Any, default: Any) -> Iterator[tuple[str, Any, Any]]:

@@ -90,6 +90,7 @@ STORED = [
     ["data", "check", "URL", "--config", "puppet"],
     ["export", "URL", "x"],
     ["export", "x", "URL"],
+    ["export", "x", "y", "--codecs-from", "URL"],
     ["dub", "film.mp4", "--checkpoint", "URL"],
     ["evaluate", "--suite", "puppet", "--checkpoint", "URL"],
     ["evaluate", "--suite", "puppet", "--against", "URL"],

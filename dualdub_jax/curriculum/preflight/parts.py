@@ -15,7 +15,7 @@ from dualdub_jax.models.aligners.base import ALIGNERS
 from dualdub_jax.models.backbone import BACKBONES
 from dualdub_jax.models.heads import HEADS
 from dualdub_jax.parallel.mesh import make_mesh
-from dualdub_jax.stores.failures import reached, store_errors
+from dualdub_jax.stores.failures import reached
 from dualdub_jax.stores.path import StorePath, as_path
 from dualdub_jax.text.tokenizer import Tokenizer, make_tokenizer
 from dualdub_jax.types import STREAMS
@@ -98,6 +98,5 @@ def _check_folders(config: Config, problems: Problems) -> None:
 
 def _is_source(path: StorePath) -> bool:
     """Whether a path looks like a bundle, a run, or a stage or checkpoint in one."""
-    with store_errors(path):
-        in_run = any((folder / RUN_CONFIG).is_file() for folder in (path, path.parent, path.parent.parent))
-        return (path / "config.json").is_file() or (path.is_dir() and in_run)
+    in_run = any((folder / RUN_CONFIG).is_file() for folder in (path, path.parent, path.parent.parent))
+    return (path / "config.json").is_file() or (path.is_dir() and in_run)
