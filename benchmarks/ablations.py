@@ -183,6 +183,7 @@ class Cascade:
         self.decode, self.sample_acoustics = one.decode, one.sample_acoustics
         self.frame_specs, self.encode_frames = one.frame_specs, one.encode_frames
         self.open_decoder, self.sample_rate_hz = one.open_decoder, one.sample_rate_hz
+        self.silence = one.silence
 
     def generate(
         self, *, use_speech: bool, use_background: bool, context: Mapping[str, np.ndarray], **rest: Any

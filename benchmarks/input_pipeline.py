@@ -61,7 +61,7 @@ def measure(config: Config, args: argparse.Namespace) -> dict[str, float]:
     indices = [i % len(records) for i in range(64)]
     clips = [records[i] for i in indices]
     make_example = transforms.MakeExample(args.source, config, make_tokenizer(config.model))
-    examples = [make_example.random_map(clip, np.random.default_rng(0)) for clip in clips]
+    examples = [make_example.example(clip, np.random.default_rng(0)) for clip in clips]
     batches = [transforms.collate(examples[i : i + args.batch_size]) for i in range(0, 64, args.batch_size)]
     tokenise = StemTokenizer(codecs, grid.num_frames, cache=None)
     tokenise(batches[0])  # compile
@@ -86,7 +86,7 @@ def measure(config: Config, args: argparse.Namespace) -> dict[str, float]:
             ]
         ),
         "cpu_ms_make_example": _ms(
-            lambda: [make_example.random_map(clip, np.random.default_rng(0)) for clip in clips]
+            lambda: [make_example.example(clip, np.random.default_rng(0)) for clip in clips]
         ),
         "cpu_ms_collate": _ms(
             lambda: [

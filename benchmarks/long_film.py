@@ -1,11 +1,11 @@
 """Memory and time of dubbing a long film by stage, compared with a film of a fifth of its length.
 
-    python benchmarks/long_film.py                                   # ten minutes, the bundled model
-    python benchmarks/long_film.py --minutes 60 --random-tokens      # without generation: an hour in minutes
+    python benchmarks/long_film.py                                 # ten minutes, the bundled model
+    python benchmarks/long_film.py --minutes 120 --random-tokens   # two hours without generation
 
-The film is synthetic, 320 x 180 at 25 frames a second. Each length is dubbed in a separate process, whose
-resident memory is sampled every 20 ms. With --random-tokens generation is replaced by random tokens, which
-the output states; reading, decoding, mixing and muxing are unchanged.
+The film is synthetic, 320 x 180 at 25 frames a second, with a cue every eight seconds. Each length is dubbed
+in a separate process, whose resident memory is sampled every 20 ms. With --random-tokens generation is
+replaced by random tokens, which the output states; reading, decoding, mixing and muxing are unchanged.
 """
 
 import argparse
@@ -22,11 +22,13 @@ from typing import Any
 
 import av
 import numpy as np
+import pysubs2
 
 FRAME_RATE = 25
 SIZE = (320, 180)
 _SAMPLING_S = 0.02
-_SCRIPT = "lay blue at e nine soon. place green by a four again. set white with f four again."
+_CUES = ("lay blue at e nine soon", "place green by a four again", "set white with f four again")
+_CUE_EVERY_S, _CUE_S = 8, 2.5
 
 
 def main() -> None:
@@ -39,8 +41,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="long_film-") as folder:
         for minutes in (args.minutes / 5, args.minutes):
             film = make_film(pathlib.Path(folder) / f"{minutes:g}.mp4", minutes)
+            script = write_cues(film.with_suffix(".srt"), minutes)
             with multiprocessing.get_context("spawn").Pool(1) as pool:
-                measured[minutes] = pool.apply(dub, (film, args.random_tokens, args.checkpoint))
+                measured[minutes] = pool.apply(dub, (film, script, args.random_tokens, args.checkpoint))
             film.unlink()
     print_table(measured, args.random_tokens)
 
@@ -60,6 +63,17 @@ def make_film(path: pathlib.Path, minutes: float) -> pathlib.Path:
         for t in range(round(60 * minutes * FRAME_RATE)):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(pictures[t % 64], format="rgb24")))
         container.mux(stream.encode(None))
+    return path
+
+
+def write_cues(path: pathlib.Path, minutes: float) -> pathlib.Path:
+    """Subtitles for the whole film."""
+    subtitles = pysubs2.SSAFile()
+    for i in range(int(60 * minutes / _CUE_EVERY_S)):
+        start_ms = 1000 * i * _CUE_EVERY_S
+        end_ms = start_ms + round(1000 * _CUE_S)
+        subtitles.append(pysubs2.SSAEvent(start=start_ms, end=end_ms, text=_CUES[i % len(_CUES)]))
+    subtitles.save(str(path))
     return path
 
 
@@ -85,7 +99,9 @@ class MemoryMeter:
         return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
-def dub(film: pathlib.Path, random_tokens: bool, checkpoint: pathlib.Path | None) -> dict[str, Any]:
+def dub(
+    film: pathlib.Path, script: pathlib.Path, random_tokens: bool, checkpoint: pathlib.Path | None
+) -> dict[str, Any]:
     """Dubs a film; returns seconds and peak memory by stage."""
     import dualdub_jax
     from dualdub_jax.dubbing.delivery import Targets, deliver
@@ -109,7 +125,7 @@ def dub(film: pathlib.Path, random_tokens: bool, checkpoint: pathlib.Path | None
     if random_tokens:
         model.engine.generate = _random_generate(model.engine)
     out = film.with_suffix(".dubbed.mkv")
-    with Project(DubRequest(film, script=_SCRIPT), progress=progress) as project:
+    with Project(DubRequest(film, script=str(script)), progress=progress) as project:
         project.read(out)
         project.dub(model.engine, model.checkpoint)
         deliver(project, Targets.make(out))
@@ -128,9 +144,10 @@ def _random_generate(engine: Any) -> Any:
         *, video: Mapping[str, np.ndarray], context: Mapping[str, np.ndarray], seed: int, **rest: Any
     ) -> Any:
         rng, tokens = np.random.default_rng(seed), {}
+        (num_frames,) = {len(frames) for frames in video.values()}
         for stream, codec in engine.codecs.items():
             if rest[f"use_{stream}"]:
-                shape = (len(video), codec.spec.num_codebooks)
+                shape = (num_frames, codec.spec.num_codebooks)
                 tokens[stream] = rng.integers(0, codec.spec.codebook_size, shape).astype(np.int32)
                 tokens[stream][: len(context.get(stream, ()))] = context.get(stream, 0)
         return tokens

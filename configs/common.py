@@ -39,3 +39,4 @@ def shrink(config: ConfigDict) -> None:
         stage.update({"num_steps": 6, "batch_size": 4})
     config.checkpoint.save_every_steps = 4
     config.log_every_steps = 2
+    config.held_out.num_clips = 4

@@ -18,7 +18,8 @@ than two hours on two cores:
 
 `puppet:tiny` is the same run in miniature, to test a setup: minutes, and no audible quality.
 `puppet:finetune` continues from the bundled checkpoint with the last stage alone, at a lower learning rate:
-for your own clips, or to train the default further.
+for your own clips, or to train the default further (docs/finetuning.md). Codecs are frozen unless
+`train_codecs` names their streams.
 """
 
 from ml_collections import ConfigDict
@@ -89,3 +90,8 @@ def _finetune(config: ConfigDict) -> None:
     config.codecs_from = config.model_from = str(default_bundle_path())
     config.video_training.num_steps = 0
     config.stages = [soundtrack.get_stage(num_steps=2000, learning_rate=7e-4)]
+    # With `train_codecs`. The acoustics renderer is kept: films have no acoustics annotations.
+    for codec in common.codecs(config):
+        codec.training.update({"num_steps": 500, "vocoder_num_steps": 500, "acoustics_num_steps": 0})
+        for optimizer in (codec.training.optimizer, codec.training.vocoder_optimizer):
+            optimizer.learning_rate = 7e-4

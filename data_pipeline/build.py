@@ -3,7 +3,6 @@
 import collections
 import json
 import os
-import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -12,12 +11,16 @@ import tensorflow_datasets as tfds
 
 from dualdub_jax.data_pipeline.builders.base import Builder, Dropped, Item
 from dualdub_jax.data_pipeline.builders.registry import find_builder, split_name
+from dualdub_jax.data_pipeline.dataset import INFO_FILE
 from dualdub_jax.data_pipeline.disk_errors import disk_errors
 from dualdub_jax.data_pipeline.item_workers import ItemWorkers
 from dualdub_jax.data_pipeline.progress import Progress
 from dualdub_jax.data_pipeline.record import Record
-from dualdub_jax.data_pipeline.record_writer import make_writer
+from dualdub_jax.data_pipeline.record_writer import RecordWriter, make_writer
 from dualdub_jax.errors import UserError
+from dualdub_jax.stores.commit import remove_folder, staged_folder
+from dualdub_jax.stores.failures import reached
+from dualdub_jax.stores.path import StorePath, as_path, is_remote
 
 
 def build(
@@ -27,7 +30,7 @@ def build(
     num_processes: int | None = None,
     console: rich.console.Console | None = None,
     **options: Any,
-) -> list[pathlib.Path]:
+) -> list[StorePath]:
     """Builds a dataset: a progress bar on a terminal, plain lines elsewhere.
 
     A config that is already there, built from the same recipe, is left as it is. Each item that gives no
@@ -36,7 +39,8 @@ def build(
     Args:
         name: a builder by name or import path, followed by "/config" for one config alone, such as
             "puppet_stage/soundtrack"; or a builder itself, for all of its configs.
-        out_dir: records land in `out_dir/dataset[/config]/version`.
+        out_dir: records land in `out_dir/dataset[/config]/version`, on a local disk or an object store. For a
+            store they are written to a temporary folder (`TMPDIR`) and then uploaded.
         num_processes: that work at the same time; None is one for each CPU.
         console: where to report; None is standard error.
         options: of the builder's constructor, if it is given by name.
@@ -65,16 +69,17 @@ def build_configs(
     only: str = "",
     num_processes: int | None = None,
     console: rich.console.Console | None = None,
-) -> list[pathlib.Path]:
+) -> list[StorePath]:
     """`build` of a builder that is there, restricted to the config `only` unless that is empty."""
     console = console or rich.console.Console(stderr=True)
     if only and only not in builder.configs:
         choices = f"choose one of {', '.join(builder.configs)}" if builder.configs else "it has none"
         raise UserError(f"{builder.name}/{only}: no such config; {choices}")
     builder.check()
-    out_dir = pathlib.Path(out_dir)
+    out_dir = reached(as_path(out_dir))
     try:
-        out_dir.mkdir(parents=True, exist_ok=True)
+        if not is_remote(out_dir):
+            out_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"{out_dir}: cannot be written ({error.strerror}); choose another --out") from error
     tfds.disable_progress_bar()  # ours counts items, over all splits
@@ -84,28 +89,46 @@ def build_configs(
 
 
 def _build_config(
-    builder: Builder, config: str, out_dir: pathlib.Path, num_processes: int, console: rich.console.Console
-) -> pathlib.Path:
+    builder: Builder, config: str, out_dir: StorePath, num_processes: int, console: rich.console.Console
+) -> StorePath:
     recipe = json.loads(json.dumps(builder.recipe(config)))  # as it is read back
     label = f"{builder.dataset_name}/{config}".rstrip("/")
-    writer = make_writer(
-        name=builder.dataset_name,
-        version=builder.version,
-        config=config,
-        description=builder.configs.get(config) or builder.description,
-        data_dir=out_dir,
-        metadata={"builder": builder.name, "recipe": recipe},
-    )
-    if writer.folder.exists():
-        _check_same_recipe(writer.folder, recipe)
-        console.print(f"{label}: already built in {writer.folder}", soft_wrap=True)
-        return writer.folder
+    folder = out_dir / label / builder.version
+    # On a store, a folder without its marker is what an interrupted upload has left.
+    if (folder / INFO_FILE if is_remote(folder) else folder).exists():
+        _check_same_recipe(folder, recipe)
+        console.print(f"{label}: already built in {folder}", soft_wrap=True)
+        return folder
+    if is_remote(folder):
+        remove_folder(folder, INFO_FILE)
+    with staged_folder(out_dir, INFO_FILE) as data_dir:
+        writer = make_writer(
+            name=builder.dataset_name,
+            version=builder.version,
+            config=config,
+            description=builder.configs.get(config) or builder.description,
+            data_dir=data_dir,
+            metadata={"builder": builder.name, "recipe": recipe},
+        )
+        mend = "set TMPDIR to another disk" if is_remote(folder) else "choose another --out"
+        with disk_errors(data_dir, mend):
+            _write(builder, config, writer, label, num_processes, console)
+    return folder
+
+
+def _write(
+    builder: Builder,
+    config: str,
+    writer: RecordWriter,
+    label: str,
+    num_processes: int,
+    console: rich.console.Console,
+) -> None:
     splits = builder.splits(config)
     dropped: collections.Counter[str] = collections.Counter()
     with (
         Progress(console, label, sum(map(len, splits.values())), builder.unit) as progress,
         ItemWorkers(builder, config, num_processes) as workers,
-        disk_errors(out_dir, "choose another --out"),
     ):
         records = {split: _kept(workers, items, dropped, progress) for split, items in splits.items()}
         writer.metadata["dropped"] = dropped  # counted while records are written
@@ -115,7 +138,6 @@ def _build_config(
         console.print(f"{label}: dropped {sum(dropped.values())}: {counts}", soft_wrap=True, markup=False)
     if not num_splits:
         raise UserError(f"{label}: no item of the source gives a record; give another source")
-    return writer.folder
 
 
 def _kept(
@@ -133,7 +155,7 @@ def _kept(
         progress.advance()
 
 
-def _check_same_recipe(path: pathlib.Path, recipe: Mapping[str, Any]) -> None:
+def _check_same_recipe(path: StorePath, recipe: Mapping[str, Any]) -> None:
     metadata = path / "metadata.json"
     found = json.loads(metadata.read_text()).get("recipe") if metadata.is_file() else None
     if found != recipe:

@@ -1,5 +1,6 @@
 """What `dualdub data prepare` derives for a config: frozen video features, and codec tokens of a bundle."""
 
+import dataclasses
 import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -21,18 +22,19 @@ from dualdub_jax.encoders.base import FeatureExtractor
 from dualdub_jax.encoders.extraction import make_extractor
 from dualdub_jax.errors import UserError
 from dualdub_jax.media.record_video import decode_frames
+from dualdub_jax.stores.path import StorePath
 from dualdub_jax.types import STREAMS, Stream
 
 FEATURES = "video_features"
 _ROWS = 8  # clips in one call of a codec
 
 
-def derivations(config: Config, codecs_from: str = "") -> list[Derivation]:
+def derivations(config: Config, codecs_from: StorePath | str | None = None) -> list[Derivation]:
     """All that can be derived for training with a config.
 
     Args:
         config: its extractor, if its model reads features; and the time grid of tokens.
-        codecs_from: a bundle whose codecs make tokens of both streams; "" makes none.
+        codecs_from: a bundle whose codecs make tokens of both streams; None makes none.
 
     Raises:
         UserError: there is nothing to derive, no such bundle, or an extractor that the model cannot read.
@@ -159,7 +161,7 @@ def with_features(config: Config, sources: list[Source]) -> list[Source]:
             store = SidecarStore.open(source.folder, FEATURES, extractor.fingerprint)
             rate_hz = float(extractor.frame_spec.frame_rate)
             records = _WithFeatures(source.records, store, rate_hz)
-            source = Source(source.name, source.weight, records, source.folder)
+            source = dataclasses.replace(source, records=records)
         found.append(source)
     return found
 

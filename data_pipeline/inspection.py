@@ -16,6 +16,7 @@ from dualdub_jax.data_pipeline import record
 from dualdub_jax.data_pipeline.dataset import Dataset, find_datasets
 from dualdub_jax.data_pipeline.record import Record
 from dualdub_jax.errors import UserError
+from dualdub_jax.stores.path import as_local_path
 
 _SHEET_ROWS = 12
 _COLUMNS, _COLUMN_HEIGHT = 12, 128  # of a film strip; pixels
@@ -38,7 +39,7 @@ def inspect(
     """Prints what a folder of datasets holds.
 
     Args:
-        directory: a dataset, or any folder above one.
+        directory: a dataset, or any folder above one; local or on an object store.
         sheet: where to write a PNG with frames of the first clips that have video; None writes none.
         console: where to print; None is standard output.
 
@@ -49,7 +50,6 @@ def inspect(
         UserError: no dataset there, or no clip with video for the sheet.
     """
     console = console or rich.console.Console()
-    directory = pathlib.Path(directory)
     folders = find_datasets(directory)
     figures: dict[str, dict[str, Any]] = {}
     strips: list[np.ndarray] = []
@@ -65,7 +65,7 @@ def inspect(
                 script = record.script(clip)
                 shown = "(unknown)" if script is None else repr(script)
                 line = f"    {record.text(clip['id'])}  {clip['duration_s']:.2f} s  {shown}"
-                console.print(line, soft_wrap=True, markup=False)
+                console.print(line, soft_wrap=True, markup=False, emoji=False)
                 if clip["video"] and sheet is not None:
                     strips.append(_strip(clip["video"]))
         dropped = found.metadata.get("dropped") or {}
@@ -79,7 +79,7 @@ def inspect(
             )
         width = max(strip.shape[1] for strip in strips[:_SHEET_ROWS])
         rows = [np.pad(s, ((0, 0), (0, width - s.shape[1]), (0, 0))) for s in strips[:_SHEET_ROWS]]
-        _write_png(pathlib.Path(sheet), np.concatenate(rows))
+        _write_png(as_local_path(sheet, "sheet"), np.concatenate(rows))
         console.print(f"sheet: {sheet}", soft_wrap=True)
     return figures
 

@@ -44,8 +44,12 @@ class ItemWorkers:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
+        if self._pool is None:
+            return
+        if kind is not None:  # nobody waits for the items at work; an interrupt least of all
+            for process in multiprocessing.active_children():
+                process.terminate()
+        self._pool.shutdown(cancel_futures=True)
 
     def records(self, items: Sequence[Item]) -> Iterator[_Made]:
         """The records of each item, in the order of `items` whichever process is faster.

@@ -6,6 +6,8 @@ of batches consumed, and a run can go on from it on another number of processes.
 part of the position.
 """
 
+import dataclasses
+import math
 import os
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -20,16 +22,22 @@ from dualdub_jax.config import Config, SourceConfig, StageConfig
 from dualdub_jax.data_pipeline import mixture as curriculum
 from dualdub_jax.data_pipeline import transforms
 from dualdub_jax.data_pipeline.derivations import with_features
+from dualdub_jax.data_pipeline.held_out import open_held_out
+from dualdub_jax.data_pipeline.replacement import ReplaceBad, Transform
 from dualdub_jax.data_pipeline.stem_tokens import StemTokenizer, TokenCache
 from dualdub_jax.errors import UserError
 from dualdub_jax.models.batch import validate_batch
 from dualdub_jax.text.tokenizer import make_tokenizer
+from dualdub_jax.training.bad_records import BadRecord
+from dualdub_jax.training.held_out import HeldOutSets
 from dualdub_jax.types import PARTS, Stream
 
 if TYPE_CHECKING:
     from dualdub_jax.codecs.base import Codec
 
 HostBatch = dict[str, Any]
+# Of a batch from grain, beside the fields that steps read.
+_BESIDE_FIELDS = ("example_ids", "bad_records")
 
 # Batches ready for the train step, and batches in the making for each decoding thread.
 _NUM_READY_BATCHES = 2
@@ -40,13 +48,15 @@ class BatchIterator(grain.DatasetIterator):
     """Iterates over batches; what `make_batches` and `make_codec_batches` return.
 
     It is a grain iterator, so `grain.checkpoint.CheckpointSave(iterator)` saves its position. `close` it:
-    it holds threads, and processes with `num_workers`.
+    it holds threads, and processes with `num_workers`. `bad_records` lists the records that others replace in
+    the last batch.
 
     Args:
         batches: one element a batch, of this process.
         finish: applied to each batch in the main process, ahead of time in a thread.
         num_workers: processes that decode; 0 decodes in threads of this one.
         stream: what the batches depend on; a position is only good for the same stream.
+        held_out: opens the held-out sets; None: there are none.
     """
 
     def __init__(
@@ -55,13 +65,17 @@ class BatchIterator(grain.DatasetIterator):
         finish: Callable[[HostBatch], HostBatch],
         num_workers: int,
         stream: dict[str, Any],
+        held_out: Callable[[int], HeldOutSets] | None = None,
     ) -> None:
         super().__init__()
         self._batches = batches
         self._finish = finish
         self._num_workers = num_workers
         self._stream = stream
+        self._held_out = held_out
         self._next_batch = 0
+        # Those that others in the last batch replace.
+        self.bad_records: list[BadRecord] = []
         self._iterator: grain.DatasetIterator | None = None
 
     def __next__(self) -> HostBatch:
@@ -71,6 +85,7 @@ class BatchIterator(grain.DatasetIterator):
             self._iterator = self._open()
         batch = next(self._iterator)
         self._next_batch += 1
+        self.bad_records = batch.pop("bad_records")
         return batch
 
     def _open(self) -> grain.DatasetIterator:
@@ -102,13 +117,29 @@ class BatchIterator(grain.DatasetIterator):
         """
         for key in {**self._stream, **state["stream"]}:
             value, saved = self._stream.get(key), state["stream"].get(key)
-            if saved != value:
+            if saved != value and not (key == "fingerprints" and saved is None):  # of an older version
                 raise UserError(
                     f"data position: was saved with {key}={saved}, but the run has {key}={value}; "
                     "resume with the same settings and data, or use another workdir"
                 )
         self._stop()
         self._next_batch = int(state["next_batch"])
+
+    def head(self, num_batches: int) -> "BatchIterator":
+        """The first batches alone, decoded in threads."""
+        stream = self._stream | {"num_batches": num_batches}
+        return BatchIterator(self._batches[:num_batches], self._finish, 0, stream)
+
+    def held_out(self, num_clips: int) -> HeldOutSets:
+        """Opens the same batches of held-out splits, dataset by dataset.
+
+        Args:
+            num_clips: of each dataset, rounded up to whole batches where batches are crops.
+
+        Raises:
+            UserError: a split that the mixture names does not exist.
+        """
+        return HeldOutSets([], []) if self._held_out is None else self._held_out(num_clips)
 
     def start_prefetch(self) -> None:
         """Starts decoding before the first batch is requested."""
@@ -138,6 +169,8 @@ def make_batches(
     num_workers: int = 0,
     repeat: bool = True,
     shuffle: bool = True,
+    max_clips: int | None = None,
+    is_strict: bool | None = None,
     token_cache: TokenCache | None = None,
 ) -> BatchIterator:
     """Host batches of a curriculum stage.
@@ -155,6 +188,9 @@ def make_batches(
         repeat: endless epochs, each in another order. False: one pass that stops where the first dataset
             of the mixture ends; the last batch is filled up with empty examples of id "".
         shuffle: False keeps the order of the files.
+        max_clips: of one pass; None: no limit.
+        is_strict: a record that cannot be used is an error, and not replaced by another; None: in a single
+            pass.
         token_cache: codec tokens that are known already, read and added to; share one between stages that
             use the same codecs and split. None begins an empty one.
 
@@ -164,8 +200,8 @@ def make_batches(
 
     Raises:
         UserError: a mixture that `curriculum.open_mixture` refuses, a batch size that is not a multiple of
-            `process_count`, or an unknown name in `stage.drop`. While iterating: a record that breaks the
-            schema.
+            `process_count`, or an unknown name in `stage.drop`. While iterating: no usable record in many
+            draws; without `repeat`, any record that cannot be used.
     """
     where = f"stage {stage.name!r}: mixture"
     sources = with_features(config, curriculum.open_mixture(config.data_dir, stage.mixture, split, where))
@@ -176,7 +212,10 @@ def make_batches(
         seed=[seed, zlib.crc32(stage.name.encode())],
         repeat=repeat,
         shuffle=shuffle,
+        is_strict=is_strict,
     )
+    if not repeat and max_clips is not None:
+        examples = examples[:max_clips]
     if not repeat and len(examples) % stage.batch_size:
         fill = stage.batch_size - len(examples) % stage.batch_size
         empty = grain.MapDataset.source([transforms.unfilled_example(config)] * fill)
@@ -190,17 +229,35 @@ def make_batches(
         batch = tokenise(batch)
         for name in stage.drop:
             batch[f"has_{name}"] = np.zeros_like(batch[f"has_{name}"])
-        validate_batch({name: value for name, value in batch.items() if name != "example_ids"}, config)
+        validate_batch({name: value for name, value in batch.items() if name not in _BESIDE_FIELDS}, config)
         return batch
 
+    held_out_tokens: TokenCache = {}  # ids of other splits may be the same
+
+    def held_out(num_clips: int) -> HeldOutSets:
+        def make(source: SourceConfig, split: str) -> BatchIterator:
+            return make_batches(
+                config,
+                dataclasses.replace(stage, mixture=(source,)),
+                codecs,
+                split=split,
+                seed=seed,
+                process_index=process_index,
+                process_count=process_count,
+                repeat=False,
+                shuffle=False,
+                max_clips=num_clips,
+                is_strict=False,
+                token_cache=held_out_tokens,
+            )
+
+        return open_held_out(config.data_dir, stage.mixture, make)
+
     batches = take_share(examples, stage.batch_size, process_index, process_count, f"stage {stage.name!r}")
-    return BatchIterator(
-        batches,
-        finish,
-        num_workers,
-        describe_stream(stage.name, sources, split, seed, stage.batch_size, repeat, shuffle)
-        | ({"drop": list(stage.drop)} if stage.drop else {}),
-    )
+    described = describe_stream(stage.name, sources, split, seed, stage.batch_size, repeat, shuffle)
+    described |= {"drop": list(stage.drop)} if stage.drop else {}
+    described |= {"max_clips": max_clips} if max_clips is not None else {}
+    return BatchIterator(batches, finish, num_workers, described, held_out)
 
 
 def make_codec_batches(
@@ -237,54 +294,67 @@ def make_codec_batches(
         samples_per_frame] and "voice_mask": bool[B, R].
 
     Raises:
-        UserError: as `make_batches`; also a dataset whose clips lack the stream's stem.
+        UserError: as `make_batches`.
     """
     where = f"streams.{stream}.codec.training.mixture"
     sources = curriculum.open_mixture(config.data_dir, mixture, split, where)
     spec = codec_spec(config, stream)
     voice_s = config.grid.num_voice_frames / config.grid.frame_rate
-    crops = {
-        source.name: transforms.CropStem(source.name, source.records, stream, spec, crop_frames, voice_s)
-        for source in sources
-    }
-    for source in sources:
-        # A dataset without the stem is reported now and not some batches into the training.
-        crops[source.name].stem(source.records[0])
     examples = mix_examples(
         sources,
-        lambda source: crops[source.name],
+        lambda source: transforms.CropStem(source.name, stream, spec, crop_frames, voice_s),
         seed=[seed, zlib.crc32(where.encode())],
         repeat=True,
         shuffle=True,
     )
+
+    def held_out(num_clips: int) -> HeldOutSets:
+        def make(source: SourceConfig, split: str) -> BatchIterator:
+            crops = make_codec_batches(
+                config,
+                stream,
+                mixture=(source,),
+                seed=seed,
+                batch_size=batch_size,
+                crop_frames=crop_frames,
+                split=split,
+                process_index=process_index,
+                process_count=process_count,
+            )
+            return crops.head(math.ceil(num_clips / batch_size))
+
+        return open_held_out(config.data_dir, mixture, make)
+
     batches = take_share(examples, batch_size, process_index, process_count, where)
-    return BatchIterator(
-        batches,
-        lambda batch: batch,
-        num_workers,
-        describe_stream(where, sources, split, seed, batch_size, True, True),
-    )
+    described = describe_stream(where, sources, split, seed, batch_size, True, True)
+    return BatchIterator(batches, lambda batch: batch, num_workers, described, held_out)
 
 
 def mix_examples(
     sources: Sequence[curriculum.Source],
-    transform: Callable[[curriculum.Source], grain.transforms.RandomMap],
+    transform: Callable[[curriculum.Source], Transform],
     *,
     seed: Sequence[int],
     repeat: bool,
     shuffle: bool,
+    is_strict: bool | None = None,
 ) -> grain.MapDataset:
-    """Examples of several datasets, each shuffled by itself and transformed, mixed by weight."""
+    """Examples of several datasets, each shuffled by itself and transformed, mixed by weight.
+
+    A bad record is replaced (`replacement.ReplaceBad`), or an error if `is_strict`; None: in a single pass.
+    """
+    is_strict = not repeat if is_strict is None else is_strict
     datasets = []
     for source in sources:
         # Hashed, not added: grain shuffles epoch e with seed + e, so that seeds 0 and 1 would share orders.
         mixed = np.random.SeedSequence([*seed, zlib.crc32(source.name.encode())])
-        dataset = grain.MapDataset.source(source.records).seed(int(mixed.generate_state(1)[0]))
+        dataset = grain.MapDataset.range(len(source.records)).seed(int(mixed.generate_state(1)[0]))
         if shuffle:
             dataset = dataset.shuffle()
         if repeat:
             dataset = dataset.repeat()
-        datasets.append(dataset.random_map(transform(source)))
+        usable = ReplaceBad(source.name, source.records, transform(source), is_strict=is_strict)
+        datasets.append(dataset.random_map(usable))
     return grain.MapDataset.mix(datasets, weights=[source.weight for source in sources])
 
 
@@ -318,4 +388,5 @@ def describe_stream(
         "repeat": repeat,
         "shuffle": shuffle,
         "mixture": [[source.name, source.weight, len(source.records)] for source in sources],
+        "fingerprints": {source.name: source.fingerprint for source in sources},
     }

@@ -6,18 +6,17 @@ Any TFDS dataset in ArrayRecord files with the features of `record.RECORD` works
 
 import dataclasses
 import difflib
-import pathlib
 from collections.abc import Sequence
 
 import tensorflow_datasets as tfds
 
 from dualdub_jax.config import SourceConfig
 from dualdub_jax.data_pipeline.builders import registry
-from dualdub_jax.data_pipeline.dataset import Dataset
+from dualdub_jax.data_pipeline.dataset import INFO_FILE, Dataset
 from dualdub_jax.data_pipeline.record import Record
 from dualdub_jax.errors import UserError
-
-_INFO_FILE = "dataset_info.json"
+from dualdub_jax.stores.failures import reached
+from dualdub_jax.stores.path import StorePath, as_path
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,19 +28,21 @@ class Source:
         weight: its share of the examples; the weights of a mixture sum to 1.
         records: random access to its records, safe to read from threads and to send to processes.
         folder: of the dataset; its sidecars are in it.
+        fingerprint: of the split's bytes; empty: not computed.
     """
 
     name: str
     weight: float
     records: Sequence[Record]
-    folder: pathlib.Path
+    folder: StorePath
+    fingerprint: str = ""
 
 
 def open_mixture(data_dir: str, mixture: Sequence[SourceConfig], split: str, where: str) -> list[Source]:
     """Opens all datasets of a mixture.
 
     Args:
-        data_dir: the folder that datasets are in.
+        data_dir: the folder that datasets are in, local or on an object store.
         mixture: names and weights, at least one.
         split: name of the split in every one of them.
         where: the config key of `mixture`, for errors.
@@ -61,9 +62,20 @@ def open_mixture(data_dir: str, mixture: Sequence[SourceConfig], split: str, whe
     total = sum(source.weight for source in mixture)
     opened = []
     for source in mixture:
-        dataset = Dataset(_find(pathlib.Path(data_dir), source.name), source.name)
-        opened.append(Source(source.name, source.weight / total, dataset.records(split), dataset.folder))
+        dataset = find_dataset(data_dir, source.name, f"{where}: ")
+        records = dataset.records(split)
+        weight = source.weight / total
+        opened.append(Source(source.name, weight, records, dataset.folder, dataset.fingerprint(split)))
     return opened
+
+
+def find_dataset(data_dir: str, name: str, where: str = "") -> Dataset:
+    """A dataset by name, its newest version unless `name` ends with one.
+
+    Raises:
+        UserError: as `open_dataset`; the message on a name that does not exist begins with `where`.
+    """
+    return Dataset(_find(data_dir, name, where), name)
 
 
 def open_dataset(data_dir: str, name: str, split: str) -> Sequence[Record]:
@@ -73,14 +85,15 @@ def open_dataset(data_dir: str, name: str, split: str) -> Sequence[Record]:
         UserError: no such dataset (the text names the nearest, or how to build it), no such split, an
             empty split, files in another format, or features other than those of `RECORD`.
     """
-    return Dataset(_find(pathlib.Path(data_dir), name), name).records(split)
+    return find_dataset(data_dir, name).records(split)
 
 
-def _find(data_dir: pathlib.Path, name: str) -> pathlib.Path:
+def _find(folder_of_all: str, name: str, where: str = "") -> StorePath:
+    data_dir = reached(as_path(folder_of_all, "data_dir"))
     folder = data_dir / name
-    if name and (folder / _INFO_FILE).is_file():
+    if name and (folder / INFO_FILE).is_file():
         return folder
-    versions = [file.parent for file in folder.glob(f"*/{_INFO_FILE}") if _is_version(file.parent.name)]
+    versions = [file.parent for file in folder.glob(f"*/{INFO_FILE}") if _is_version(file.parent.name)]
     if name and versions:
         return max(versions, key=lambda path: tfds.core.Version(path.name))
     buildable = registry.buildable()
@@ -91,13 +104,13 @@ def _find(data_dir: pathlib.Path, name: str) -> pathlib.Path:
     known = sorted({*buildable, *_names_on_disk(data_dir)})
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
     raise UserError(
-        f"{name!r}: no such dataset in {data_dir}; the nearest name is {near!r} "
+        f"{where}{name!r}: no such dataset in {data_dir}; the nearest name is {near!r} "
         "(docs/data.md shows how to add one)"
     )
 
 
-def _names_on_disk(data_dir: pathlib.Path) -> list[str]:
-    files = [*data_dir.glob(f"*/*/{_INFO_FILE}"), *data_dir.glob(f"*/*/*/{_INFO_FILE}")]
+def _names_on_disk(data_dir: StorePath) -> list[str]:
+    files = [*data_dir.glob(f"*/*/{INFO_FILE}"), *data_dir.glob(f"*/*/*/{INFO_FILE}")]
     return [
         file.parent.parent.relative_to(data_dir).as_posix() for file in files if _is_version(file.parent.name)
     ]

@@ -36,8 +36,6 @@ class _Adapted(Sequence):
         return len(self._records)
 
     def __getitem__(self, index: int) -> Record:
-        if not 0 <= index < len(self):
-            raise IndexError(index)  # which ends an iteration; the files raise ValueError
         return _present(self._records[index])
 
 

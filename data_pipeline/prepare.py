@@ -7,11 +7,17 @@ from typing import NamedTuple
 import numpy as np
 import rich.console
 
+from dualdub_jax.config import BadRecordConfig
 from dualdub_jax.data_pipeline.dataset import Dataset
 from dualdub_jax.data_pipeline.disk_errors import disk_errors
 from dualdub_jax.data_pipeline.progress import Progress
 from dualdub_jax.data_pipeline.record import Record, text
 from dualdub_jax.data_pipeline.sidecars import SidecarStore, SidecarWriter, is_complete, sidecar_folder
+from dualdub_jax.errors import UserError
+from dualdub_jax.stores.failures import store_errors
+from dualdub_jax.training.bad_records import allowed
+
+_BAD_RECORDS = BadRecordConfig()
 
 
 class Derivation(NamedTuple):
@@ -36,21 +42,25 @@ def prepare(
     *,
     batch_size: int = 16,
     shard_size: int = 512,
+    bad_records: BadRecordConfig = _BAD_RECORDS,
     console: rich.console.Console | None = None,
 ) -> SidecarStore:
     """Derives a sidecar from all records of a dataset; what is already there is not made again.
 
+    Records that cannot be used are named and left out, up to the config's share.
+
     Args:
-        dataset: a dataset's folder, the one that holds `dataset_info.json`.
+        dataset: a dataset's folder, the one that holds `dataset_info.json`; local or on an object store.
         kind: see `Derivation`.
         fingerprint: see `Derivation`.
         encode: see `Derivation`; gets `batch_size` records at a time, the last ones of a shard fewer.
         batch_size: records in memory at a time.
         shard_size: records of a shard, which is what an interruption may lose.
+        bad_records: how many records may be left out.
         console: where to report; None is standard error.
 
     Raises:
-        UserError: no dataset there, or a record that `encode` refuses.
+        UserError: no dataset there, or too many records that cannot be read or that `encode` refuses.
         ValueError: `encode` gives another number of arrays than it gets records.
     """
     console = console or rich.console.Console(stderr=True)
@@ -69,34 +79,78 @@ def prepare(
         return SidecarStore.open(opened.folder, kind, fingerprint)
     writer = SidecarWriter(folder, kind, fingerprint, len(shards), shard_size)
     with (
+        store_errors(folder),
         disk_errors(folder, "make it writable"),
         Progress(console, label, sum(map(len, splits)), "clips") as progress,
     ):
         writer.begin()
+        limit = allowed(sum(map(len, splits)), bad_records)
+        source = _Source(opened.name, encode, limit, progress)
         missing = set(writer.missing_shards())
         for number, (records, first, last) in enumerate(shards):
             if number in missing:
-                writer.write_shard(number, _entries(records, first, last, encode, batch_size, progress))
+                writer.write_shard(number, source.entries(records, first, last, batch_size))
             else:
                 progress.advance(last - first)
         return writer.finish()
 
 
-def _entries(
-    records: Sequence[Record],
-    first: int,
-    last: int,
-    encode: Callable[[list[Record]], Sequence[np.ndarray | None]],
-    batch_size: int,
-    progress: Progress,
-) -> Iterator[tuple[str, np.ndarray]]:
-    """(clip id, array) of records [first, last), those without an array left out."""
-    for begin in range(first, last, batch_size):
-        batch = [records[i] for i in range(begin, min(begin + batch_size, last))]
-        arrays = encode(batch)
+class _Source:
+    """Entries of shards; counts the records that are left out.
+
+    Args:
+        name: of the dataset.
+        encode: see `Derivation`.
+        limit: how many records may be left out.
+        progress: of the records.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        encode: Callable[[list[Record]], Sequence[np.ndarray | None]],
+        limit: int,
+        progress: Progress,
+    ) -> None:
+        self._name, self._encode, self._limit, self._progress = name, encode, limit, progress
+        self._num_bad = 0
+
+    def entries(
+        self, records: Sequence[Record], first: int, last: int, batch_size: int
+    ) -> Iterator[tuple[str, np.ndarray]]:
+        """(clip id, array) of records [first, last), those without an array left out."""
+        for begin in range(first, last, batch_size):
+            end = min(begin + batch_size, last)
+            batch = [record for i in range(begin, end) if (record := self._read(records, i)) is not None]
+            for record, array in zip(batch, self._arrays(batch), strict=True):
+                if array is not None:
+                    yield text(record["id"]), np.asarray(array)
+            self._progress.advance(end - begin)
+
+    def _read(self, records: Sequence[Record], index: int) -> Record | None:
+        try:
+            return records[index]
+        except UserError as error:
+            self._leave_out(error)
+            return None
+
+    def _arrays(self, batch: list[Record]) -> Sequence[np.ndarray | None]:
+        try:
+            arrays = self._encode(batch)
+        except UserError as error:
+            if len(batch) == 1:
+                self._leave_out(error)
+                return [None]
+            return [array for record in batch for array in self._arrays([record])]
         if len(arrays) != len(batch):
             raise ValueError(f"encode gave {len(arrays)} arrays of {len(batch)} records")
-        for record, array in zip(batch, arrays, strict=True):
-            if array is not None:
-                yield text(record["id"]), np.asarray(array)
-        progress.advance(len(batch))
+        return arrays
+
+    def _leave_out(self, error: UserError) -> None:
+        self._num_bad += 1
+        if self._num_bad > self._limit:
+            raise UserError(
+                f"{self._name}: {self._num_bad} records cannot be used, and bad_records.max_share accepts "
+                f"{self._limit}; the last: {error}"
+            ) from error
+        self._progress.note(f"{self._name}: left out: {error}")

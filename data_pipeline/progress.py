@@ -59,7 +59,7 @@ class Progress:
     def note(self, text: str) -> None:
         """Prints one line, above the bar where there is one."""
         console = self._console if self._bar is None else self._bar.console
-        console.print(text, soft_wrap=True, markup=False, highlight=False)
+        console.print(text, soft_wrap=True, markup=False, highlight=False, emoji=False)
 
     def _report(self, text: str) -> None:
         self.note(f"{self._label}: {self._done}/{self._total} {self._unit}, {text}")

@@ -8,6 +8,7 @@ the dataset and the clip. Source: our choice.
 
 import io
 import json
+import math
 from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any
@@ -91,8 +92,9 @@ def check(record: Record) -> None:
     length_s = duration_s(record, clip)
     for stream in ("speech", "background"):
         if record[stream]:
-            with _open_flac(record[stream], f"{clip}: its {stream} stem") as file:
-                _check_length(file.frames, clip, length_s, file.samplerate)
+            where = f"{clip}: its {stream} stem"
+            with _open_flac(record[stream], where) as file:
+                _check_length(file.frames, where, length_s, file.samplerate)
     if record["voice"]:
         _open_flac(record["voice"], f"{clip}: its voice").close()
     if record["video_features"]:
@@ -106,8 +108,15 @@ def clip_id(source_name: str, record: Record) -> str:
 
 
 def text(value: str | bytes) -> str:
-    """A text field as `str`; TFDS yields UTF-8 bytes."""
-    return value.decode("utf-8") if isinstance(value, bytes) else value
+    """A text field as `str`; TFDS yields UTF-8 bytes.
+
+    Raises:
+        UserError: not UTF-8.
+    """
+    try:
+        return value.decode("utf-8") if isinstance(value, bytes) else value
+    except UnicodeDecodeError:
+        raise UserError(f"a text {value[:40]!r} is not UTF-8; build the dataset again") from None
 
 
 def script(record: Record) -> str | None:
@@ -127,8 +136,12 @@ def duration_s(record: Record, clip: str) -> float:
     return value
 
 
-def events(record: Record) -> Mapping[str, Any]:
+def events(record: Record, clip: str = "") -> Mapping[str, Any]:
     """The clip's annotations.
+
+    Args:
+        record: whose annotations.
+        clip: for errors; "" is the record's id.
 
     Raises:
         UserError: not a JSON object.
@@ -138,8 +151,36 @@ def events(record: Record) -> Mapping[str, Any]:
     except json.JSONDecodeError as error:
         annotations = error
     if not isinstance(annotations, dict):
-        raise UserError(f"{text(record['id'])}: its events are no JSON object; build the dataset again")
+        raise UserError(
+            f"{clip or text(record['id'])}: its events are no JSON object; build the dataset again"
+        )
     return annotations
+
+
+def timings(record: Record, clip: str, kind: str) -> list[tuple[str, float, float]]:
+    """The times of words or phonemes: (text, start, end) in seconds, in the order spoken; [] if unknown.
+
+    Args:
+        record: whose events.
+        clip: for errors.
+        kind: "words" or "phonemes".
+
+    Raises:
+        UserError: annotated, but not as [[text, start_s, end_s], …].
+    """
+    speech = events(record, clip).get("speech") or {}
+    found = speech.get(kind) or [] if isinstance(speech, dict) else speech
+    try:
+        rows = [(name, float(start_s), float(end_s)) for name, start_s, end_s in found]
+        is_valid = all(isinstance(name, str) and math.isfinite(a) and a <= b for name, a, b in rows)
+    except (TypeError, ValueError):
+        is_valid = False
+    if not is_valid:
+        raise UserError(
+            f"{clip}: speech.{kind} of its events are not [[text, start_s, end_s], …] with each start before "
+            "its end; build the dataset again"
+        )
+    return rows
 
 
 def read_acoustics(record: Record, clip: str) -> np.ndarray:
@@ -148,7 +189,7 @@ def read_acoustics(record: Record, clip: str) -> np.ndarray:
     Raises:
         UserError: annotated, but not as a positive RT60 and a finite level.
     """
-    annotations = events(record)
+    annotations = events(record, clip)
     acoustics = annotations.get("acoustics") or annotations.get("room")  # `room` in older datasets
     if not acoustics:
         return np.full(2, np.nan, np.float32)
@@ -162,6 +203,18 @@ def read_acoustics(record: Record, clip: str) -> np.ndarray:
             "noise_dbfs; build the dataset again"
         )
     return values
+
+
+def check_stem(record: Record, clip: str, stream: str) -> None:
+    """Decodes a stem without resampling it; an absent one is fine.
+
+    Raises:
+        UserError: as `decode_stem`.
+    """
+    if record[stream]:
+        where = f"{clip}: its {stream} stem"
+        samples, stored_hz = _decode_flac(record[stream], where)
+        _check_length(len(samples), where, duration_s(record, clip), stored_hz)
 
 
 def decode_stem(flac: bytes, clip: str, duration_s: float, sample_rate_hz: int) -> np.ndarray:
@@ -179,8 +232,9 @@ def decode_stem(flac: bytes, clip: str, duration_s: float, sample_rate_hz: int) 
     Raises:
         UserError: not mono audio, or more than one sample longer or shorter than the clip.
     """
-    samples, stored_hz = _decode_flac(flac, f"{clip}: its stem")
-    _check_length(len(samples), clip, duration_s, stored_hz)
+    where = f"{clip}: its stem"
+    samples, stored_hz = _decode_flac(flac, where)
+    _check_length(len(samples), where, duration_s, stored_hz)
     samples = _resample(samples, stored_hz, sample_rate_hz)
     num_samples = round(duration_s * sample_rate_hz)
     return np.pad(samples[:num_samples], (0, max(num_samples - len(samples), 0)))
@@ -258,14 +312,14 @@ def _decode_flac(flac: bytes, where: str) -> tuple[np.ndarray, int]:
         try:
             return file.read(dtype="float32"), file.samplerate
         except soundfile.SoundFileError as error:
-            raise UserError(f"{where} cannot be decoded: {error}; build the dataset again") from error
+            raise UserError(f"{where} cannot be decoded: {_cause(error)}; build the dataset again") from error
 
 
 def _open_flac(flac: bytes, where: str) -> soundfile.SoundFile:
     try:
         file = soundfile.SoundFile(io.BytesIO(flac))
     except soundfile.SoundFileError as error:
-        raise UserError(f"{where} cannot be decoded: {error}; build the dataset again") from error
+        raise UserError(f"{where} cannot be decoded: {_cause(error)}; build the dataset again") from error
     if file.channels != 1 or file.samplerate > MAX_SAMPLE_RATE_HZ:
         raise UserError(
             f"{where} has {file.channels} channels at {file.samplerate} Hz, expected 1 channel at up to "
@@ -274,11 +328,16 @@ def _open_flac(flac: bytes, where: str) -> soundfile.SoundFile:
     return file
 
 
-def _check_length(num_samples: int, clip: str, duration_s: float, rate_hz: int) -> None:
+def _cause(error: soundfile.SoundFileError) -> str:
+    """The text without the name of the file, which is an object in memory."""
+    return str(error).rpartition(": ")[2].rstrip(".")
+
+
+def _check_length(num_samples: int, where: str, duration_s: float, rate_hz: int) -> None:
     expected = round(duration_s * rate_hz)
     if abs(num_samples - expected) > 1:
         raise UserError(
-            f"{clip}: its stem has {num_samples} samples, expected {expected} for {duration_s:.3f} s at "
+            f"{where} has {num_samples} samples, expected {expected} for {duration_s:.3f} s at "
             f"{rate_hz} Hz; build the dataset again"
         )
 

@@ -5,11 +5,12 @@ A sidecar is keyed by clip id, and by the fingerprint of the encoder that made i
 (its id, then its array as .npy), an index that finds a clip without reading any shard, and `sidecar.json`,
 which is written last: a folder without it is not complete. Codec tokens and video features are kinds.
 
-A shard is written under a temporary name and renamed when it is whole, so an interrupted run loses one shard
-at most, and another run makes the missing ones. Shards are cut by the dataset's own order: the result has the
-same bytes however often it was interrupted. Source: our choice.
+A shard is written under a temporary name and renamed, or uploaded, when it is whole, so an interrupted run
+loses one shard at most, and another run makes the missing ones. Shards are cut by the dataset's own order:
+the result has the same bytes however often it was interrupted. Source: our choice.
 """
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -24,7 +25,11 @@ from typing import Any, Self
 import numpy as np
 from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
 
+from dualdub_jax.data_pipeline.shards import open_shard
 from dualdub_jax.errors import UserError
+from dualdub_jax.stores.commit import staged_folder
+from dualdub_jax.stores.local_copy import local_copy
+from dualdub_jax.stores.path import StorePath, as_path, is_remote
 
 _FOLDER = "sidecars"
 _HEADER = "sidecar.json"
@@ -44,7 +49,7 @@ class SidecarStore:
         fingerprint: of the encoder that made it.
     """
 
-    def __init__(self, folder: pathlib.Path, kind: str, fingerprint: str) -> None:
+    def __init__(self, folder: StorePath, kind: str, fingerprint: str) -> None:
         """Use `open`, which checks the folder."""
         self.folder, self.kind, self.fingerprint = folder, kind, fingerprint
 
@@ -56,7 +61,7 @@ class SidecarStore:
             UserError: there is none of this kind, none by this encoder (the text names the others), or it is
                 not complete.
         """
-        dataset_folder = pathlib.Path(dataset_folder)
+        dataset_folder = as_path(dataset_folder)
         folder = sidecar_folder(dataset_folder, kind, fingerprint)
         mend = f"run: dualdub data prepare {dataset_folder} --config CONFIG"
         if is_complete(folder):
@@ -74,7 +79,8 @@ class SidecarStore:
     @functools.cached_property
     def header(self) -> dict[str, Any]:
         """What `sidecar.json` holds: "kind", "fingerprint", "clips", "shards"."""
-        return json.loads((self.folder / _HEADER).read_text())
+        with self._damage_named():
+            return json.loads((self.folder / _HEADER).read_text(encoding="utf-8"))
 
     def __len__(self) -> int:
         return self.header["clips"]
@@ -86,9 +92,10 @@ class SidecarStore:
         """The array of a clip.
 
         Raises:
-            UserError: the sidecar has none.
+            UserError: the sidecar has none, or is damaged.
         """
-        found = self._find(clip_id)
+        with self._damage_named():
+            found = self._find(clip_id)
         if found is None:
             raise UserError(
                 f"{clip_id}: is not in {self.folder}; give a clip of this dataset, or remove that folder and "
@@ -110,17 +117,37 @@ class SidecarStore:
 
     @functools.cached_property
     def _index(self) -> np.ndarray:
-        return np.load(self.folder / _INDEX, mmap_mode="r")
+        return np.load(self._local_folder / _INDEX, mmap_mode="r")
+
+    @functools.cached_property
+    def _local_folder(self) -> pathlib.Path:
+        return local_copy(self.folder)
 
     def _shard(self, number: int) -> ArrayRecordReader:
         readers = self.__dict__.setdefault("_readers", {})
         if number not in readers:
-            readers[number] = ArrayRecordReader(str(_shard_path(self.folder, number)))
+            readers[number] = open_shard(_shard_path(self._local_folder, number), f"sidecar {self.kind}")
         return readers[number]
 
+    @contextlib.contextmanager
+    def _damage_named(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, RuntimeError, ValueError, IndexError) as error:
+            first_part = str(error).partition(";")[0]
+            raise UserError(
+                f"{self.folder}: this sidecar is damaged ({first_part}); remove the folder and run "
+                "`dualdub data prepare` again"
+            ) from error
+
     def __getstate__(self) -> dict[str, Any]:
-        # Another process opens the files itself.
-        return {"folder": self.folder, "kind": self.kind, "fingerprint": self.fingerprint}
+        # Another process opens the files itself, and does not ask the object store for them.
+        return {
+            "folder": self.folder,
+            "kind": self.kind,
+            "fingerprint": self.fingerprint,
+            "_local_folder": self._local_folder,
+        }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,14 +155,14 @@ class SidecarWriter:
     """Writes a sidecar shard by shard.
 
     Attributes:
-        folder: of the sidecar.
+        folder: of the sidecar, local or on an object store.
         kind: what it holds.
         fingerprint: of the encoder.
         num_shards: how many there are in all.
         shard_size: clips of a shard, at most.
     """
 
-    folder: pathlib.Path
+    folder: StorePath
     kind: str
     fingerprint: str
     num_shards: int
@@ -147,7 +174,8 @@ class SidecarWriter:
         Raises:
             UserError: it was begun with shards of another size or number.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
+        if not is_remote(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
         plan, path = {"shards": self.num_shards, "shard_size": self.shard_size}, self.folder / _PLAN
         if not path.is_file():
             _replace(path, json.dumps(plan).encode())
@@ -161,16 +189,17 @@ class SidecarWriter:
 
     def write_shard(self, number: int, entries: Iterable[tuple[str, np.ndarray]]) -> None:
         """Writes one shard: (clip id, array) in the dataset's order. It is there whole or not at all."""
-        path = _shard_path(self.folder, number)
-        temporary = path.with_suffix(f".{os.getpid()}.part")
-        try:
-            writer = ArrayRecordWriter(str(temporary), "group_size:1")
-            for clip_id, array in entries:
-                writer.write(_encode(clip_id, array))
-            writer.close()
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with staged_folder(self.folder) as folder:
+            path = _shard_path(folder, number)
+            temporary = path.with_suffix(f".{os.getpid()}.part")
+            try:
+                writer = ArrayRecordWriter(str(temporary), "group_size:1")
+                for clip_id, array in entries:
+                    writer.write(_encode(clip_id, array))
+                writer.close()
+                temporary.replace(path)
+            finally:
+                temporary.unlink(missing_ok=True)
 
     def finish(self) -> SidecarStore:
         """Writes the index, then the header that makes the sidecar complete.
@@ -181,8 +210,9 @@ class SidecarWriter:
         if self.missing_shards():
             raise ValueError(f"{self.folder}: {len(self.missing_shards())} shards are not written yet")
         rows, ids = [], set()
+        local_folder = local_copy(self.folder)
         for number in range(self.num_shards):
-            for place, clip_id in enumerate(_ids(_shard_path(self.folder, number))):
+            for place, clip_id in enumerate(_ids(_shard_path(local_folder, number))):
                 if clip_id in ids:
                     raise ValueError(f"{clip_id}: two clips have this id")
                 ids.add(clip_id)
@@ -201,7 +231,7 @@ class SidecarWriter:
         return SidecarStore(self.folder, self.kind, self.fingerprint)
 
 
-def sidecar_folder(dataset_folder: pathlib.Path, kind: str, fingerprint: str) -> pathlib.Path:
+def sidecar_folder(dataset_folder: StorePath, kind: str, fingerprint: str) -> StorePath:
     """Where a sidecar is.
 
     Raises:
@@ -210,15 +240,15 @@ def sidecar_folder(dataset_folder: pathlib.Path, kind: str, fingerprint: str) ->
     for name in (kind, fingerprint):
         if not _NAME.fullmatch(name):
             raise ValueError(f"{name!r}: expected letters, digits, '.', '_' and '-' only")
-    return pathlib.Path(dataset_folder) / _FOLDER / kind / fingerprint
+    return dataset_folder / _FOLDER / kind / fingerprint
 
 
-def is_complete(folder: pathlib.Path) -> bool:
+def is_complete(folder: StorePath) -> bool:
     """Whether a sidecar's folder holds all of it."""
     return (folder / _HEADER).is_file()
 
 
-def _shard_path(folder: pathlib.Path, number: int) -> pathlib.Path:
+def _shard_path(folder: StorePath, number: int) -> StorePath:
     return folder / f"shard-{number:05d}.array_record"
 
 
@@ -251,7 +281,10 @@ def _npy(array: np.ndarray) -> bytes:
     return file.getvalue()
 
 
-def _replace(path: pathlib.Path, data: bytes) -> None:
+def _replace(path: StorePath, data: bytes) -> None:
+    if is_remote(path):  # an object appears whole
+        path.write_bytes(data)
+        return
     temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
     temporary.write_bytes(data)
     temporary.replace(path)

@@ -1,22 +1,26 @@
 """Batches of stem pairs for CASP: the same stretch of a clip's speech and of its background."""
 
+import functools
+import math
 import zlib
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import grain
 import numpy as np
 
 from dualdub_jax.casp.kaldi_fbank import SAMPLE_RATE_HZ
-from dualdub_jax.config import Config
+from dualdub_jax.config import Config, SourceConfig
 from dualdub_jax.data_pipeline import loader
 from dualdub_jax.data_pipeline import mixture as curriculum
+from dualdub_jax.data_pipeline.held_out import open_held_out
 from dualdub_jax.data_pipeline.record import Record, clip_id, decode_stem, duration_s
 from dualdub_jax.errors import UserError
+from dualdub_jax.training.held_out import HeldOutSets
 from dualdub_jax.types import STREAMS, Stream
 
 
-class CropPair(grain.transforms.RandomMap):
-    """Record to one random crop of both stems, at the same offset.
+class CropPair:
+    """Record to one random crop of both stems, at the same offset; a `replacement.Transform`.
 
     A clip that is shorter than a crop is taken whole and zero-padded at its end.
 
@@ -31,7 +35,16 @@ class CropPair(grain.transforms.RandomMap):
         self._sample_rate_hz = sample_rate_hz
         self._crop_samples = crop_samples
 
-    def random_map(self, record: Record, rng: np.random.Generator) -> dict[str, Any]:
+    def begin(self, rng: np.random.Generator) -> Callable[[Record], dict[str, Any]]:
+        """See `replacement.Transform`."""
+        return functools.partial(self.crop, rng=rng)
+
+    def crop(self, record: Record, rng: np.random.Generator) -> dict[str, Any]:
+        """A random crop of a record's stems.
+
+        Raises:
+            UserError: a record that breaks the schema or lacks a stem.
+        """
         stems = self.stems(record)
         num_samples = len(stems["speech"])
         start = int(rng.integers(max(num_samples - self._crop_samples, 0) + 1))
@@ -57,13 +70,22 @@ class CropPair(grain.transforms.RandomMap):
 
 
 def make_pair_batches(
-    config: Config, *, seed: int, process_index: int = 0, process_count: int = 1, num_workers: int = 0
+    config: Config,
+    *,
+    mixture: Sequence[SourceConfig] | None = None,
+    split: str = "train",
+    seed: int,
+    process_index: int = 0,
+    process_count: int = 1,
+    num_workers: int = 0,
 ) -> loader.BatchIterator:
     """Random crops of stem pairs, endlessly.
 
     Args:
         config: for `casp_training` (mixture, batch size of all processes together), the length of a crop
             in `casp`, and `data_dir`. Crops are at CASP's own rate.
+        mixture: datasets and their weights; None: those of `casp_training`.
+        split: which split of every dataset in the mixture.
         seed: of the order and of the crops.
         process_index: this process.
         process_count: how many processes share a global batch.
@@ -74,26 +96,29 @@ def make_pair_batches(
         where a stem is silent), "example_ids": list[str]}.
 
     Raises:
-        UserError: as `loader.make_batches`; also a dataset whose clips lack a stem.
+        UserError: as `loader.make_batches`.
     """
     where = "casp_training.mixture"
     training = config.casp_training
-    sources = curriculum.open_mixture(config.data_dir, training.mixture, "train", where)
-    crops = {
-        source.name: CropPair(source.name, SAMPLE_RATE_HZ, config.casp.train_crop_samples)
-        for source in sources
-    }
-    for source in sources:
-        # A dataset without stems is refused here, not some batches into the training.
-        crops[source.name].stems(source.records[0])
+    mixture = training.mixture if mixture is None else mixture
+    sources = curriculum.open_mixture(config.data_dir, mixture, split, where)
     examples = loader.mix_examples(
         sources,
-        lambda source: crops[source.name],
+        lambda source: CropPair(source.name, SAMPLE_RATE_HZ, config.casp.train_crop_samples),
         seed=[seed, zlib.crc32(where.encode())],
         repeat=True,
         shuffle=True,
     )
     size = training.batch_size
+
+    def held_out(num_clips: int) -> HeldOutSets:
+        def make(source: SourceConfig, split: str) -> loader.BatchIterator:
+            share = {"process_index": process_index, "process_count": process_count}
+            pairs = make_pair_batches(config, mixture=(source,), split=split, seed=seed, **share)
+            return pairs.head(math.ceil(num_clips / size))
+
+        return open_held_out(config.data_dir, mixture, make)
+
     batches = loader.take_share(examples, size, process_index, process_count, "casp_training")
-    stream = loader.describe_stream(where, sources, "train", seed, size, True, True)
-    return loader.BatchIterator(batches, lambda batch: batch, num_workers, stream)
+    stream = loader.describe_stream(where, sources, split, seed, size, True, True)
+    return loader.BatchIterator(batches, lambda batch: batch, num_workers, stream, held_out)

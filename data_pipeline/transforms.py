@@ -6,18 +6,20 @@ dataset and its id. Codec tokens are made later, a batch at a time (`stem_tokens
 """
 
 import dataclasses
+import functools
+import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
-import grain
 import numpy as np
 
 from dualdub_jax.codecs.base import CodecSpec
 from dualdub_jax.config import Config
 from dualdub_jax.data_pipeline import record as record_lib
 from dualdub_jax.data_pipeline.record import Record, clip_id
+from dualdub_jax.data_pipeline.replacement import PassOverError
 from dualdub_jax.errors import UserError
 from dualdub_jax.media.frames import FrameSpec
 from dualdub_jax.media.record_video import decode_frames
@@ -72,8 +74,10 @@ class Stem:
         return samples[start : start + self.num_frames * spec.samples_per_frame]
 
 
-class MakeExample(grain.transforms.RandomMap):
+class MakeExample:
     """Record to example: the fields of a batch but the codec tokens, and `stems`, `example_ids` beside them.
+
+    A `replacement.Transform`. Stems are decoded too: a damaged one must not reach the batch.
 
     A clip longer than the window is cut to a random part of it. That would cut a script too, so a clip with a
     script that is longer than the window is an error.
@@ -89,7 +93,16 @@ class MakeExample(grain.transforms.RandomMap):
         self._config, self._grid = config, config.grid
         self._tokenizer = tokenizer
 
-    def random_map(self, record: Record, rng: np.random.Generator) -> dict[str, Any]:
+    def begin(self, rng: np.random.Generator) -> Callable[[Record], dict[str, Any]]:
+        """See `replacement.Transform`."""
+        return functools.partial(self.example, rng=rng)
+
+    def example(self, record: Record, rng: np.random.Generator) -> dict[str, Any]:
+        """The example of a record.
+
+        Raises:
+            UserError: a record that breaks the schema or does not fit the config.
+        """
         grid = self._grid
         clip = clip_id(self._source_name, record)
         duration_s = record_lib.duration_s(record, clip)
@@ -110,13 +123,10 @@ class MakeExample(grain.transforms.RandomMap):
             for stream in STREAMS
         }
         for stream in STREAMS:
+            record_lib.check_stem(record, clip, stream)
             example[f"has_{stream}"] = np.bool_(len(record[stream]) > 0)
         if "video" in example and record["video"]:
-            spec = FrameSpec(grid.frame_rate, grid.frame_size)
-            try:
-                example["video"][:num_frames] = decode_frames(record["video"], spec, start_frame, num_frames)
-            except ValueError as error:
-                raise UserError(f"{clip}: its video {error}; build the dataset again") from error
+            example["video"][:num_frames] = self._frames(record, clip, start_frame, num_frames)
             example["has_video"] = np.True_
         if "video_features" in example and (record["video_features"] or record["video"]):
             example["video_features"][:num_frames] = self._features(record, clip, start_frame, num_frames)
@@ -126,15 +136,21 @@ class MakeExample(grain.transforms.RandomMap):
             example["acoustics"], example["has_acoustics"] = acoustics, np.True_
         if script is not None:
             self._add_script(example, script, clip)
-            speech = record_lib.events(record).get("speech") or {}
-            if speech.get("words"):
-                self._add_alignment(example, speech, script, clip)
+            self._add_alignment(example, record, script, clip)
         if record["voice"]:
             example |= decode_voice(
                 record["voice"], clip, grid.sample_rate_hz, grid.samples_per_frame, grid.num_voice_frames
             )
             example["has_voice"] = np.True_
         return example
+
+    def _frames(self, record: Record, clip: str, start_frame: int, num_frames: int) -> np.ndarray:
+        """uint8[num_frames, frame_size, frame_size, 3]."""
+        spec = FrameSpec(self._grid.frame_rate, self._grid.frame_size)
+        try:
+            return decode_frames(record["video"], spec, start_frame, num_frames)
+        except ValueError as error:
+            raise UserError(f"{clip}: its video {error}; build the dataset again") from error
 
     def _features(self, record: Record, clip: str, start_frame: int, num_frames: int) -> np.ndarray:
         """Precomputed features, nearest in time to each grid frame, float32[num_frames, D]."""
@@ -164,17 +180,18 @@ class MakeExample(grain.transforms.RandomMap):
         example["script_tokens"][: len(ids)] = ids
         example["script_mask"][: len(ids)] = True
 
-    def _add_alignment(
-        self, example: dict[str, Any], speech: Mapping[str, list], script: str, clip: str
-    ) -> None:
+    def _add_alignment(self, example: dict[str, Any], record: Record, script: str, clip: str) -> None:
         """The token spoken in each frame, from the times of words; a pause belongs to the token before it."""
-        words, phonemes = script.split(), speech.get("phonemes") or ()
-        if [word for word, _, _ in speech["words"]] != words:
+        timed = record_lib.timings(record, clip, "words")
+        if not timed:
+            return
+        words, phonemes = script.split(), record_lib.timings(record, clip, "phonemes")
+        if [word for word, _, _ in timed] != words:
             raise UserError(f"{clip}: speech.words of its events are not its script; build the dataset again")
         middles_s = (np.arange(self._grid.num_frames) + 0.5) / float(self._grid.frame_rate)
         places = np.zeros(self._grid.num_frames, np.int32)  # the begin marker
         first = 1
-        for i, (_, begins_s, ends_s) in enumerate(speech["words"]):
+        for i, (_, begins_s, ends_s) in enumerate(timed):
             # Of the script up to this word, for tokenizers whose words are not cut out of a text one by one.
             following = len(self._tokenizer.encode(" ".join(words[: i + 1]))) - 1
             starts_s = [start_s for _, start_s, _ in phonemes if begins_s <= start_s < ends_s]
@@ -183,24 +200,25 @@ class MakeExample(grain.transforms.RandomMap):
             for token, start_s in enumerate(starts_s, start=first):
                 places = np.where(middles_s >= start_s, token, places)
             first = following
-        places = np.where(middles_s > speech["words"][-1][2], first, places)  # the end marker
+        places = np.where(middles_s > timed[-1][2], first, places)  # the end marker
         example["script_alignment"] = np.where(example["frame_mask"], places, -1).astype(np.int32)
 
 
-class CropStem(grain.transforms.RandomMap):
+class CropStem:
     """Record to a random crop of one stem, for the training of that stream's codec.
+
+    A `replacement.Transform`.
 
     A crop is "waveform", float32[crop_frames * samples_per_frame], "phonemes", int32[crop_frames * 2] (the
     phoneme of each half frame, -1 where unknown), "acoustics" and "example_ids"; of speech also "voice" and
     "voice_mask", the reference recording at the codec's rates.
 
     A crop is digital silence with probability `silence_rate` (a codec must model silence, but many clips are
-    silent in one stream and would outnumber the rest); any other crop contains sound, of another clip of the
-    same dataset where need be.
+    silent in one stream and would outnumber the rest); any other crop contains sound, and silent stems are
+    passed over.
 
     Args:
         source_name: name of the dataset, for ids and errors.
-        source: its records, to draw another one from.
         stream: whose stem.
         spec: of the stream's codec, at its own rates.
         crop_frames: length of a crop, frames of the codec.
@@ -208,12 +226,9 @@ class CropStem(grain.transforms.RandomMap):
         silence_rate: share of silent crops.
     """
 
-    _MAX_DRAWS = 100
-
     def __init__(
         self,
         source_name: str,
-        source: Sequence[Record],
         stream: Stream,
         spec: CodecSpec,
         crop_frames: int,
@@ -221,7 +236,6 @@ class CropStem(grain.transforms.RandomMap):
         silence_rate: float = 0.02,
     ) -> None:
         self._source_name = source_name
-        self._source = source
         self._stream = stream
         self._spec = spec
         self._num_samples = crop_frames * spec.samples_per_frame
@@ -229,32 +243,43 @@ class CropStem(grain.transforms.RandomMap):
         self._num_labels = crop_frames * LABELS_PER_FRAME
         self._silence_rate = silence_rate
 
-    def random_map(self, record: Record, rng: np.random.Generator) -> dict[str, Any]:
+    def begin(self, rng: np.random.Generator) -> Callable[[Record], dict[str, Any]]:
+        """See `replacement.Transform`."""
         if rng.random() < self._silence_rate:
-            silence = np.zeros(self._num_samples, np.float32)
-            return {
-                "waveform": silence,
-                "phonemes": np.full(self._num_labels, PAUSE, np.int32),
-                "acoustics": np.full(2, np.nan, np.float32),
-                "example_ids": f"{self._source_name}:silence",
-                **self._voice(record),
-            }
-        for _ in range(self._MAX_DRAWS):
-            samples = self.stem(record)
-            if samples.any():
-                start = self._draw_start(samples, rng)
-                return {
-                    "waveform": self._crop(samples, start),
-                    "phonemes": self._phonemes(record, start, len(samples)),
-                    "acoustics": record_lib.read_acoustics(record, clip_id(self._source_name, record)),
-                    "example_ids": clip_id(self._source_name, record),
-                    **self._voice(record),
-                }
-            record = self._source[int(rng.integers(len(self._source)))]
-        raise UserError(
-            f"{self._source_name}: {self._MAX_DRAWS} clips drawn in a row are silent in {self._stream}; "
-            f"take it out of streams.{self._stream}.codec.training.mixture"
-        )
+            return self._silence
+        return functools.partial(self.crop, rng=rng)
+
+    def _silence(self, record: Record) -> dict[str, Any]:
+        return {
+            "waveform": np.zeros(self._num_samples, np.float32),
+            "phonemes": np.full(self._num_labels, PAUSE, np.int32),
+            "acoustics": np.full(2, np.nan, np.float32),
+            "example_ids": f"{self._source_name}:silence",
+            **self._voice(record),
+        }
+
+    def crop(self, record: Record, rng: np.random.Generator) -> dict[str, Any]:
+        """A random crop with sound in it.
+
+        Raises:
+            UserError: a record that breaks the schema or has no such stem.
+            PassOverError: the stem is silent.
+        """
+        clip = clip_id(self._source_name, record)
+        samples = self.stem(record)
+        if not samples.any():
+            raise PassOverError(
+                f"is silent in {self._stream}; take {self._source_name} out of "
+                f"streams.{self._stream}.codec.training.mixture"
+            )
+        start = self._draw_start(samples, rng)
+        return {
+            "waveform": self._crop(samples, start),
+            "phonemes": self._phonemes(record, clip, start, len(samples)),
+            "acoustics": record_lib.read_acoustics(record, clip),
+            "example_ids": clip,
+            **self._voice(record),
+        }
 
     def stem(self, record: Record) -> np.ndarray:
         """The whole stem, float32[S]; a `UserError` if the clip has none."""
@@ -290,13 +315,9 @@ class CropStem(grain.transforms.RandomMap):
         # A stem shorter than a crop is padded by reflection: silence would teach that sound stops.
         return np.pad(crop, (0, self._num_samples - len(crop)), mode="symmetric")
 
-    def _phonemes(self, record: Record, start: int, num_samples: int) -> np.ndarray:
+    def _phonemes(self, record: Record, clip: str, start: int, num_samples: int) -> np.ndarray:
         """The phoneme of each half of each frame: ids of `phonemes.SYMBOLS`, -1 where unknown."""
-        phonemes = (
-            (record_lib.events(record).get("speech") or {}).get("phonemes")
-            if self._stream == "speech"
-            else None
-        )
+        phonemes = record_lib.timings(record, clip, "phonemes") if self._stream == "speech" else []
         if not phonemes:
             return np.full(self._num_labels, -1, np.int32)
         samples_per_label = self._num_samples // self._num_labels
@@ -372,11 +393,11 @@ def unfilled_example(config: Config) -> dict[str, Any]:
     example: dict[str, Any] = empty_example(config)
     for stream in STREAMS:
         del example[f"{stream}_tokens"]
-    return example | {"stems": dict.fromkeys(STREAMS, nothing), "example_ids": ""}
+    return example | {"stems": dict.fromkeys(STREAMS, nothing), "example_ids": "", "bad_records": []}
 
 
 def collate(examples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Stacks the arrays of examples; ids and stems become lists."""
+    """Stacks the arrays of examples; ids, stems and bad records become lists."""
     batch: dict[str, Any] = {}
     for name in examples[0]:
         values = [example[name] for example in examples]
@@ -384,6 +405,8 @@ def collate(examples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             batch[name] = {stream: [stems[stream] for stems in values] for stream in STREAMS}
         elif name == "example_ids":
             batch[name] = values
+        elif name == "bad_records":
+            batch[name] = list(itertools.chain(*values))
         else:
             batch[name] = np.stack(values)
     return batch

@@ -10,7 +10,7 @@ The public API, with everything heavy imported when it is first used:
     soundtrack.write("dubbed.mp4", stems="stems/", report="report.html")
 """
 
-import pathlib
+import os
 from typing import TYPE_CHECKING
 
 from dualdub_jax.errors import UserError
@@ -26,12 +26,13 @@ __version__ = "0.1.0"
 
 
 def load(
-    path: pathlib.Path | str | None = None, *, mesh: "Mesh | None" = None, allow_code: bool = False
+    path: os.PathLike[str] | str | None = None, *, mesh: "Mesh | None" = None, allow_code: bool = False
 ) -> "DualDub":
     """Loads a model.
 
     Args:
-        path: a bundle, as orbax or safetensors (docs/export.md); None: the bundled checkpoint.
+        path: a bundle, as orbax or safetensors, on a local disk or an object store (docs/export.md); None:
+            the bundled checkpoint.
         mesh: devices to shard the model over (`dualdub_jax.parallel.mesh.make_mesh`); None: the first one.
         allow_code: import classes outside of this package that the bundle's config names, which runs them.
 
@@ -42,6 +43,7 @@ def load(
     from dualdub_jax.bundles.bundle import default_bundle_path
     from dualdub_jax.dubbing.dub import DualDub
     from dualdub_jax.dubbing.engine import Engine
+    from dualdub_jax.stores.path import as_path
 
-    directory = default_bundle_path() if path is None else pathlib.Path(path)
+    directory = default_bundle_path() if path is None else as_path(path)
     return DualDub(Engine.from_bundle(directory, mesh=mesh, allow_code=allow_code), directory)

@@ -6,17 +6,16 @@ S samples.
 """
 
 import dataclasses
-from typing import Any, Literal
+from typing import Any
 
 import flax.struct
 import jax
 import numpy as np
 
-Array = jax.Array | np.ndarray
-Stream = Literal["speech", "background"]
+from dualdub_jax.config.streams import STREAMS
+from dualdub_jax.config.streams import Stream as Stream
 
-# The order shows in logs only: streams are always addressed by name.
-STREAMS: tuple[Stream, Stream] = ("speech", "background")
+Array = jax.Array | np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,7 +3,8 @@
 #
 #     PROJECT=my-project ZONE=us-west4-a FILESTORE=10.0.0.2:/share launch/tpu_slice.sh
 #
-# FILESTORE is an NFS share that every host mounts: --workdir and --data_dir require shared storage. (A bucket
+# FILESTORE is an NFS share that every host mounts: --workdir and --config.data_dir require shared storage. Both
+# may also be on a bucket, by URL (gs://BUCKET/…): add the extra `stores` to the installation below. (A bucket
 # mounted with gcsfuse must have a hierarchical namespace, since checkpoints rely on atomic renames of folders.)
 #     launch/tpu_slice.sh stop      SIGTERM to every process: all save the same step and exit
 set -euo pipefail

@@ -1,7 +1,8 @@
 """A stand-in for the model, so that everything around it is tested in milliseconds.
 
-A speech token is random, the first background token is the brightness of the frame. Decoding turns a token
-into a tone of its own pitch, so that a test can tell from the sound what the model was conditioned on.
+A speech token is random, or that of silence where nothing is to be spoken; the first background token is the
+brightness of the frame. Decoding turns a token into a tone of its own pitch, so that a test can tell from the
+sound what the model was conditioned on.
 """
 
 import dataclasses
@@ -19,6 +20,7 @@ from dualdub_jax.types import Stream
 
 _NUM_CODEBOOKS = {"speech": 6, "background": 3}
 _BASE_HZ = {"speech": 200.0, "background": 1200.0}
+_SILENCE = -1  # a token that decodes to zeros
 _RATES_HZ = {"speech": 16_000, "background": 16_000}
 
 
@@ -43,7 +45,7 @@ class FakeDecoder:
     def _sing(self, tokens: np.ndarray) -> np.ndarray:
         seconds = np.arange(self._length) / self.sample_rate_hz
         tones = np.sin(2 * np.pi * (self._base_hz + 4 * tokens) * seconds)
-        return (self._loudness * tones).reshape(-1).astype(np.float32)
+        return (self._loudness * tones * (tokens != _SILENCE)).reshape(-1).astype(np.float32)
 
 
 class FakeEngine:
@@ -67,6 +69,8 @@ class FakeEngine:
         row = "video_features" if self.has_features else "video"
         spec = FrameSpec(frame_rate or self.config.grid.frame_rate, self.config.grid.frame_size)
         self.frame_specs = {row: spec}
+        self.can_speak = True
+        self.needs_steering = False  # speaks only where a span says so
         self.calls: list[dict[str, Any]] = []
         self.most_frames = 0  # that `encode_frames` was given at once
 
@@ -94,6 +98,7 @@ class FakeEngine:
         context: Mapping[str, np.ndarray],
         seed: int,
         sampling: SamplingConfig,
+        speech_span: tuple[int, int] | None = None,
     ) -> dict[str, np.ndarray]:
         grid = self.config.grid
         (video,) = video.values()
@@ -109,6 +114,7 @@ class FakeEngine:
                 "context": {name: tokens.copy() for name, tokens in context.items()},
                 "seed": seed,
                 "sampling": dataclasses.asdict(sampling),
+                "speech_span": speech_span,
             }
         )
         rng = np.random.default_rng(seed)
@@ -119,10 +125,18 @@ class FakeEngine:
             tokens = rng.integers(0, 256, (len(video), _NUM_CODEBOOKS[name])).astype(np.int32)
             if name == "background":
                 tokens[:, 0] = video[:, 0] if self.has_features else video[:, 32, 32, 0]
+            if name == "speech":
+                first, end = (0, len(video)) if speech_span is None else speech_span
+                is_spoken = self.can_speak and (speech_span is not None or not self.needs_steering)
+                frame = np.arange(len(video))
+                tokens[(frame < first) | (frame >= end) | (not is_spoken)] = _SILENCE
             if name in context:
                 tokens[: len(context[name])] = context[name]
             made[name] = tokens
         return made
+
+    def silence(self, num_frames: int, acoustics: Acoustics | None) -> np.ndarray:
+        return np.full((num_frames, _NUM_CODEBOOKS["speech"]), _SILENCE, np.int32)
 
     def open_decoder(
         self, stream: Stream, voice: np.ndarray | None = None, acoustics: Acoustics | None = None

@@ -6,6 +6,7 @@ which frame it was shown.
 
 import dataclasses
 import pathlib
+import struct
 from collections.abc import Sequence
 from fractions import Fraction
 
@@ -42,6 +43,12 @@ def make_film(
     noise: bool = False,
     left: int | None = None,
     pixel_aspect: Fraction = Fraction(1),
+    is_mirrored: bool = False,
+    last_stay: Fraction | None = None,
+    pix_fmt: str | None = None,
+    codec_options: dict[str, str] | None = None,
+    codec_tag: str | None = None,
+    title: str | None = None,
 ) -> pathlib.Path:
     """Encodes a film.
 
@@ -60,6 +67,12 @@ def make_film(
         noise: adds noise to the picture, so that packets have some size.
         pixel_aspect: width of a pixel over its height, as broadcasts and DVDs have it.
         left: brightness of the left quarter of all frames, to see how a picture was turned.
+        is_mirrored: a player exchanges left and right after the rotation.
+        last_stay: how long the last picture stays, seconds, if the container can say so.
+        pix_fmt: pixel format, if not the usual one.
+        codec_options: more options of the encoder.
+        codec_tag: of the video in MP4 and QuickTime files.
+        title: of the film.
     """
     path = pathlib.Path(path)
     rate = Fraction(rate)
@@ -67,17 +80,22 @@ def make_film(
     odd = size[0] % 2 or size[1] % 2
     rng = np.random.default_rng(0)
     with av.open(str(path), "w", format=format, options=options or {}) as container:
+        if title is not None:
+            container.metadata["title"] = title
         video = container.add_stream(codec, rate=rate)
         video.width, video.height = size
-        video.pix_fmt = "rgb24" if codec == "png" else "yuv444p" if odd else "yuv420p"
+        video.pix_fmt = pix_fmt or ("rgb24" if codec == "png" else "yuv444p" if odd else "yuv420p")
         video.codec_context.time_base = time_base
         video.time_base = time_base
         if codec == "libx264":
             video.options = {"bf": str(num_b_frames), "crf": "12", "preset": "ultrafast", "g": "12"}
+        video.options = dict(video.options) | (codec_options or {})
+        if codec_tag:
+            video.codec_context.codec_tag = codec_tag
         if pixel_aspect != 1:
             video.codec_context.sample_aspect_ratio = pixel_aspect
-        if rotation:
-            video.set_display_rotation(rotation)
+        if rotation or is_mirrored:
+            video.set_display_rotation(rotation, hflip=is_mirrored)
         audio = None
         if has_audio:
             audio = container.add_stream("aac", rate=44_100, layout="stereo")
@@ -91,8 +109,9 @@ def make_film(
             seconds = (times[index] if times is not None else index / rate) + start
             frame.pts = round(seconds / time_base)
             frame.time_base = time_base
-            container.mux(video.encode(frame))
-        container.mux(video.encode(None))
+            last_pts = frame.pts
+            container.mux(_with_stay(video.encode(frame), last_pts, None))
+        container.mux(_with_stay(video.encode(None), last_pts, last_stay))
         if audio is not None:
             num_samples = int(44_100 * num_frames / rate)
             tone = 0.2 * np.sin(2 * np.pi * 440 * np.arange(num_samples) / 44_100)
@@ -103,6 +122,69 @@ def make_film(
                 frame.pts = first + round(start * 44_100)
                 container.mux(audio.encode(frame))
             container.mux(audio.encode(None))
+    return path
+
+
+def _with_stay(packets: list[av.Packet], last_pts: int, stay: Fraction | None) -> list[av.Packet]:
+    for packet in packets:
+        if stay is not None and packet.pts == last_pts:
+            packet.duration = round(stay / packet.time_base)
+    return packets
+
+
+def trim(path: pathlib.Path, target: pathlib.Path, start: Fraction, shown: Fraction) -> pathlib.Path:
+    """Copies an MP4 film made by `make_film` with its edit list cut: `shown` seconds from `start` on."""
+    data = bytearray(path.read_bytes())
+    with av.open(str(path)) as container:
+        unit = container.streams.video[0].time_base
+    header, edit = data.index(b"mvhd") + 4, data.index(b"elst") + 12
+    (timescale,) = struct.unpack_from(">I", data, header + 12)
+    _, media_time = struct.unpack_from(">Ii", data, edit)
+    struct.pack_into(">Ii", data, edit, round(shown * timescale), media_time + round(start / unit))
+    target.write_bytes(bytes(data))
+    return target
+
+
+def make_rich_film(path: pathlib.Path) -> pathlib.Path:
+    """A film with a title, chapters, languages and subtitles; an MKV has a font, an MP4 a cover."""
+    is_mkv = path.suffix == ".mkv"
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("libx264", rate=25)
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        video.metadata.update(language="ger", title="Angle 1")
+        captions = container.add_mux_stream("subrip" if is_mkv else "mov_text")
+        captions.time_base = Fraction(1, 1000)
+        captions.metadata["language"] = "eng"
+        cover = None
+        if is_mkv:
+            container.add_attachment("letters.ttf", "font/ttf", b"a font")
+        else:
+            cover = container.add_stream("mjpeg", rate=1)
+            cover.width = cover.height = 32
+            cover.pix_fmt = "yuvj420p"
+            cover.disposition = av.stream.Disposition.attached_pic
+        container.metadata.update(title="The film", artist="Somebody", creation_time="2020-01-02T03:04:05Z")
+        container.set_chapters(
+            [
+                {"id": i, "start": 10 * i, "end": 10 * i + 10, "time_base": Fraction(1, 25)}
+                | {"metadata": {"title": f"Part {i}"}}
+                for i in range(2)
+            ]
+        )
+        if cover is not None:
+            shot = av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8), format="rgb24")
+            container.mux(cover.encode(shot.reformat(format="yuvj420p")))
+            container.mux(cover.encode(None))
+        for index in range(20):
+            picture = np.full((48, 64, 3), frame_level(index), np.uint8)
+            container.mux(video.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+            if index == 5:
+                text = b"Hello there"
+                caption = av.Packet(text if is_mkv else len(text).to_bytes(2, "big") + text)
+                caption.stream, caption.time_base = captions, Fraction(1, 1000)
+                caption.pts, caption.dts, caption.duration = 200, 200, 300
+                container.mux(caption)
+        container.mux(video.encode(None))
     return path
 
 

@@ -1,10 +1,11 @@
 """Tiny datasets for the tests: little films, sines as stems, written by a TFDS builder like any other.
 
-One config for each task of the curriculum. Clip i has 10 + i frames of the grid, its film shows frame
-numbers as brightness, and its stems are sines whose pitch tells the clip.
+One config for each task of the curriculum, with all labels that training reads. Clip i has 10 + i frames of
+the grid, its film shows frame numbers as brightness, and its stems are sines whose pitch tells the clip.
 """
 
 import io
+import json
 import pathlib
 import tempfile
 from collections.abc import Iterator
@@ -62,6 +63,19 @@ def make_record(name: str, num_frames: int = 10, **fields: Any) -> dict[str, Any
     return {**record, **fields}
 
 
+def make_labels(script: str) -> str:
+    """Events of a clip of at least 10 frames: acoustics, times of the script's words and of phonemes."""
+    words = script.split()
+    times_s = np.linspace(0.04, 0.36, len(words) + 1).round(3).tolist()
+    speech = {
+        "words": [list(row) for row in zip(words, times_s[:-1], times_s[1:], strict=True)],
+        "phonemes": [["s", 0.04, 0.08], ["A", 0.08, 0.2]],
+    }
+    return json.dumps(
+        {"acoustics": {"rt60_s": 0.3, "noise_dbfs": -50.0}, "speech": speech if words else None}
+    )
+
+
 class TinyFilms(tfds.core.GeneratorBasedBuilder):
     """One dataset config for each stage of the curriculum."""
 
@@ -89,6 +103,7 @@ class TinyFilms(tfds.core.GeneratorBasedBuilder):
         for index in range(num_clips):
             name = f"{split}_{index}"
             record = make_record(name, 10 + index, **absent)
+            record["events"] = make_labels(record["script"])
             yield name, {field: record[field] for field in RECORD}
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from dualdub_jax.config import SamplingConfig
 from dualdub_jax.errors import UserError
+from dualdub_jax.stores.argument import local, stored
 
 if TYPE_CHECKING:
     from dualdub_jax.data_pipeline.builders.base import Builder
@@ -38,7 +39,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     overrides = [item[len(_OVERRIDE) :] for item in rest if item.startswith(_OVERRIDE)]
     unknown = [item for item in rest if not item.startswith(_OVERRIDE)]
     if overrides and not hasattr(args, "overrides"):
-        unknown.append(f"{_OVERRIDE}{overrides[0]} (only `dualdub train`, `export` and `aot` take it)")
+        takers = "`dualdub train`, `export`, `aot`, `data prepare` and `data check`"
+        unknown.append(f"{_OVERRIDE}{overrides[0]} (only {takers} take it)")
     if unknown:
         parser.error(f"unknown argument {unknown[0]}")
     args.overrides = overrides
@@ -69,7 +71,7 @@ def make_parser(builder: "type[Builder] | None" = None) -> argparse.ArgumentPars
         description="Dubs the bundled clip with the bundled model.",
         epilog="example:\n  dualdub demo --out out/demo",
     )
-    demo.add_argument("--out", type=pathlib.Path, default=pathlib.Path("out/demo"), metavar="DIR",
+    demo.add_argument("--out", type=local, default=pathlib.Path("out/demo"), metavar="DIR",
                       help="folder for the results (default: %(default)s)")  # fmt: skip
     demo.add_argument("--seed", type=_seed, default=0, metavar="N", help="of the sampling (default: 0)")
     demo.set_defaults(command="demo")
@@ -94,9 +96,9 @@ def _add_dub(commands: argparse._SubParsersAction) -> None:
         "  dualdub dub film.mp4 --no-speech --seed 7",
     )
     add = dub.add_argument
-    add("video", type=pathlib.Path, metavar="VIDEO", help="the film: any container, size and frame rate")
-    add("--script", default="", metavar="TEXT|FILE", help="the words to speak, or a .txt, .srt or .vtt file")
-    add("--voice", type=pathlib.Path, metavar="FILE", help="a recording of the reference voice")
+    add("video", type=local, metavar="VIDEO", help="the film: any container, size and frame rate")
+    add("--script", default="", metavar="TEXT|FILE", help="the words to speak, or a text or subtitle file")
+    add("--voice", type=local, metavar="FILE", help="a recording of the reference voice")
     add(
         "--rt60",
         type=float,
@@ -109,18 +111,18 @@ def _add_dub(commands: argparse._SubParsersAction) -> None:
         metavar="DBFS",
         help="noise floor of both tracks, -80 to -20 dBFS (default: sampled)",
     )
-    add("--checkpoint", type=pathlib.Path, metavar="DIR", help="the model (default: the bundled one)")
+    add("--checkpoint", type=stored, metavar="DIR", help="the model (default: the bundled one)")
     add("--allow-code", action="store_true", help=_ALLOW_CODE_HELP)
-    add("-o", "--output", type=pathlib.Path, metavar="FILE", help=_OUTPUT_HELP)
-    add("--stems", type=pathlib.Path, metavar="DIR", help="folder for speech.wav, background.wav and mix.wav")
+    add("-o", "--output", type=local, metavar="FILE", help=_OUTPUT_HELP)
+    add("--stems", type=local, metavar="DIR", help="folder for speech.wav, background.wav and mix.wav")
     add(
         "--receipt",
-        type=pathlib.Path,
+        type=local,
         metavar="FILE",
         help="JSON with everything needed to reproduce the result",
     )
-    add("--report", type=pathlib.Path, metavar="FILE", help="HTML page with pictures and players")
-    add("--project", type=pathlib.Path, metavar="DIR", help="keep the project (plan, tokens, tracks) there")
+    add("--report", type=local, metavar="FILE", help="HTML page with pictures and players")
+    add("--project", type=local, metavar="DIR", help="keep the project (plan, tokens, tracks) there")
     add("--no-speech", action="store_true", help="leave the speech track silent")
     add("--no-background", action="store_true", help="leave the background track silent")
     add("--allow-overrun", action="store_true", help="cut cues off at the end of the video")
@@ -140,25 +142,32 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
     train = commands.add_parser(
         "train",
         help="train a model: codecs, then the stages of the curriculum",
-        description="Trains all phases of a config in order. Rerunning resumes from the last checkpoint.",
+        description="Trains all phases of a config in order. Rerunning resumes from the last checkpoint. "
+        "Config, disk and a sample of the data are checked before the first step.",
         epilog="examples:\n"
         "  dualdub train --config puppet --workdir runs/puppet\n"
-        "  dualdub train --config puppet --workdir runs/wide --config.model.width=256",
+        "  dualdub train --config puppet --workdir runs/puppet --check\n"
+        "  dualdub train --config puppet --workdir runs/wide --config.model.width=256\n"
+        "  dualdub train --config puppet --workdir runs/puppet --extend --config.stages.2.num_steps=6000",
     )
     add = train.add_argument
     add("--config", required=True, metavar="NAME|FILE", help=_CONFIG_HELP)
     add(
         "--workdir",
         required=True,
-        type=pathlib.Path,
+        type=stored,
         metavar="DIR",
-        help="folder for checkpoints, metrics and logs",
+        help="folder for checkpoints, metrics and logs; a local path, gs://… or s3://…",
     )
     add("--config.KEY=VALUE", dest="overrides", action="store_const", const=(), default=(),
         help="change a value of the config; may be repeated")  # fmt: skip
     add("--phases", metavar="A,B", help="train only these phases (default: all)")
+    add("--check", action="store_true", help="check config, data and disk, and train nothing")
+    add("--extend", action="store_true", help="continue with more steps, another schedule, other batches or "
+        "weights of losses; optimizer state and step numbers are kept")  # fmt: skip
     several = train.add_argument_group(
-        "several processes", "Start the same command on every host, with --workdir on a shared disk."
+        "several processes",
+        "Start the same command on every host, with --workdir on a shared disk or an object store.",
     )
     several.add_argument("--distributed", action="store_true",
         help="one of several processes; a TPU slice, SLURM or Kubernetes gives rank and number")  # fmt: skip
@@ -172,8 +181,8 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
 def _add_data(commands: argparse._SubParsersAction, builder: "type[Builder] | None") -> None:
     data = commands.add_parser(
         "data",
-        help="build, prepare and inspect datasets",
-        description="Builds, prepares and inspects datasets.",
+        help="build, prepare, inspect and check datasets",
+        description="Builds, prepares, inspects and checks datasets.",
         epilog="example:\n  dualdub data build puppet_stage --out data",
     )
     actions = data.add_subparsers(title="commands", required=True, metavar="COMMAND")
@@ -193,7 +202,13 @@ def _add_data(commands: argparse._SubParsersAction, builder: "type[Builder] | No
         help="the builder, first of all: folder, puppet_stage (or one config of it, as "
         "puppet_stage/soundtrack), or an import path such as package.module:Class",
     )
-    add("--out", required=True, type=pathlib.Path, metavar="DIR", help="where datasets are kept")
+    add(
+        "--out",
+        required=True,
+        type=stored,
+        metavar="DIR",
+        help="where datasets are kept; also gs://… or s3://…",
+    )
     add("--processes", type=_count, metavar="N", help="number of parallel processes (default: one per core)")
     if builder is not None:
         builder.add_arguments(build.add_argument_group(f"options of {builder.name}", builder.description))
@@ -208,11 +223,11 @@ def _add_data(commands: argparse._SubParsersAction, builder: "type[Builder] | No
         "  dualdub data prepare data/films --config my_config.py --codecs-from runs/a/bundle",
     )
     add = prepare.add_argument
-    add("folder", type=pathlib.Path, metavar="DIR", help="a built dataset, or a folder above several")
+    add("folder", type=stored, metavar="DIR", help="a built dataset, or a folder above several")
     add("--config", required=True, metavar="NAME|FILE", help=_CONFIG_HELP)
     add("--config.KEY=VALUE", dest="overrides", action="store_const", const=(), default=(),
         help="change a value of the config; may be repeated")  # fmt: skip
-    add("--codecs-from", default="", metavar="BUNDLE", help="also store tokens of this bundle's codecs")
+    add("--codecs-from", type=stored, metavar="BUNDLE", help="also store tokens of this bundle's codecs")
     prepare.set_defaults(command="data prepare")
     inspect = actions.add_parser(
         "inspect",
@@ -220,9 +235,23 @@ def _add_data(commands: argparse._SubParsersAction, builder: "type[Builder] | No
         description="Prints what a dataset holds: clips, minutes, stems, scripts, licences, annotations.",
         epilog="example:\n  dualdub data inspect data/puppet_stage --sheet sheet.png",
     )
-    inspect.add_argument("folder", type=pathlib.Path, metavar="DIR", help="a built dataset")
-    inspect.add_argument("--sheet", type=pathlib.Path, metavar="PNG", help="also draw a sheet of examples")
+    inspect.add_argument("folder", type=stored, metavar="DIR", help="a built dataset")
+    inspect.add_argument("--sheet", type=local, metavar="PNG", help="also draw a sheet of examples")
     inspect.set_defaults(command="data inspect")
+    check = actions.add_parser(
+        "check",
+        help="list the records that a config cannot take",
+        description="Reads every record of the datasets as training with a config does, and lists those that "
+        "cannot be used, with reasons. Exit status 2 if there are any.",
+        epilog="example:\n  dualdub data check data/films --config my_config.py --json check.json",
+    )
+    add = check.add_argument
+    add("folder", type=stored, metavar="DIR", help="a built dataset, or a folder above several")
+    add("--config", required=True, metavar="NAME|FILE", help=_CONFIG_HELP)
+    add("--config.KEY=VALUE", dest="overrides", action="store_const", const=(), default=(),
+        help="change a value of the config; may be repeated")  # fmt: skip
+    add("--json", type=local, metavar="FILE", help="also write ids, reasons and counts to this file")
+    check.set_defaults(command="data check")
 
 
 def _add_evaluate(commands: argparse._SubParsersAction) -> None:
@@ -242,18 +271,18 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
     add(
         "--suite", choices=("puppet", "dualbench"), help="generate soundtracks for these films and score them"
     )
-    add("--pairs", type=pathlib.Path, metavar="FILE", help="score the soundtracks listed in this manifest")
-    add("--checkpoint", type=pathlib.Path, metavar="DIR", help="the model (default: the bundled one)")
+    add("--pairs", type=local, metavar="FILE", help="score the soundtracks listed in this manifest")
+    add("--checkpoint", type=stored, metavar="DIR", help="the model (default: the bundled one)")
     add("--allow-code", action="store_true", help=_ALLOW_CODE_HELP)
-    add("--against", type=pathlib.Path, metavar="OTHER",
+    add("--against", type=stored, metavar="OTHER",
         help="compare clip by clip with another checkpoint, or another run's JSON or workdir")  # fmt: skip
     add("--limit", type=_count, metavar="N", help="number of clips (default: puppet 200, others all)")
-    add("--workdir", type=pathlib.Path, metavar="DIR",
+    add("--workdir", type=local, metavar="DIR",
         help="keeps soundtracks and scores (default: out/evaluate/SUITE)")  # fmt: skip
-    add("--json", type=pathlib.Path, metavar="FILE", help="all results and the protocol")
-    add("--html", type=pathlib.Path, metavar="FILE", help="a page with table, worst clips and players")
+    add("--json", type=local, metavar="FILE", help="all results and the protocol")
+    add("--html", type=local, metavar="FILE", help="a page with table, worst clips and players")
     add("--metrics", type=_names, metavar="A,B", help="only these metrics or figures (default: all)")
-    add("--casp-weights", type=pathlib.Path, metavar="DIR",
+    add("--casp-weights", type=stored, metavar="DIR",
         help="converted CASP weights (default: a small CASP of the puppet world)")  # fmt: skip
     add("--list-metrics", action="store_true", help="list all metrics and the packages that they need")
     add("--seed", type=_seed, metavar="N", help="of the sampling (default: 0)")
@@ -265,8 +294,8 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
         "--split", metavar="NAME", help="test (default), test_seen, test_unseen or validation"
     )
     dualbench = evaluate.add_argument_group("dualbench")
-    dualbench.add_argument("--list", type=pathlib.Path, metavar="FILE", help="the authors' list, unchanged")
-    dualbench.add_argument("--media", type=pathlib.Path, metavar="DIR", help="folder with the clips' files")
+    dualbench.add_argument("--list", type=local, metavar="FILE", help="the authors' list, unchanged")
+    dualbench.add_argument("--media", type=local, metavar="DIR", help="folder with the clips' files")
     evaluate.set_defaults(command="evaluate")
 
 
@@ -278,18 +307,23 @@ def _add_export(commands: argparse._SubParsersAction) -> None:
         "Averaged parameters by default.",
         epilog="examples:\n"
         "  dualdub export runs/puppet out/bundle     (the newest checkpoint of its last stage)\n"
+        "  dualdub export runs/puppet out/best --step best\n"
         "  dualdub export runs/puppet/soundtrack/500 out/step500 --raw-params\n"
         "  dualdub export runs/puppet/bundle out/hub --format safetensors --dtype bfloat16\n"
         "docs/export.md explains how to load the result with and without this package.",
     )
     add = export.add_argument
-    add("checkpoint", type=pathlib.Path, metavar="CKPT",
+    add("checkpoint", type=stored, metavar="CKPT",
         help="a bundle, a run's --workdir, WORKDIR/STAGE, or WORKDIR/STAGE/STEP")  # fmt: skip
-    add("out", type=pathlib.Path, metavar="OUT", help="a new or empty folder")
+    add("out", type=stored, metavar="OUT", help="a new or empty folder; CKPT and OUT also gs://… or s3://…")
     add("--format", choices=("orbax", "safetensors"), default="orbax", help="default: orbax")
+    add("--step", type=_step, default="newest", metavar="STEP",
+        help="of the stage: a number, newest (default), or best, of the lowest held-out loss")  # fmt: skip
     add("--raw-params", action="store_true", help="the step's parameters, not their moving average")
     add("--dtype", choices=("float32", "bfloat16"),
         help="default: as in the bundle; of a run: its config's checkpoint.bundle_dtype")  # fmt: skip
+    add("--codecs-from", type=stored, metavar="DIR",
+        help="where the run's codecs_from is now, if it was moved")  # fmt: skip
     add("--config", metavar="FILE", help="of the run, where its workdir has no run_config.json")
     add("--config.KEY=VALUE", dest="overrides", action="store_const", const=(), default=(),
         help="the overrides given to `dualdub train`; only with --config")  # fmt: skip
@@ -316,7 +350,7 @@ def _add_aot(commands: argparse._SubParsersAction) -> None:
     add("--mesh", metavar="AXIS=N,…", help="sizes of data, fsdp, tensor, sequence (default: the config's)")
     add("--stage", metavar="NAME", help="stage whose train step is compiled (default: the last)")
     add("--decode", action="store_true", help="compile generation of a window, not a train step")
-    add("--json", type=pathlib.Path, metavar="FILE", help="also write the figures to this file")
+    add("--json", type=local, metavar="FILE", help="also write the figures to this file")
     aot.set_defaults(command="aot")
 
 
@@ -348,6 +382,15 @@ def _names(text: str) -> list[str]:
 
 def _count(text: str) -> int:
     return _number(text, int, 1, 2**31 - 1)
+
+
+def _step(text: str) -> int | str:
+    if text in ("newest", "best"):
+        return text
+    try:
+        return _count(text)
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError(f"expected a step, newest or best, got {text!r}") from None
 
 
 def _sampling_value(name: str, kind: type) -> object:

@@ -1,31 +1,24 @@
-"""The command line: `dualdub demo | dub | train | data build | prepare | inspect | evaluate | export | aot`.
+"""The command line: `dualdub demo | dub | train | data … | evaluate | export | aot`.
 
 Exit status 0: the job is complete; 2: bad usage or bad input, one line on standard error that names the
-remedy;
-130: interrupted; 1: a fault of ours, with a traceback (of `evaluate` also: a clip failed). Heavy
-packages are imported inside the commands, so that `--help` answers at once.
+remedy; 130 or 143: interrupted by SIGINT or SIGTERM; 1: a fault of ours, with a traceback (of `evaluate`
+also: a clip failed). Packages are imported inside the commands, so that `--help` and signals are answered at
+once.
 """
 
 import argparse
-import contextlib
-import dataclasses
-import importlib.resources
-import logging
 import os
 import pathlib
-import signal
 import sys
-import threading
-import traceback
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, NoReturn
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
-from dualdub_jax.apps.arguments import parse
-from dualdub_jax.config import Config, SamplingConfig, load_config
-from dualdub_jax.errors import UserError
+from dualdub_jax.apps.signals import SignalWatch
+from dualdub_jax.apps.streams import prepare_streams
+from dualdub_jax.errors import UserError, UserErrors
 
 if TYPE_CHECKING:
+    from dualdub_jax.config import Config
     from dualdub_jax.dubbing.delivery import Targets
     from dualdub_jax.dubbing.dub import Soundtrack
     from dualdub_jax.dubbing.project import Project
@@ -35,36 +28,55 @@ _STOPPED = 130  # exit status of a run that was stopped on request and saved
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command; returns the exit status."""
+    """Runs one command; returns the exit status.
 
-    def command() -> int:
-        args = parse(sys.argv[1:] if argv is None else argv)
-        return _COMMANDS[args.command](args)
+    Args:
+        argv: the arguments; None: those of this process, whose signals and standard streams are then handled
+            as well.
+    """
+    if argv is not None:
+        return _status_of(lambda: _run(argv))
+    prepare_streams()
+    signals = SignalWatch()
+    status = _status_of(lambda: signals.run(lambda: _run(sys.argv[1:])))
+    if signals.number is not None:
+        sys.stdout.flush()
+        signals.leave()
+    return status
 
-    return _status_of(command)
+
+def _run(argv: Sequence[str]) -> int:
+    from dualdub_jax.apps.arguments import parse
+
+    args = parse(argv)
+    return _COMMANDS[args.command](args)
 
 
 def _status_of(command: Callable[[], int]) -> int:
     """Runs a command and reports what went wrong on standard error."""
     try:
-        return command()
+        status = command()
+        sys.stdout.flush()  # here a full disk is still an error of the command
+        return status
     except UserError as error:
-        # One line whatever is in the names: a newline in a file name would make it two.
-        print("dualdub: " + " ".join(str(error).split()), file=sys.stderr)
+        for message in error.messages if isinstance(error, UserErrors) else [str(error)]:
+            # One line whatever is in the names: a newline in a file name would make it two.
+            print("dualdub: " + " ".join(message.split()), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("dualdub: interrupted", file=sys.stderr)
-        return 130
-    except BrokenPipeError:  # the reader of our output has gone: `dualdub … | head`
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - or the interpreter complains at exit
-        return 1
+        return _STOPPED
     except Exception:  # all that users can cause are UserErrors: this is ours, and nothing is hidden
+        import traceback
+
         traceback.print_exc()
         print("dualdub: this is a fault of DualDub; please report it with the lines above", file=sys.stderr)
         return 1
 
 
 def _demo(args: argparse.Namespace) -> int:
+    import importlib.resources
+
     from dualdub_jax.dubbing.delivery import Targets
     from dualdub_jax.dubbing.request import DubRequest
 
@@ -85,6 +97,9 @@ def _measure_demo(soundtrack: "Soundtrack", assets: pathlib.Path) -> list[tuple[
 
 
 def _dub(args: argparse.Namespace) -> int:
+    import dataclasses
+
+    from dualdub_jax.config import SamplingConfig
     from dualdub_jax.dubbing.delivery import Targets
     from dualdub_jax.dubbing.request import DubRequest
 
@@ -105,25 +120,12 @@ def _dub(args: argparse.Namespace) -> int:
         sampling=sampling,
         allow_overrun=args.allow_overrun,
     )
-    out = args.output or args.video.with_name(f"{args.video.stem}.soundtrack.mp4")
+    # Not `with_name`, which fails for a path without a name, such as "/".
+    out = args.output or args.video.parent / f"{args.video.stem}.soundtrack.mp4"
     targets = Targets(out, args.stems, args.receipt, args.report)
     return _run_project(request, targets, args.project, args.checkpoint, args.allow_code)
 
 
-@contextlib.contextmanager
-def _sigterm_raises() -> Iterator[None]:
-    """SIGTERM as an exception, so that files under temporary names are removed."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    previous = signal.signal(signal.SIGTERM, _terminate)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)
-
-
-@_sigterm_raises()
 def _run_project(
     request: "DubRequest",
     targets: "Targets",
@@ -134,18 +136,20 @@ def _run_project(
 ) -> int:
     """What `demo` and `dub` share: a request becomes a project, and the project is delivered."""
     _quieten_libraries()
-    _keep_compiled_programs()
     import dualdub_jax
     from dualdub_jax.dubbing.delivery import deliver
     from dualdub_jax.dubbing.dub import Soundtrack
     from dualdub_jax.dubbing.progress import make_progress
     from dualdub_jax.dubbing.project import Project
+    from dualdub_jax.parallel.program_cache import keep_programs
 
     targets.check(request.inputs)
     progress = make_progress()
     with Project(request, folder, progress) as project:
         # What can be found wrong with the inputs alone is found before the model is loaded.
         project.read(targets.out)
+        targets.check_space(project.film)
+        keep_programs()
         with progress.step("load model"):
             model = dualdub_jax.load(checkpoint, allow_code=allow_code)
         project.dub(model.engine, model.checkpoint)
@@ -173,11 +177,15 @@ def _print_summary(project: "Project", files: list[pathlib.Path]) -> None:
 
 
 def _train(args: argparse.Namespace) -> int:
+    from dualdub_jax.config import load_config
+    from dualdub_jax.media.outputs import check_folder
+
+    check_folder(args.workdir, "--workdir")
+    config = load_config(args.config, args.overrides)
     from dualdub_jax.parallel.simulated_devices import give_threads
     from dualdub_jax.training import kept_pages
 
     give_threads()
-    config = load_config(args.config, args.overrides)
     if config.keep_pages:
         kept_pages.keep_pages()
     if not args.distributed:
@@ -194,32 +202,45 @@ def _train(args: argparse.Namespace) -> int:
     return status
 
 
-def _run_training(args: argparse.Namespace, config: Config) -> int:
+def _run_training(args: argparse.Namespace, config: "Config") -> int:
+    from dualdub_jax.curriculum.preflight.run import check_run
     from dualdub_jax.curriculum.program import train
     from dualdub_jax.parallel.distributed import PeerLostError
+    from dualdub_jax.parallel.program_cache import keep_programs
     from dualdub_jax.training.kept_pages import missed_on_cpu
     from dualdub_jax.training.loop import TrainingDivergedError, TrainingStoppedError
 
+    is_first = not args.distributed or args.process_id in (0, None)
     if config.keep_pages and missed_on_cpu():
         print(
             "dualdub: an accelerator's plugin is installed and found none, so this trains on the CPU without "
             "keeping freed memory, which is slower; set JAX_PLATFORMS=cpu",
             file=sys.stderr,
         )
+    keep_programs()
+    phases = args.phases.split(",") if args.phases else None
+    if args.check:
+        check_run(config, args.workdir, phases, extend=args.extend)
+        if is_first:
+            print("nothing was trained")
+        return 0
     try:
-        bundle = train(config, args.workdir, phases=args.phases.split(",") if args.phases else None)
+        bundle = train(config, args.workdir, phases=phases, extend=args.extend)
     except TrainingStoppedError as stopped:
         print(f"dualdub: {stopped}", file=sys.stderr)
         return _STOPPED
     except (TrainingDivergedError, PeerLostError) as failed:
         print(f"dualdub: {failed}", file=sys.stderr)
         return 1
-    if not args.distributed or args.process_id in (0, None):
+    if is_first:
         print(f"wrote {bundle}" if bundle else "these phases are done; the bundle is written when all are")
     return 0
 
 
 def _data_build(args: argparse.Namespace) -> int:
+    from dualdub_jax.media.outputs import check_folder
+
+    check_folder(args.out, "--out")
     from dualdub_jax.data_pipeline.build import build_configs
     from dualdub_jax.data_pipeline.builders.registry import split_name
 
@@ -231,35 +252,55 @@ def _data_build(args: argparse.Namespace) -> int:
 
 def _data_prepare(args: argparse.Namespace) -> int:
     _quieten_libraries()
+    from dualdub_jax.config import load_config
     from dualdub_jax.data_pipeline.dataset import find_datasets
     from dualdub_jax.data_pipeline.derivations import derivations
     from dualdub_jax.data_pipeline.prepare import prepare
+    from dualdub_jax.parallel.program_cache import keep_programs
 
     folders = find_datasets(args.folder)
-    for derivation in derivations(load_config(args.config, args.overrides), args.codecs_from):
+    keep_programs()
+    config = load_config(args.config, args.overrides)
+    for derivation in derivations(config, args.codecs_from):
         for folder in folders:
-            prepare(folder, *derivation)
+            prepare(folder, *derivation, bad_records=config.bad_records)
     return 0
 
 
 def _data_inspect(args: argparse.Namespace) -> int:
+    if args.sheet is not None:
+        from dualdub_jax.media.outputs import check_outputs
+
+        check_outputs([args.sheet], [])
     from dualdub_jax.data_pipeline.inspection import inspect
 
     inspect(args.folder, sheet=args.sheet)
     return 0
 
 
-@_sigterm_raises()
+def _data_check(args: argparse.Namespace) -> int:
+    _quieten_libraries()
+    from dualdub_jax.config import load_config
+    from dualdub_jax.curriculum.preflight.dataset import check_datasets
+
+    check_datasets(args.folder, load_config(args.config, args.overrides), json_file=args.json)
+    return 0
+
+
 def _evaluate(args: argparse.Namespace) -> int:
     _quieten_libraries()
-    _keep_compiled_programs()
     from dualdub_jax.evaluation.run import command
+    from dualdub_jax.parallel.program_cache import keep_programs
 
+    keep_programs()
     return command.run(args)
 
 
 def _export(args: argparse.Namespace) -> int:
     _quieten_libraries()
+    from dualdub_jax.media.outputs import check_folder
+
+    check_folder(args.out, "OUT")
     from dualdub_jax.tools import export
 
     return export.run(args)
@@ -267,6 +308,10 @@ def _export(args: argparse.Namespace) -> int:
 
 def _aot(args: argparse.Namespace) -> int:
     _quieten_libraries()
+    if args.json is not None:
+        from dualdub_jax.media.outputs import check_outputs
+
+        check_outputs([args.json], [])
     # Compiling for an absent slice runs on the CPU, also where libtpu would look for devices of its own.
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # or JAX asks a cloud's metadata server, when imported
@@ -277,22 +322,14 @@ def _aot(args: argparse.Namespace) -> int:
 
 def _quieten_libraries() -> None:
     """Bad input is answered with one line: libraries must not add lines of their own."""
+    import logging
+    import warnings
+
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     warnings.simplefilter("ignore")
     logging.getLogger().setLevel(logging.ERROR)
     for name in ("absl", "jax", "orbax"):
         logging.getLogger(name).setLevel(logging.ERROR)
-
-
-def _keep_compiled_programs() -> None:
-    """The first film on a machine waits for the compiler; later ones find its work in the user's cache."""
-    home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", os.path.join(home, "dualdub", "jax"))
-    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
-
-
-def _terminate(signum: int, frame: object) -> NoReturn:
-    raise SystemExit(128 + signum)
 
 
 _COMMANDS = {
@@ -302,6 +339,7 @@ _COMMANDS = {
     "data build": _data_build,
     "data prepare": _data_prepare,
     "data inspect": _data_inspect,
+    "data check": _data_check,
     "evaluate": _evaluate,
     "export": _export,
     "aot": _aot,

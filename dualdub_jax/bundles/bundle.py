@@ -10,22 +10,22 @@ or, in place of params/, the same tree as safetensors (checkpoints/safetensors_t
 safetensors read their parameters without this package (docs/export.md).
 """
 
+import contextlib
 import dataclasses
 import json
 import pathlib
-import shutil
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import orbax.checkpoint as ocp
 from flax import traverse_util
 from jax.sharding import Mesh, SingleDeviceSharding
 
 from dualdub_jax import config as config_lib
 from dualdub_jax.bundles.migration import parameter_renamer, upgrade_config
-from dualdub_jax.checkpoints import safetensors_tree
+from dualdub_jax.checkpoints import orbax_tree, safetensors_tree
 from dualdub_jax.checkpoints.damage import damage_named
 from dualdub_jax.checkpoints.tree_paths import check_shapes
 from dualdub_jax.codecs.registry import abstract_codec
@@ -37,6 +37,10 @@ from dualdub_jax.models.dualdub import make_model
 from dualdub_jax.parallel import distributed
 from dualdub_jax.parallel.mesh import state_sharding
 from dualdub_jax.parts.import_path import check_trusted
+from dualdub_jax.stores.commit import staged_folder
+from dualdub_jax.stores.failures import reached, store_errors
+from dualdub_jax.stores.local_copy import local_copy
+from dualdub_jax.stores.path import StorePath, as_path, is_remote
 from dualdub_jax.text.tokenizer import vocabulary_file
 from dualdub_jax.types import STREAMS
 
@@ -44,7 +48,8 @@ PyTree = Any  # nested dictionaries of arrays, or of their shapes
 FileFormat = Literal["orbax", "safetensors"]
 
 FORMAT_VERSION = 2
-_TOKENIZER = "tokenizer.json"
+_HEADER, _TOKENIZER = "config.json", "tokenizer.json"
+_INCOMPLETE = "the checkpoint is incomplete; copy it again"
 
 
 def default_bundle_path() -> pathlib.Path:
@@ -52,28 +57,36 @@ def default_bundle_path() -> pathlib.Path:
     return pathlib.Path(__file__).parents[1] / "assets" / "puppet"
 
 
+def part_names(config: Config) -> list[str]:
+    """Names of the parts of a bundle: the top level of its parameters."""
+    decoders = [f"{stream}_decoder" for stream in STREAMS if has_decoder(config, stream)]
+    return ["model", *(f"{stream}_codec" for stream in STREAMS), *decoders]
+
+
 def abstract_params(config: Config) -> PyTree:
     """Shapes and dtypes of a bundle's parameters: nested dictionaries of `jax.ShapeDtypeStruct`."""
-    return jax.eval_shape(nn.unbox, _boxed_params(config))
+    return jax.eval_shape(nn.unbox, {part: _boxed_part(config, part) for part in part_names(config)})
 
 
-def _boxed_params(config: Config) -> PyTree:
-    """As `abstract_params`; leaves are boxed with logical axis names where they have some."""
-    boxed = {
-        "model": jax.eval_shape(
+def _boxed_part(config: Config, part: str) -> PyTree:
+    """Shapes of one part; leaves are boxed with logical axis names where they have some."""
+    if part == "model":
+        return jax.eval_shape(
             lambda: make_model(config).init(jax.random.key(0), example_batch(config))["params"]
         )
-    }
-    for stream in STREAMS:
-        boxed[f"{stream}_codec"] = abstract_codec(config, stream)
-        if has_decoder(config, stream):
-            boxed[f"{stream}_decoder"] = abstract_decoder(config, stream)
-    return boxed
+    stream, _, kind = part.partition("_")
+    return (abstract_codec if kind == "codec" else abstract_decoder)(config, stream)
 
 
-def sharded_params(config: Config, mesh: Mesh | None) -> PyTree:
-    """As `abstract_params`, with the sharding of each array on `mesh`; None: the first device."""
-    boxed = _boxed_params(config)
+def sharded_params(config: Config, mesh: Mesh | None, parts: Sequence[str] | None = None) -> PyTree:
+    """As `abstract_params`, with the sharding of each array.
+
+    Args:
+        config: of the bundle.
+        mesh: on which arrays are sharded; None: the first device.
+        parts: names of `part_names`; None: all.
+    """
+    boxed = {part: _boxed_part(config, part) for part in (part_names(config) if parts is None else parts)}
     shapes = jax.eval_shape(nn.unbox, boxed)
     if mesh is None:
         first = SingleDeviceSharding(jax.local_devices()[0])
@@ -84,17 +97,17 @@ def sharded_params(config: Config, mesh: Mesh | None) -> PyTree:
 
 
 def save_bundle(
-    directory: pathlib.Path,
+    directory: StorePath,
     config: Config,
     params: PyTree,
     training: dict[str, Any],
     dtype: str | None = "float32",
     file_format: FileFormat = "orbax",
 ) -> None:
-    """Writes a bundle atomically.
+    """Writes a bundle atomically; on an object store, it is complete once it has its `config.json`.
 
     Args:
-        directory: created, or replaced if it is a bundle.
+        directory: created, or replaced if it is a bundle; local or on an object store.
         config: of the run.
         params: arrays, in the structure of `abstract_params`.
         training: training metadata, JSON.
@@ -109,16 +122,16 @@ def save_bundle(
         {"format_version": FORMAT_VERSION, "config": config_lib.to_dict(config), "training": training},
         indent=1,
     )
-    with distributed.replaced_folder(directory) as temporary:
+    with distributed.replaced_folder(directory, _HEADER) as temporary:
         if file_format == "safetensors":
-            safetensors_tree.write(temporary, params)
+            with staged_folder(temporary) as folder:
+                safetensors_tree.write(folder, params)
         else:
-            with ocp.StandardCheckpointer() as checkpointer:
-                checkpointer.save(temporary / "params", params)
+            orbax_tree.write(temporary / "params", params)
         if distributed.is_first():
-            (temporary / "config.json").write_text(text + "\n", encoding="utf-8")
             if vocabulary:
-                shutil.copyfile(vocabulary, temporary / _TOKENIZER)
+                (temporary / _TOKENIZER).write_bytes(vocabulary.read_bytes())
+            (temporary / _HEADER).write_text(text + "\n", encoding="utf-8")
 
 
 class BundleHeader(NamedTuple):
@@ -129,19 +142,26 @@ class BundleHeader(NamedTuple):
     version: int
 
 
-def read_bundle_header(directory: pathlib.Path) -> BundleHeader:
+def read_bundle_header(directory: StorePath | str) -> BundleHeader:
     """Reads config and training metadata of a bundle, without its parameters.
 
     Raises:
-        UserError: no such folder, not a bundle, or a bundle of a newer version.
+        UserError: no such folder, not a bundle, a bundle of which the upload is not complete, or a bundle of
+            a newer version.
     """
-    directory = pathlib.Path(directory)
-    if not directory.is_dir():
-        raise UserError(
-            f"{directory}: no such checkpoint folder; give the bundle/ folder that `dualdub train` writes"
-        )
+    directory = reached(as_path(directory))
+    with store_errors(directory):
+        if not directory.is_dir():
+            raise UserError(
+                f"{directory}: no such checkpoint folder; give the bundle/ folder that `dualdub train` writes"
+            )
+        if is_remote(directory) and _is_half_written(directory):
+            raise UserError(
+                f"{directory}: this bundle is not complete, its config.json is written last; wait for its "
+                "upload, or write it again"
+            )
     try:
-        header = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+        header = json.loads((directory / _HEADER).read_text(encoding="utf-8"))
         version = header["format_version"]
         values = header["config"]
     except (OSError, ValueError, KeyError, TypeError):
@@ -161,11 +181,16 @@ def read_bundle_header(directory: pathlib.Path) -> BundleHeader:
     )
 
 
+def _is_half_written(directory: StorePath) -> bool:
+    has_params = (directory / "params").is_dir() or safetensors_tree.is_here(directory)
+    return has_params and not (directory / _HEADER).is_file()
+
+
 def _with_tokenizer(config: Config, name: str) -> Config:
     return dataclasses.replace(config, model=dataclasses.replace(config.model, script_tokenizer=name))
 
 
-def _with_files(config: Config, directory: pathlib.Path) -> Config:
+def _with_files(config: Config, directory: StorePath) -> Config:
     """The config with the path of the bundle's vocabulary."""
     if config.model.script_tokenizer == _TOKENIZER and (directory / _TOKENIZER).is_file():
         return _with_tokenizer(config, str(directory / _TOKENIZER))
@@ -173,7 +198,7 @@ def _with_files(config: Config, directory: pathlib.Path) -> Config:
 
 
 def load_bundle(
-    directory: pathlib.Path,
+    directory: StorePath | str,
     config: Config | None = None,
     *,
     mesh: Mesh | None = None,
@@ -183,7 +208,7 @@ def load_bundle(
     """Reads a bundle of either file format.
 
     Args:
-        directory: of the bundle.
+        directory: of the bundle, local or on an object store.
         config: that the parameters must fit; default: the bundle's own.
         mesh: on which parameters are sharded by their logical axis names; each device reads its shard only.
             None: the first device.
@@ -197,51 +222,85 @@ def load_bundle(
         UserError: as `read_bundle_header`; unreadable parameters; another model size, naming the first
             parameter that differs and both shapes; a config that names code outside of this package.
     """
-    directory = pathlib.Path(directory)
-    saved_config, _, version = read_bundle_header(directory)
+    directory = as_path(directory)
     if config is None:
-        check_trusted(saved_config, str(directory), allow_code)
-        config = saved_config
+        config = read_bundle_header(directory).config
+        check_trusted(config, str(directory), allow_code)
     expected = sharded_params(config, mesh)
-    part, read_shapes, read = (
-        ("safetensors", safetensors_tree.read_shapes, safetensors_tree.read)
-        if safetensors_tree.is_here(directory)
-        else ("params/", _read_orbax_shapes, _read_orbax)
-    )
-    what, advice = f"{directory}: its {part}", "the checkpoint is incomplete; copy it again"
-    with damage_named(what, advice):
-        saved = read_shapes(directory)
-    # Read under the stored names; checked and returned under the current ones.
-    renamed = parameter_renamer(version)
-    saved = traverse_util.flatten_dict(saved, sep="/")
-    names = {name: renamed(name) for name in saved}
-    check_shapes(expected, _unflatten({names[name]: leaf for name, leaf in saved.items()}), str(directory))
-    wanted = traverse_util.flatten_dict(expected, sep="/")
-    target = {
-        name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=wanted[names[name]].sharding)
-        for name, leaf in saved.items()
-    }
-    with damage_named(what, advice):
-        params = traverse_util.flatten_dict(read(directory, _unflatten(target)), sep="/")
-    params = _unflatten({names[name]: array for name, array in params.items()})
-    return config, _as_dtype(params, dtype)
+    check_shapes(expected, _unflatten(stored_shapes(directory)), str(directory))
+    return config, read_arrays(directory, expected, dtype)
+
+
+def stored_shapes(directory: StorePath) -> dict[str, jax.ShapeDtypeStruct]:
+    """Shapes and dtypes of a bundle's arrays by path, such as "model/backbone/…"; imports no class.
+
+    Raises:
+        UserError: as `read_bundle_header`; unreadable parameters.
+    """
+    directory = as_path(directory)
+    return {names.current: shape for names, shape in _stored(directory).items()}
+
+
+def read_arrays(directory: StorePath, target: PyTree, dtype: str | None = "float32") -> PyTree:
+    """Reads some arrays of a bundle; imports no class.
+
+    Args:
+        directory: of the bundle.
+        target: a part of its tree: nested dictionaries of shapes with shardings.
+        dtype: of floating parameters; None: as stored.
+
+    Raises:
+        UserError: as `read_bundle_header`; unreadable parameters.
+    """
+    directory = as_path(directory)
+    wanted = traverse_util.flatten_dict(target, sep="/")
+    current, stored = {}, {}
+    for names, shape in _stored(directory).items():
+        if names.current in wanted:
+            current[names.stored] = names.current
+            sharding = wanted[names.current].sharding
+            stored[names.stored] = jax.ShapeDtypeStruct(shape.shape, shape.dtype, sharding=sharding)
+    with _damage_named(directory):
+        if safetensors_tree.is_here(directory):
+            params = safetensors_tree.read(_local_safetensors(directory), _unflatten(stored))
+        else:
+            params = orbax_tree.read_part(directory / "params", _unflatten(stored))
+    params = traverse_util.flatten_dict(params, sep="/")
+    return _as_dtype(_unflatten({current[name]: array for name, array in params.items()}), dtype)
+
+
+class _Names(NamedTuple):
+    """Path of an array in the file, and in the current version."""
+
+    stored: str
+    current: str
+
+
+def _stored(directory: StorePath) -> dict[_Names, jax.ShapeDtypeStruct]:
+    renamed = parameter_renamer(read_bundle_header(directory).version)
+    with _damage_named(directory):
+        if safetensors_tree.is_here(directory):
+            shapes = safetensors_tree.read_shapes(_local_safetensors(directory))
+        else:
+            shapes = orbax_tree.read_shapes(directory / "params")
+    shapes = traverse_util.flatten_dict(shapes, sep="/")
+    return {_Names(name, renamed(name)): shape for name, shape in shapes.items()}
+
+
+def _local_safetensors(directory: StorePath) -> pathlib.Path:
+    """The library reads local files only."""
+    return local_copy(directory, "safetensors")
+
+
+@contextlib.contextmanager
+def _damage_named(directory: StorePath) -> Iterator[None]:
+    part = "safetensors" if safetensors_tree.is_here(directory) else "params/"
+    with damage_named(f"{directory}: its {part}", _INCOMPLETE), store_errors(directory):
+        yield
 
 
 def _unflatten(flat: dict[str, Any]) -> PyTree:
     return traverse_util.unflatten_dict(flat, sep="/")
-
-
-def _read_orbax_shapes(directory: pathlib.Path) -> PyTree:
-    with ocp.StandardCheckpointer() as checkpointer:
-        shapes = checkpointer.metadata((directory / "params").absolute()).item_metadata.tree
-    if shapes is None:
-        raise FileNotFoundError("no array metadata")
-    return shapes
-
-
-def _read_orbax(directory: pathlib.Path, target: PyTree) -> PyTree:
-    with ocp.StandardCheckpointer() as checkpointer:
-        return checkpointer.restore((directory / "params").absolute(), target)
 
 
 def _as_dtype(params: PyTree, dtype: str | None) -> PyTree:

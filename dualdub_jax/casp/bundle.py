@@ -17,20 +17,24 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-import orbax.checkpoint as ocp
 
 from dualdub_jax import config as config_lib
 from dualdub_jax.casp import model
 from dualdub_jax.casp.beats import Beats
+from dualdub_jax.checkpoints import orbax_tree
+from dualdub_jax.checkpoints.damage import damage_named
 from dualdub_jax.checkpoints.tree_paths import check_shapes, path_name
 from dualdub_jax.config import BeatsConfig, CaspConfig
 from dualdub_jax.errors import UserError
 from dualdub_jax.parallel import distributed
+from dualdub_jax.stores.failures import reached, store_errors
+from dualdub_jax.stores.path import StorePath, as_path
 
 PyTree = Any  # parameters: nested dictionaries of arrays
 Kind = Literal["casp", "beats"]
 
 FORMAT_VERSION = 1
+_HEADER = "config.json"
 _CONFIGS = {"casp": CaspConfig, "beats": BeatsConfig}
 
 
@@ -48,7 +52,7 @@ def abstract_params(config: CaspConfig | BeatsConfig) -> PyTree:
 
 
 def save(
-    directory: pathlib.Path,
+    directory: StorePath,
     config: CaspConfig | BeatsConfig,
     params: PyTree,
     origin: Mapping[str, Any],
@@ -71,22 +75,21 @@ def save(
         "origin": dict(origin),
     }
     params = jax.tree.map(lambda x: jnp.asarray(x, dtype), params)
-    with distributed.replaced_folder(pathlib.Path(directory)) as temporary:
-        with ocp.StandardCheckpointer() as checkpointer:
-            checkpointer.save(temporary / "params", params)
+    with distributed.replaced_folder(reached(as_path(directory)), _HEADER) as temporary:
+        orbax_tree.write(temporary / "params", params)
         if distributed.is_first():
-            (temporary / "config.json").write_text(json.dumps(header, indent=1) + "\n", encoding="utf-8")
+            (temporary / _HEADER).write_text(json.dumps(header, indent=1) + "\n", encoding="utf-8")
 
 
-def read_header(directory: pathlib.Path, kind: Kind) -> tuple[Any, dict[str, Any]]:
+def read_header(directory: StorePath | str, kind: Kind) -> tuple[Any, dict[str, Any]]:
     """Reads the config and the origin of a folder.
 
     Raises:
         UserError: the folder is missing, of another kind, or written by a newer version.
     """
-    directory = pathlib.Path(directory)
+    directory = reached(as_path(directory))
     try:
-        header = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+        header = json.loads((directory / _HEADER).read_text(encoding="utf-8"))
         version, found, values = header["format_version"], header["kind"], header["config"]
     except (OSError, ValueError, KeyError, TypeError):
         raise UserError(
@@ -102,7 +105,7 @@ def read_header(directory: pathlib.Path, kind: Kind) -> tuple[Any, dict[str, Any
     return config_lib.from_dict(values, _CONFIGS[kind], f"{directory}: config"), header.get("origin", {})
 
 
-def load(directory: pathlib.Path, kind: Kind) -> tuple[Any, PyTree]:
+def load(directory: StorePath | str, kind: Kind) -> tuple[Any, PyTree]:
     """Reads a folder.
 
     Returns:
@@ -111,21 +114,19 @@ def load(directory: pathlib.Path, kind: Kind) -> tuple[Any, PyTree]:
     Raises:
         UserError: as `read_header`; or the parameters cannot be read or do not match the config.
     """
-    directory = pathlib.Path(directory)
+    directory = as_path(directory)
     config, _ = read_header(directory, kind)
     expected = abstract_params(config)
-    path = (directory / "params").absolute()
     device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    with ocp.StandardCheckpointer() as checkpointer:
-        try:
-            saved = checkpointer.metadata(path).item_metadata.tree
-        except (OSError, ValueError, AttributeError):
-            raise UserError(f"{directory}: its params/ cannot be read; the folder is incomplete") from None
-        check_shapes(expected, saved, str(directory))
-        target = jax.tree.map(
-            lambda want, have: jax.ShapeDtypeStruct(want.shape, have.dtype, sharding=device), expected, saved
-        )
-        params = checkpointer.restore(path, target)
+    what, advice = f"{directory}: its params/", "the folder is incomplete; copy it again"
+    with damage_named(what, advice), store_errors(directory):
+        saved = orbax_tree.read_shapes(directory / "params")
+    check_shapes(expected, saved, str(directory))
+    target = jax.tree.map(
+        lambda want, have: jax.ShapeDtypeStruct(want.shape, have.dtype, sharding=device), expected, saved
+    )
+    with damage_named(what, advice), store_errors(directory):
+        params = orbax_tree.read(directory / "params", target)
     return config, jax.tree.map(lambda x: x.astype(jnp.float32), params)
 
 

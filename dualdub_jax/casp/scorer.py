@@ -1,7 +1,6 @@
 """CASP embeddings of stems in the conventions of DualBench and PodEval."""
 
 import functools
-import pathlib
 from typing import Literal
 
 import jax
@@ -10,6 +9,7 @@ import numpy as np
 from dualdub_jax.casp import bundle
 from dualdub_jax.casp.model import Casp
 from dualdub_jax.casp.waveform import dualbench_windows, is_silent, podeval_chunks
+from dualdub_jax.stores.path import StorePath
 from dualdub_jax.types import Stream
 
 Convention = Literal["dualbench", "podeval"]
@@ -27,7 +27,7 @@ class CaspScorer:
         UserError: as `bundle.load`.
     """
 
-    def __init__(self, weights: pathlib.Path) -> None:
+    def __init__(self, weights: StorePath) -> None:
         self.config, self._params = bundle.load(weights, "casp")
         self.weights_sha256 = bundle.params_sha256(self._params)
         model = Casp(self.config)

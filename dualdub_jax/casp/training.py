@@ -19,6 +19,7 @@ from dualdub_jax.casp.waveform import normalise
 from dualdub_jax.config import Config, OptimizerConfig
 from dualdub_jax.errors import UserError
 from dualdub_jax.parallel.sharding import constrain
+from dualdub_jax.training.held_out import loss_of_step
 from dualdub_jax.training.optimizer import make_schedule
 from dualdub_jax.training.phase import Phase
 from dualdub_jax.training.settings import settings_of
@@ -78,7 +79,7 @@ def casp_phase(config: Config, make_batches: Callable[[], Any], audio_encoder: P
         log_scale = jnp.clip(state.params["logit_scale"], -MAX_LOG_SCALE, MAX_LOG_SCALE)
         return state.replace(params=state.params | {"logit_scale": log_scale}), metrics
 
-    return Phase(
+    phase = Phase(
         name=PHASE_NAME,
         num_steps=training.num_steps,
         settings=settings_of(
@@ -87,6 +88,7 @@ def casp_phase(config: Config, make_batches: Callable[[], Any], audio_encoder: P
             grid=config.grid,
             model=config.casp,
             training=config.casp_training,
+            keys={"model": "casp", "training": "casp_training"},
         ),
         init=init,
         initial=audio_encoder,
@@ -95,6 +97,8 @@ def casp_phase(config: Config, make_batches: Callable[[], Any], audio_encoder: P
         prepare=lambda batch: {name: np.asarray(value) for name, value in batch.items()},
         parameters=lambda state: state.params,
     )
+    # The loss of equal batches is comparable between steps.
+    return dataclasses.replace(phase, held_out=dataclasses.replace(loss_of_step(phase), marks_best=True))
 
 
 def make_casp_optimizer(config: OptimizerConfig, num_steps: int) -> optax.GradientTransformation:

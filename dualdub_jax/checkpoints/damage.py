@@ -10,7 +10,8 @@ from dualdub_jax.errors import UserError
 
 @contextlib.contextmanager
 def damage_named(what: str, advice: str) -> Iterator[None]:
-    """Raises any error of the body as a `UserError` that names the input; device errors pass through.
+    """Raises any error of the body as a `UserError` that names the input; device and user errors pass
+    through.
 
     Args:
         what: the input, such as "runs/a/model/100: this checkpoint".
@@ -21,7 +22,7 @@ def damage_named(what: str, advice: str) -> Iterator[None]:
     """
     try:
         yield
-    except jax.errors.JaxRuntimeError:  # such as out of memory
+    except (UserError, jax.errors.JaxRuntimeError):  # the latter such as out of memory
         raise
     except Exception as error:  # libraries raise many types on damaged bytes
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]

@@ -78,7 +78,8 @@ def read(directory: pathlib.Path, target: PyTree) -> PyTree:
 
     Args:
         directory: with the files.
-        target: tree of `jax.ShapeDtypeStruct` with shardings; shapes and dtypes as of `read_shapes`.
+        target: tree of `jax.ShapeDtypeStruct` with shardings, or a part of it; shapes and dtypes as of
+            `read_shapes`.
 
     Raises:
         OSError, ValueError, safetensors.SafetensorError: missing or truncated files.
@@ -87,7 +88,7 @@ def read(directory: pathlib.Path, target: PyTree) -> PyTree:
     params = {}
     for file, names in _names_by_file(directory).items():
         with safetensors.safe_open(directory / file, framework="np") as opened:
-            for name in names or opened.keys():
+            for name in wanted.keys() & (names or opened.keys()):
                 array, shape = opened.get_slice(name), wanted[name].shape
 
                 # A scalar has no slices and is read whole.

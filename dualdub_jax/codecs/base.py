@@ -5,6 +5,7 @@ codec whose frame rate is a multiple of the grid's is folded onto the grid (code
 """
 
 import dataclasses
+import inspect
 from collections.abc import Callable, Mapping
 from fractions import Fraction
 from typing import Any, ClassVar, Protocol
@@ -13,8 +14,9 @@ import jax
 from jaxtyping import Bool, Float, Int
 
 from dualdub_jax.config import whole
+from dualdub_jax.errors import UserError
 from dualdub_jax.training.phase import Phase
-from dualdub_jax.types import Array
+from dualdub_jax.types import Array, Stream
 
 PyTree = Any  # a codec's variables: nested arrays in the layout of its kind
 # Trains a phase, or restores it, and returns its parameters; None: the phase is not trained.
@@ -64,6 +66,10 @@ class CodecStream(Protocol):
 class CodecTraining(Protocol):
     """The training phases of a codec; returned by `Codec.training`.
 
+    Before a run starts, `train_encoder` is called with a `run` that returns None, which constructs its first
+    phase. Optional: `labels`, a mapping from a label that one of its parts learns from
+    (`data_pipeline.record_check.labels_of`) to the key of `Config` that switches this part off with 0.
+
     Attributes:
         encoder_phases: names of the phases that train the variables of `encode`, in order.
         decoder_phases: names of the phases that train only variables of `decode`, in order.
@@ -89,7 +95,9 @@ class Codec(Protocol):
     - `training(config: Config, stream: str, make_batches) -> CodecTraining` (class method), if `dualdub
       train` trains the codec. `make_batches(batch_size, crop_frames)` iterates over random crops of the
       stream's stems, see `dualdub_jax.data_pipeline.loader.make_codec_batches`. `Config` then has a group
-      `training` with `mixture` and `crop_frames`, the crop length where `make_batches` is called with None;
+      `training` with `mixture` and `crop_frames`, the crop length where `make_batches` is called with None.
+      A further parameter `initial=None` receives the variables, or some of them, that `codecs_from` has for
+      a stream of `train_codecs`: phases start from them (`Phase.initial`);
     - `pretrained(config) -> variables` (class method), if the codec is frozen and has public weights;
     - `encode_speaker(waveform, frame_mask=None) -> float32[B, D]`, if "speaker" is one of its conditions.
 
@@ -159,4 +167,34 @@ class Codec(Protocol):
         ...
 
 
+def started_from(
+    training: Callable[..., Any], initial: PyTree | None, where: str, stream: str
+) -> dict[str, PyTree]:
+    """Arguments with which a `training` method starts from given variables.
+
+    Args:
+        training: the method.
+        initial: variables, or some of them; None: random values, no argument.
+        where: key and class, for the message.
+        stream: for the message.
+
+    Raises:
+        UserError: the method has no parameter `initial`.
+    """
+    if initial is None:
+        return {}
+    if "initial" not in inspect.signature(training).parameters:
+        raise UserError(
+            f"config.train_codecs: {stream}: `training` of {where} has no parameter `initial`, so that it "
+            "starts from random values only; add it (docs/forking.md), or leave the stream out"
+        )
+    return {"initial": initial}
+
+
 MakeCrops = Callable[[int, int | None], Any]  # (batch_size, crop_frames) -> iterator of host batches
+
+
+def of_stream(phase: Phase, stream: Stream) -> Phase:
+    """A phase of a stream's codec or waveform decoder, with the config keys of its settings."""
+    keys = {part: f"streams.{stream}.{part}" for part in ("codec", "decoder")}
+    return dataclasses.replace(phase, settings=phase.settings.named(**keys))

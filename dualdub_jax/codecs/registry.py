@@ -6,10 +6,11 @@ from typing import Any
 
 import jax
 
-from dualdub_jax.codecs.base import Codec, CodecSpec, CodecTraining, MakeCrops
+from dualdub_jax.codecs.base import Codec, CodecSpec, CodecTraining, MakeCrops, started_from
 from dualdub_jax.codecs.folded import FoldedCodec, fold_of, folded_spec
 from dualdub_jax.config import Config, Plugin, from_dict, to_dict
 from dualdub_jax.errors import UserError
+from dualdub_jax.parts.import_path import is_import_path, parse
 from dualdub_jax.parts.slot import Slot
 from dualdub_jax.types import STREAMS, Stream
 
@@ -31,10 +32,17 @@ def codec_class(config: Config, stream: Stream) -> type[Codec]:
     """The class of a stream's codec.
 
     Raises:
-        UserError: an unknown kind, an import path that cannot be resolved, or a class without the interface.
+        UserError: an unknown kind, an import path that cannot be resolved or has sizes, or a class that lacks
+            the interface.
     """
-    found, _ = CODECS.find(config.streams[stream].codec.kind)
-    return found
+    kind = config.streams[stream].codec.kind
+    key = f"config.streams.{stream}.codec.kind"
+    if is_import_path(kind) and (sizes := parse(kind, key).sizes):
+        raise UserError(
+            f"config.streams.{stream}.codec.kind={kind}: a codec's sizes are keys of its group: "
+            f"--config.streams.{stream}.codec.{next(iter(sizes))}={next(iter(sizes.values()))}"
+        )
+    return CODECS.find(kind)[0]
 
 
 def codec_config(config: Config, stream: Stream) -> Any:
@@ -92,24 +100,33 @@ def abstract_codec(config: Config, stream: Stream) -> PyTree:
     return jax.eval_shape(init, jax.random.key(0))
 
 
-def codec_training(config: Config, stream: Stream, make_batches: MakeCrops) -> CodecTraining | None:
+def codec_training(
+    config: Config, stream: Stream, make_batches: MakeCrops, initial: PyTree | None = None
+) -> CodecTraining | None:
     """The training phases of a stream's codec; None for a codec with public weights.
 
     Args:
         config: of the run.
         stream: whose codec.
         make_batches: see `Codec`.
+        initial: variables, or some of them, from which training starts; None: random values.
 
     Raises:
-        UserError: the class has neither `training` nor `pretrained`.
+        UserError: the class has neither `training` nor `pretrained`, or cannot start from given variables.
     """
     found = codec_class(config, stream)
+    where = f"config.streams.{stream}.codec.kind={config.streams[stream].codec.kind}"
     if hasattr(found, "training"):
-        return found.training(config, stream, make_batches)
+        start = started_from(found.training, initial, where, stream)
+        return found.training(config, stream, make_batches, **start)
+    if stream in config.train_codecs:
+        raise UserError(
+            f"config.train_codecs: {stream}: {where} has no `training`; leave it out, or add that method"
+        )
     if not hasattr(found, "pretrained"):
         raise UserError(
-            f"config.streams.{stream}.codec.kind={config.streams[stream].codec.kind}: has neither "
-            "`training` nor `pretrained`; initialise it from a bundle: --config.codecs_from=BUNDLE"
+            f"{where}: has neither `training` nor `pretrained`; initialise it from a bundle: "
+            "--config.codecs_from=BUNDLE"
         )
     return None
 

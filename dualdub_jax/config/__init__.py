@@ -13,6 +13,7 @@ from dualdub_jax.config.file import find_config_file, load_config, own_configs
 from dualdub_jax.config.groups import Kinds, Plugin, defaults_of, to_dict
 from dualdub_jax.config.schema import (
     AlignerConfig,
+    BadRecordConfig,
     BadStepConfig,
     BeatsConfig,
     CaspConfig,
@@ -20,6 +21,7 @@ from dualdub_jax.config.schema import (
     CheckpointConfig,
     Config,
     GridConfig,
+    HeldOutConfig,
     LossConfig,
     MeshConfig,
     ModelConfig,
@@ -37,6 +39,7 @@ from dualdub_jax.config.schema import (
 
 __all__ = [
     "AlignerConfig",
+    "BadRecordConfig",
     "BadStepConfig",
     "BeatsConfig",
     "CaspConfig",
@@ -44,6 +47,7 @@ __all__ = [
     "CheckpointConfig",
     "Config",
     "GridConfig",
+    "HeldOutConfig",
     "Kinds",
     "LossConfig",
     "MeshConfig",

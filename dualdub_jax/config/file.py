@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import functools
 import importlib.resources
 import importlib.util
 import json
@@ -13,9 +14,12 @@ from typing import Any
 from dualdub_jax.config.groups import from_dict, to_dict
 from dualdub_jax.config.schema import Config
 from dualdub_jax.errors import UserError
+from dualdub_jax.stores.path import as_local_path, as_path
 
 _OWN = "dualdub_jax.configs"
 _SHARED = ("__init__", "common", "ladder")
+# Keys that are paths, or may be; they are checked before any work.
+_PATHS = ("data_dir", "codecs_from", "model_from", "model.script_tokenizer", "casp_training.audio_encoder")
 
 
 def find_config_file(name: str) -> pathlib.Path:
@@ -53,8 +57,11 @@ def load_config(path: str, overrides: Sequence[str] = ()) -> Config:
             indexes a sequence (`stages.0.num_steps=10`). Values are JSON, or else strings.
 
     Raises:
-        UserError: no such config, no `get_config` in it, an unknown key or a value of the wrong type.
+        UserError: no such config, no `get_config` in it, an unknown key, a value of the wrong type, or a path
+            with a scheme that is not taken.
     """
+    if "://" in path:
+        as_local_path(path, "--config")
     file, _, arg = path.partition(":")
     file = str(find_config_file(file))
     spec = importlib.util.spec_from_file_location("dualdub_config_file", file)
@@ -64,11 +71,23 @@ def load_config(path: str, overrides: Sequence[str] = ()) -> Config:
     spec.loader.exec_module(module)
     if not isinstance(getattr(module, "get_config", None), types.FunctionType):
         raise UserError(f"{file}: has no get_config(); copy configs/puppet.py to start a new config")
-    values = module.get_config(arg) if arg else module.get_config()
+    try:
+        values = module.get_config(arg) if arg else module.get_config()
+    except (ValueError, TypeError) as error:
+        if not arg:
+            raise
+        raise UserError(f"{path}: get_config({arg!r}): {error}") from error
     values = to_dict(values) if dataclasses.is_dataclass(values) else json.loads(values.to_json_best_effort())
     for override in overrides:
         _apply_override(values, override)
-    return from_dict(values, Config)
+    config = from_dict(values, Config)
+    for key in _PATHS:
+        as_path(_value(config, key), f"config.{key}")
+    return config
+
+
+def _value(config: Config, key: str) -> str:
+    return functools.reduce(getattr, key.split("."), config)
 
 
 def _apply_override(values: dict[str, Any], override: str) -> None:

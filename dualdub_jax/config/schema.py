@@ -160,6 +160,8 @@ class SourceConfig:
 
     name: str = ""  # "puppet_stage/soundtrack": builder and builder config
     weight: float = 1.0
+    # Of the held-out loss (`HeldOutConfig`); empty: "validation", "val" or "test", the first there is.
+    held_out_split: str = machine("")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -289,6 +291,14 @@ class CheckpointConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class HeldOutConfig:
+    """The held-out loss during training, on a split of each dataset in the mixture that has one."""
+
+    every_steps: int = 500  # and after the last step of a phase; 0: never
+    num_clips: int = 64  # of each dataset, the first ones of its split
+
+
+@dataclasses.dataclass(frozen=True)
 class BadStepConfig:
     """Handling of steps with a non-finite loss or gradient, or with a loss spike.
 
@@ -299,6 +309,16 @@ class BadStepConfig:
     skip: bool = False
     spike_ratio: float = 0.0  # also skip losses above this multiple of the recent median; 0: never
     max_in_a_row: int = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class BadRecordConfig:
+    """Handling of records that cannot be used: damaged, undecodable, or too long for the config.
+
+    Such a record is replaced by another of its dataset, logged and counted. Too many of them end the run.
+    """
+
+    max_share: float = 0.01  # of a dataset's records, at least one record; 0: none
 
 
 @dataclasses.dataclass(frozen=True)
@@ -328,8 +348,10 @@ class Config:
     streams: StreamsConfig = dataclasses.field(default_factory=StreamsConfig)
     model: ModelConfig = ModelConfig()
     video_features: VideoFeaturesConfig = VideoFeaturesConfig()
-    codecs_from: str = ""  # a bundle whose codecs are used; empty: train them
-    model_from: str = ""  # a bundle that initialises the first stage; empty: random
+    # Each names a bundle or the --workdir of a run.
+    codecs_from: str = ""  # whose codecs are used; empty: train them
+    train_codecs: tuple[str, ...] = ()  # streams whose codecs are trained further from `codecs_from`
+    model_from: str = ""  # whose model initialises the first stage; empty: random
     mesh: MeshConfig = MeshConfig()
     gradient_accumulation_steps: int = 1  # microbatches per batch of the language model
     # Keep freed memory (training/kept_pages.py) if JAX can use the CPU only: without an accelerator plugin,
@@ -340,7 +362,10 @@ class Config:
     stages: tuple[StageConfig, ...] = ()
     loss: LossConfig = LossConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
+    held_out: HeldOutConfig = HeldOutConfig()
     bad_steps: BadStepConfig = BadStepConfig()
+    bad_records: BadRecordConfig = BadRecordConfig()
+    accept_changed_data: bool = False  # resume an unfinished phase although clips of its datasets changed
     sampling: SamplingConfig = SamplingConfig()
     casp: CaspConfig = CaspConfig()
     casp_training: CaspTrainingConfig = CaspTrainingConfig()

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from dualdub_jax.config import LossConfig
-from dualdub_jax.dsp.acoustics import bin_weights
+from dualdub_jax.dsp.acoustics_bins import bin_weights
 from dualdub_jax.parts.shapes import checked
 from dualdub_jax.types import STREAMS, Array, Batch
 
@@ -67,6 +67,25 @@ def stream_loss(
         correct=jnp.where(weight > 0, correct, 0.0).sum((1, 2)),
         weight=weight.sum((1, 2)),
     )
+
+
+def codebook_losses(logits: dict[str, jax.Array], batch: Batch) -> dict[str, tuple[jax.Array, jax.Array]]:
+    """Cross entropy of each codebook, unweighted, by stream.
+
+    Args:
+        logits: by stream, float32[B, T, Q, V].
+        batch: targets and masks.
+
+    Returns:
+        By stream: float32[Q], sums over examples and frames, nats; float32[], number of scored frames.
+    """
+    found = {}
+    for stream in STREAMS:
+        mask = (batch.frame_mask & getattr(batch, f"has_{stream}")[:, None])[..., None]
+        codes = jnp.where(mask, getattr(batch, f"{stream}_tokens"), 0)
+        log_p = jnp.take_along_axis(jax.nn.log_softmax(logits[stream]), codes[..., None], axis=-1)[..., 0]
+        found[stream] = jnp.where(mask, -log_p, 0.0).sum((0, 1)), mask.sum().astype(jnp.float32)
+    return found
 
 
 def batch_losses(logits: dict[str, jax.Array], batch: Batch, config: LossConfig) -> dict[str, StreamLoss]:
@@ -148,6 +167,16 @@ def scored_codes(batch: Batch) -> dict[str, jax.Array]:
     return counts
 
 
+def loss_weights(config: LossConfig) -> dict[str, float]:
+    """Weight of each term in the total loss."""
+    return {
+        "speech": config.speech_weight,
+        "background": config.background_weight,
+        "alignment": config.alignment_weight,
+        "acoustics": config.acoustics_weight,
+    }
+
+
 def total_loss(
     losses: dict[str, StreamLoss], config: LossConfig, scored: dict[str, jax.Array] | None = None
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
@@ -166,12 +195,7 @@ def total_loss(
         The loss float32[], and metrics: "loss", "loss_<stream>" (nats per code, codebooks weighted) and
         "accuracy_<stream>", likewise of "alignment" (nats per frame) and "acoustics" (nats per quantity).
     """
-    weights = {
-        "speech": config.speech_weight,
-        "background": config.background_weight,
-        "alignment": config.alignment_weight,
-        "acoustics": config.acoustics_weight,
-    }
+    weights = loss_weights(config)
     total, metrics = jnp.float32(0.0), {}
     for stream, parts in losses.items():
         num_scored = jnp.maximum(parts.weight.sum() if scored is None else scored[stream], 1.0)

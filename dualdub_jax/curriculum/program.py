@@ -5,7 +5,7 @@ A config with `task` "casp" trains the metric CASP instead, on the same loop.
 
 import contextlib
 import functools
-import pathlib
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,24 +15,22 @@ from dualdub_jax import config as config_lib
 from dualdub_jax.bundles.bundle import save_bundle
 from dualdub_jax.casp import bundle as casp_bundle
 from dualdub_jax.casp import training as casp
-from dualdub_jax.codecs.base import Codec, MakeCrops
-from dualdub_jax.codecs.registry import (
-    codec_config,
-    codec_training,
-    make_codecs,
-    pretrained_codec,
-)
+from dualdub_jax.codecs.base import CodecTraining, RunPhase, of_stream
+from dualdub_jax.codecs.registry import codec_training, make_codecs, pretrained_codec
 from dualdub_jax.config import Config, StageConfig
 from dualdub_jax.curriculum import start, video_encoder
+from dualdub_jax.curriculum.batches import codec_batches, pair_batches, stage_batches
+from dualdub_jax.curriculum.phase_names import dependents, phase_names
+from dualdub_jax.curriculum.preflight.run import check_run
 from dualdub_jax.curriculum.run_config import run_config_written
 from dualdub_jax.curriculum.stage import stage_phase
 from dualdub_jax.curriculum.video_encoder import video_encoder_phase
-from dualdub_jax.data_pipeline import loader, stem_pairs
 from dualdub_jax.decoders.base import decoder_training, has_decoder
 from dualdub_jax.errors import UserError
-from dualdub_jax.models.dualdub import make_model
 from dualdub_jax.parallel import distributed
 from dualdub_jax.parallel.mesh import batch_share, make_mesh
+from dualdub_jax.stores.failures import reached
+from dualdub_jax.stores.path import StorePath, as_path
 from dualdub_jax.training.checkpoint import newest_step
 from dualdub_jax.training.loop import run_phase
 from dualdub_jax.training.metrics import MetricWriter
@@ -42,51 +40,38 @@ from dualdub_jax.types import STREAMS, Stream
 PyTree = Any  # parameters or variables: nested dictionaries of arrays
 
 
-def phase_names(config: Config) -> list[str]:
-    """Names of all phases, in order."""
-    if config.task == "casp":
-        return [casp.PHASE_NAME]
-    encoders, decoders = [], []
-    for stream in () if config.codecs_from else STREAMS:
-        if (training := codec_training(config, stream, _no_batches)) is not None:
-            encoders += training.encoder_phases
-            decoders += training.decoder_phases
-        if has_decoder(config, stream):
-            decoders += decoder_training(config, stream, _no_batches).phases
-    video = [video_encoder.PHASE_NAME] if config.video_training.num_steps else []
-    return [*encoders, *decoders, *video, *(stage.name for stage in config.stages)]
-
-
-def _no_batches(batch_size: int, crop_frames: int | None) -> None:
-    """A placeholder where only the names or checkpoints of phases are needed."""
-
-
 def train(
-    config: Config, workdir: str | pathlib.Path, *, phases: Sequence[str] | None = None
-) -> pathlib.Path | None:
+    config: Config,
+    workdir: str | os.PathLike[str],
+    *,
+    phases: Sequence[str] | None = None,
+    extend: bool = False,
+) -> StorePath | None:
     """Trains every phase that is not complete; repeated calls resume from the newest checkpoints.
+
+    Before the first step, config, data and disk are checked for all of these phases (`preflight/run.py`).
 
     Args:
         config: of the run.
         workdir: checkpoints by phase, `run_config.json`, `metrics.jsonl`, `tensorboard/`, and at the end
-            `bundle/`.
+            `bundle/`; on a local disk or an object store.
         phases: names of `phase_names` to train; None: all. The phases that they depend on must be complete.
             Independent phases can be trained in one workdir by several processes.
+        extend: phases continue with a changed recipe: more steps, another schedule, other batches or weights
+            of losses. Optimizer state, averages and step numbers are kept; the changes are written to
+            `events.jsonl` and to the history in `run_config.json`.
 
     Returns:
         The folder of the bundle; None if a phase is not complete.
 
     Raises:
-        UserError: an unknown task or phase, an incomplete phase that another depends on, missing data.
+        UserError: an unknown phase, an incomplete phase that another depends on, what the check finds, or a
+            difference from a checkpoint that is not accepted.
     """
-    workdir = pathlib.Path(workdir)
-    if config.task not in _PROGRAMS:
-        raise UserError(f"config.task: {config.task!r} is none of {', '.join(_PROGRAMS)}")
-    known = phase_names(config)
-    for name in phases or ():
-        if name not in known:
-            raise UserError(f"--phases {name}: no such phase; this config has {', '.join(known)}")
-    run = _Run(config, workdir, set(phases or known))
+    workdir = reached(as_path(workdir))
+    config = start.with_absolute_paths(config)
+    check_run(config, workdir, phases, extend=extend)
+    run = _Run(config, workdir, set(phases or phase_names(config)), extend)
     is_recorded = distributed.is_first()
     with run_config_written(workdir, config) if is_recorded else contextlib.nullcontext():
         try:
@@ -95,20 +80,18 @@ def train(
             run.close()
 
 
-def _train_soundtrack(config: Config, workdir: pathlib.Path, run: "_Run") -> pathlib.Path | None:
-    # Resolves import paths before the codecs are trained.
-    make_model(config)
-
+def _train_soundtrack(config: Config, workdir: StorePath, run: "_Run") -> StorePath | None:
     # ---------------------------------------------------------------- codecs
-    if config.codecs_from:
-        parts = start.read_codecs(config, run.mesh)
-        encoders = {stream: parts[f"{stream}_codec"] for stream in STREAMS}
-    else:
-        encoders = {stream: run.codec_encoder(stream) for stream in STREAMS}
-        parts = {}
-        for stream in STREAMS:
-            if encoders[stream] is not None:
-                parts |= run.codec_decoder(stream, encoders[stream])
+    given = start.read_codecs(config, run.mesh) if config.codecs_from else {}
+    trained = start.trained_streams(config)
+    encoders = {
+        stream: run.codec_encoder(stream, given) if stream in trained else given[f"{stream}_codec"]
+        for stream in STREAMS
+    }
+    parts = {part: variables for part, variables in given.items() if part.partition("_")[0] not in trained}
+    for stream in trained:
+        if encoders[stream] is not None:
+            parts |= run.codec_decoder(stream, encoders[stream], given)
     if None in encoders.values():
         return run.unfinished()
 
@@ -116,7 +99,7 @@ def _train_soundtrack(config: Config, workdir: pathlib.Path, run: "_Run") -> pat
     # Encoding does not depend on decoders, which can be trained concurrently. Batches are encoded in a thread
     # of each process, so each process holds unsharded codecs, which are small.
     codecs = make_codecs(config, {s: distributed.local_copy(variables) for s, variables in encoders.items()})
-    batches = functools.partial(_stage_batches, config, codecs, {}, run.share)
+    batches = functools.partial(stage_batches, config, codecs, {}, run.share)
     video_parts = None
     if config.video_training.num_steps:
         films = StageConfig(
@@ -125,7 +108,9 @@ def _train_soundtrack(config: Config, workdir: pathlib.Path, run: "_Run") -> pat
             batch_size=config.video_training.batch_size,
         )
         video_parts = run.phase(video_encoder_phase(config, functools.partial(batches, films)))
-    params = start.read_model(config, run.mesh) if config.model_from else None
+    params = None
+    if config.model_from and run.needs_initial_model():
+        params = start.read_model(config, run.mesh, is_whole=not config.stages)
     for stage in config.stages:
         if stage.use_pretrained_video_encoder:
             if video_parts is None:
@@ -145,26 +130,9 @@ def _train_soundtrack(config: Config, workdir: pathlib.Path, run: "_Run") -> pat
     return bundle
 
 
-def _train_casp(config: Config, workdir: pathlib.Path, run: "_Run") -> pathlib.Path:
-    audio_encoder, start = None, config.casp_training.audio_encoder
-    if start:
-        encoder_config, audio_encoder = casp_bundle.load(pathlib.Path(start), "beats")
-        if encoder_config != config.casp.encoder:
-            raise UserError(
-                f"casp_training.audio_encoder={start}: its sizes differ from casp.encoder; "
-                "set casp.encoder to those in its config.json"
-            )
-
-    def make_batches():
-        process_index, process_count = run.share
-        return stem_pairs.make_pair_batches(
-            config,
-            seed=config.seed,
-            process_index=process_index,
-            process_count=process_count,
-            num_workers=config.num_loader_workers,
-        )
-
+def _train_casp(config: Config, workdir: StorePath, run: "_Run") -> StorePath:
+    audio_encoder = start.read_audio_encoder(config) if config.casp_training.audio_encoder else None
+    make_batches = functools.partial(pair_batches, config, run.share)
     params = run.phase(casp.casp_phase(config, make_batches, audio_encoder))
     bundle = workdir / "bundle"
     origin = {"trained": config_lib.to_dict(config.casp_training), "seed": config.seed, "name": config.name}
@@ -175,31 +143,11 @@ def _train_casp(config: Config, workdir: pathlib.Path, run: "_Run") -> pathlib.P
 _PROGRAMS = {"soundtrack": _train_soundtrack, "casp": _train_casp}
 
 
-def _stage_batches(
-    config: Config,
-    codecs: Mapping[Stream, Codec],
-    token_cache: loader.TokenCache,
-    share: tuple[int, int],
-    stage: StageConfig,
-) -> loader.BatchIterator:
-    process_index, process_count = share
-    return loader.make_batches(
-        config,
-        stage,
-        codecs,
-        seed=config.seed,
-        process_index=process_index,
-        process_count=process_count,
-        num_workers=config.num_loader_workers,
-        token_cache=token_cache,
-    )
-
-
 class _Run:
     """Trains the requested phases and restores the results of others."""
 
-    def __init__(self, config: Config, workdir: pathlib.Path, wanted: set[str]):
-        self.wanted = wanted
+    def __init__(self, config: Config, workdir: StorePath, wanted: set[str], extend: bool):
+        self.wanted, self._extend = wanted, extend
         self._config, self._workdir = config, workdir
         self.mesh = make_mesh(config.mesh)
         # (index, count) of the batch's shares; model-parallel processes share rows.
@@ -213,8 +161,31 @@ class _Run:
         if phase.name not in self.wanted and not self._is_complete(phase):
             self._first_missing = self._first_missing or phase.name
             return None
+        if self._extend:
+            self._check_dependents(phase)
         self._done.add(phase.name)
-        return run_phase(phase, self._config, self.mesh, self._workdir, self._writer)
+        return run_phase(phase, self._config, self.mesh, self._workdir, self._writer, extend=self._extend)
+
+    def _check_dependents(self, phase: Phase) -> None:
+        """Refuses more steps of a finished phase whose result others have already started from.
+
+        Raises:
+            UserError: names them.
+        """
+        step = newest_step(self._workdir / phase.name)
+        if step is None or step >= phase.num_steps:
+            return
+        started = [
+            name
+            for name in dependents(self._config, phase.name)
+            if newest_step(self._workdir / name) is not None
+        ]
+        if started:
+            raise UserError(
+                f"--extend: {phase.name} has {step} of {phase.num_steps} steps, but {', '.join(started)} "
+                f"started from its result after {step}; keep its number of steps, or remove "
+                f"{' '.join(str(self._workdir / name) for name in started)} to train those again"
+            )
 
     def unfinished(self) -> None:
         """Ends a run whose phases are not all complete.
@@ -231,42 +202,39 @@ class _Run:
     def close(self) -> None:
         self._writer.close()
 
-    def codec_encoder(self, stream: Stream) -> PyTree | None:
-        """Variables with which a stream's codec encodes; None: not trained."""
-        training = codec_training(self._config, stream, self._codec_batches(stream))
+    def codec_encoder(self, stream: Stream, given: Mapping[str, PyTree]) -> PyTree | None:
+        """Variables with which a stream's codec encodes, trained from those in `given`; None: not trained."""
+        training = self._codec_training(stream, given)
         if training is None:
             return pretrained_codec(self._config, stream)
-        return training.train_encoder(self.phase)
+        return training.train_encoder(self._phase_of(stream))
 
-    def codec_decoder(self, stream: Stream, variables: PyTree) -> dict[str, PyTree | None]:
+    def codec_decoder(
+        self, stream: Stream, variables: PyTree, given: Mapping[str, PyTree]
+    ) -> dict[str, PyTree | None]:
         """Variables of a stream's codec and of its waveform decoder, if any, by name in a bundle."""
-        make_batches = self._codec_batches(stream)
-        training = codec_training(self._config, stream, make_batches)
-        codec = variables if training is None else training.train_decoder(self.phase, variables)
+        training = self._codec_training(stream, given)
+        run = self._phase_of(stream)
+        codec = variables if training is None else training.train_decoder(run, variables)
         parts = {f"{stream}_codec": codec}
         if has_decoder(self._config, stream):
-            decoder = decoder_training(self._config, stream, make_batches)
-            parts[f"{stream}_decoder"] = decoder.train(self.phase, variables)
+            batches, initial = codec_batches(self._config, stream, self.share), given.get(f"{stream}_decoder")
+            decoder = decoder_training(self._config, stream, batches, initial)
+            parts[f"{stream}_decoder"] = decoder.train(run, variables)
         return parts
 
-    def _codec_batches(self, stream: Stream) -> MakeCrops:
-        process_index, process_count = self.share
-        training = getattr(codec_config(self._config, stream), "training", None)
+    def needs_initial_model(self) -> bool:
+        """Whether `model_from` is read: a stage that has a checkpoint starts from that."""
+        stages = self._config.stages
+        return not stages or newest_step(self._workdir / stages[0].name) is None
 
-        def make(batch_size: int, crop_frames: int | None) -> loader.BatchIterator:
-            return loader.make_codec_batches(
-                self._config,
-                stream,
-                mixture=training.mixture,
-                seed=self._config.seed,
-                batch_size=batch_size,
-                crop_frames=crop_frames or training.crop_frames,
-                process_index=process_index,
-                process_count=process_count,
-                num_workers=self._config.num_loader_workers,
-            )
+    def _codec_training(self, stream: Stream, given: Mapping[str, PyTree]) -> CodecTraining | None:
+        batches = codec_batches(self._config, stream, self.share)
+        return codec_training(self._config, stream, batches, given.get(f"{stream}_codec"))
 
-        return make
+    def _phase_of(self, stream: Stream) -> RunPhase:
+        """`phase` for the parts of a stream, whose settings are groups of `streams.<stream>`."""
+        return lambda phase: self.phase(of_stream(phase, stream))
 
     def _is_complete(self, phase: Phase) -> bool:
         return newest_step(self._workdir / phase.name) == phase.num_steps

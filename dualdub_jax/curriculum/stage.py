@@ -3,13 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
-import flax.linen as nn
 import jax
-import jax.numpy as jnp
-from einops import rearrange
-from flax import traverse_util
 
 from dualdub_jax.config import Config, StageConfig
+from dualdub_jax.curriculum.held_out import Losses, held_out_loss
 from dualdub_jax.curriculum.losses import (
     acoustics_loss,
     alignment_loss,
@@ -17,12 +14,13 @@ from dualdub_jax.curriculum.losses import (
     scored_codes,
     total_loss,
 )
+from dualdub_jax.curriculum.microbatches import sum_over_parts
 from dualdub_jax.errors import UserError
 from dualdub_jax.models.analytic_flops import has_formula, model_flops
 from dualdub_jax.models.batch import example_batch
 from dualdub_jax.models.dualdub import make_model
-from dualdub_jax.parallel.sharding import constrain
 from dualdub_jax.training.freezing import merge_frozen, split_frozen
+from dualdub_jax.training.initial_values import with_values
 from dualdub_jax.training.optimizer import make_optimizer, make_schedule
 from dualdub_jax.training.phase import Phase
 from dualdub_jax.training.settings import settings_of
@@ -57,17 +55,17 @@ def stage_phase(
     def init(rng: jax.Array, initial_params: PyTree | None) -> TrainState:
         params = model.init(rng, example_batch(config))["params"]
         # Frozen parameters have no gradient, average or optimizer slot; one copy makes checkpoints complete.
-        trained, frozen = split_frozen(_with_values(params, initial_params or {}), stage.freeze)
+        trained, frozen = split_frozen(with_values(params, initial_params), stage.freeze)
         return first_state(trained, optimizer, extra=frozen)
 
-    def loss_of(params: PyTree, batch: Batch, scored: Metrics) -> tuple[jax.Array, Metrics]:
+    def losses_of(params: PyTree, batch: Batch) -> Losses:
         output = model.apply({"params": params}, batch)
         losses = batch_losses(output.logits, batch, config.loss)
         if output.script is not None:
             losses["alignment"] = alignment_loss(output.script.log_weights, batch)
         if output.acoustics_logits is not None:
             losses["acoustics"] = acoustics_loss(output.acoustics_logits, batch)
-        return total_loss(losses, config.loss, scored)
+        return losses, output.logits
 
     def step(
         state: TrainState, batch: Batch, rng: jax.Array, frozen: None = None
@@ -75,12 +73,16 @@ def stage_phase(
         batch = drop_conditions(batch, rng, config.loss.condition_dropout_rate)
         batch = mask_past(batch, rng, config.loss.past_dropout_rate)
 
-        def loss_fn(trained: PyTree, *args: Any) -> tuple[jax.Array, Metrics]:
-            return loss_of(merge_frozen(trained, state.extra), *args)
+        def loss_fn(trained: PyTree, batch: Batch, scored: Metrics) -> tuple[jax.Array, Metrics]:
+            losses, _ = losses_of(merge_frozen(trained, state.extra), batch)
+            return total_loss(losses, config.loss, scored)
 
         grads, metrics = batch_gradients(loss_fn, state.params, batch, config.gradient_accumulation_steps)
         state, norm = next_state(state, grads, optimizer, stage.optimizer.ema_decay, state.extra)
         return state, metrics | {"gradient_norm": norm, "learning_rate": schedule(state.step - 1)}
+
+    def held_out_losses(state: TrainState, batch: Batch) -> Losses:
+        return losses_of(merge_frozen(state.ema_params, state.extra), batch)
 
     return Phase(
         name=stage.name,
@@ -92,8 +94,10 @@ def stage_phase(
             model=config.model,
             loss=config.loss,
             codecs_from=config.codecs_from,
+            train_codecs=list(config.train_codecs),
             model_from=config.model_from,
             stage=stage,
+            keys={"stage": stage_key(config, stage.name)},
         ),
         init=init,
         initial=initial_params,
@@ -101,21 +105,15 @@ def stage_phase(
         make_batches=make_batches,
         prepare=lambda fields: Batch(**fields),
         parameters=lambda state: merge_frozen(state.ema_params, state.extra),
+        held_out=held_out_loss(held_out_losses, config),
         flops_per_step=model_flops(config, stage.batch_size) if has_formula(config) else None,
     )
 
 
-def _with_values(boxed: PyTree, values: PyTree) -> PyTree:
-    """Replaces some arrays of a tree; boxes keep their logical axis names.
-
-    Args:
-        boxed: nested dictionaries, leaves boxed by `nn.with_logical_partitioning` or not.
-        values: arrays, a part of the same tree.
-    """
-    flat = traverse_util.flatten_dict(boxed)
-    for path, value in traverse_util.flatten_dict(values).items():
-        flat[path] = nn.meta.replace_boxed(flat[path], value)
-    return traverse_util.unflatten_dict(flat)
+def stage_key(config: Config, name: str) -> str:
+    """Key of a stage in the config, such as "stages.2"; "stage" for one that is not in it."""
+    names = [stage.name for stage in config.stages]
+    return f"stages.{names.index(name)}" if name in names else "stage"
 
 
 def batch_gradients(
@@ -137,23 +135,7 @@ def batch_gradients(
     """
     scored = scored_codes(batch)
     gradients = jax.grad(loss_fn, has_aux=True)
-    if num_parts == 1:
-        grads, metrics = gradients(params, batch, scored)
-    else:
-        # Microbatch a takes every num_parts-th example, so that no example moves between devices.
-        parts = jax.tree.map(
-            lambda x: constrain(
-                rearrange(x, "(B A) ... -> A B ...", A=num_parts), None, "batch", *(x.ndim - 1) * [None]
-            ),
-            batch,
-        )
-
-        def add(total: PyTree, part: Batch) -> tuple[PyTree, None]:
-            return jax.tree.map(jnp.add, total, gradients(params, part, scored)), None
-
-        shapes = jax.eval_shape(gradients, params, jax.tree.map(lambda x: x[0], parts), scored)
-        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
-        (grads, metrics), _ = jax.lax.scan(add, zeros, parts)
+    grads, metrics = sum_over_parts(lambda part: gradients(params, part, scored), batch, num_parts)
     return grads, metrics | {"tokens": sum(scored[stream] for stream in STREAMS)}
 
 

@@ -16,6 +16,7 @@ from einops import rearrange
 
 from dualdub_jax.codecs.registry import grid_spec
 from dualdub_jax.config import Config
+from dualdub_jax.curriculum.held_out import Losses, held_out_loss
 from dualdub_jax.curriculum.losses import batch_losses, total_loss
 from dualdub_jax.curriculum.stage import batch_gradients, check_accumulation
 from dualdub_jax.layers.basic import dense
@@ -113,6 +114,10 @@ def video_encoder_phase(config: Config, make_batches: Callable[[], Any]) -> Phas
         state, norm = next_state(state, grads, optimizer, training.optimizer.ema_decay)
         return state, metrics | {"gradient_norm": norm, "learning_rate": schedule(state.step - 1)}
 
+    def held_out_losses(state: TrainState, batch: Batch) -> Losses:
+        logits = module.apply({"params": state.ema_params}, batch)
+        return batch_losses(logits, batch, config.loss), logits
+
     return Phase(
         name=PHASE_NAME,
         num_steps=training.num_steps,
@@ -125,6 +130,12 @@ def video_encoder_phase(config: Config, make_batches: Callable[[], Any]) -> Phas
             loss=config.loss,
             codecs_from=config.codecs_from,
             training=training,
+            keys={
+                "video": "model.video",
+                "aligner": "model.aligner",
+                "width": "model.width",
+                "training": "video_training",
+            },
         ),
         init=init,
         initial=None,
@@ -134,6 +145,7 @@ def video_encoder_phase(config: Config, make_batches: Callable[[], Any]) -> Phas
         parameters=lambda state: {
             part: state.ema_params[part] for part in _TRAINED_PARTS if part in state.ema_params
         },
+        held_out=held_out_loss(held_out_losses, config),
     )
 
 

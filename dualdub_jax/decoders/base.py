@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import jax
 from jaxtyping import Bool, Float, Int
 
-from dualdub_jax.codecs.base import Codec, CodecStream, MakeCrops, RunPhase
+from dualdub_jax.codecs.base import Codec, CodecStream, MakeCrops, RunPhase, started_from
 from dualdub_jax.config import Config
 from dualdub_jax.errors import UserError
 from dualdub_jax.parts.slot import Slot
@@ -37,8 +37,10 @@ class DecoderTraining(Protocol):
 class WaveformDecoder(Protocol):
     """A waveform decoder bound to its variables: a plain class, constructed with these fields as keywords.
 
-    Optional: `training(config, stream, make_batches) -> DecoderTraining` (class method); `make_batches` as in
-    `Codec.training`. Without it, variables are initialised from a bundle (`config.codecs_from`).
+    Optional: `training(config, stream, make_batches) -> DecoderTraining` (class method); `make_batches`, and
+    a further parameter `initial=None`, as in `Codec.training`. Without it, variables are initialised from a
+    bundle (`config.codecs_from`). Sizes that the import path sets are keyword arguments of the constructor,
+    of `init` and of `training`.
 
     Attributes:
         sample_rate_hz: of the waveform; may differ from the codec's.
@@ -109,25 +111,29 @@ def make_decoder(
 
 def abstract_decoder(config: Config, stream: Stream) -> PyTree:
     """`jax.ShapeDtypeStruct`s of a decoder's variables."""
-    found, _ = DECODERS.find(config.streams[stream].decoder)
-    return jax.eval_shape(lambda key: found.init(config, stream, key), jax.random.key(0))
+    found, sizes = DECODERS.find(config.streams[stream].decoder)
+    return jax.eval_shape(lambda key: found.init(config, stream, key, **sizes), jax.random.key(0))
 
 
-def decoder_training(config: Config, stream: Stream, make_batches: MakeCrops) -> DecoderTraining:
+def decoder_training(
+    config: Config, stream: Stream, make_batches: MakeCrops, initial: PyTree | None = None
+) -> DecoderTraining:
     """The training phases of a stream's waveform decoder.
 
     Args:
         config: of the run.
         stream: whose decoder; not the codec's own.
         make_batches: see `Codec`.
+        initial: as for `codecs.registry.codec_training`.
 
     Raises:
-        UserError: the class has no `training`.
+        UserError: the class has no `training`, or cannot start from given variables.
     """
-    found, _ = DECODERS.find(config.streams[stream].decoder)
+    found, sizes = DECODERS.find(config.streams[stream].decoder)
+    where = f"config.streams.{stream}.decoder={config.streams[stream].decoder}"
     if not hasattr(found, "training"):
         raise UserError(
-            f"config.streams.{stream}.decoder={config.streams[stream].decoder}: has no `training`; "
-            "initialise it from a bundle: --config.codecs_from=BUNDLE"
+            f"{where}: has no `training`; initialise it from a bundle: --config.codecs_from=BUNDLE"
         )
-    return found.training(config, stream, make_batches)
+    start = started_from(found.training, initial, where, stream)
+    return found.training(config, stream, make_batches, **start, **sizes)

@@ -5,6 +5,7 @@ The film with the mix as its sound; on request the stems, a receipt and a report
 
 import dataclasses
 import json
+import os
 import pathlib
 import shutil
 from collections.abc import Iterable, Sequence
@@ -12,11 +13,14 @@ from typing import Any, BinaryIO
 
 from dualdub_jax.dubbing.project import TRACKS, Project
 from dualdub_jax.dubbing.receipt import make_receipt
-from dualdub_jax.dubbing.report import MAX_EMBEDDED_BYTES, render_report
 from dualdub_jax.errors import UserError
+from dualdub_jax.media.film import Film
 from dualdub_jax.media.mux import mux_soundtrack
-from dualdub_jax.media.outputs import Outputs, check_outputs
+from dualdub_jax.media.outputs import Outputs, check_names, check_outputs
 from dualdub_jax.media.track import Track
+from dualdub_jax.stores.path import as_local_path
+
+_LEAST_STEM_BYTES_PER_S = 32_000  # 16 bits at 16 kHz
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,8 +41,8 @@ class Targets:
 
     @classmethod
     def make(cls, out: Any, stems: Any = None, receipt: Any = None, report: Any = None) -> "Targets":
-        """From anything that names a path."""
-        return cls(*(None if path is None else pathlib.Path(path) for path in (out, stems, receipt, report)))
+        """From anything that names a path; a `UserError` if it is a URL."""
+        return cls(*(None if path is None else as_local_path(path) for path in (out, stems, receipt, report)))
 
     @property
     def files(self) -> list[pathlib.Path]:
@@ -55,12 +59,31 @@ class Targets:
             UserError: as `check_outputs`.
         """
         files = self.files
-        if self.stems and not self.stems.exists():
+        check_names(files, inputs)
+        if self.stems and not os.path.lexists(self.stems):
             # The folder is checked in place of its files: if its parent is writable, it can be made.
             files = [path for path in files if path.parent != self.stems] + [self.stems]
-        elif self.stems and not self.stems.is_dir():
+        elif self.stems and not os.path.isdir(self.stems):
             raise UserError(f"{self.stems}: is a file, but the stems need a folder; give another name")
         check_outputs(files, inputs)
+
+    def check_space(self, film: Film) -> None:
+        """Checks, before any work, that the disk holds the film's copy and the stems.
+
+        Raises:
+            UserError: it does not.
+        """
+        needed = {self.out.parent: film.path.stat().st_size}
+        if self.stems:
+            stems = round(len(TRACKS) * film.duration_s * _LEAST_STEM_BYTES_PER_S)
+            needed[self.stems.parent] = needed.get(self.stems.parent, 0) + stems
+        for folder, num_bytes in needed.items():
+            free = shutil.disk_usage(folder).free
+            if free < num_bytes:
+                raise UserError(
+                    f"{folder}: {free / 1e6:.0f} MB of its disk are free, but this film needs "
+                    f"{num_bytes / 1e6:.0f} MB; free some space or write elsewhere"
+                )
 
 
 def deliver(
@@ -83,7 +106,9 @@ def deliver(
     with Outputs() as outputs:
         with progress.step("write") as advance:
             with outputs.open(targets.out) as file:
-                mux_soundtrack(project.film, project.tracks["mix"], project.sample_rate_hz, targets.out, file)
+                project.losses = mux_soundtrack(
+                    project.film, project.tracks["mix"], project.sample_rate_hz, targets.out, file
+                )
             advance(0.8)
             if targets.stems:
                 outputs.make_folder(targets.stems)
@@ -95,6 +120,8 @@ def deliver(
             with outputs.open(targets.receipt) as file:
                 file.write(json.dumps(make_receipt(project), indent=2).encode("utf-8") + b"\n")
         if targets.report:
+            from dualdub_jax.dubbing.report import MAX_EMBEDDED_BYTES, render_report
+
             with progress.step("report"):
                 sizes = outputs.sizes
                 is_small = sizes[targets.out] <= MAX_EMBEDDED_BYTES

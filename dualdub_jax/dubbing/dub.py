@@ -15,6 +15,7 @@ from dualdub_jax.dubbing.protocol import DubbingEngine
 from dualdub_jax.dubbing.receipt import make_receipt
 from dualdub_jax.dubbing.request import DubRequest
 from dualdub_jax.media.film import Film
+from dualdub_jax.stores.path import StorePath
 
 
 class Soundtrack:
@@ -84,7 +85,7 @@ class Soundtrack:
 class DualDub:
     """A loaded model, ready to dub films. Made by `dualdub_jax.load`."""
 
-    def __init__(self, engine: DubbingEngine, checkpoint: pathlib.Path) -> None:
+    def __init__(self, engine: DubbingEngine, checkpoint: StorePath) -> None:
         self.engine = engine
         self.checkpoint = checkpoint
 

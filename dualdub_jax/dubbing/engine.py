@@ -19,8 +19,9 @@ from dualdub_jax.codecs.registry import make_codecs
 from dualdub_jax.config import Config, SamplingConfig, whole
 from dualdub_jax.decoders.base import make_decoder
 from dualdub_jax.dsp.acoustics import Acoustics
-from dualdub_jax.dubbing.generation import generate_tokens, sample_acoustics
+from dualdub_jax.dubbing.generation import Steering, generate_tokens, sample_acoustics
 from dualdub_jax.dubbing.sampling import stream_sampling
+from dualdub_jax.dubbing.steering import LATEST_RATE, SILENCE_DBFS, make_steering, silence_tokens
 from dualdub_jax.dubbing.track_decoder import CHUNK_S, ONE_CALL_S, BufferedTrackDecoder
 from dualdub_jax.encoders.base import video_inputs
 from dualdub_jax.encoders.extraction import make_extractor
@@ -63,6 +64,9 @@ class Engine:
         self._extractor = make_extractor(config)
         self._params = params["model"]
         self._generate = jax.jit(functools.partial(generate_tokens, make_model(config)))
+        self._silence = functools.cache(
+            functools.partial(silence_tokens, self.codecs["speech"], config.grid.num_frames)
+        )
         self._sample_acoustics = jax.jit(functools.partial(sample_acoustics, make_model(config)))
 
     @classmethod
@@ -128,6 +132,7 @@ class Engine:
         context: Mapping[str, Int[np.ndarray, "K _"]],
         seed: int,
         sampling: SamplingConfig,
+        speech_span: tuple[int, int] | None = None,
     ) -> dict[str, Int[np.ndarray, "T _"]]:
         """Generates tokens of one window.
 
@@ -144,6 +149,9 @@ class Engine:
             context: by used stream, given tokens int32[K, Q] of the window's first K frames; empty: none.
             seed: of sampling.
             sampling: temperatures, truncation, guidance.
+            speech_span: frames [first, end) of the window in which the script is spoken, all of it if the
+                model has a script aligner; the speech of other frames behind the context is silence. None:
+                the model chooses.
 
         Returns:
             By used stream, int32[T, Q]; the first K frames are the context.
@@ -159,6 +167,12 @@ class Engine:
         if len(num_context) > 1 or max(num_context) > num_frames:
             raise ValueError(f"context of {sorted(num_context)} frames does not fit {num_frames}")
         batch = self._batch(video, script, voice, acoustics, use_speech, use_background, context)
+        steering = None
+        if use_speech and speech_span is not None:
+            silence, silent_codes = self._silence(_noise_dbfs(acoustics))
+            steering = self._steering(batch, len(script), speech_span, max(num_context), silent_codes)
+            speech = np.where(steering.is_silent[:, None], silence, batch.speech_tokens)
+            batch = batch.replace(speech_tokens=speech)
         guidance = sampling.guidance_scale
         tokens = self._generate(
             self._params,
@@ -168,9 +182,39 @@ class Engine:
             stream_sampling(sampling),
             None if guidance == 1.0 else jnp.float32(guidance),
             jnp.int32(sampling.guidance_codebooks),
+            steering,
         )
         used = {"speech": use_speech, "background": use_background}
         return {stream: np.asarray(tokens[stream])[0, :num_frames] for stream in STREAMS if used[stream]}
+
+    def silence(self, num_frames: int, acoustics: Acoustics | None) -> Int[np.ndarray, "T Q"]:
+        """Speech tokens of silence in a room, of at most a window.
+
+        Args:
+            num_frames: T.
+            acoustics: of the room; None: unknown.
+        """
+        return self._silence(_noise_dbfs(acoustics))[0][:num_frames]
+
+    def _steering(
+        self,
+        batch: Batch,
+        num_letters: int,
+        span: tuple[int, int],
+        num_context: int,
+        silent_codes: np.ndarray,
+    ) -> Steering:
+        if not self.config.model.aligner.use_script:
+            # Without a position in the script there is no telling whether the model is late.
+            silent_codes = np.zeros_like(silent_codes)
+        return make_steering(
+            self.config.grid.num_frames,
+            span,
+            int(batch.script_mask.sum()),
+            num_letters / LATEST_RATE * float(self.config.grid.frame_rate),
+            num_context,
+            silent_codes,
+        )
 
     @checked
     def decode(
@@ -180,7 +224,7 @@ class Engine:
         voice: Float[np.ndarray, " S_voice"] | None = None,
         acoustics: Acoustics | None = None,
     ) -> Float[np.ndarray, " S"]:
-        """Decodes a whole track in one call.
+        """Decodes a whole track: in one call if it is short, else in chunks.
 
         Args:
             stream: which track.
@@ -191,6 +235,12 @@ class Engine:
         Returns:
             float32[T / frame rate * sample rate].
         """
+        decoder = self.open_decoder(stream, voice, acoustics)
+        return np.concatenate([decoder.push(tokens), decoder.flush()])
+
+    def _decode_in_one_call(
+        self, stream: Stream, tokens: np.ndarray, voice: np.ndarray | None, acoustics: Acoustics | None
+    ) -> np.ndarray:
         num_frames, window = len(tokens), self.config.grid.num_frames
         # Padded to whole windows, so that films of similar length share a compiled decoder.
         padded = math.ceil(num_frames / window) * window
@@ -214,7 +264,7 @@ class Engine:
             return self._decoders[stream].open_stream(conditions, math.ceil(CHUNK_S * frame_rate))
 
         return BufferedTrackDecoder(
-            decode=lambda tokens: self.decode(stream, tokens, voice, acoustics),
+            decode=lambda tokens: self._decode_in_one_call(stream, tokens, voice, acoustics),
             open_stream=open_stream,
             sample_rate_hz=self.sample_rate_hz(stream),
             max_frames=math.ceil(ONE_CALL_S * frame_rate),
@@ -279,6 +329,12 @@ class Engine:
         }
         fields |= {f"has_{part}": np.False_ for part in self._absent}
         return Batch(**{name: np.asarray(value)[None] for name, value in fields.items()})
+
+
+def _noise_dbfs(acoustics: Acoustics | None) -> int:
+    """Level of a room's noise, whole decibels."""
+    is_known = acoustics is not None and acoustics.noise_dbfs is not None
+    return round(acoustics.noise_dbfs if is_known else SILENCE_DBFS)
 
 
 def _num_frames(video: Mapping[str, np.ndarray]) -> int:

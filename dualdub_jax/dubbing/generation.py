@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
+import flax.struct
 import jax
 import jax.numpy as jnp
 from jaxtyping import Float, Int
 
-from dualdub_jax.dsp.acoustics import bin_values
+from dualdub_jax.dsp.acoustics_bins import bin_values
 from dualdub_jax.dubbing.sampling import StreamSampling, sample
 from dualdub_jax.models.conditions import Conditions
 from dualdub_jax.models.dualdub import DecodeCache, DualDub
@@ -17,7 +18,32 @@ from dualdub_jax.parts.shapes import checked
 from dualdub_jax.types import CONDITIONS, STREAMS, Array, Batch
 
 PyTree = Any  # the model's parameters: nested dictionaries of arrays
+_BANNED_NATS = 1e4
 Guidance = tuple[jax.Array, jax.Array]  # scale, and the number of guided codebooks of a frame; 0: all
+
+
+@flax.struct.dataclass
+class Steering:
+    """Where in a window its script is spoken; of all examples of a batch.
+
+    The position in the script is that of the script aligner (models/aligners/script.py), which is trained to
+    rest on the begin marker before the words and on the end marker behind them. Its bounds therefore decide
+    when the words are spoken; `silent_codes` break the silence where a video without visible speech would
+    let the model remain silent. Source: our choice.
+
+    Attributes:
+        is_silent: bool[T], frames whose speech is given, by `speech_tokens` of the batch.
+        due_position: float32[T], position in the script, in tokens, at which a frame is late.
+        least_position: float32[T], lower bound of the position before each frame.
+        most_position: float32[T], upper bound.
+        silent_codes: bool[V], first codes of silence, which are not sampled in a late frame.
+    """
+
+    is_silent: jax.Array
+    due_position: jax.Array
+    least_position: jax.Array
+    most_position: jax.Array
+    silent_codes: jax.Array
 
 
 @checked
@@ -30,6 +56,7 @@ def generate_tokens(
     sampling: Mapping[str, StreamSampling],
     guidance_scale: Float[Array, ""] | None = None,
     guidance_codebooks: Int[Array, ""] | int = 0,
+    steering: Steering | None = None,
 ) -> dict[str, Int[Array, "B T _"]]:
     """Generates tokens of both streams for one window.
 
@@ -49,6 +76,7 @@ def generate_tokens(
         guidance_scale: float32[]; None: no guidance, at half the cost.
         guidance_codebooks: int32[], number of guided codebooks of each frame, from the first; 0: all.
             Guidance of later codebooks reduces intelligibility (benchmarks/sampling_settings.py).
+        steering: where the script is spoken; None: the model chooses.
 
     Returns:
         By stream, int32[B, T, Q]; zeros for an absent stream.
@@ -64,12 +92,17 @@ def generate_tokens(
 
     def frame(carry: tuple[DecodeCache, dict], t: jax.Array) -> tuple[tuple, dict]:
         cache, previous = carry
+        is_given, banned = dict.fromkeys(STREAMS, t < num_context_frames), None
+        if steering is not None:
+            cache, banned = _steer(cache, t, steering)
+            is_given["speech"] |= steering.is_silent[t]
         codes, cache = next_frame(
-            variables, conditions, cache, t, previous, jax.random.fold_in(rng, t), sampling, guidance
+            variables, conditions, cache, t, previous, jax.random.fold_in(rng, t), sampling, guidance, banned
         )
-        is_given = t < num_context_frames
         codes = {
-            stream: jnp.where(is_given, jax.lax.dynamic_index_in_dim(given[stream], t, 1, False), sampled)
+            stream: jnp.where(
+                is_given[stream], jax.lax.dynamic_index_in_dim(given[stream], t, 1, False), sampled
+            )
             for stream, sampled in codes.items()
         }
         return (cache, codes), codes
@@ -109,16 +142,32 @@ def _next_frame(
     rng: jax.Array,
     sampling: Mapping[str, StreamSampling],
     guidance: Guidance | None,
+    banned: jax.Array | None,
 ) -> tuple[dict[str, jax.Array], DecodeCache]:
     copies = 1 if guidance is None else 2
     previous = {stream: jnp.tile(codes, (copies, 1)) for stream, codes in previous.items()}
     state, cache = model.advance(conditions, cache, t, previous)
     rngs = dict(zip(STREAMS, jax.random.split(rng), strict=True))
     codes = {
-        stream: _sample_codebooks(model.head(stream), state, rngs[stream], sampling[stream], guidance)
+        stream: _sample_codebooks(
+            model.head(stream),
+            state,
+            rngs[stream],
+            sampling[stream],
+            guidance,
+            banned if stream == "speech" else None,
+        )
         for stream in STREAMS
     }
     return codes, cache
+
+
+def _steer(cache: DecodeCache, t: jax.Array, steering: Steering) -> tuple[DecodeCache, jax.Array]:
+    """Bounds the position in the script; returns also the first codes that are banned, bool[B, V]."""
+    position = cache.script_position
+    is_late = position < steering.due_position[t]
+    bounded = jnp.clip(position, steering.least_position[t], steering.most_position[t])
+    return cache._replace(script_position=bounded), is_late[:, None] & steering.silent_codes
 
 
 def _sample_codebooks(
@@ -127,8 +176,12 @@ def _sample_codebooks(
     rng: jax.Array,
     sampling: StreamSampling,
     guidance: Guidance | None,
+    banned: jax.Array | None,
 ) -> jax.Array:
-    """Samples codebooks in order: hidden states float[B, D] ([2 B, D] with guidance) -> int32[B, Q]."""
+    """Samples codebooks in order: hidden states float[B, D] ([2 B, D] with guidance) -> int32[B, Q].
+
+    `banned` is bool[B, V] ([2 B, V] with guidance), first codes that are not sampled; None: none.
+    """
     carry, codes = head.begin(state), []
     for q in range(head.num_codebooks):
         logits = head.next_logits(carry, q)
@@ -137,6 +190,9 @@ def _sample_codebooks(
             conditional, unconditional = jnp.split(logits, 2)
             scale = jnp.where((num_guided == 0) | (q < num_guided), scale, 1.0)
             logits = unconditional + scale * (conditional - unconditional)
+        if q == 0 and banned is not None:
+            # A finite penalty: if every code is banned, none is.
+            logits = logits - _BANNED_NATS * banned[: logits.shape[0]]
         codes.append(sample(jax.random.fold_in(rng, q), logits, sampling))
         rows = codes[-1] if guidance is None else jnp.tile(codes[-1], 2)
         carry = head.observe(carry, rows, q)

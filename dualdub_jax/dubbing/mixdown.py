@@ -12,8 +12,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from dualdub_jax.config.streams import STREAMS
 from dualdub_jax.media.track import Samples
-from dualdub_jax.types import STREAMS
 
 PEAK_CEILING = 10.0 ** (-1.0 / 20.0)  # -1 dB full scale: room for what AAC adds
 BLOCK_SAMPLES = 1 << 16

@@ -13,6 +13,7 @@ film. The folder holds
 
 import contextlib
 import dataclasses
+import functools
 import json
 import pathlib
 import shutil
@@ -23,23 +24,31 @@ from typing import Any
 
 import numpy as np
 
+from dualdub_jax.config import GridConfig
+from dualdub_jax.config.streams import STREAMS, Stream
 from dualdub_jax.dsp.acoustics import Acoustics
+from dualdub_jax.dubbing.cue_windows import check_cue_rates
 from dualdub_jax.dubbing.mixdown import Mixdown
 from dualdub_jax.dubbing.progress import Advance, Progress
 from dualdub_jax.dubbing.protocol import DubbingEngine
 from dualdub_jax.dubbing.request import DubRequest
+from dualdub_jax.dubbing.speech_check import Listener, SpokenUtterance
+from dualdub_jax.dubbing.speech_gate import SpeechGate
 from dualdub_jax.dubbing.take import Take
 from dualdub_jax.dubbing.track_decoder import decode_track
+from dualdub_jax.dubbing.utterances import Utterance, find_utterances
+from dualdub_jax.dubbing.window import Window
 from dualdub_jax.dubbing.window_frames import WindowFrames
-from dualdub_jax.dubbing.windows import Window, plan_windows
+from dualdub_jax.dubbing.windows import plan_windows
 from dualdub_jax.errors import UserError
+from dualdub_jax.media import leftovers
 from dualdub_jax.media.film import Film, FilmReader
-from dualdub_jax.media.mux import check_container
 from dualdub_jax.media.outputs import explain_errors
-from dualdub_jax.media.sound_file import read_voice
+from dualdub_jax.media.rehearsal import check_container
 from dualdub_jax.media.track import FloatFile, Track, WavWriter
+from dualdub_jax.media.voice import read_voice
+from dualdub_jax.stores.path import as_local_path
 from dualdub_jax.text.script import Script, read_script
-from dualdub_jax.types import STREAMS, Stream
 
 TRACKS = ("speech", "background", "mix")
 _SEED_STEP = 1_000_003  # between the seeds of consecutive windows
@@ -58,8 +67,11 @@ class Project:
         checkpoint, windows, num_frames, sample_rate_hz, num_samples: the plan; like all below after `dub`.
         take: tokens and their settings.
         strip: uint8[N, height, width, 3], thumbnails of the film.
+        utterances: what is due in the speech track, and when; empty without speech.
         mixdown: the gains.
+        spoken: the utterances, and when each is audible.
         tracks: the finished tracks by name, see `TRACKS`.
+        losses: what the output does not keep of the film, one sentence each; once the output is known.
 
     Example:
         with Project(DubRequest("film.mp4", script="lay blue at e nine soon")) as project:
@@ -78,7 +90,9 @@ class Project:
     used: tuple[Stream, ...]
     take: Take
     strip: np.ndarray
+    utterances: tuple[Utterance, ...]
     mixdown: Mixdown
+    spoken: tuple[SpokenUtterance, ...] = ()
     tracks: Mapping[str, Track]
 
     def __init__(
@@ -99,9 +113,11 @@ class Project:
         """
         request.check()
         self.request, self.progress = request, progress or Progress()
+        self.losses: list[str] = []
         self._is_temporary = folder is None
         self._reader: FilmReader | None = None
         self.folder = _make_folder(folder)
+        leftovers.add(self.folder)
         # Called by `close`, or when an unclosed project or the process ends.
         self._remove = weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
 
@@ -116,11 +132,14 @@ class Project:
         if self._reader is not None:
             self._reader.close()
         self._remove()  # does nothing once it is detached
+        leftovers.discard(self.folder)
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Defects of the inputs that the user should know of, one sentence each."""
-        return (*self.film.warnings, *self.script.warnings)
+        """Defects of inputs and speech, and losses of the output, that the user should know of: sentences."""
+        found = (spoken.warning for spoken in self.spoken)
+        speech = (f"{self.script.source}: {warning}" for warning in found if warning)
+        return (*self.film.warnings, *self.losses, *self.script.warnings, *speech)
 
     @property
     def realtime_factor(self) -> float:
@@ -136,19 +155,26 @@ class Project:
                 then an error before the work and not after it.
 
         Raises:
-            UserError: the film or the script cannot be used.
+            UserError: the film, the script or the voice cannot be used, or a cue has more text than can be
+                spoken.
         """
         request = self.request
         with self.progress.step("read video"):
             self._reader = FilmReader(request.video)
             self.film = self._reader.film
             if out is not None:
-                check_container(self.film, self._reader.stream, pathlib.Path(out))
-            self.script = read_script(request.script, self.film.duration_s, request.allow_overrun)
+                self.losses = check_container(self.film, pathlib.Path(out)).losses
+            self.script = read_script(
+                request.script, self.film.duration_s, request.allow_overrun, self.film.rate_hz
+            )
+            if request.voice is not None:
+                read_voice(request.voice, GridConfig())  # the model's own grid is not known yet
         # A script without words leaves nothing to the model: the track is silent, not nearly so.
         wanted = {"speech": request.use_speech and bool(self.script.words)}
         wanted["background"] = request.use_background
         self.used = tuple(stream for stream in STREAMS if wanted[stream])
+        if wanted["speech"]:
+            check_cue_rates(self.script)
         if not self.used:
             raise UserError(
                 f"{request.video}: nothing to generate, for there is no speech and the background is "
@@ -164,7 +190,8 @@ class Project:
 
         Raises:
             UserError: an input does not fit the model: a script too long for the film, an unusable voice,
-                acoustics for a model without that condition.
+                acoustics for a model without that condition. Or nothing of the script is audible, unless the
+                request allows it.
         """
         with self.progress.step("read inputs"):
             voice = self._plan(engine, checkpoint)
@@ -173,9 +200,11 @@ class Project:
         with self.progress.step("decode") as advance, self._decoded_files() as files:
             self._decode(engine, voice, files, advance)
             self._mix(files)
+        self._check_speech()
         self._save()
         if not self._is_temporary:
             self._remove.detach()
+            leftovers.discard(self.folder)
 
     def _plan(self, engine: DubbingEngine, checkpoint: pathlib.Path) -> np.ndarray | None:
         """Plans windows and tracks; returns the reference recording, float32[S]."""
@@ -193,21 +222,27 @@ class Project:
         def count_tokens(text: str) -> int:
             return len(engine.tokenizer.encode(text))
 
-        self.windows = tuple(plan_windows(self.num_frames, self.script, grid, count_tokens))
+        # Words that are not generated need no time.
+        script = self.script if "speech" in self.used else Script(self.script.source)
+        self.windows = tuple(plan_windows(self.num_frames, script, grid, count_tokens))
+        self.utterances = find_utterances(script, self.windows, grid.frame_rate)
         return voice
 
     def _generate(self, engine: DubbingEngine, voice: np.ndarray | None, advance: Advance) -> None:
-        request, has_speech = self.request, "speech" in self.used
-        sampling = request.sampling_with(engine.config.sampling)
+        has_speech = "speech" in self.used
+        sampling = self.request.sampling_with(engine.config.sampling)
         frames = WindowFrames(self._reader, engine, self.num_frames)
         tokens: dict[Stream, np.ndarray] = {}  # int32[num_frames, Q], filled window by window
         acoustics = None
         for index, window in enumerate(self.windows):
             video = frames.take(window.first_frame, window.end_frame)
             if index == 0:
-                acoustics = self._choose_acoustics(engine.sample_acoustics(video, request.seed))
+                acoustics = self._choose_acoustics(engine.sample_acoustics(video, self.request.seed))
+                if has_speech:
+                    self._listener = Listener(engine, voice, acoustics)
             past = slice(window.first_frame, window.start_frame)
-            new = engine.generate(
+            generate = functools.partial(
+                engine.generate,
                 video=video,
                 script=window.text if has_speech else "",
                 voice=voice if has_speech else None,
@@ -215,9 +250,15 @@ class Project:
                 use_speech=has_speech,
                 use_background="background" in self.used,
                 context={name: tokens[name][past] for name in self.used} if window.num_context else {},
-                seed=(request.seed + index * _SEED_STEP) % 2**31,
+                seed=(self.request.seed + index * _SEED_STEP) % 2**31,
                 sampling=sampling,
             )
+            new = generate(speech_span=window.speech_span if has_speech else None)
+            if window.text and window.due is None:
+                made = np.asarray(new["speech"])[window.num_context :]
+                if not self._listener.is_spoken(window.text, made):
+                    # Nothing on screen speaks the words: they are spoken anyway.
+                    new = generate(speech_span=(window.num_context, window.num_context + window.num_new))
             for name in self.used:
                 made = np.asarray(new[name])[window.num_context :]
                 track = tokens.setdefault(name, np.zeros((self.num_frames, made.shape[1]), np.int32))
@@ -225,7 +266,7 @@ class Project:
             advance((index + 1) / len(self.windows))
         self.film, self.strip = self._reader.finish()
         self._reader.close()
-        self.take = Take(tokens, request.seed, sampling, acoustics, self.checkpoint)
+        self.take = Take(tokens, self.request.seed, sampling, acoustics, self.checkpoint)
         path = self.folder / "takes" / "take_001.npz"
         with explain_errors(path):
             path.parent.mkdir()
@@ -261,6 +302,8 @@ class Project:
         for index, (name, file) in enumerate(files.items()):
             decoder = engine.open_decoder(name, voice, self.take.acoustics)
             blocks = decode_track(decoder, self.take.tokens[name], self.sample_rate_hz, self.num_samples)
+            if name == "speech":
+                blocks = SpeechGate(self.utterances, self.sample_rate_hz, self.num_samples).apply(blocks)
             with explain_errors(file.path):
                 file.write(blocks)
             advance((index + 1) / len(files))
@@ -280,6 +323,20 @@ class Project:
         self.mixdown = dataclasses.replace(mixdown, speech=None, background=None)
         self.tracks = {name: Track(folder / f"{name}.wav") for name in TRACKS}
 
+    def _check_speech(self) -> None:
+        """Measures when each utterance is audible in the finished track."""
+        if "speech" not in self.used:
+            return
+        track = self.tracks["speech"]
+        self.spoken = self._listener.find(track, track.sample_rate_hz, self.utterances)
+        is_silent = all(spoken.span_s is None for spoken in self.spoken)
+        if is_silent and self.request.must_speak and self._listener.can_tell:
+            raise UserError(
+                f"{self.script.source}: nothing of the script is audible: no speech is louder than "
+                f"{self._listener.threshold_dbfs:.0f} dBFS where it is due; choose another --seed, a video "
+                "in which the speaker's mouth is visible, or a checkpoint trained on speech"
+            )
+
     def _save(self) -> None:
         """Writes `project.json`."""
         path = self.folder / "project.json"
@@ -292,7 +349,7 @@ class Project:
                 "start_s": float(cue.start_s),
                 "end_s": float(cue.end_s),
                 "text": " ".join(word.text for word in cue.words),
-                "speaker": None,
+                "speaker": cue.speaker,
             }
             for cue in self.script.cues
         ]
@@ -301,7 +358,9 @@ class Project:
             "film": dataclasses.asdict(self.film) | {"duration_s": float(self.film.duration_s)},
             "script": self.script.text,
             "cues": cues,
+            "unspoken": dict(self.script.unspoken),
             "windows": [dataclasses.asdict(window) for window in self.windows],
+            "speech": [spoken.describe() for spoken in self.spoken],
             "takes": [{"file": "takes/take_001.npz", **self.take.settings()}],
             "tracks": {
                 "sample_rate_hz": self.sample_rate_hz,
@@ -317,7 +376,7 @@ class Project:
 def _make_folder(folder: pathlib.Path | str | None) -> pathlib.Path:
     if folder is None:
         return pathlib.Path(tempfile.mkdtemp(prefix="dualdub-"))
-    folder = pathlib.Path(folder)
+    folder = as_local_path(folder)
     try:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise UserError(f"{folder}: is in use; give a new or an empty folder for the project")

@@ -6,10 +6,10 @@ from typing import Protocol
 import numpy as np
 
 from dualdub_jax.config import Config, SamplingConfig
+from dualdub_jax.config.streams import Stream
 from dualdub_jax.dsp.acoustics import Acoustics
 from dualdub_jax.media.frames import FrameSpec
 from dualdub_jax.text.tokenizer import Tokenizer
-from dualdub_jax.types import Stream
 
 
 class TrackDecoder(Protocol):
@@ -73,8 +73,17 @@ class DubbingEngine(Protocol):
         context: Mapping[str, np.ndarray],
         seed: int,
         sampling: SamplingConfig,
+        speech_span: tuple[int, int] | None = None,
     ) -> dict[str, np.ndarray]:
-        """Tokens int32[T, Q] of the streams in use; the first frames are those of `context`."""
+        """Tokens int32[T, Q] of the streams in use; the first frames are those of `context`.
+
+        With `speech_span`, the script is spoken in these frames [first, end), and the speech of other new
+        frames is silence.
+        """
+        ...
+
+    def silence(self, num_frames: int, acoustics: Acoustics | None) -> np.ndarray:
+        """Speech tokens int32[T, Q] of silence in a room, of at most a window."""
         ...
 
     def open_decoder(

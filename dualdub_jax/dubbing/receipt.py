@@ -9,6 +9,8 @@ from typing import Any
 
 from dualdub_jax.config import to_dict
 from dualdub_jax.dubbing.project import Project
+from dualdub_jax.stores.failures import store_errors
+from dualdub_jax.stores.path import StorePath, find_files
 
 _PACKAGES = ("dualdub-jax", "jax", "flax", "numpy", "av", "soxr")
 
@@ -16,12 +18,12 @@ _PACKAGES = ("dualdub-jax", "jax", "flax", "numpy", "av", "soxr")
 def make_receipt(project: Project) -> dict[str, Any]:
     """Describes a project whose tracks are done: inputs by digest, settings, plan, versions, times."""
     film, request, take = project.film, project.request, project.take
-    script_path = pathlib.Path(project.script.source) if project.script.source != "--script" else None
+    script_path = pathlib.Path(project.script.source)
     return {
         "inputs": {
             "video": _describe_file(film.path),
             "voice": _describe_file(request.voice) if request.voice else None,
-            "script": _describe_file(script_path) if script_path else None,
+            "script": _describe_file(script_path) if script_path.is_file() else None,
         },
         "video": {
             "container": film.container,
@@ -35,6 +37,7 @@ def make_receipt(project: Project) -> dict[str, Any]:
         "num_samples": project.num_samples,
         "sample_rate_hz": project.sample_rate_hz,
         "script": project.script.text,
+        "unspoken": dict(project.script.unspoken),
         "use_speech": "speech" in project.used,
         "use_background": "background" in project.used,
         "acoustics": take.acoustics and take.acoustics._asdict(),
@@ -42,6 +45,7 @@ def make_receipt(project: Project) -> dict[str, Any]:
         "seed": take.seed,
         "sampling": to_dict(take.sampling),
         "windows": [dataclasses.asdict(window) for window in project.windows],
+        "speech": [spoken.describe() for spoken in project.spoken],
         "stem_gain": project.mixdown.stem_gain,
         "mix_gain": project.mixdown.mix_gain,
         "realtime_factor": project.realtime_factor,
@@ -51,18 +55,22 @@ def make_receipt(project: Project) -> dict[str, Any]:
     }
 
 
-def describe_folder(folder: pathlib.Path) -> dict[str, Any]:
+def describe_folder(folder: StorePath) -> dict[str, Any]:
     """One digest for the names and contents of all files in a folder."""
     digest = hashlib.sha256()
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        digest.update(f"{path.relative_to(folder).as_posix()} {_describe_file(path)['sha256']}\n".encode())
+    with store_errors(folder):
+        for path in find_files(folder, "*"):
+            digest.update(f"{path.relative_to(folder).as_posix()} {_sha256(path)}\n".encode())
     return {"path": str(folder), "sha256": digest.hexdigest()}
 
 
 def _describe_file(path: pathlib.Path) -> dict[str, Any]:
+    return {"path": str(path), "sha256": _sha256(path), "bytes": path.stat().st_size}
+
+
+def _sha256(path: StorePath) -> str:
     with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return {"path": str(path), "sha256": digest, "bytes": path.stat().st_size}
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _package_versions() -> dict[str, str]:

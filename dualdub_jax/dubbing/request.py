@@ -1,14 +1,18 @@
 """A request: inputs and settings of a dub, checked before any model is loaded."""
 
 import dataclasses
+import os
 import pathlib
+import stat
 from collections.abc import Mapping
 
 from dualdub_jax.config import SamplingConfig
 from dualdub_jax.dsp.acoustics import ACOUSTICS_RANGES
 from dualdub_jax.errors import UserError
 from dualdub_jax.media.container import open_media
+from dualdub_jax.stores.path import as_local_path
 
+_NO_FILES = {stat.S_IFIFO, stat.S_IFCHR, stat.S_IFBLK, stat.S_IFSOCK}
 _OPTIONS = {"rt60_s": "--rt60", "noise_dbfs": "--noise"}
 
 
@@ -18,7 +22,7 @@ class DubRequest:
 
     Attributes:
         video: any film, half a second or longer; its own sound is ignored.
-        script: the words to speak, or the path of a `.txt`, `.srt` or `.vtt` file; empty: no speech.
+        script: the words to speak, or the path of a text or subtitle file; empty: no speech.
         voice: a recording of the reference voice; None: a voice sampled by the model.
         use_speech: False: the speech track is all zeros and not in the mix.
         use_background: likewise.
@@ -27,6 +31,8 @@ class DubRequest:
         seed: equal seeds and inputs give equal tracks.
         sampling: settings of the sampler; a mapping replaces some of the checkpoint's, None none.
         allow_overrun: cut cues at the video's end, where they would be an error.
+        must_speak: False: a script of which nothing is audible is a warning, where it would be an error (but
+            for loud room noise, which may hide speech).
     """
 
     video: pathlib.Path
@@ -39,13 +45,24 @@ class DubRequest:
     seed: int = 0
     sampling: SamplingConfig | Mapping[str, float] | None = None
     allow_overrun: bool = False
+    must_speak: bool = True
 
     def __post_init__(self) -> None:
-        """Accepts strings for paths."""
-        object.__setattr__(self, "video", pathlib.Path(self.video))
-        object.__setattr__(self, "script", str(self.script))
+        """Accepts strings for paths, and a path or None for the script.
+
+        Raises:
+            UserError: a URL; the script is a path that does not exist, or no text.
+        """
+        object.__setattr__(self, "video", as_local_path(self.video))
+        if isinstance(self.script, os.PathLike) and not pathlib.Path(self.script).exists():
+            raise UserError(
+                f"{self.script}: no such script file; give a path that exists, or the text itself"
+            )
+        if not isinstance(self.script, str | os.PathLike | None):
+            raise UserError(f"script is a {type(self.script).__name__}; give text or the path of a file")
+        object.__setattr__(self, "script", "" if self.script is None else str(self.script))
         if self.voice is not None:
-            object.__setattr__(self, "voice", pathlib.Path(self.voice))
+            object.__setattr__(self, "voice", as_local_path(self.voice))
 
     @property
     def inputs(self) -> tuple[pathlib.Path, ...]:
@@ -69,8 +86,8 @@ class DubRequest:
         """Checks all that needs neither the film's length nor a model.
 
         Raises:
-            UserError: both tracks are off, a value is out of its range, an unknown setting of the sampler, or
-                the voice's file cannot be opened.
+            UserError: both tracks are off, a value is out of its range, an unknown setting of the sampler,
+                the script is no file, or the voice's file cannot be opened.
         """
         if not self.use_speech and not self.use_background:
             raise UserError(
@@ -89,5 +106,7 @@ class DubRequest:
             raise UserError(
                 f"sampling: no setting {', '.join(sorted(unknown))}; there are {', '.join(known)}"
             )
+        if os.path.exists(self.script) and stat.S_IFMT(os.stat(self.script).st_mode) in _NO_FILES:
+            raise UserError(f"{self.script}: is a pipe or a device; save it as a script file first")
         if self.voice is not None:
             open_media(self.voice, "sound").close()

@@ -2,15 +2,16 @@
 
 import dataclasses
 import json
-import pathlib
+import os
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from dualdub_jax.config import SamplingConfig
+from dualdub_jax.config.streams import Stream
 from dualdub_jax.dsp.acoustics import Acoustics
-from dualdub_jax.types import Stream
+from dualdub_jax.stores.path import StorePath, as_path
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Take:
     seed: int
     sampling: SamplingConfig
     acoustics: Acoustics | None
-    checkpoint: pathlib.Path
+    checkpoint: StorePath
 
     def settings(self) -> dict[str, Any]:
         """Everything but the tokens, as plain JSON values."""
@@ -40,7 +41,7 @@ class Take:
             "checkpoint": str(self.checkpoint),
         }
 
-    def save(self, path: pathlib.Path) -> None:
+    def save(self, path: os.PathLike[str]) -> None:
         """Writes an `.npz` file; `load` reads it.
 
         Raises:
@@ -49,7 +50,7 @@ class Take:
         np.savez_compressed(path, settings=json.dumps(self.settings()), **self.tokens)
 
     @classmethod
-    def load(cls, path: pathlib.Path) -> "Take":
+    def load(cls, path: os.PathLike[str]) -> "Take":
         """Reads what `save` wrote."""
         with np.load(path, allow_pickle=False) as file:
             settings = json.loads(str(file["settings"]))
@@ -60,5 +61,5 @@ class Take:
             seed=settings["seed"],
             sampling=SamplingConfig(**settings["sampling"]),
             acoustics=None if acoustics is None else Acoustics(**acoustics),
-            checkpoint=pathlib.Path(settings["checkpoint"]),
+            checkpoint=as_path(settings["checkpoint"]),
         )

@@ -1,19 +1,21 @@
 """Decoding a track of any length in bounded memory.
 
 A short track is decoded in one call. A longer one goes through the codec's streaming decoder in large chunks,
-which gives the same samples within float rounding: networks that relate all frames of a call to each other
-(the acoustics renderer) would need memory that grows with the square of its length. Source: our choice.
+which gives the same samples within float rounding, so that the networks' activations do not grow with it.
+Source: our choice.
 """
 
 import math
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
 
-import jax
 import numpy as np
 import soxr
 
-from dualdub_jax.codecs.base import CodecStream
 from dualdub_jax.dubbing.protocol import TrackDecoder
+
+if TYPE_CHECKING:
+    from dualdub_jax.codecs.base import CodecStream
 
 ONE_CALL_S = 30  # the longest track that is decoded in one call
 CHUNK_S = 20
@@ -30,7 +32,7 @@ class BufferedTrackDecoder:
     def __init__(
         self,
         decode: Callable[[np.ndarray], np.ndarray],
-        open_stream: Callable[[], CodecStream],
+        open_stream: Callable[[], "CodecStream"],
         sample_rate_hz: int,
         max_frames: int,
     ) -> None:
@@ -68,7 +70,7 @@ class BufferedTrackDecoder:
         return self._decode(held)
 
 
-def _row(waveforms: jax.Array) -> np.ndarray:
+def _row(waveforms: Any) -> np.ndarray:
     return np.asarray(waveforms, np.float32)[0]
 
 

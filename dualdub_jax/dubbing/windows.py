@@ -4,53 +4,27 @@ A film longer than the model's window is generated in several. Each window after
 the last frames of both tracks as context and continues them; the new frames of all windows tile the film. All
 windows are full but the last two, which share the remainder so that neither is very short.
 
-Cues are assigned by their times. A script without times is spoken from the beginning, at a comfortable rate,
-and sentences are not divided over two windows if that can be avoided. A script too long for this is spoken
-faster up to a limit, and refused beyond it. Source: our choice.
+Cues have windows of their own (cue_windows.py). A script without times is spoken from the beginning, at a
+comfortable rate, and sentences are not divided over two windows if that can be avoided. A script too long for
+this is spoken faster up to a limit, and refused beyond it. Source: our choice.
 """
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Sequence
-from fractions import Fraction
+from collections.abc import Sequence
 
 from dualdub_jax.config import GridConfig
+from dualdub_jax.dubbing.cue_windows import plan_cue_windows
+from dualdub_jax.dubbing.window import (
+    COMFORTABLE_RATE,
+    MAX_RATE,
+    CountTokens,
+    Window,
+    context_frames,
+    least_new_frames,
+)
 from dualdub_jax.errors import UserError
-from dualdub_jax.text.script import Cue, Script, Word, join_words
-
-CONTEXT_S = 1
-MIN_NEW_S = 1  # of a window after the first
-COMFORTABLE_RATE = 14  # letters and spaces a second; conversational English
-MAX_RATE = 20  # the fastest intelligible speech
-
-CountTokens = Callable[[str], int]
-
-
-@dataclasses.dataclass(frozen=True)
-class Window:
-    """One call of the model.
-
-    Attributes:
-        start_frame: the first new frame, on the film's grid.
-        num_new: new frames.
-        num_context: frames before `start_frame` that condition the window.
-        text: spoken in the new frames.
-    """
-
-    start_frame: int
-    num_new: int
-    num_context: int = 0
-    text: str = ""
-
-    @property
-    def first_frame(self) -> int:
-        """The first frame of the model's input."""
-        return self.start_frame - self.num_context
-
-    @property
-    def end_frame(self) -> int:
-        """The frame after the last one."""
-        return self.start_frame + self.num_new
+from dualdub_jax.text.script import Script, Word, join_words
 
 
 def plan_windows(
@@ -68,23 +42,21 @@ def plan_windows(
         Windows in order; their new frames tile [0, num_frames).
 
     Raises:
-        UserError: the script is longer than can be spoken in the film (names the most that fits), or the
-            cues of one window are.
+        UserError: the script is longer than can be spoken in the film, or a cue than in its time; names the
+            most that fits.
     """
-    windows = _tile(num_frames, grid)
     if script.cues:
-        texts = _by_time(script, windows, grid, count_tokens)
-    else:
-        texts = _in_order(script, windows, grid, count_tokens)
+        return plan_cue_windows(num_frames, script, grid, count_tokens)
+    windows = _tile(num_frames, grid)
+    texts = _in_order(script, windows, grid, count_tokens)
     return [dataclasses.replace(w, text=text) for w, text in zip(windows, texts, strict=True)]
 
 
 def _tile(num_frames: int, grid: GridConfig) -> list[Window]:
     if num_frames <= grid.num_frames:
         return [Window(0, num_frames)]
-    context = min(round(CONTEXT_S * grid.frame_rate), grid.num_frames // 2)
+    context, least_new = context_frames(grid), least_new_frames(grid)
     most_new = grid.num_frames - context
-    least_new = min(round(MIN_NEW_S * grid.frame_rate), most_new // 2)
     lengths = [grid.num_frames]
     while sum(lengths) < num_frames:
         lengths.append(min(most_new, num_frames - sum(lengths)))
@@ -113,8 +85,8 @@ def _in_order(
     most = len(join_words(script.words[:num_spoken]))
     seconds = float(windows[-1].end_frame / grid.frame_rate)
     raise UserError(
-        f"{script.source}: the script has {script.num_characters} characters but a video of {seconds:.2f} s "
-        f"holds at most {most} of them; shorten the script or give a longer video"
+        f"{script.source}: the script has {len(script.text)} characters as it is spoken but a video of "
+        f"{seconds:.2f} s holds at most {most} of them; shorten the script or give a longer video"
     )
 
 
@@ -145,37 +117,3 @@ def _fill(
                 position = ends[-1]
         texts.append(join_words(words[begin:position]))
     return texts, position
-
-
-def _by_time(
-    script: Script, windows: Sequence[Window], grid: GridConfig, count_tokens: CountTokens
-) -> list[str]:
-    """Assigns each word to the window at its time."""
-    chosen: list[list[Word]] = [[] for _ in windows]
-    ends_s = [window.end_frame / grid.frame_rate for window in windows]
-    for cue in script.cues:
-        for word, time_s in zip(cue.words, _due_times(cue), strict=True):
-            index = next((i for i, end_s in enumerate(ends_s) if time_s < end_s), len(windows) - 1)
-            chosen[index].append(word)
-    texts = [join_words(words) for words in chosen]
-    for window, text in zip(windows, texts, strict=True):
-        if not _fits(text, window, MAX_RATE, grid, count_tokens):
-            most = min(MAX_RATE * window.num_new // grid.frame_rate, grid.num_script_tokens - 2)
-            raise UserError(
-                f"{script.source}: {len(text)} characters are due between "
-                f"{float(window.start_frame / grid.frame_rate):.2f} s and "
-                f"{float(window.end_frame / grid.frame_rate):.2f} s but at most {most} can be spoken there; "
-                "shorten the cues"
-            )
-    return texts
-
-
-def _due_times(cue: Cue) -> list[Fraction]:
-    """The middle of each word, at a constant rate of speech in the cue."""
-    total = sum(len(word.text) + 1 for word in cue.words)
-    times, before = [], 0
-    for word in cue.words:
-        middle = Fraction(2 * before + len(word.text), 2 * total)
-        times.append(cue.start_s + middle * (cue.end_s - cue.start_s))
-        before += len(word.text) + 1
-    return times

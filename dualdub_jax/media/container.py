@@ -9,10 +9,14 @@ from dualdub_jax.errors import UserError
 
 # Text files open as "tty" (ANSI art): they are not films, whatever libavformat thinks.
 _NOT_MEDIA = {"tty", "bin", "xbin", "adf", "idf"}
+_SEEK_MARGIN = 10_000_000  # microseconds
 _EXAMPLES = {
     "video": "a video file such as MP4 or MKV",
     "sound": "a sound file such as WAV or FLAC, or a video with sound",
 }
+_MAX_EMPTY_VOP = (
+    19  # bytes: MPEG-4 pictures without content keep the last one on screen, or stand for a B-frame
+)
 # First boxes of an MP4 or QuickTime file.
 _MP4_BOXES = {b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot"}
 
@@ -28,20 +32,27 @@ def open_media(path: pathlib.Path | str, kind: str) -> av.container.InputContain
         UserError: the file is missing, a folder, unreadable, empty, or not a media file.
     """
     path = pathlib.Path(path)
-    if path.is_dir():
-        raise UserError(f"{path}: is a folder; give a {kind} file")
     try:
+        if path.is_dir():
+            raise UserError(f"{path}: is a folder; give a {kind} file")
+        if path.exists() and not path.is_file():  # reading could wait for ever, and cannot be repeated
+            raise UserError(f"{path}: is a pipe or a device; save it as a {kind} file first")
         with path.open("rb") as file:
             head = file.read(12)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; give the path of a {kind} file") from None
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); give a readable {kind} file") from None
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the name
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"{path}: cannot be read ({reason}); give a readable {kind} file") from None
     if not head:
         raise UserError(f"{path}: the file is empty; give a {kind} file with something in it")
     try:
         # "file:" keeps a colon in the name from being read as a protocol, and playlists from the network.
-        container = av.open(f"file:{path}", options={"protocol_whitelist": "file,crypto,data"})
+        container = av.open(
+            f"file:{path}",
+            options={"protocol_whitelist": "file,crypto,data"},
+            metadata_errors="backslashreplace",  # titles of old files are in any encoding
+        )
     except (av.error.FFmpegError, OSError, ValueError):
         if head[4:8] in _MP4_BOXES and not _has_mp4_index(path):
             raise UserError(
@@ -71,6 +82,16 @@ def _has_mp4_index(path: pathlib.Path) -> bool:
                 return False
             position += length
     return False
+
+
+def is_mp4(container: av.container.InputContainer) -> bool:
+    """Whether it is an MP4 or QuickTime file."""
+    return "mp4" in container.format.name
+
+
+def is_matroska(container: av.container.InputContainer) -> bool:
+    """Whether it is a Matroska or WebM file."""
+    return "matroska" in container.format.name
 
 
 def find_video_stream(container: av.container.InputContainer) -> av.video.stream.VideoStream | None:
@@ -107,10 +128,12 @@ def rewind(container: av.container.InputContainer, path: pathlib.Path) -> None:
     Raises:
         UserError: the format cannot seek.
     """
+    # Negative times occur, and seeking by them is inexact: aim well before the first one.
+    start = container.start_time - _SEEK_MARGIN if (container.start_time or 0) < 0 else 0
     # By time; at any frame, where none is marked as a key frame; by bytes, where there are no times.
     for options in ({}, {"any_frame": True}, {"unsupported_byte_offset": True}):
         try:
-            container.seek(0, **options)
+            container.seek(0 if "unsupported_byte_offset" in options else start, **options)
             return
         except OSError:  # FFmpeg's errors of seeking are OSErrors
             continue
@@ -129,3 +152,15 @@ def read_packets(container: av.container.InputContainer, *streams: av.stream.Str
             return
         if packet.size:
             yield packet
+
+
+def holds_picture(packet: av.Packet, codec: str) -> bool:
+    """Whether a packet has a picture that is meant to be shown.
+
+    Pictures outside of an edit list are not, nor those that a codec decodes only to predict others from.
+    """
+    if packet.is_discard:
+        return False
+    if codec == "vp8":
+        return bool(bytes(packet)[0] & 0x10)  # show_frame
+    return not (codec == "mpeg4" and packet.size <= _MAX_EMPTY_VOP)

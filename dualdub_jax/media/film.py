@@ -1,10 +1,10 @@
 """Reading a film: any container, size and frame rate, opened once, its frames streamed in order.
 
 - **Duration**: from the moment the first picture appears to the moment the last one goes away, as an exact
-  fraction. A track has `round(duration_s * sample_rate_hz)` samples.
+  fraction; see `timing`. A track has `round(duration_s * sample_rate_hz)` samples.
 - **Frames**: see `frames`; their number is that of the time grid's frames that the samples touch.
-- **Damage**: packets that cannot be decoded keep their place in time (the last good picture stays on screen)
-  and are counted.
+- **Damage**: packets that cannot be decoded, with or without an error, keep their place in time (the last
+  good picture stays on screen) and are counted.
 
 The packets are read twice: once for the times, without decoding, and once for the pictures. Pictures are
 decoded, scaled and dropped one by one, so that memory does not grow with the film. Source: our choice.
@@ -51,6 +51,7 @@ class Film:
         container: name of the container format.
         has_sound: the file has a sound track of its own (it is not carried over).
         has_timestamps: packets have presentation times; False for bare H.264 and the like.
+        num_restarts: how often the timestamps start again; see `clock`.
     """
 
     path: pathlib.Path
@@ -65,6 +66,7 @@ class Film:
     container: str
     has_sound: bool
     has_timestamps: bool
+    num_restarts: int = 0
 
     def num_samples(self, sample_rate_hz: int) -> int:
         """Samples of a track of exactly the film's duration."""
@@ -77,12 +79,19 @@ class Film:
     @property
     def warnings(self) -> list[str]:
         """Defects of the file that the user should know of, one sentence each."""
-        if not self.num_missing:
-            return []
-        return [
-            f"{self.path}: {self.num_missing} of {self.num_pictures} frames are missing or damaged; "
-            "the last good picture stays on screen in their place"
-        ]
+        warnings = []
+        if self.num_missing:
+            warnings.append(
+                f"{self.path}: {self.num_missing} of {self.num_pictures} frames are missing or damaged; "
+                "the last good picture stays on screen in their place"
+            )
+        if self.num_restarts:
+            warnings.append(
+                f"{self.path}: its timestamps start again {self.num_restarts} "
+                f"time{'s' * (self.num_restarts > 1)}; "
+                f"its {self.num_restarts + 1} parts are played one after another"
+            )
+        return warnings
 
 
 class FilmReader:
@@ -90,7 +99,7 @@ class FilmReader:
 
     Attributes:
         film: the metadata.
-        stream: the open video stream, a template for muxers.
+        stream: the open video stream.
 
     Example:
         with FilmReader(path) as reader:
@@ -123,7 +132,12 @@ class FilmReader:
         if not timing.num_pictures:
             raise UserError(f"{path}: the video stream is empty; give an undamaged video")
         _check_duration(path, timing.end_s - timing.start_s)
-        rewind(self._container, path)
+        if timing.num_restarts:  # joined files can be read on, but not sought in
+            self._container.close()
+            self._container = open_media(path, "video")
+            self.stream = stream = video_stream(self._container, path)
+        else:
+            rewind(self._container, path)
         self._decoder = PictureDecoder(stream, timing)
         self._pictures = self._decoder.decode(self._container)
         first = next(self._pictures, None)
@@ -144,10 +158,11 @@ class FilmReader:
             num_missing=timing.num_cut_off,
             rate_hz=float(timing.num_pictures / duration_s),
             size=display_size(self._first, self._decoder.pixel_aspect),
-            codec=stream.codec_context.name,
+            codec=stream.codec_context.codec.canonical_name,
             container=self._container.format.name,
             has_sound=bool(self._container.streams.audio),
             has_timestamps=timing.has_timestamps,
+            num_restarts=timing.num_restarts,
         )
 
     def __enter__(self) -> "FilmReader":

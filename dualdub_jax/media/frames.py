@@ -2,22 +2,28 @@
 
 Rules, all of them our choice:
 
-- **Time**: frame t shows the picture that is on screen in the middle of the frame, at (t + 1/2) / frame_rate
-  seconds after the first picture appears. Constant, variable, low and high frame rates are therefore one
-  case, and a picture is at most half a frame early or late.
-- **Shape**: pictures are rotated as the file asks and shown with square pixels. "letterbox" keeps the aspect
-  ratio and centres the picture on black: squashing would change the shape of faces and mouths, and cropping
-  would lose what sounds at the edges. "crop" scales the shorter side and cuts out the centre, the
-  preprocessing of CLIP (Radford et al., 2021).
+- **Time**: frame t shows the picture that is on screen in the middle of the frame, at (t + 1/2) /
+  frame_rate seconds after the first picture appears. Constant, variable, low and high frame rates are
+  therefore one case, and a picture is at most half a frame early or late.
+- **Shape**: pictures are turned and mirrored as the file asks and shown with square pixels. "letterbox"
+  keeps the aspect ratio and centres the picture on black: squashing would change the shape of faces and
+  mouths, and cropping would lose what sounds at the edges. "crop" scales the shorter side and cuts out the
+  centre, the preprocessing of CLIP (Radford et al., 2021).
 """
 
 import dataclasses
+import os
 from fractions import Fraction
 from typing import Literal
 
 import av
 import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
+
+from dualdub_jax.media.orientation import orientation_of
+
+# Of a decoder and of a scaler: more cost memory and gain nothing, and libav would start one for every core.
+MAX_THREADS = min(8, os.cpu_count() or 1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,47 +51,44 @@ def frames_before(position: Fraction) -> int:
     return -((position.denominator - 2 * position.numerator) // (2 * position.denominator))
 
 
-def quarter_turns(picture: av.VideoFrame) -> int:
-    """Counter-clockwise quarter turns that the file's metadata specifies."""
-    return round((picture.rotation or 0) / 90) % 4
-
-
 def display_size(picture: av.VideoFrame, pixel_aspect: Fraction) -> tuple[int, int]:
-    """Width and height as a player shows them: square pixels, rotated."""
+    """Width and height as a player shows them: square pixels, turned."""
     width = max(1, round(picture.width * pixel_aspect))
-    return (picture.height, width) if quarter_turns(picture) % 2 else (width, picture.height)
+    return (picture.height, width) if orientation_of(picture).is_transposed else (width, picture.height)
 
 
 class Scaler:
-    """Scales and rotates pictures.
+    """Scales, turns and mirrors pictures.
 
     It is kept from picture to picture: to set up the scaler of libswscale costs more than to use it.
     """
 
-    def __init__(self, interpolation: Interpolation = Interpolation.AREA, num_threads: int = 0) -> None:
-        """Chooses the filter and the number of threads of libswscale; 0: its own choice."""
+    def __init__(
+        self, interpolation: Interpolation = Interpolation.AREA, num_threads: int = MAX_THREADS
+    ) -> None:
+        """Chooses the filter and the number of threads of libswscale."""
         self._reformatter = VideoReformatter()
         self._options = {"interpolation": interpolation, "threads": num_threads}
 
     def scale(self, picture: av.VideoFrame, width: int, height: int) -> np.ndarray:
-        """uint8[height, width, 3], RGB, rotated as the file asks."""
-        turns = quarter_turns(picture)
-        if turns % 2:
+        """uint8[height, width, 3], RGB, turned and mirrored as the file asks."""
+        orientation = orientation_of(picture)
+        if orientation.is_transposed:
             width, height = height, width
         small = self._reformatter.reformat(picture, width, height, "rgb24", **self._options)
-        return np.rot90(small.to_ndarray(), turns) if turns else small.to_ndarray()
+        return orientation.apply(small.to_ndarray())
 
 
 class FrameFitter:
     """Turns pictures of one stream into the frames of a spec."""
 
-    def __init__(self, spec: FrameSpec, pixel_aspect: Fraction, num_threads: int = 0) -> None:
+    def __init__(self, spec: FrameSpec, pixel_aspect: Fraction, num_threads: int = MAX_THREADS) -> None:
         """Sets up the scaler.
 
         Args:
             spec: the frames' size and fit.
             pixel_aspect: width of a pixel over its height.
-            num_threads: of the scaler; 0: libswscale's choice.
+            num_threads: of the scaler.
         """
         self._spec, self._pixel_aspect = spec, pixel_aspect
         interpolation = Interpolation.AREA if spec.fit == "letterbox" else Interpolation.BICUBIC

@@ -5,7 +5,8 @@ from fractions import Fraction
 
 import av
 
-from dualdub_jax.media.container import read_packets
+from dualdub_jax.media.clock import FilmClock
+from dualdub_jax.media.frames import MAX_THREADS
 from dualdub_jax.media.timing import Timing
 
 _MAX_HELD = 64  # pictures that a decoder may hold back; far more than any does
@@ -26,18 +27,16 @@ class PictureDecoder:
         self.pixel_aspect = Fraction(stream.sample_aspect_ratio or 1)
         self._stream = stream
         self._timing = timing
+        stream.codec_context.thread_count = MAX_THREADS
         stream.thread_type = "SLICE"  # threads by frame lose good pictures next to damaged ones
 
     def decode(self, container: av.container.InputContainer) -> Iterator[tuple[Fraction, av.VideoFrame]]:
         """Yields (seconds since the container's zero, picture), in rising order of time."""
-        num_good = num_bad = 0
+        num_good = num_interlaced = 0
         last_s = None
         for picture in self._pictures(container):
-            if picture is None:
-                num_bad += 1
-                continue
             num_good += not picture.is_corrupt
-            num_bad += picture.is_corrupt
+            num_interlaced += picture.interlaced_frame
             if picture.pts is not None:
                 time_s = picture.pts * self._stream.time_base
             else:
@@ -46,17 +45,18 @@ class PictureDecoder:
                 time_s = last_s + self._timing.picture_s  # AVI gives B-frames the wrong times
             last_s = time_s
             yield time_s, picture
-        if num_bad:
-            # Packets without a picture are no loss by themselves: some codecs have hidden frames.
-            self.num_missing += max(0, self._timing.num_pictures - num_good)
+        # Decoders drop most pictures that they cannot decode without an error.
+        num_expected = self._timing.num_pictures
+        if num_interlaced and num_good * 1.8 <= num_expected:
+            num_expected = round(num_expected / 2)  # H.264 may have a packet for each field of a picture
+        self.num_missing += max(0, num_expected - num_good)
 
-    def _pictures(self, container: av.container.InputContainer) -> Iterator[av.VideoFrame | None]:
-        """Yields pictures, and None for each packet that the decoder refuses."""
-        for packet in read_packets(container, self._stream):
+    def _pictures(self, container: av.container.InputContainer) -> Iterator[av.VideoFrame]:
+        for packet in FilmClock(container, self._stream).packets():
             try:
                 yield from packet.decode()
             except av.error.FFmpegError:
-                yield None
+                continue
         for _ in range(_MAX_HELD):  # what the decoder still holds; each error loses one picture, not all
             try:
                 yield from self._stream.codec_context.decode(None)
@@ -64,4 +64,4 @@ class PictureDecoder:
             except av.error.EOFError:
                 return
             except av.error.FFmpegError:
-                yield None
+                continue

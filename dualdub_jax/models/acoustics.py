@@ -11,7 +11,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from dualdub_jax.dsp.acoustics import bin_weights
+from dualdub_jax.dsp.acoustics_bins import bin_weights
 from dualdub_jax.layers.basic import learned
 
 _OUT_SCALE = 0.02

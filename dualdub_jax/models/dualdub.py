@@ -22,6 +22,7 @@ from jaxtyping import Float, Int
 from dualdub_jax.codecs.registry import grid_spec
 from dualdub_jax.config import Config, GridConfig, ModelConfig
 from dualdub_jax.encoders.base import SCRIPT_ENCODERS, SPEAKER_ENCODERS, VIDEO_ENCODERS
+from dualdub_jax.errors import UserError
 from dualdub_jax.models.acoustics import AcousticsEncoder, AcousticsHead
 from dualdub_jax.models.aligners.base import ALIGNERS
 from dualdub_jax.models.aligners.script import ScriptAligner, ScriptAlignment
@@ -178,6 +179,12 @@ class DualDub(nn.Module):
     def encode(self, batch: Batch) -> Conditions:
         """Encodes the conditions, which do not depend on tokens."""
         script, script_mask = self.script_encoder(batch.script_tokens, batch.script_mask, batch.has_script)
+        if self.config.aligner.use_script and script.shape[1] != batch.script_tokens.shape[1]:
+            raise UserError(
+                f"config.model.script_encoder={self.config.script_encoder}: makes {script.shape[1]} vectors "
+                f"of {batch.script_tokens.shape[1]} tokens, and the script aligner needs one of each; "
+                "set config.model.aligner.use_script=false"
+            )
         voice = self.speaker_encoder(batch.voice, batch.voice_mask, batch.has_voice)
         acoustics = None
         if self.config.num_acoustics_bins:

@@ -17,6 +17,10 @@ import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
 from dualdub_jax.errors import UserError
+from dualdub_jax.parallel.program_cache import keep_programs_of_every_process
+from dualdub_jax.stores.commit import remove_folder
+from dualdub_jax.stores.failures import store_errors
+from dualdub_jax.stores.path import StorePath, is_remote
 
 PyTree = Any  # any tree of arrays
 
@@ -94,6 +98,7 @@ def initialize(
             f"--distributed: the other processes cannot be reached ({first_line}); "
             "start each of them with the same --coordinator and a distinct --process-id"
         ) from None
+    keep_programs_of_every_process()
 
 
 def leave(status: int, *, together: bool) -> None:
@@ -153,11 +158,21 @@ def local_copy(tree: PyTree) -> PyTree:
 
 
 @contextlib.contextmanager
-def replaced_folder(directory: pathlib.Path) -> Iterator[pathlib.Path]:
-    """A temporary folder shared by all processes that atomically replaces `directory` on success.
+def replaced_folder(directory: StorePath, marker: str) -> Iterator[StorePath]:
+    """A folder, shared by all processes, that becomes the new content of `directory` on success.
 
-    An exception leaves `directory` unchanged and removes the temporary folder.
+    On a local disk it is a temporary folder that atomically replaces `directory`; an exception leaves
+    `directory` unchanged and removes the temporary folder. On an object store it is `directory` itself,
+    emptied; an exception empties it again.
+
+    Args:
+        directory: to replace.
+        marker: name of the file by which readers recognise a complete folder; the body writes it last.
     """
+    if is_remote(directory):
+        with _rewritten_folder(directory, marker):
+            yield directory
+        return
     directory = directory.absolute()
     temporary = directory.with_name(directory.name + ".partial")
     if is_first():
@@ -175,6 +190,23 @@ def replaced_folder(directory: pathlib.Path) -> Iterator[pathlib.Path]:
         shutil.rmtree(directory, ignore_errors=True)
         temporary.rename(directory)
     barrier(f"renamed {temporary}")
+
+
+@contextlib.contextmanager
+def _rewritten_folder(directory: StorePath, marker: str) -> Iterator[None]:
+    if is_first():
+        remove_folder(directory, marker)
+    barrier(f"emptied {directory}")
+    try:
+        with store_errors(directory):
+            yield
+    except BaseException:
+        if is_first():
+            # The error of the body is the one to report.
+            with contextlib.suppress(UserError):
+                remove_folder(directory, marker)
+        raise
+    barrier(f"wrote {directory}")
 
 
 def _remove(folder: pathlib.Path, patience_s: float = 5.0) -> None:

@@ -40,9 +40,9 @@ class ImportPath(NamedTuple):
 
 
 def is_import_path(text: str) -> bool:
-    """True for "package.module:Class…"; False for names of kinds and file paths."""
-    module, separator, _ = text.partition(":")
-    return bool(separator) and _MODULE.fullmatch(module) is not None
+    """True for "package.module:Class…"; False for names of kinds, file paths and URLs."""
+    module, separator, name = text.partition(":")
+    return bool(separator) and _MODULE.fullmatch(module) is not None and not name.startswith("/")
 
 
 def import_paths(config: Config) -> dict[str, str]:

@@ -1,59 +1,44 @@
-"""Reads a script from text, a text file or subtitles, and normalises it to the model's alphabet.
+"""Reads a script: from text, a text file or subtitles to the words that are spoken, and what is not spoken.
 
-The model is trained on lower-case words of the letters a to z, separated by single spaces. Numbers are spelt,
-accents are folded (`é` becomes `e`), apostrophes are removed (`don't` becomes `dont`), some symbols are spelt
-(`&` becomes `and`), and other punctuation separates words. Sentence ends are recorded, since long scripts are
-preferably split there. Characters that cannot be spoken are dropped with a warning. Source: our choice.
+    source -> subtitles -> directions -> words                    (one module each)
+
+Nothing that is written is left out unsaid: speaker labels, stage directions, notes, drawings and characters
+without a sound are listed in the script's warnings. Source: our choice.
 """
 
 import dataclasses
-import html
-import pathlib
-import re
-import unicodedata
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 
-import pysubs2
-
 from dualdub_jax.errors import UserError
+from dualdub_jax.text.directions import Unspoken, separate_directions
+from dualdub_jax.text.language import foreign_language
+from dualdub_jax.text.normaliser import normalise
+from dualdub_jax.text.script_source import INLINE, ScriptSource, open_source
+from dualdub_jax.text.subtitles import Subtitle, find_format, read_subtitles, remove_formatting
+from dualdub_jax.text.words import Word, join_words
 
-FILE_SUFFIXES = (".txt", ".srt", ".vtt")
-CUE_SUFFIXES = (".srt", ".vtt")
 # Subtitle times are rounded to milliseconds or frames: a cue may end this much after the video.
 CUE_TOLERANCE_S = Fraction(1, 20)
-
-_SENTENCE_MARKS = ".!?。"  # NFKD turns the wide and the dotted ones into these
-_SPELT = {"&": "and", "%": "percent", "+": "plus", "=": "equals", "@": "at"}
-_LIGATURES = {"æ": "ae", "œ": "oe", "ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th"}
-_APOSTROPHES = "'`\u2018\u2019\u02bc"
-# Longer letter sequences are not words and are split into pieces.
-_LONGEST_WORD = 24
-_PIECE_LENGTH = 5
-
-
-@dataclasses.dataclass(frozen=True)
-class Word:
-    """A word of the letters a to z.
-
-    Attributes:
-        text: its letters.
-        ends_sentence: whether it is the last word of a sentence.
-        joins_next: whether it is a piece of an overlong word, continued by the next one.
-    """
-
-    text: str
-    ends_sentence: bool = False
-    joins_next: bool = False
+CHARACTERS = "characters without pronunciation"
+_MOST_NAMED = 10  # pieces in a warning
 
 
 @dataclasses.dataclass(frozen=True)
 class Cue:
-    """Words to be spoken between two times, in seconds from the first frame."""
+    """Words to be spoken between two times, in seconds from the first frame.
+
+    Attributes:
+        start_s, end_s: the times.
+        words: what is spoken.
+        speaker: who speaks, where the script names somebody.
+    """
 
     start_s: Fraction
     end_s: Fraction
     words: tuple[Word, ...]
+    speaker: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,15 +48,15 @@ class Script:
     Attributes:
         source: the file's name, or "--script", for messages.
         words: all words in order.
-        cues: the same words with times; empty for an untimed script.
-        num_characters: length of the script before normalisation.
+        cues: the same words with times, in order of their starts; empty for an untimed script.
+        unspoken: what is written and not spoken, by kind.
         warnings: for the user, one sentence each.
     """
 
-    source: str = "--script"
+    source: str = INLINE
     words: tuple[Word, ...] = ()
     cues: tuple[Cue, ...] = ()
-    num_characters: int = 0
+    unspoken: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
     @property
@@ -80,180 +65,143 @@ class Script:
         return join_words(self.words)
 
 
-def join_words(words: Sequence[Word]) -> str:
-    """The words separated by single spaces; pieces of an overlong word are joined."""
-    return "".join(word.text + " " * (not word.joins_next) for word in words).rstrip()
-
-
-def read_script(argument: str, duration_s: Fraction, allow_overrun: bool = False) -> Script:
+def read_script(
+    argument: str, duration_s: Fraction, allow_overrun: bool = False, rate_hz: float | None = None
+) -> Script:
     """Reads and normalises the user's script.
 
     Args:
-        argument: the text, or the path of a text or subtitle file. It is a path if such a file exists or if
-            it ends in `.txt`, `.srt` or `.vtt`.
+        argument: the text, or the path of a text or subtitle file; see `script_source.open_source`. Empty: no
+            speech.
         duration_s: of the video, seconds.
         allow_overrun: truncate cues at the end of the video instead of raising an error.
+        rate_hz: pictures a second of the video, for subtitles whose times are frames.
 
     Raises:
-        UserError: the file is missing, not UTF-8 or not subtitles; a cue ends after the video or before its
-            start; or nothing in the script can be spoken.
+        UserError: the file is missing, not UTF-8, not text or malformed; a cue starts before the video, ends
+            after it or before its own start; or nothing in the script can be spoken.
     """
-    path = _as_path(argument)
-    if path is None:
-        return _untimed("--script", argument)
-    text = _read_utf8(path)
-    if path.suffix.lower() not in CUE_SUFFIXES:
-        return _untimed(str(path), text)
-    return _timed(path, text, duration_s, allow_overrun)
+    if not argument.strip():
+        return Script()
+    source = open_source(argument)
+    format_ = find_format(source)
+    if format_ is None:
+        return _untimed(source)
+    return _timed(source, format_, duration_s, allow_overrun, rate_hz)
 
 
-def _as_path(argument: str) -> pathlib.Path | None:
-    path = pathlib.Path(argument)
-    try:
-        if path.is_file():
-            return path
-    except (OSError, ValueError):  # too long for a file name, or with a null byte: text
-        return None
-    return path if path.suffix.lower() in FILE_SUFFIXES and "\n" not in argument else None
+def _untimed(source: ScriptSource) -> Script:
+    remarks: list[Unspoken] = []
+    spoken = separate_directions(remove_formatting(source.text, remarks)[0])
+    words, dropped = normalise(spoken.text)
+    unspoken = [*remarks, *spoken.unspoken, *(Unspoken(CHARACTERS, character) for character in dropped)]
+    return _finish(source, words, (), unspoken, [spoken.text], spoken.speakers)
 
 
-def _read_utf8(path: pathlib.Path) -> str:
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such script file; give a path that exists, or the text itself") from None
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); give a readable script file") from None
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
+def _timed(
+    source: ScriptSource, format_: str, duration_s: Fraction, allow_overrun: bool, rate_hz: float | None
+) -> Script:
+    parsed = read_subtitles(source, format_, rate_hz)
+    unspoken, warnings, texts = list(parsed.unspoken), list(parsed.warnings), []
+    cues: list[tuple[int, Cue]] = []
+    for subtitle in _without_duplicates(parsed.subtitles):
+        _check_times(source, subtitle, duration_s, allow_overrun)
+        spoken = separate_directions(subtitle.text)
+        words, dropped = normalise(spoken.text)
+        if words and subtitle.start_s >= duration_s:
+            warnings.append(f"{source.name}: cue {subtitle.number} starts after the film and is not spoken")
+            continue
+        unspoken += [*spoken.unspoken, *(Unspoken(CHARACTERS, character) for character in dropped)]
+        texts.append(spoken.text)
+        speaker = ", ".join(spoken.speakers) or subtitle.speaker or None
+        if words:
+            end_s = min(subtitle.end_s, duration_s)
+            cues.append((subtitle.number, Cue(subtitle.start_s, end_s, words, speaker)))
+    cues.sort(key=lambda numbered: numbered[1].start_s)
+    warnings += _overlaps(source, cues)
+    ordered = tuple(cue for _, cue in cues)
+    words = tuple(word for cue in ordered for word in cue.words)
+    speakers = dict.fromkeys(cue.speaker for cue in ordered if cue.speaker)
+    return _finish(source, words, ordered, unspoken, texts, speakers, warnings)
+
+
+def _without_duplicates(subtitles: Sequence[Subtitle]) -> Iterator[Subtitle]:
+    """Typesetting draws the same line several times, in layers; it is spoken once."""
+    seen = set()
+    for subtitle in subtitles:
+        key = subtitle.start_s, subtitle.end_s, subtitle.text
+        if key not in seen:
+            seen.add(key)
+            yield subtitle
+
+
+def _check_times(source: ScriptSource, subtitle: Subtitle, duration_s: Fraction, allow_overrun: bool) -> None:
+    start_s, end_s = float(subtitle.start_s), float(subtitle.end_s)
+    cue = f"{source.name}: cue {subtitle.number}"
+    if subtitle.start_s < 0:
+        raise UserError(f"{cue} starts at {start_s:.2f} s, before the video; correct its times")
+    if subtitle.end_s <= subtitle.start_s:
         raise UserError(
-            f"{path}: not UTF-8 (byte {error.start} is 0x{data[error.start]:02x}); save the script as UTF-8"
-        ) from None
-
-
-def _untimed(source: str, text: str) -> Script:
-    words, unspoken = normalise(text)
-    return Script(source, words, (), len(text.strip()), _check_spoken(source, text, words, unspoken))
-
-
-def _timed(path: pathlib.Path, text: str, duration_s: Fraction, allow_overrun: bool) -> Script:
-    try:
-        events = pysubs2.SSAFile.from_string(text, format_=path.suffix.lower()[1:]).events
-    except Exception as error:  # pysubs2 raises errors of any type
-        raise UserError(f"{path}: not a subtitle file ({error}); give a valid .srt or .vtt file") from None
-    if text.strip() and not events:
-        raise UserError(
-            f"{path}: holds no cue; a cue is a line `00:00:01,000 --> 00:00:02,500`, followed by its text"
+            f"{cue} ends at {end_s:.2f} s, not after its start at {start_s:.2f} s; correct its times"
         )
-    cues, unspoken = [], {}
-    for number, event in enumerate(events, start=1):
-        start_s, end_s = Fraction(event.start, 1000), Fraction(event.end, 1000)
-        if end_s <= start_s:
-            raise UserError(
-                f"{path}: cue {number} ends at {float(end_s):.2f} s, not after its start at "
-                f"{float(start_s):.2f} s; correct its times"
-            )
-        if end_s > duration_s + CUE_TOLERANCE_S and not allow_overrun:
-            raise UserError(
-                f"{path}: cue {number} ends at {float(end_s):.2f} s but the video is "
-                f"{float(duration_s):.2f} s long; shorten the cue or pass --allow-overrun"
-            )
-        words, strange = normalise(html.unescape(event.plaintext))
-        unspoken.update(dict.fromkeys(strange))
-        if start_s < duration_s:
-            cues.append(Cue(start_s, min(end_s, duration_s), words))
-    cues.sort(key=lambda cue: cue.start_s)
-    words = tuple(word for cue in cues for word in cue.words)
-    plain = " ".join(event.plaintext for event in events)
-    warnings = _check_spoken(str(path), plain, words, tuple(unspoken))
-    return Script(str(path), words, tuple(cues), len(plain), warnings)
+    if subtitle.end_s > duration_s + CUE_TOLERANCE_S and not allow_overrun:
+        raise UserError(
+            f"{cue} ends at {end_s:.2f} s but the video is {float(duration_s):.2f} s long; "
+            "shorten the cue or pass --allow-overrun"
+        )
 
 
-def _check_spoken(
-    source: str, text: str, words: tuple[Word, ...], unspoken: tuple[str, ...]
-) -> tuple[str, ...]:
-    if not unspoken:
-        return ()
-    named = " ".join(unspoken[:10]) + (f" and {len(unspoken) - 10} more" if len(unspoken) > 10 else "")
-    if not words and text.strip():
-        raise UserError(f"{source}: nothing in it can be spoken ({named}); write it in Latin letters")
-    return (f"{source}: dropped characters that cannot be spoken: {named}",)
+def _overlaps(source: ScriptSource, cues: Sequence[tuple[int, Cue]]) -> list[str]:
+    """Says which cues overlap by more than rounding: the model speaks one at a time."""
+    pairs = [
+        f"{first} and {second}"
+        for (first, before), (second, after) in itertools.pairwise(cues)
+        if after.start_s < before.end_s - CUE_TOLERANCE_S
+    ]
+    if not pairs:
+        return []
+    return [f"{source.name}: cues overlap and are spoken one after the other: {_listed(pairs)}"]
 
 
-def normalise(text: str) -> tuple[tuple[Word, ...], tuple[str, ...]]:
-    """Normalises a text to words of the letters a to z.
-
-    Args:
-        text: any Unicode text.
-
-    Returns:
-        The words, and the distinct characters that were dropped because they cannot be spoken, without
-        punctuation and invisible characters.
-    """
-    folded = unicodedata.normalize("NFKD", text.casefold())
-    folded = re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", folded)  # 1,000
-    folded = re.sub(r"(\d+)(?:\.(\d+))?", lambda m: f" {_spell_number(m[1], m[2])} ", folded)
-    out: list[str] = []
-    unspoken: dict[str, None] = {}
-    for character in folded:
-        category = unicodedata.category(character)
-        if "a" <= character <= "z" or character in _SENTENCE_MARKS:
-            out.append(character)
-        elif character in _LIGATURES:
-            out.append(_LIGATURES[character])
-        elif character in _SPELT:
-            out.append(f" {_SPELT[character]} ")
-        elif character in _APOSTROPHES or category in ("Mn", "Cf"):
-            continue  # removed without a word boundary: apostrophes, accents, soft hyphens
-        else:
-            out.append(" ")
-            if category[0] in "LNSM" or category in ("Co", "Cn"):
-                unspoken[character] = None
-    return _split_words("".join(out)), tuple(unspoken)
-
-
-def _split_words(text: str) -> tuple[Word, ...]:
-    words: list[Word] = []
-    for match in re.finditer(rf"([a-z]+)|([{re.escape(_SENTENCE_MARKS)}])", text):
-        if match[1]:
-            letters = match[1]
-            length = len(letters) if len(letters) <= _LONGEST_WORD else _PIECE_LENGTH
-            for start in range(0, len(letters), length):
-                words.append(Word(letters[start : start + length], joins_next=start + length < len(letters)))
-        elif words:
-            words[-1] = dataclasses.replace(words[-1], ends_sentence=True)
-    return tuple(words)
+def _finish(
+    source: ScriptSource,
+    words: tuple[Word, ...],
+    cues: tuple[Cue, ...],
+    unspoken: Sequence[Unspoken],
+    texts: Sequence[str],
+    speakers: Iterable[str],
+    warnings: Sequence[str] = (),
+) -> Script:
+    by_kind: dict[str, dict[str, None]] = {}
+    for piece in unspoken:
+        by_kind.setdefault(piece.kind, {})[piece.text] = None
+    if not words:
+        reasons = [
+            *(_told(kind, [*pieces]) for kind, pieces in by_kind.items()),
+            *(warning.removeprefix(f"{source.name}: ") for warning in warnings),
+        ]
+        found = f" ({'; '.join(reasons)})" if reasons else ""
+        mend = "write it in Latin letters" if CHARACTERS in by_kind else "write the words to speak"
+        raise UserError(
+            f"{source.name}: nothing in it can be spoken{found}; {mend}, or leave out {INLINE} for a film "
+            "without speech"
+        )
+    told = [f"{source.name}: not spoken: {_told(kind, [*pieces])}" for kind, pieces in by_kind.items()]
+    if len(voices := list(dict.fromkeys(speakers))) > 1:
+        told.append(f"{source.name}: all speakers are given one voice: {_listed(voices)}")
+    if (language := foreign_language(" ".join(texts))) is not None:
+        told.append(
+            f"{source.name}: seems to be in {language} and will be pronounced as English; write it in English"
+        )
+    kinds = {kind: tuple(pieces) for kind, pieces in by_kind.items()}
+    return Script(source.name, words, cues, kinds, (*told, *warnings))
 
 
-_ONES = (
-    *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven"),
-    *("twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen"),
-)
-_TENS = ("", "", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
-_MAX_DIGITS = 9  # longer numbers, and those with a leading zero, are spelt digit by digit
+def _told(kind: str, pieces: Sequence[str]) -> str:
+    return f"{kind} {_listed(pieces, ' ' if kind == CHARACTERS else ', ')}"
 
 
-def _spell_number(whole: str, decimals: str | None) -> str:
-    if len(whole) > _MAX_DIGITS or (len(whole) > 1 and whole[0] == "0"):
-        words = _spell_digits(whole)
-    else:
-        words = _spell_integer(int(whole))
-    return words if decimals is None else f"{words} point {_spell_digits(decimals)}"
-
-
-def _spell_digits(digits: str) -> str:
-    return " ".join(_ONES[int(digit)] for digit in digits)
-
-
-def _spell_integer(number: int) -> str:
-    if number < 20:
-        return _ONES[number]
-    if number < 100:
-        rest = f" {_ONES[number % 10]}" if number % 10 else ""
-        return _TENS[number // 10] + rest
-    for size, name in ((1_000_000, "million"), (1_000, "thousand"), (100, "hundred")):
-        if number >= size:
-            rest = f" {_spell_integer(number % size)}" if number % size else ""
-            return f"{_spell_integer(number // size)} {name}{rest}"
-    raise AssertionError(number)
+def _listed(pieces: Sequence[str], separator: str = ", ") -> str:
+    shown = [piece if len(piece) <= 60 else f"{piece[:57]}..." for piece in pieces[:_MOST_NAMED]]
+    rest = f" and {len(pieces) - _MOST_NAMED} more" if len(pieces) > _MOST_NAMED else ""
+    return separator.join(shown) + rest

@@ -4,7 +4,6 @@ The tokens of a script, with begin and end marker, are part of the prefix of the
 script (no speech) consists of the two markers; an unknown script has no tokens.
 """
 
-import pathlib
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -14,6 +13,9 @@ from dualdub_jax.config import ModelConfig
 from dualdub_jax.errors import UserError
 from dualdub_jax.parts.import_path import is_import_path
 from dualdub_jax.parts.slot import Slot
+from dualdub_jax.stores.failures import reached
+from dualdub_jax.stores.local_copy import local_copy
+from dualdub_jax.stores.path import StorePath, as_path
 from dualdub_jax.text.phonemes import PhonemeTokenizer
 
 
@@ -73,7 +75,7 @@ class HuggingFaceTokenizer:
     one without an end marker.
 
     Args:
-        path: the `tokenizer.json`.
+        path: the `tokenizer.json`, local or on an object store.
         begin_token: name of the begin marker; by default the first known name in the vocabulary.
         end_token: name of the end marker; by default likewise.
 
@@ -82,12 +84,13 @@ class HuggingFaceTokenizer:
     """
 
     def __init__(
-        self, path: str | pathlib.Path, begin_token: str | None = None, end_token: str | None = None
+        self, path: str | StorePath, begin_token: str | None = None, end_token: str | None = None
     ) -> None:
-        if not pathlib.Path(path).is_file():
+        file = reached(as_path(path))
+        if not file.is_file():
             raise UserError(f"{path}: no such tokenizer file; give the tokenizer.json of a language model")
         try:
-            self._tokenizer = tokenizers.Tokenizer.from_file(str(path))
+            self._tokenizer = tokenizers.Tokenizer.from_file(str(local_copy(file)))
         except Exception as error:  # the package raises bare Exception for any malformed file
             raise UserError(
                 f"{path}: not a Hugging Face tokenizer.json ({error}); export one with save_pretrained"
@@ -98,7 +101,7 @@ class HuggingFaceTokenizer:
         self.begin_id = self._marker(path, "begin", (begin_token,) if begin_token else _BEGIN_NAMES)
         self.end_id = self._marker(path, "end", (end_token,) if end_token else _END_NAMES)
 
-    def _marker(self, path: str | pathlib.Path, role: str, names: Sequence[str]) -> int:
+    def _marker(self, path: str | StorePath, role: str, names: Sequence[str]) -> int:
         for name in names:
             token_id = self._tokenizer.token_to_id(name)
             if token_id is not None:
@@ -124,10 +127,10 @@ class HuggingFaceTokenizer:
 _OWN = {"bytes": ByteTokenizer, "phonemes": PhonemeTokenizer}
 
 
-def vocabulary_file(config: ModelConfig) -> pathlib.Path | None:
+def vocabulary_file(config: ModelConfig) -> StorePath | None:
     """The file that `config.script_tokenizer` names; None for a tokenizer without one."""
     name = config.script_tokenizer
-    return None if name in _OWN or is_import_path(name) else pathlib.Path(name)
+    return None if name in _OWN or is_import_path(name) else as_path(name, "model.script_tokenizer")
 
 
 def make_tokenizer(config: ModelConfig) -> Tokenizer:

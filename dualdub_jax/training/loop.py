@@ -1,7 +1,6 @@
 """The training loop of any phase: state, batches, steps, metrics, checkpoints, exact resumption."""
 
 import itertools
-import pathlib
 import time
 import zlib
 from collections.abc import Callable
@@ -16,11 +15,15 @@ from dualdub_jax.config import Config
 from dualdub_jax.parallel import distributed
 from dualdub_jax.parallel.mesh import AXES, batch_share, shard_batch, state_sharding
 from dualdub_jax.parallel.sharding import RULES
+from dualdub_jax.stores.path import StorePath
+from dualdub_jax.training.bad_records import BadRecords
 from dualdub_jax.training.bad_steps import BadSteps, TrainingDivergedError, skip_bad
-from dualdub_jax.training.checkpoint import PhaseCheckpoints
+from dualdub_jax.training.checkpoint import BestMark, PhaseCheckpoints
+from dualdub_jax.training.held_out import PREFIX, HeldOut
 from dualdub_jax.training.metrics import MetricWriter, TrainingProgress, to_floats
 from dualdub_jax.training.phase import Phase
-from dualdub_jax.training.settings import check_settings
+from dualdub_jax.training.resume import check_length, note_finished, resume_data
+from dualdub_jax.training.settings import Change, check_settings
 from dualdub_jax.training.stop import StopSignals, TrainingStoppedError
 from dualdub_jax.training.throughput import StallClock, Window, peak_flops
 
@@ -28,9 +31,17 @@ __all__ = ["TrainingDivergedError", "TrainingStoppedError", "run_phase"]
 
 PyTree = Any  # a phase's state, parameters or batch, and shardings of the state
 
+_NO_STEP = 2**32 - 1
+
 
 def run_phase(
-    phase: Phase, config: Config, mesh: Mesh, workdir: pathlib.Path, writer: MetricWriter
+    phase: Phase,
+    config: Config,
+    mesh: Mesh,
+    workdir: StorePath,
+    writer: MetricWriter,
+    *,
+    extend: bool = False,
 ) -> PyTree:
     """Trains a phase to its last step, resuming from its newest checkpoint.
 
@@ -42,8 +53,11 @@ def run_phase(
         config: of the run.
         mesh: of one or more devices; with several processes, over the devices of all, and every process
             calls this with the same arguments.
-        workdir: of the run, on storage that all processes share; checkpoints are in `workdir/<phase.name>/`.
+        workdir: of the run, on storage that all processes share, such as an object store; checkpoints are in
+            `workdir/<phase.name>/`.
         writer: of metrics.
+        extend: the recipe (length, schedule, batches, weights of losses) may differ from the checkpoint's;
+            state and step number are kept, and the changes are written as events.
 
     Returns:
         The result of the phase, `phase.parameters(state)`.
@@ -52,8 +66,9 @@ def run_phase(
         PeerLostError: another process has died.
         TrainingDivergedError: the loss is not finite, or too many consecutive steps were skipped.
         TrainingStoppedError: SIGTERM or SIGINT of any process, after a checkpoint was saved.
-        UserError: a checkpoint of another model size or with other settings, or no readable checkpoint; a
-            full disk; a batch that the mesh does not divide.
+        UserError: a checkpoint with other settings or data, or of another model size, or no readable
+            checkpoint; a full disk; a batch that the mesh does not divide; too many records that cannot be
+            used.
     """
     rng = jax.random.fold_in(jax.random.key(config.seed), _stable_hash(phase.name))
     init_rng, step_rng = jax.random.split(rng)
@@ -70,8 +85,15 @@ def run_phase(
             jax.eval_shape(nn.unbox, boxed),
             shardings,
         )
-        checkpoints = PhaseCheckpoints(workdir / phase.name, config.checkpoint)
-        restored = checkpoints.restore(target)
+        folder = workdir / phase.name
+        checkpoints = PhaseCheckpoints(folder, config.checkpoint)
+        changes: list[Change] = []
+
+        def check(meta: dict[str, Any]) -> list[Change]:
+            changes[:] = check_settings(meta["settings"], phase.settings, folder, extend=extend)
+            return changes
+
+        restored = checkpoints.restore(target, check, phase.scratch)
         if restored is None:
             first_step, meta = 0, {}
             init_fn = jax.jit(init, out_shardings=shardings).lower(init_rng, phase.initial).compile()
@@ -79,21 +101,41 @@ def run_phase(
             state = init_fn(init_rng, phase.initial)
         else:
             first_step, state, meta = restored
-            check_settings(meta["settings"], phase.settings, workdir / phase.name)
+            check_length(phase, first_step, changes, folder)
+        if restored is None and phase.num_steps == 0:
+            # Initial values that are kept: the phase is complete, and can be exported like any other.
+            checkpoints.save(0, state, {"settings": phase.settings.values, "phase": phase.name})
+            checkpoints.close()
         if first_step >= phase.num_steps:
+            note_finished(phase, first_step, meta.get("data", {}), changes, folder)
             return phase.parameters(state)
 
         # ------------------------------------------------------------------------------ batches, step
         batches = phase.make_batches()
-        if "data" in meta:
-            batches.set_state(meta["data"])
+        if restored is not None:
+            resume_data(
+                batches,
+                meta.get("data") or batches.get_state(),  # absent from a phase that had no steps
+                phase,
+                first_step,
+                changes,
+                folder,
+                writer,
+                extend=extend,
+                accept_changed_data=config.accept_changed_data,
+            )
+        # The highest fold is no step's.
+        held_out = HeldOut(phase, config.held_out, mesh, batches, jax.random.fold_in(step_rng, _NO_STEP))
         bad_steps = BadSteps(phase.name, config.bad_steps, meta.get("bad_steps"))
+        bad_records = BadRecords(config.bad_records, meta.get("bad_records"))
         step_fn: Callable[..., Any] | None = None  # compiled for the first batch
 
-        def save(step: int) -> None:
+        def save(step: int, mark: BestMark | None) -> None:
             started = time.monotonic()
             meta = {"data": batches.get_state(), "settings": phase.settings.values, "phase": phase.name}
-            checkpoints.save(step, state, meta | {"bad_steps": bad_steps.state()})
+            meta |= {"bad_steps": bad_steps.state(), "bad_records": bad_records.state()}
+            checkpoints.save(step, state, meta, mark)
+            writer.upload()
             window.saved(time.monotonic() - started)
 
         def settle(step: int, example_ids: list[str], metrics: dict[str, jax.Array]) -> dict[str, float]:
@@ -118,11 +160,14 @@ def run_phase(
         pending: tuple[int, list[str], dict[str, jax.Array]] | None = None
         try:
             with StopSignals() as stop:
+                if jax.process_count() > 1:
+                    stop.listen()  # the others wait for this process until a step is done
                 for step in range(first_step, phase.num_steps):
                     batch, stalled_s = clock.next(batches)
                     batch = dict(batch)
                     window.waited(stalled_s)
                     example_ids = list(batch.pop("example_ids"))
+                    bad_records.add(getattr(batches, "bad_records", ()))
                     inputs = (
                         shard_batch(phase.prepare(batch), mesh),
                         jax.random.fold_in(step_rng, step),
@@ -135,6 +180,7 @@ def run_phase(
                         step_fn = compile_step(phase, config, shardings, state, *inputs)
                         distributed.barrier("compiled step")
                         window.begin(compile_s=time.monotonic() - started, first_wait_s=stalled_s)
+                        stop.listen()
                     state, metrics = step_fn(state, *inputs)
                     clock.sent(metrics["loss"])
                     # Metrics of the previous step are read after dispatch of this one: no idle device.
@@ -148,22 +194,43 @@ def run_phase(
                     is_last = done == phase.num_steps
                     is_stopped = stop.is_agreed or (stop.requested and jax.process_count() == 1)
                     is_saved = is_last or is_stopped or done % config.checkpoint.save_every_steps == 0
-                    if is_saved or done % config.log_every_steps == 0 or done == 1:
+                    is_evaluated = held_out.is_due(done) and (is_last or not is_stopped)
+                    is_logged = is_last or is_evaluated or done % config.log_every_steps == 0 or done == 1
+                    mark = None
+                    if is_saved or is_logged:
                         # Checked before a save: the newest checkpoint must never hold a non-finite state.
                         values = settle(*pending)
                         pending = None
-                        if done % config.log_every_steps == 0 or is_last or done == 1:
+                        for record in bad_records.settle():
+                            details = {"id": record.id, "reason": record.reason}
+                            writer.event(phase.name, done, "bad_record", **details)
+                        if bad_records.total:
+                            values["bad_records"] = float(bad_records.total)
+                        if is_evaluated:
+                            values |= held_out.evaluate(state)
+                            window.evaluated(held_out.seconds)
+                            mark = held_out.mark(done, values)
+                            best = checkpoints.best
+                            if mark is not None and mark.is_better_than(best):
+                                is_saved, best = True, mark
+                            if best is not None:
+                                values[f"{PREFIX}best_step"] = float(best.step)
+                        if is_logged:
                             values |= window.close()
                             writer.write(phase.name, done, values)
                             progress.report(done, values)
                     if is_saved:
-                        save(done)
-                    if is_stopped and not is_last:
+                        save(done, mark)
+                    if is_stopped:
                         checkpoints.wait()
                         raise TrainingStoppedError(
                             f"stopped at step {done} of {phase.name}; saved; rerun the same command to resume"
                         )
-            checkpoints.wait()
+                checkpoints.wait()
+            if any(itertools.chain(*distributed.gather_json([stop.requested]))):  # during the last save
+                raise TrainingStoppedError(f"stopped after {phase.name}; rerun the same command to go on")
+            if (best := checkpoints.best) is not None:
+                writer.event(phase.name, phase.num_steps, "best", best_step=best.step, loss=best.loss)
         except jax.errors.JaxRuntimeError as error:
             if not distributed.is_loss_of_peer(error):
                 raise
@@ -174,6 +241,7 @@ def run_phase(
             clock.close()
             progress.close()
             batches.close()
+            held_out.close()
             checkpoints.close()
         return phase.parameters(state)
 

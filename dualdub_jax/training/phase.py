@@ -12,6 +12,22 @@ PyTree = Any  # a phase's state, parameters or batch, in a structure of its own
 
 
 @dataclasses.dataclass(frozen=True)
+class HeldOutLoss:
+    """How a phase measures its loss on held-out batches.
+
+    Attributes:
+        measure: `measure(state, batch, rng, frozen) -> sums`; pure, jitted. Any tree of float32 arrays, added
+            up over batches, with the weights that `summarise` divides by.
+        summarise: sums (float64, host) -> metrics, with "loss"; without those that no clip has.
+        marks_best: whether losses of different steps are comparable, so that the lowest marks the best step.
+    """
+
+    measure: Callable[[PyTree, PyTree, jax.Array, PyTree], PyTree]
+    summarise: Callable[[PyTree], dict[str, float]]
+    marks_best: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
 class Phase:
     """One phase: an initial state, a pure step, and a stream of batches.
 
@@ -27,11 +43,15 @@ class Phase:
             donated. `metrics` are float32 scalars and hold "loss".
         make_batches: `make_batches() -> grain.DatasetIterator` over host batches: dictionaries of NumPy
             arrays with the batch axis first, plus "example_ids" (a list of str), which stays on the host. The
-            iterator has `get_state` / `set_state`.
+            iterator has `get_state` / `set_state`, and optionally `bad_records`, the `BadRecord`s that others
+            in the last batch replace, and `held_out` (training/held_out.py).
         prepare: host batch (without "example_ids") -> the pytree that `step` takes.
         parameters: state -> the result of the phase, moving averages if the state has them.
         frozen: parameters that steps read and never change, or None. They are arguments of the step and not
             part of the state: without gradient, average, optimizer slots and copies in checkpoints.
+        scratch: paths of arrays of the state, such as "extra/latents", that hold recent batches; they restart
+            from zero where another batch size changes their shape.
+        held_out: how held-out batches are measured; None: by the metrics of `step`, without its update.
         flops_per_step: analytic model FLOPs of a step on the whole batch, without recomputation; None:
             unknown, MFU is not logged.
     """
@@ -46,4 +66,6 @@ class Phase:
     prepare: Callable[[dict[str, Any]], PyTree]
     parameters: Callable[[PyTree], PyTree]
     frozen: PyTree = None
+    scratch: tuple[str, ...] = ()
+    held_out: HeldOutLoss | None = None
     flops_per_step: float | None = None

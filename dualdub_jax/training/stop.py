@@ -1,7 +1,10 @@
 """Graceful stop on SIGTERM (preemption) and Ctrl-C: after the current step, with a checkpoint."""
 
+import os
 import signal
 from typing import Any
+
+_NOTICE = b"dualdub: stopping after this step, with a checkpoint; Ctrl-C again stops at once\n"
 
 
 class TrainingStoppedError(Exception):
@@ -9,7 +12,9 @@ class TrainingStoppedError(Exception):
 
 
 class StopSignals:
-    """While active, SIGTERM or SIGINT requests a stop after the step; a second SIGINT interrupts at once.
+    """Once it listens, SIGTERM or SIGINT requests a stop after the step; a second SIGINT interrupts at once.
+
+    A context manager; leaving it restores the handlers.
 
     Attributes:
         requested: whether this process has received a signal.
@@ -22,17 +27,22 @@ class StopSignals:
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> "StopSignals":
+        return self
+
+    def listen(self) -> None:
+        """Begins to handle signals; before, there is nothing to save and they interrupt at once."""
         try:
             for number in (signal.SIGTERM, signal.SIGINT):
-                self._previous[number] = signal.signal(number, self._handle)
+                self._previous.setdefault(number, signal.signal(number, self._handle))
         except ValueError:
             # Not the main thread (a notebook server, a test runner): signal handlers are not changed.
             self._previous = {}
-        return self
 
     def _handle(self, number: int, frame: Any) -> None:
         if self.requested and number == signal.SIGINT:
             raise KeyboardInterrupt
+        if not self.requested:
+            os.write(2, _NOTICE)  # `print` is not reentrant
         self.requested = True
 
     def __exit__(self, *_: object) -> None:

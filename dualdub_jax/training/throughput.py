@@ -86,7 +86,7 @@ class Window:
 
     def _reset(self) -> None:
         self._start, self._clips, self._tokens, self._steps = time.monotonic(), 0, 0.0, 0
-        self._data_wait_s = self._checkpoint_s = 0.0
+        self._data_wait_s = self._checkpoint_s = self._evaluation_s = 0.0
 
     def begin(self, **once: float) -> None:
         """Starts the window; `once` holds values for the next log line only, such as `compile_s`."""
@@ -100,6 +100,11 @@ class Window:
     def saved(self, seconds: float) -> None:
         """Adds time during which a checkpoint blocked the loop, in seconds."""
         self._checkpoint_s += seconds
+
+    def evaluated(self, seconds: float) -> None:
+        """Excludes time of the held-out loss from the rates, in seconds."""
+        self._evaluation_s += seconds
+        self._start += seconds
 
     def count(self, clips: int) -> None:
         self._clips += clips
@@ -118,6 +123,8 @@ class Window:
             "data_wait_s": self._data_wait_s / self._steps,
             "checkpoint_s": self._checkpoint_s / self._steps,
         }
+        if self._evaluation_s:
+            rates["evaluation_s"] = self._evaluation_s
         if self._tokens:
             rates["tokens_per_s"] = self._tokens / spent
         if self._flops_per_step:

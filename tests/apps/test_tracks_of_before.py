@@ -8,7 +8,7 @@ import pytest
 import dualdub_jax
 from dualdub_jax.bundles.bundle import default_bundle_path, read_bundle_header
 from dualdub_jax.dsp.acoustics import Acoustics
-from dualdub_jax.media.sound_file import read_voice
+from dualdub_jax.media.voice import read_voice
 from dualdub_jax.types import STREAMS
 
 GOLDEN = np.load(pathlib.Path(__file__).parents[1] / "golden" / "demo_tracks.npz")

@@ -1,6 +1,7 @@
 """CASP's phase, and `dualdub train` with a CASP config from its command to its folder."""
 
 import dataclasses
+import json
 
 import flax.linen as nn
 import jax
@@ -14,6 +15,7 @@ from dualdub_jax.casp.model import MAX_LOG_SCALE, contrastive_loss
 from dualdub_jax.casp.training import casp_phase, make_casp_optimizer
 from dualdub_jax.config import BeatsConfig, CaspConfig, CaspTrainingConfig, Config, OptimizerConfig
 from dualdub_jax.errors import UserError
+from tests import tiny_dataset
 
 ENCODER = BeatsConfig(
     num_mels=32, patch_width=8, width=16, num_layers=1, num_heads=2, mlp_width=8, conv_num_groups=2,
@@ -147,6 +149,43 @@ def test_trains_and_leaves_weights_that_load(tmp_path, command, capsys):
     lines = (workdir / "metrics.jsonl").read_text().splitlines()
     assert main([*command, "--workdir", str(workdir)]) == 0  # all is done: nothing is trained
     assert (workdir / "metrics.jsonl").read_text().splitlines() == lines
+
+
+def test_more_steps_on_other_clips_from_the_command_line(tmp_path, command, capsys, monkeypatch):
+    workdir, data_dir = tmp_path / "run", tmp_path / "data"
+    command = [*command, "--workdir", str(workdir), "--config.held_out.every_steps=2"]
+    assert main(command) == 0
+    monkeypatch.setattr(tiny_dataset, "NUM_TRAIN_CLIPS", tiny_dataset.NUM_TRAIN_CLIPS - 1)
+    tiny_dataset.write_tiny_datasets(data_dir)
+    command.append(f"--config.data_dir={data_dir}")
+    capsys.readouterr()
+    # Finished, it is kept.
+    assert main(command) == 0
+    assert (
+        "finished at step 6 and kept, although tiny_films/soundtrack had 7 clips" in capsys.readouterr().out
+    )
+    before = (workdir / "run_config.json").read_text()
+    command.append("--config.casp_training.num_steps=8")
+    for flag, named in (
+        (None, "was started with --config.casp_training.num_steps=6, but this run has"),
+        (
+            "--extend",
+            f"{workdir}/casp: the data have changed since step 6: tiny_films/soundtrack had 7 clips (",
+        ),
+    ):
+        command += [flag] if flag else []
+        assert main(command) == 2
+        assert named in capsys.readouterr().err
+    assert (workdir / "run_config.json").read_text() == before
+    assert main([*command, "--config.accept_changed_data=true"]) == 0
+    history = json.loads((workdir / "run_config.json").read_text())["history"]
+    assert [(line["event"], line["step"]) for line in history] == [
+        ("setting_changed", 6),
+        ("data_changed", 6),
+    ]
+    last = json.loads((workdir / "metrics.jsonl").read_text().splitlines()[-1])
+    assert last["step"] == 8
+    assert {"eval/loss", "eval/top1", "eval/tiny_films/soundtrack/loss", "eval/best_step"} <= set(last)
 
 
 def test_what_is_missing_is_named(tmp_path, command, capsys):

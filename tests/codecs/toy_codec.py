@@ -59,8 +59,14 @@ class ToyCodec:
         return {"levels": jnp.linspace(0.0, 0.7, config.codebook_size)}
 
     @classmethod
-    def training(cls, config: Config, stream: str, make_batches: MakeCrops) -> "ToyTraining":
-        return ToyTraining(config, stream, make_batches)
+    def training(
+        cls,
+        config: Config,
+        stream: str,
+        make_batches: MakeCrops,
+        initial: dict[str, jax.Array] | None = None,
+    ) -> "ToyTraining":
+        return ToyTraining(config, stream, make_batches, initial)
 
     def encode(self, waveform: jax.Array, frame_mask: jax.Array | None = None) -> jax.Array:
         missing = -waveform.shape[1] % self.spec.samples_per_frame
@@ -103,10 +109,17 @@ class ToyTraining:
 
     decoder_phases: tuple[str, ...] = ()
 
-    def __init__(self, config: Config, stream: str, make_batches: MakeCrops) -> None:
+    def __init__(
+        self,
+        config: Config,
+        stream: str,
+        make_batches: MakeCrops,
+        initial: dict[str, jax.Array] | None,
+    ) -> None:
         from dualdub_jax.codecs.registry import codec_config
 
         self._codec = codec_config(config, stream)
+        self._initial = initial
         self._seed, self._make_batches = config.seed, make_batches
         self.encoder_phases = (f"toy_levels_{stream}",)
 
@@ -114,8 +127,8 @@ class ToyTraining:
         codec, training = self._codec, self._codec.training
         optimizer = make_optimizer(training.optimizer, training.num_steps)
 
-        def init(rng: jax.Array, _: None) -> TrainState:
-            return first_state(ToyCodec.init(codec, rng), optimizer)
+        def init(rng: jax.Array, initial: dict[str, jax.Array] | None) -> TrainState:
+            return first_state(initial or ToyCodec.init(codec, rng), optimizer)
 
         def step(state: TrainState, batch: dict, rng: jax.Array, frozen: None = None):
             levels = _levels(batch["waveform"], ToyCodec.spec_of(codec).samples_per_frame)
@@ -132,7 +145,7 @@ class ToyTraining:
                 num_steps=training.num_steps,
                 settings=settings_of(seed=self._seed, codec=codec),
                 init=init,
-                initial=None,
+                initial=self._initial,
                 step=step,
                 make_batches=lambda: self._make_batches(training.batch_size, None),
                 prepare=lambda batch: {"waveform": np.asarray(batch["waveform"])},

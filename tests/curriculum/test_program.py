@@ -8,6 +8,8 @@ import pytest
 
 from dualdub_jax.apps.cli import main
 from dualdub_jax.bundles.bundle import load_bundle, read_bundle_header
+from dualdub_jax.config import load_config
+from dualdub_jax.curriculum.program import dependents
 
 
 @pytest.fixture(scope="module")
@@ -73,10 +75,33 @@ def test_trains_everything_and_leaves_a_bundle(tmp_path, config_file, capsys):
     assert (workdir / "run_config.json").read_text() == recorded
 
 
-def _refused(capsys, *arguments) -> str:
+def test_the_phases_that_start_from_a_result_are_known():
+    config = load_config("puppet:tiny")
+    stages = ["text_speech", "video_audio", "soundtrack"]
+    decoders = ["codec_vocoder_speech", "codec_acoustics_speech"]
+    assert dependents(config, "codec_tokens_speech") == [*decoders, "video_encoder", *stages]
+    assert dependents(config, "codec_vocoder_speech") == []
+    assert dependents(config, "video_encoder") == stages[1:]
+    assert dependents(config, "text_speech") == stages[1:]
+    assert dependents(config, "soundtrack") == []
+    assert dependents(load_config("casp_puppet"), "casp") == []
+
+
+def test_more_steps_of_a_phase_that_others_started_from_are_refused(tmp_path, config_file, capsys):
+    for name, step in (("codec_tokens_speech", 3), ("codec_vocoder_speech", 2)):
+        (tmp_path / name / str(step)).mkdir(parents=True)
+    error = _refused(
+        capsys, "--config", config_file, "--workdir", str(tmp_path), "--extend",
+        "--config.streams.speech.codec.training.num_steps=9",
+    )  # fmt: skip
+    assert "codec_tokens_speech has 3 of 9 steps, but codec_vocoder_speech started from its result" in error
+    assert f"remove {tmp_path}/codec_vocoder_speech" in error
+
+
+def _refused(capsys, *arguments, num_problems=1) -> str:
     assert main(["train", *arguments]) == 2
     error = capsys.readouterr().err
-    assert error.count("\n") == 1
+    assert error.count("\n") == num_problems
     return error
 
 
@@ -93,10 +118,10 @@ def test_an_unknown_phase_names_those_there_are(tmp_path, config_file, capsys):
 
 def test_missing_data_names_the_command_that_makes_it(tmp_path, capsys):
     error = _refused(
-        capsys, "--config", "configs/puppet.py", "--workdir", str(tmp_path),
-        f"--config.data_dir={tmp_path}/nothing",
+        capsys, "--config", "configs/puppet.py:tiny", "--workdir", str(tmp_path),
+        f"--config.data_dir={tmp_path}/nothing", num_problems=3,
     )  # fmt: skip
-    assert "dualdub data build puppet_stage --out" in error
+    assert error.count("dualdub data build puppet_stage --out") == 3
 
 
 def test_a_phase_whose_predecessor_is_not_trained_names_it(tmp_path, config_file, capsys):

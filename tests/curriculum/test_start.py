@@ -9,12 +9,17 @@ import pytest
 from flax import traverse_util
 
 from dualdub_jax.bundles.bundle import abstract_params, save_bundle
+from dualdub_jax.codecs.mel_rvq.training.tokens import tokens_phase
+from dualdub_jax.codecs.mel_rvq.training.vocoder import vocoder_phase
 from dualdub_jax.config import AlignerConfig, MeshConfig, OptimizerConfig, StageConfig
 from dualdub_jax.curriculum import start
-from dualdub_jax.curriculum.program import phase_names
+from dualdub_jax.curriculum.program import phase_names, train
 from dualdub_jax.curriculum.stage import stage_phase
 from dualdub_jax.errors import UserError
 from dualdub_jax.parallel.mesh import make_mesh
+from dualdub_jax.training.checkpoint import newest_step
+from dualdub_jax.training.loop import run_phase
+from dualdub_jax.training.metrics import MetricWriter
 from tests.tiny import tiny_config, with_codec, with_training
 
 
@@ -74,12 +79,71 @@ def test_a_decoder_that_the_bundle_does_not_have_is_named(bundle, mesh):
         start.read_codecs(config, mesh)
 
 
+def test_codecs_that_are_trained_further_start_from_the_bundle(bundle, mesh, capsys):
+    config = tiny_config(codecs_from=str(bundle), train_codecs=("background",))
+    config = with_codec(config, "background", acoustics_num_blocks=1)  # which the bundle's lack
+    names = phase_names(config)
+    assert "codec_tokens_background" in names and not any(name.endswith("_speech") for name in names)
+    codecs = start.read_codecs(config, mesh)
+    printed = capsys.readouterr().out
+    assert f"codecs_from {bundle}: speech_codec: " in printed and "arrays, frozen\n" in printed
+    assert "background_codec: " in printed and "initialised at random: acoustics_renderer/" in printed
+    want = _numbered(abstract_params(tiny_config()))["background_codec"]
+    jax.tree.map(np.testing.assert_array_equal, codecs["background_codec"], want)
+
+    tokens = {name: x for name, x in codecs["background_codec"].items() if name != "vocoder"}
+    phase = tokens_phase(config, "background", lambda: None, tokens)
+    state = nn.unbox(jax.jit(phase.init)(jax.random.key(0), phase.initial))
+    jax.tree.map(np.testing.assert_array_equal, phase.parameters(state), tokens)
+    # Entries in even use, so that none is restarted.
+    np.testing.assert_allclose(state.extra["rvq"].counts, 16 * 25 / 16)
+    vocoder = vocoder_phase(config, "background", tokens, lambda: None, codecs["background_codec"]["vocoder"])
+    params = nn.unbox(jax.jit(vocoder.init)(jax.random.key(0), vocoder.initial)).params
+    jax.tree.map(np.testing.assert_array_equal, params, codecs["background_codec"]["vocoder"])
+
+
+def test_a_trained_codec_of_another_shape_names_the_array_and_both_shapes(bundle, mesh):
+    config = tiny_config(codecs_from=str(bundle), train_codecs=("speech",))
+    wider = with_codec(config, "speech", codebook_size=32)
+    with pytest.raises(
+        UserError,
+        match=r"model size: speech_codec/codebooks is \(3, 16, 64\) in it and \(3, 32, 64\) in the config",
+    ):
+        start.read_codecs(wider, mesh)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"train_codecs": ("voice",)}, "'voice' is none of the streams speech, background"),
+        ({"train_codecs": ("speech",)}, "only goes with config.codecs_from"),
+        ({"codecs_from": "gone", "train_codecs": ("speech",)}, "codecs_from=.*/gone: no such folder"),
+    ],
+)
+def test_what_cannot_be_trained_further_is_refused(tmp_path, changes, message):
+    config = tiny_config(stages=(StageConfig(name="stage", num_steps=1),), **changes)
+    with pytest.raises(UserError, match=message):
+        train(config, tmp_path)
+
+
+def test_a_kept_phase_of_no_steps_is_its_initial_values(bundle, mesh, tmp_path):
+    config = with_training(
+        tiny_config(codecs_from=str(bundle), train_codecs=("speech",)), "speech", vocoder_num_steps=0
+    )
+    initial = start.read_codecs(config, mesh)["speech_codec"]["vocoder"]
+    phase = vocoder_phase(config, "speech", None, lambda: None, initial)
+    for _ in range(2):  # trained, and restored
+        result = run_phase(phase, config, mesh, tmp_path, MetricWriter(tmp_path))
+        jax.tree.map(np.testing.assert_array_equal, result, initial)
+    assert newest_step(tmp_path / phase.name) == 0
+
+
 def test_a_stage_starts_with_the_parameters_of_the_bundle_and_what_is_new_at_random(bundle, mesh, capsys):
     config = tiny_config(model_from=str(bundle))
     without = dataclasses.replace(config.model.aligner, use_causal=False)
     smaller = dataclasses.replace(config, model=dataclasses.replace(config.model, aligner=without))
     initial = start.read_model(smaller, mesh)
-    assert "of the bundle ignored: aligner/causal/" in capsys.readouterr().out
+    assert "of it ignored: aligner/causal/" in capsys.readouterr().out
     assert "causal" not in initial["aligner"]
     stage = StageConfig(name="stage", num_steps=1, batch_size=2, optimizer=OptimizerConfig())
     phase = stage_phase(config, stage, lambda: None, initial)

@@ -314,8 +314,12 @@ def test_codec_batches_are_crops_of_the_stem(tiny_data_dir: str) -> None:
 
 
 def test_codec_batches_need_the_stem(tiny_data_dir: str) -> None:
-    with pytest.raises(UserError, match=r"has no background stem.*streams.background.codec.training.mixture"):
-        crops(tiny_data_dir, "background", "tiny_films/text_speech")
+    message = r"has no background stem.*streams.background.codec.training.mixture"
+    with (
+        crops(tiny_data_dir, "background", "tiny_films/text_speech") as iterator,
+        pytest.raises(UserError, match=message),
+    ):
+        next(iterator)
 
 
 def test_a_stage_hides_what_it_drops(tiny_data_dir: str) -> None:

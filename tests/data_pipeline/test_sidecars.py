@@ -15,6 +15,7 @@ from dualdub_jax.data_pipeline.prepare import prepare
 from dualdub_jax.data_pipeline.record import Record
 from dualdub_jax.data_pipeline.sidecars import SidecarStore, SidecarWriter
 from dualdub_jax.errors import UserError
+from tests.labelled_clips import labelled_record, write_clips
 from tests.tiny_dataset import NUM_TEST_CLIPS, NUM_TRAIN_CLIPS
 
 
@@ -157,3 +158,21 @@ def test_many_processes_read_one_sidecar(dataset: pathlib.Path) -> None:
         assert list(pool.map(_first_value, [store] * len(clips), clips)) == expected
     with concurrent.futures.ThreadPoolExecutor(4) as threads:
         assert list(threads.map(_first_value, [store] * len(clips), clips)) == expected
+
+
+def test_bad_records_are_named_and_left_out_up_to_the_share(tmp_path):
+    def encode(records):
+        if any(record["video"] == b"garbage" for record in records):
+            raise UserError("its video cannot be decoded; build the dataset again")
+        return [np.zeros(1) for _ in records]
+
+    good = [labelled_record(f"good_{i}") for i in range(5)]
+    dataset = write_clips(tmp_path / "one", [*good, labelled_record("bad", video=b"garbage")])
+    output = io.StringIO()
+    store = _prepare(dataset, encode=encode, console=rich.console.Console(file=output))
+    assert len(store) == 5 and "good_0" in store and "bad" not in store
+    assert "clips: left out: its video cannot be decoded" in output.getvalue()
+    bad = [labelled_record(f"bad_{i}", video=b"garbage") for i in range(2)]
+    dataset = write_clips(tmp_path / "two", [*good, *bad])
+    with pytest.raises(UserError, match=r"clips: 2 records cannot be used.*accepts 1; the last: its video"):
+        _prepare(dataset, encode=encode)

@@ -12,6 +12,7 @@ from dualdub_jax.codecs.base import CodecSpec
 from dualdub_jax.codecs.mel_rvq.config import MelRVQConfig
 from dualdub_jax.config import Config, GridConfig, StreamConfig, StreamsConfig
 from dualdub_jax.data_pipeline import record as record_lib
+from dualdub_jax.data_pipeline.replacement import ReplaceBad
 from dualdub_jax.data_pipeline.transforms import CropStem, MakeExample, collate, unfilled_example
 from dualdub_jax.errors import UserError
 from dualdub_jax.text.phonemes import PAUSE, SYMBOLS, PhonemeTokenizer
@@ -25,7 +26,7 @@ SPEC = CodecSpec(16_000, Fraction(25), 3, 16)
 
 
 def example_of(record: dict[str, Any], seed: int = 0) -> dict[str, Any]:
-    return MakeExample("films/a", CONFIG, ByteTokenizer()).random_map(record, np.random.default_rng(seed))
+    return MakeExample("films/a", CONFIG, ByteTokenizer()).example(record, np.random.default_rng(seed))
 
 
 def test_a_short_clip_is_padded_and_masked() -> None:
@@ -82,7 +83,7 @@ def test_word_times_become_places_of_phonemes() -> None:
     """Three phonemes each: s, ɛ, t in frames 2 to 4, a pause, then ɹ, ɛ, d."""
     words = [["set", 0.08, 0.2], ["red", 0.28, 0.4]]
     record = _record_with_words(words, num_frames=14)
-    example = MakeExample("films/a", CONFIG, PhonemeTokenizer()).random_map(record, np.random.default_rng(0))
+    example = MakeExample("films/a", CONFIG, PhonemeTokenizer()).example(record, np.random.default_rng(0))
     assert example["script_alignment"][:14].tolist() == [0, 0, 1, 2, 3, 3, 3, 4, 5, 6, 7, 7, 7, 7]
 
 
@@ -159,14 +160,34 @@ def test_a_broken_record_names_its_clip(fields: dict[str, Any], message: str) ->
         example_of({**make_record("x"), **fields})
 
 
+@pytest.mark.parametrize("stream", ["speech", "background"])
 @pytest.mark.parametrize(
     ("stem", "message"),
-    [(b"garbage", "its stem cannot be decoded"), (sine_flac(999, 300.0), "999 samples, expected 6400")],
+    [
+        (b"garbage", "cannot be decoded"),
+        (sine_flac(6400, 300.0)[:-2000], "cannot be decoded|has .* samples, expected 6400"),
+        (sine_flac(999, 300.0), "has 999 samples, expected 6400"),
+    ],
 )
-def test_a_broken_stem_names_its_clip(stem: bytes, message: str) -> None:
-    example = example_of(make_record("x", speech=stem))
-    with pytest.raises(UserError, match=f"films/a:x: .*{message}"):
-        example["stems"]["speech"].decode(SPEC)
+def test_a_broken_stem_names_its_clip(stream: str, stem: bytes, message: str) -> None:
+    with pytest.raises(UserError, match=f"films/a:x: its {stream} stem ({message})"):
+        example_of(make_record("x", **{stream: stem}))
+
+
+@pytest.mark.parametrize(
+    "speech",
+    [
+        '"x"',
+        '{"words": 3}',
+        '{"words": [["set"]]}',
+        '{"words": [["set", "a", 1]]}',
+        '{"words": [["set", 0.2, 0.1]]}',
+        '{"words": [[1, 0.1, 0.2]]}',
+    ],
+)
+def test_malformed_word_times_name_the_clip(speech: str) -> None:
+    with pytest.raises(UserError, match=r"films/a:x: speech\.words of its events are not \[\[text, start_s"):
+        example_of(make_record("x", events=f'{{"speech": {speech}}}'))
 
 
 def test_collate_stacks_examples_with_empty_ones() -> None:
@@ -179,9 +200,10 @@ def test_collate_stacks_examples_with_empty_ones() -> None:
 
 
 def _crops(records: list[dict[str, Any]], count: int, **options: Any) -> list[dict[str, Any]]:
-    crop = CropStem("films/a", records, "speech", SPEC, 4, Fraction(8, 25), **options)
+    crop = CropStem("films/a", "speech", SPEC, 4, Fraction(8, 25), **options)
     rng = np.random.default_rng(0)
-    return [crop.random_map(records[0], rng) for _ in range(count)]
+    draw = ReplaceBad("films/a", records, crop)
+    return [draw.random_map(0, rng) for _ in range(count)]
 
 
 def test_crops_are_pieces_of_the_stem() -> None:
@@ -233,12 +255,16 @@ def test_a_stem_shorter_than_a_crop_is_reflected() -> None:
 
 def test_a_dataset_of_silence_is_an_error() -> None:
     silent = make_record("x", speech=sine_flac(6400, 300.0, level=0.0))
-    with pytest.raises(UserError, match="films/a: 100 clips drawn in a row are silent in speech"):
+    with pytest.raises(
+        UserError, match=r"films/a: 100 records drawn in a row .* is silent in speech; take films/a out of"
+    ):
         _crops([silent], 1, silence_rate=0.0)
 
 
 def test_a_missing_stem_is_an_error() -> None:
-    with pytest.raises(UserError, match=r"films/a:x: has no speech stem.*streams.speech.codec.training"):
+    with pytest.raises(
+        UserError, match=r"films/a: 100 .*: has no speech stem.*streams.speech.codec.training"
+    ):
         _crops([make_record("x", speech=b"")], 1, silence_rate=0.0)
 
 
@@ -250,13 +276,13 @@ def test_stems_are_decoded_at_the_rate_of_the_codec() -> None:
     config = Config(grid=grid, streams=StreamsConfig(speech=streams, background=streams))
     sine = 0.5 * np.sin(2 * np.pi * 300 * np.arange(round(0.39 * 44_100)) / 44_100)
     record = make_record("x", speech=record_lib.encode_flac(sine, 44_100), duration_s=0.39, background=b"")
-    example = MakeExample("films/a", config, ByteTokenizer()).random_map(record, np.random.default_rng(0))
+    example = MakeExample("films/a", config, ByteTokenizer()).example(record, np.random.default_rng(0))
     samples = example["stems"]["speech"].decode(spec)
     assert example["frame_mask"].sum() == 16 and samples.shape == (16 * 600,)
     expected = 0.5 * np.sin(2 * np.pi * 300 * np.arange(9000) / 24_000)
     np.testing.assert_allclose(samples[500:9000], expected[500:], atol=2e-3)
     assert not samples[9360:].any()  # zeros complete the last frame
-    crop = CropStem("films/a", [record], "speech", spec, 4, Fraction(1, 10), silence_rate=0.0)
-    made = crop.random_map(record, np.random.default_rng(0))
+    crop = CropStem("films/a", "speech", spec, 4, Fraction(1, 10))
+    made = crop.crop(record, np.random.default_rng(0))
     assert made["waveform"].shape == (2400,) and made["voice"].shape == (2400,)
     assert made["voice_mask"].shape == (4,) and made["voice_mask"].all()

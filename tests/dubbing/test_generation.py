@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from dualdub_jax.config import SamplingConfig
-from dualdub_jax.dsp.acoustics import bin_values
-from dualdub_jax.dubbing.generation import generate_tokens, sample_acoustics
+from dualdub_jax.dsp.acoustics_bins import bin_values
+from dualdub_jax.dubbing.generation import Steering, generate_tokens, sample_acoustics
 from dualdub_jax.dubbing.sampling import stream_sampling
 from dualdub_jax.models.dualdub import make_model
 from tests.tiny import random_batch, random_params, tiny_config
@@ -28,10 +28,10 @@ def params():
 def generate(params):
     jitted = jax.jit(functools.partial(generate_tokens, make_model(CONFIG)))
 
-    def run(batch, num_context=0, seed=0, sampling=GREEDY, guidance=None, guided=0):
+    def run(batch, num_context=0, seed=0, sampling=GREEDY, guidance=None, guided=0, steering=None):
         scale = None if guidance is None else jnp.float32(guidance)
-        key = jax.random.key(seed)
-        tokens = jitted(params, batch, jnp.int32(num_context), key, sampling, scale, jnp.int32(guided))
+        key, num_context, guided = jax.random.key(seed), jnp.int32(num_context), jnp.int32(guided)
+        tokens = jitted(params, batch, num_context, key, sampling, scale, guided, steering)
         return {stream: np.asarray(value) for stream, value in tokens.items()}
 
     return run
@@ -62,6 +62,41 @@ def test_an_absent_stream_is_zero_and_the_other_is_as_without_it(generate):
     tokens = generate(batch)
     np.testing.assert_array_equal(tokens["speech"], 0)
     assert tokens["background"].any()
+
+
+def test_steering(generate):
+    """Silence is given where nothing is due, and not sampled where the script is late."""
+    batch = random_batch(CONFIG, 2)
+    free = generate(batch, num_context=2, guidance=3.0)
+    silent_codes = np.zeros(16, bool)
+    silent_codes[free["speech"][:, 4:, 0]] = True
+    open_steering = Steering(
+        is_silent=np.zeros(12, bool),
+        due_position=np.zeros(12, np.float32),
+        least_position=np.zeros(12, np.float32),
+        most_position=np.full(12, 100, np.float32),
+        silent_codes=silent_codes,
+    )
+
+    def steered(**changes) -> dict[str, np.ndarray]:
+        return generate(batch, num_context=2, guidance=3.0, steering=open_steering.replace(**changes))
+
+    for stream, tokens in steered().items():
+        np.testing.assert_array_equal(tokens, free[stream])
+    is_silent = np.arange(12) >= 9
+    silenced = steered(is_silent=is_silent)
+    np.testing.assert_array_equal(silenced["speech"][:, 9:], batch.speech_tokens[:, 9:])
+    np.testing.assert_array_equal(silenced["speech"][:, :9], free["speech"][:, :9])
+    assert (silenced["background"][:, 10:] != batch.background_tokens[:, 10:]).any()
+    late = steered(due_position=np.full(12, 100, np.float32))["speech"]
+    np.testing.assert_array_equal(late[:, :2], batch.speech_tokens[:, :2])
+    assert not silent_codes[late[:, 2:, 0]].any()
+    # The position in the script decides what is said, and when.
+    for changes in (
+        {"most_position": np.zeros(12, np.float32)},
+        {"least_position": np.full(12, 7, np.float32)},
+    ):
+        assert (steered(**changes)["speech"] != free["speech"]).any()
 
 
 def test_the_seed_decides(generate):

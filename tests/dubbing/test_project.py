@@ -96,7 +96,7 @@ def test_features_at_their_own_rate(tmp_path):
 
 
 def test_a_folder_keeps_the_whole_project(tmp_path, temporary):
-    (tmp_path / "s.srt").write_text("1\n00:00:01,000 --> 00:00:02,500\nhello you\n")
+    (tmp_path / "s.srt").write_text("1\n00:00:01,000 --> 00:00:02,500\nANN: hello you\n")
     film = make_film(tmp_path / "film.mp4", num_frames=150)
     model = DualDub(FakeEngine(), CHECKPOINT)
     made = model.dub(film, str(tmp_path / "s.srt"), seed=4, project=tmp_path / "project")
@@ -110,7 +110,8 @@ def test_a_folder_keeps_the_whole_project(tmp_path, temporary):
     }
     np.testing.assert_array_equal(Track(tmp_path / "project" / "tracks" / "mix.wav")[:], mix)
     described = json.loads((tmp_path / "project" / "project.json").read_text())
-    assert described["cues"] == [{"start_s": 1.0, "end_s": 2.5, "text": "hello you", "speaker": None}]
+    assert described["cues"] == [{"start_s": 1.0, "end_s": 2.5, "text": "hello you", "speaker": "ANN"}]
+    assert described["unspoken"] == {"speaker labels": ["ANN"]}
     assert described["request"]["seed"] == 4 and described["film"]["duration_s"] == 6.0
     assert [window["start_frame"] for window in described["windows"]] == [0, 100]
     take = Take.load(tmp_path / "project" / described["takes"][0]["file"])
@@ -163,7 +164,7 @@ def test_full_disk_while_decoding(tmp_path, temporary, monkeypatch):
     assert list(temporary.iterdir()) == []
 
 
-def test_the_film_is_opened_once_to_dub_and_once_to_deliver(tmp_path, monkeypatch):
+def test_the_film_is_opened_once_to_dub_and_only_its_copy_opens_it_again(tmp_path, monkeypatch):
     source = make_film(tmp_path / "film.mp4", has_audio=True)
     opened = []
     original = av.open
@@ -174,11 +175,12 @@ def test_the_film_is_opened_once_to_dub_and_once_to_deliver(tmp_path, monkeypatc
 
     monkeypatch.setattr(av, "open", counted)
     with Project(DubRequest(source, script="hello")) as project:
-        project.read(tmp_path / "out.mp4")
+        project.read()
         project.dub(FakeEngine(), CHECKPOINT)
         assert sum("film.mp4" in name for name in opened) == 1
         deliver(project, Targets.make(tmp_path / "out.mp4", receipt=tmp_path / "r.json"))
-    assert sum("film.mp4" in name for name in opened) == 2
+    # Planned, rehearsed (written and compared), copied and compared.
+    assert sum("film.mp4" in name for name in opened) == 6
     monkeypatch.undo()
     assert video_packets(tmp_path / "out.mp4") == video_packets(source)
 

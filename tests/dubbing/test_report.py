@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from dualdub_jax.dubbing import delivery, report
+from dualdub_jax.dubbing import report
 from dualdub_jax.dubbing.dub import DualDub
 from tests.fake_engine import FakeEngine
 from tests.films import make_film
@@ -113,7 +113,6 @@ def test_names_are_text_and_not_markup(tmp_path):
 def test_films_that_cannot_be_inside_are_named(tmp_path, monkeypatch, out, limit):
     if limit:
         monkeypatch.setattr(report, "MAX_EMBEDDED_BYTES", limit)
-        monkeypatch.setattr(delivery, "MAX_EMBEDDED_BYTES", limit)
     page = make_page(tmp_path, out=out)
     assert not page.all("video") and out in page.text
     assert ("too large for this page" if limit else "Browsers cannot play") in page.text

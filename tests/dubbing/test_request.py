@@ -36,6 +36,16 @@ def test_paths_may_be_strings_and_inputs_are_listed():
     assert DubRequest("film.mp4").inputs == (pathlib.Path("film.mp4"),)
 
 
+def test_a_script_is_text_or_a_path_that_exists(tmp_path):
+    assert DubRequest("film.mp4", script=None).script == ""
+    (tmp_path / "words").touch()
+    assert DubRequest("film.mp4", script=tmp_path / "words").script == str(tmp_path / "words")
+    with pytest.raises(UserError, match="gone: no such script file"):
+        DubRequest("film.mp4", script=pathlib.Path("gone"))
+    with pytest.raises(UserError, match="script is a list; give text or the path of a file"):
+        DubRequest("film.mp4", script=["hello"])
+
+
 def test_sampling_is_that_of_the_checkpoint_where_nothing_is_asked():
     defaults = SamplingConfig(speech_temperature=0.9, background_top_k=7)
     assert DubRequest("film.mp4").sampling_with(defaults) == defaults

@@ -17,13 +17,15 @@ STAGES = [
     "media.timing",
     "media.pictures",
     "media.frames",
-    "media.mux",  # can the container hold the video? It is entered once more, to write
+    "media.rehearsal",  # can the container hold the video? It is entered once more, before writing
+    "media.film_writer",
     "text.script",
     "dubbing.windows",
     "dubbing.window_frames",
     "dubbing.take",
     "dubbing.track_decoder",
     "dubbing.mixdown",
+    "media.mux",
     "dubbing.receipt",
     "dubbing.report",
 ]

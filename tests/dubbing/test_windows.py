@@ -1,14 +1,15 @@
 """Planning: windows tile the film, and every word has its place or is refused."""
 
 import itertools
-from fractions import Fraction
 
 import pytest
 
 from dualdub_jax.config import GridConfig
-from dualdub_jax.dubbing.windows import MAX_RATE, plan_windows
+from dualdub_jax.dubbing.window import MAX_RATE
+from dualdub_jax.dubbing.windows import plan_windows
 from dualdub_jax.errors import UserError
-from dualdub_jax.text.script import Cue, Script, normalise
+from dualdub_jax.text.normaliser import normalise
+from dualdub_jax.text.script import Script
 from dualdub_jax.text.tokenizer import ByteTokenizer
 
 GRID = GridConfig()
@@ -19,7 +20,7 @@ def count_tokens(text: str) -> int:
 
 
 def script_of(text: str) -> Script:
-    return Script("story.txt", normalise(text)[0], (), len(text))
+    return Script("story.txt", normalise(text)[0])
 
 
 def plan(num_frames: int, text: str = "", grid: GridConfig = GRID):
@@ -84,7 +85,8 @@ def test_too_much_text_names_the_most_that_fits(num_frames, text):
         plan(num_frames, text)
     message = str(error.value)
     assert message.startswith(
-        f"story.txt: the script has {len(text)} characters but a video of 5.00 s holds at most "
+        f"story.txt: the script has {len(text.strip())} characters as it is spoken but a video of 5.00 s "
+        "holds at most "
     )
     most = int(message.split("at most ")[1].split(" ")[0])
     assert 80 <= most <= 5 * MAX_RATE
@@ -96,35 +98,13 @@ def test_too_much_text_names_the_most_that_fits(num_frames, text):
         plan(num_frames, text[: most + 26])
 
 
+def test_numbers_count_as_they_are_spelt():
+    with pytest.raises(UserError, match=r"has 188 characters as it is spoken .* at most 83 of"):
+        plan(125, "1999 " * 9)
+
+
 def test_the_token_window_counts_too():
     grid = GridConfig(num_script_tokens=22)
     assert plan(100, "a b c d e f g h i j", grid)[0].text == "a b c d e f g h i j"
     with pytest.raises(UserError, match="holds at most 19 of them"):
         plan(100, "a b c d e f g h i j k", grid)
-
-
-def test_cues_decide_the_window():
-    words = [normalise(text)[0] for text in ("late words", "early words")]
-    late = Cue(Fraction(6), Fraction(7), words[0])
-    early = Cue(Fraction(1), Fraction(2), words[1])
-    script = Script("s.srt", words[1] + words[0], (early, late))
-    windows = plan_windows(250, script, GRID, count_tokens)
-    assert [w.text for w in windows] == ["early words", "late words", ""]
-
-
-def test_a_cue_over_a_boundary_is_divided_in_time():
-    words = normalise("one two three four five six seven eight")[0]
-    script = Script("s.srt", words, (Cue(Fraction(2), Fraction(6), words),))
-    first, second = plan_windows(175, script, GRID, count_tokens)
-    assert first.end_frame == 100
-    assert first.text == "one two three four" and second.text == "five six seven eight"
-
-
-def test_too_much_for_a_cues_window():
-    words = normalise("word " * 40)[0]
-    script = Script("s.srt", words, (Cue(Fraction(5), Fraction(6), words),))
-    with pytest.raises(
-        UserError,
-        match=r"s.srt: 199 characters are due between 4.00 s and 7.00 s but at most 60 can be spoken",
-    ):
-        plan_windows(175, script, GRID, count_tokens)

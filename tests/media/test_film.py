@@ -11,6 +11,7 @@ import pytest
 from dualdub_jax.errors import UserError
 from dualdub_jax.media.film import BLOCK_FRAMES, FilmReader
 from dualdub_jax.media.frames import FrameSpec
+from dualdub_jax.pages.data_uri import is_playable
 from tests.films import damage_last_packets, frame_level, make_film, make_sound_only, read_film, truncate
 
 
@@ -212,3 +213,28 @@ def test_real_film():
     assert film.num_samples == 84_480 and film.frames.shape == (132, 64, 64, 3)
     assert film.film.num_missing == 0
     assert film.frames[:, 14:50].std() > 30 and film.frames[:, :14].max() == 0
+
+
+def test_the_codec_is_named_and_not_its_decoder(tmp_path):
+    path = make_film(tmp_path / "film.mp4", codec="libsvtav1", num_frames=15, codec_options={"preset": "10"})
+    film = read_film(path).film
+    assert film.codec == "av1" and is_playable(path, film.codec)
+
+
+@pytest.mark.parametrize("is_mirrored", [False, True])
+@pytest.mark.parametrize("rotation", [0, 90, 180, 270])
+def test_all_orientations_are_seen_as_players_show_them(tmp_path, rotation, is_mirrored):
+    """The bright left quarter, turned counter-clockwise and then mirrored."""
+    options = {"rotation": rotation, "is_mirrored": is_mirrored, "left": 250, "size": (96, 96)}
+    picture = read_film(make_film(tmp_path / "film.mp4", num_frames=15, **options)).frames[0].mean(axis=2)
+    side = {0: "left", 90: "bottom", 180: "right", 270: "top"}[rotation]
+    if is_mirrored:
+        side = {"left": "right", "right": "left"}.get(side, side)
+    bright = {"left": np.s_[:, :16], "right": np.s_[:, 48:], "top": np.s_[:16], "bottom": np.s_[48:]}[side]
+    assert picture[bright].mean() > 200 and picture.mean() < 100
+
+
+def test_titles_in_any_encoding_are_read(tmp_path):
+    path = make_film(tmp_path / "film.avi", codec="mpeg4", title="caf@")
+    path.write_bytes(path.read_bytes().replace(b"caf@", b"caf\xe9"))
+    assert read_film(path).film.num_pictures == 50

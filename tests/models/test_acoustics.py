@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from dualdub_jax.curriculum.losses import acoustics_loss
-from dualdub_jax.dsp.acoustics import ACOUSTICS_RANGES, bin_values, bin_weights
+from dualdub_jax.dsp.acoustics import ACOUSTICS_RANGES
+from dualdub_jax.dsp.acoustics_bins import bin_values, bin_weights
 from tests.tiny import random_batch, tiny_config
 
 NUM_BINS = 9

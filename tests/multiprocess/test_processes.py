@@ -15,16 +15,25 @@ from tests import programs
 pytestmark = pytest.mark.slow
 
 PROGRAM = "tests.multiprocess.train_program"
-SAVING = {"config": {"checkpoint": {"save_every_steps": 2, "keep_last": 2}}, "mesh": {"data": 2, "fsdp": -1}}
+SAVING = {
+    "config": {"checkpoint": {"save_every_steps": 2, "keep_last": 2}, "held_out": {"every_steps": 3}},
+    "mesh": {"data": 2, "fsdp": -1},
+    "held_out": True,
+}
 # Seconds in which a process must notice that another one has died; the issue asks for a minute.
 LIMIT_S = 60
 
 
-def start_both(workdir, options, of_second=MappingProxyType({})):
-    """Two processes on two meshes of four devices."""
+def free_address():
+    """HOST:PORT on which no process listens."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
+        return f"127.0.0.1:{free.getsockname()[1]}"
+
+
+def start_both(workdir, options, of_second=MappingProxyType({})):
+    """Two processes on two meshes of four devices."""
+    address = free_address()
     return [
         programs.start(
             PROGRAM,
@@ -56,19 +65,33 @@ def wait_for(process, line):
 
 
 def losses(workdir):
+    return read(workdir, "loss")
+
+
+def held_out_losses(workdir):
+    return read(workdir, "eval/loss")
+
+
+def read(workdir, name):
     lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-    return {line["step"]: line["loss"] for line in lines}
+    return {line["step"]: line[name] for line in lines if name in line}
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    """Losses of seven steps of two processes, not interrupted."""
+def whole_workdir(tmp_path_factory):
+    """A run of seven steps of two processes, not interrupted."""
     workdir = tmp_path_factory.mktemp("whole")
     statuses, outputs = finish(start_both(workdir, SAVING | {"num_steps": 7}))
     assert statuses == [0, 0], "\n".join(outputs)
     digests = {output.splitlines()[-1] for output in outputs}
     assert len(digests) == 1 and "done" in digests.pop()
-    return losses(workdir)
+    return workdir
+
+
+@pytest.fixture(scope="module")
+def whole(whole_workdir):
+    """Its losses."""
+    return losses(whole_workdir)
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +127,7 @@ def test_a_death_is_noticed_and_the_same_two_go_on_with_the_same_losses(whole, k
     assert losses(workdir) == whole
 
 
-def test_one_process_of_eight_devices_goes_on_from_it(whole, killed, tmp_path):
+def test_one_process_of_eight_devices_goes_on_from_it(whole, whole_workdir, killed, tmp_path):
     workdir = tmp_path / "alone"
     shutil.copytree(killed, workdir)
     output = programs.run(
@@ -113,6 +136,9 @@ def test_one_process_of_eight_devices_goes_on_from_it(whole, killed, tmp_path):
     assert first_batch(output) == newest_step(killed / "stage")
     alone = losses(workdir)
     np.testing.assert_allclose([alone[k] for k in range(1, 8)], [whole[k] for k in range(1, 8)], rtol=2e-5)
+    held_out, of_two = held_out_losses(workdir), held_out_losses(whole_workdir)
+    assert list(held_out) == list(of_two) == [3, 6, 7]
+    np.testing.assert_allclose(list(held_out.values()), list(of_two.values()), rtol=2e-5)
 
 
 def test_an_exception_in_one_process_ends_both(tmp_path):
@@ -132,3 +158,18 @@ def test_sigterm_to_one_process_stops_both_after_the_same_step_and_saves(whole, 
     assert 3 <= stopped_at < 7
     assert (tmp_path / "stage" / str(stopped_at)).is_dir()
     assert {step: whole[step] for step in losses(tmp_path)} == losses(tmp_path)
+
+
+def test_each_process_finds_its_programs_when_it_is_started_again(tmp_path):
+    own = {"JAX_COMPILATION_CACHE_DIR": str(tmp_path), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    found = []
+    for _ in range(2):
+        address = free_address()
+        processes = [
+            programs.start("tests.multiprocess.cache_program", [json.dumps([address, 2, i])], environment=own)
+            for i in range(2)
+        ]
+        statuses, outputs = finish(processes, timeout_s=120)
+        assert statuses == [0, 0], "\n".join(outputs)
+        found.append([output.splitlines()[-1] for output in outputs])
+    assert found == [["hits 0", "hits 0"], ["hits 1", "hits 1"]]

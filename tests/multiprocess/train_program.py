@@ -1,14 +1,13 @@
 """One process of a tiny run: `python -m tests.multiprocess.train_program WORKDIR JSON`.
 
 The JSON has the config's changes under "config", "num_steps", "mesh", perhaps "cluster" (coordinator, number
-of processes, id), and perhaps what is to go wrong. Batches are made from their number and the rows wanted
-alone. Prints a line for each step that is sent, so that a test can kill it where it likes, and "done" with a
-digest of the parameters at the end. Leaves as `dualdub train` does.
+of processes, id), "held_out" to evaluate, and perhaps what is to go wrong. Batches are made from their number
+and the rows wanted alone. Prints a line for each step that is sent, so that a test can kill it anywhere,
+and "done" with a digest of the parameters at the end. Leaves as `dualdub train` does.
 """
 
 import dataclasses
 import json
-import pathlib
 import resource
 import sys
 import time
@@ -23,6 +22,8 @@ from dualdub_jax.curriculum.stage import stage_phase
 from dualdub_jax.parallel import distributed
 from dualdub_jax.parallel.mesh import batch_share, make_mesh
 from dualdub_jax.parallel.simulated_devices import give_threads
+from dualdub_jax.stores.path import StorePath, as_path
+from dualdub_jax.training.held_out import HeldOutSet, HeldOutSets
 from dualdub_jax.training.loop import TrainingDivergedError, TrainingStoppedError, run_phase
 from dualdub_jax.training.metrics import MetricWriter
 from tests.tiny import random_batch, tiny_config
@@ -35,11 +36,12 @@ class NumberedBatches:
 
     def __init__(self, config, share, options):
         self._config, (self._index, self._count) = config, share
-        self._options, self._next = options, 0
+        self._options, self._next = options, options.get("first", 0)
 
     def __next__(self):
         k, self._next = self._next, self._next + 1
-        print(f"batch {k}", flush=True)
+        if "first" not in self._options:
+            print(f"batch {k}", flush=True)
         time.sleep(self._options.get("step_s", 0.0))
         if k == self._options.get("fails_at"):
             raise OSError("this process has lost its data")
@@ -48,6 +50,14 @@ class NumberedBatches:
         rows = slice(self._index * size, (self._index + 1) * size)
         fields = {name: value[rows] for name, value in vars(batch).items() if value is not None}
         return fields | {"example_ids": [f"data:{k}-{row}" for row in range(BATCH_SIZE)[rows]]}
+
+    def held_out(self, num_clips):
+        """One set of two batches, if the options have "held_out"."""
+        if "held_out" not in self._options:
+            return HeldOutSets([], [])
+        numbers = range(1000, 1002)
+        rows = [NumberedBatches(self._config, (self._index, self._count), {"first": k}) for k in numbers]
+        return HeldOutSets([HeldOutSet("numbered", 1.0, HeldOutBatches([next(each) for each in rows]))], [])
 
     def get_state(self):
         return {"next": self._next}
@@ -59,9 +69,28 @@ class NumberedBatches:
         pass
 
 
+class HeldOutBatches:
+    """Batches that are there, again and again."""
+
+    def __init__(self, batches):
+        self._batches = batches
+
+    def __iter__(self):
+        return iter(self._batches)
+
+    def get_state(self):
+        return {"stream": {}}
+
+    def set_state(self, state):
+        pass
+
+    def close(self):
+        pass
+
+
 def main() -> int:
     give_threads()
-    workdir, options = pathlib.Path(sys.argv[1]), json.loads(sys.argv[2])
+    workdir, options = as_path(sys.argv[1]), json.loads(sys.argv[2])
     if "cluster" in options:
         distributed.initialize(*options["cluster"])
     if "largest_file" in options:
@@ -73,7 +102,7 @@ def main() -> int:
     return status
 
 
-def status_of_training(workdir: pathlib.Path, options) -> int:
+def status_of_training(workdir: StorePath, options) -> int:
     """The exit status that `dualdub train` has for each end of a run."""
     try:
         train(workdir, options)
@@ -86,7 +115,7 @@ def status_of_training(workdir: pathlib.Path, options) -> int:
     return 0
 
 
-def train(workdir: pathlib.Path, options) -> None:
+def train(workdir: StorePath, options) -> None:
     config = tiny_config(log_every_steps=1, mesh=from_dict(options.get("mesh", {}), MeshConfig))
     config = dataclasses.replace(config, **{
         name: from_dict(values, type(getattr(config, name))) if isinstance(values, dict) else values

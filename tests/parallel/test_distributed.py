@@ -74,10 +74,10 @@ def test_one_process_gathers_from_itself():
 
 def test_a_replaced_folder_appears_whole_or_not_at_all(tmp_path):
     target = tmp_path / "bundle"
-    with distributed.replaced_folder(target) as temporary:
+    with distributed.replaced_folder(target, "config.json") as temporary:
         (temporary / "a").write_text("old")
         assert not target.exists()
-    with pytest.raises(OSError), distributed.replaced_folder(target) as temporary:
+    with pytest.raises(OSError), distributed.replaced_folder(target, "config.json") as temporary:
         (temporary / "a").write_text("new")
         raise OSError
     assert (target / "a").read_text() == "old"
@@ -90,7 +90,7 @@ def test_what_threads_of_a_failed_save_still_write_is_removed(tmp_path):
             for number in itertools.count():
                 (folder / str(number)).touch()
 
-    with pytest.raises(OSError), distributed.replaced_folder(tmp_path / "bundle") as temporary:
+    with pytest.raises(OSError), distributed.replaced_folder(tmp_path / "bundle", "config.json") as temporary:
         late = threading.Thread(target=write, args=(temporary,))
         late.start()
         raise OSError

@@ -37,6 +37,7 @@ PARTS = {
     "model.script_encoder": f"{HERE}:ScriptLength",
     "model.speaker_encoder": f"{HERE}:MeanSpeaker",
     "model.backbone": f"{HERE}:RunningMean(gain=0.5)",
+    "model.aligner.kind": f"{HERE}:RunningSum",
     "streams.speech.head": f"{HERE}:IndependentHead",
 }
 
@@ -81,23 +82,59 @@ def test_a_tokenizer_is_a_plain_class_with_sizes_of_its_own():
         make_tokenizer(_config({"model.script_tokenizer": "pathlib:Path"}).model)
 
 
-@pytest.mark.slow
-def test_a_waveform_decoder_trains_on_a_frozen_codec_and_dubs_at_its_own_rate(tmp_path, tiny_data_dir):
+def test_a_script_encoder_that_the_script_aligner_cannot_use_says_so():
+    config = _config({"model.script_encoder": f"{HERE}:ScriptLength"})
+    with pytest.raises(
+        UserError, match=r"makes 1 vectors of 8 tokens.*config.model.aligner.use_script=false"
+    ):
+        random_params(config)
+
+
+def test_sizes_of_a_codec_are_keys_of_its_group():
+    kind = "tests.codecs.toy_codec:ToyCodec(codebook_size=3)"
+    config = _config({"streams.speech.codec": {"kind": kind}})
+    with pytest.raises(UserError, match=r"keys of its group: --config.streams.speech.codec.codebook_size=3"):
+        make_model(config)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, tiny_data_dir):
+    """A run in which every part is the least that its contract asks for: the folder of it, and its config."""
     values = to_dict(toy_config(tiny_data_dir))
-    values["streams"]["background"]["decoder"] = f"{HERE}:BuzzDecoder"
-    config = tmp_path / "config.py"
+    values["streams"]["background"]["decoder"] = f"{HERE}:BuzzDecoder(num_levels=2)"
+    for stream in values["streams"].values():
+        stream["head"] = f"{HERE}:IndependentHead"
+    values["model"] |= {
+        "script_encoder": f"{HERE}:ScriptLength",
+        "speaker_encoder": f"{HERE}:MeanSpeaker",
+        "backbone": f"{HERE}:RunningMean(gain=0.5)",
+        "script_tokenizer": f"{HERE}:WordCount",
+    }
+    values["model"]["video"]["kind"] = f"{HERE}:MeanColour"
+    values["model"]["aligner"] |= {"kind": f"{HERE}:RunningSum", "use_script": False}
+    folder = tmp_path_factory.mktemp("parts")
+    config = folder / "config.py"
     config.write_text(
         f"from ml_collections import ConfigDict\ndef get_config():\n    return ConfigDict({values!r})\n"
     )
-    assert main(["train", "--config", str(config), "--workdir", str(tmp_path / "run")]) == 0
-    _, params = load_bundle(tmp_path / "run" / "bundle")
+    assert main(["train", "--config", str(config), "--workdir", str(folder / "run")]) == 0
+    return folder / "run", config
+
+
+@pytest.mark.slow
+def test_the_least_classes_are_trained_exported_and_dub(run, tmp_path):
+    _, params = load_bundle(run[0] / "bundle")
     np.testing.assert_allclose(params["background_decoder"]["levels"], 0.25 * (1 - 0.5**3))
-    assert main(["export", str(tmp_path / "run"), str(tmp_path / "out")]) == 0
+    assert params["background_decoder"]["levels"].shape == (8, 2)
+    assert main(["export", str(run[0]), str(tmp_path / "out")]) == 0
     film = make_film(tmp_path / "film.mp4", num_frames=25, size=(32, 32))
     model = dualdub_jax.load(tmp_path / "out")
-    soundtrack = model.dub(film)
+    soundtrack = model.dub(film, script="two words")
     assert soundtrack.sample_rate_hz == 48_000 and len(soundtrack.background) == 48_000
-    np.testing.assert_allclose(np.abs(soundtrack.background), 0.25 * (1 - 0.5**3), atol=1e-4)
+    # Both tracks may be attenuated behind the mix's peak limit.
+    level = np.abs(soundtrack.background)
+    np.testing.assert_allclose(level, level[0], atol=1e-4)
+    assert 0.15 < level[0] <= 0.25 * (1 - 0.5**3) + 1e-4
     # A long track goes through its stream, to the same samples.
     grid = model.engine.config.grid
     tokens = np.zeros((int(31 * grid.frame_rate), 1), np.int32)
@@ -105,3 +142,34 @@ def test_a_waveform_decoder_trains_on_a_frozen_codec_and_dubs_at_its_own_rate(tm
     streamed = np.concatenate([decoder.push(tokens), decoder.flush()])
     np.testing.assert_array_equal(streamed, model.engine.decode("background", tokens))
     assert len(streamed) == 31 * 48_000
+
+
+@pytest.mark.slow
+def test_a_default_that_is_spelled_out_resumes(run, capsys):
+    command = ["train", "--config", str(run[1]), "--workdir", str(run[0])]
+    explicit = [
+        f"--config.model.backbone={HERE}:RunningMean( gain=0.5 )",
+        "--config.streams.speech.codec.codebook_size=8",
+        "--config.streams.speech.codec.training.batch_size=4",
+    ]
+    assert main([*command, *explicit]) == 0
+    assert main([*command, f"--config.model.backbone={HERE}:RunningMean"]) == 2  # whose gain is 1
+    assert "model.backbone" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_training_further_asks_for_the_parameter_that_it_needs(run, tmp_path, capsys):
+    command = ["train", "--config", str(run[1]), "--workdir", str(tmp_path / "run")]
+    further = [f"--config.codecs_from={run[0]}", '--config.train_codecs=["background"]']
+    assert main([*command, *further]) == 2
+    error = capsys.readouterr().err
+    assert "BuzzDecoder(num_levels=2) has no parameter `initial`" in error and error.count("\n") == 1
+    # The codec has it.
+    assert main([*command, *further, "--config.streams.background.decoder=codec"]) == 0
+    assert "background_codec: 1 arrays restored" in capsys.readouterr().out
+    before, after = (
+        load_bundle(folder / "bundle")[1]["background_codec"]["levels"]
+        for folder in (run[0], tmp_path / "run")
+    )
+    assert not np.array_equal(before, after)
+    np.testing.assert_allclose(before, after, atol=0.15)  # three more steps of 0.05

@@ -12,7 +12,7 @@ from jaxtyping import Float, TypeCheckError
 
 from dualdub_jax.codecs.mel_rvq import rvq
 from dualdub_jax.curriculum.losses import stream_loss
-from dualdub_jax.dsp.acoustics import bin_values, bin_weights
+from dualdub_jax.dsp.acoustics_bins import bin_values, bin_weights
 from dualdub_jax.dsp.mel import log_mel
 from dualdub_jax.dsp.stft import istft, stft
 from dualdub_jax.dubbing.sampling import sample, stream_sampling
@@ -127,7 +127,7 @@ def test_the_package_runs_without_beartype():
     code = (
         "import sys; sys.modules['beartype'] = None\n"
         "import numpy as np\n"
-        "from dualdub_jax.dsp.acoustics import bin_weights\n"
+        "from dualdub_jax.dsp.acoustics_bins import bin_weights\n"
         "assert not hasattr(bin_weights, '__wrapped__')\n"
         "print(bin_weights(np.zeros((3, 2), np.float32), 8).shape)\n"
     )

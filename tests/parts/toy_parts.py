@@ -10,10 +10,11 @@ import numpy as np
 from dualdub_jax.codecs.base import MakeCrops, RunPhase
 from dualdub_jax.codecs.registry import codec_spec
 from dualdub_jax.config import Config, GridConfig, ModelConfig
+from dualdub_jax.models.aligners.base import Aligned
 from dualdub_jax.models.backbone import BackboneOutput
+from dualdub_jax.models.conditions import Conditions
 from dualdub_jax.training.phase import Phase
 from dualdub_jax.training.settings import settings_of
-from dualdub_jax.training.state import TrainState
 from dualdub_jax.types import Batch, Stream
 
 
@@ -110,6 +111,33 @@ class RunningMean(nn.Module):
         return jnp.zeros((batch_size, length, self.config.width))
 
 
+class RunningSum(nn.Module):
+    """`models.aligners.base.Aligner`: the projected video, plus the sum of both pasts."""
+
+    config: ModelConfig
+
+    def start(self, conditions: Conditions) -> jax.Array:
+        return jnp.zeros((len(conditions.has_video), self.config.width))
+
+    @nn.compact
+    def __call__(
+        self,
+        speech: jax.Array,
+        background: jax.Array,
+        conditions: Conditions,
+        cache: jax.Array,
+        frame: jax.Array | None = None,
+    ) -> Aligned:
+        past = cache[:, None] + 0.1 * jnp.cumsum(speech + background, axis=1)
+        video = conditions.video
+        if frame is not None:
+            video = jax.lax.dynamic_slice_in_dim(video, frame, 1, axis=1)
+        video = jnp.where(conditions.has_video[:, None, None], video, 0.0)
+        return Aligned(
+            past + video @ _kernel(self, "kernel", self.config.width, self.config.width), past[:, -1]
+        )
+
+
 class WordCount:
     """`text.tokenizer.Tokenizer`: every word is the same token."""
 
@@ -128,21 +156,30 @@ class WordCount:
 
 
 class BuzzDecoder:
-    """`decoders.base.WaveformDecoder`: 48 kHz, a level learned for each entry of the first codebook."""
+    """`decoders.base.WaveformDecoder`: 48 kHz, `num_levels` levels learned for each entry of the codebook.
+
+    The first of them is decoded.
+    """
 
     sample_rate_hz = 48_000
 
-    def __init__(self, config: Config, stream: Stream, variables: dict[str, jax.Array]) -> None:
-        self._levels = jnp.asarray(variables["levels"])
+    def __init__(
+        self, config: Config, stream: Stream, variables: dict[str, jax.Array], num_levels: int = 1
+    ) -> None:
+        self._levels = jnp.asarray(variables["levels"])[:, 0]
         self._samples_per_frame = int(self.sample_rate_hz / config.grid.frame_rate)
 
     @classmethod
-    def init(cls, config: Config, stream: Stream, rng: jax.Array) -> dict[str, jax.Array]:
-        return {"levels": jnp.zeros(codec_spec(config, stream).codebook_size)}
+    def init(
+        cls, config: Config, stream: Stream, rng: jax.Array, num_levels: int = 1
+    ) -> dict[str, jax.Array]:
+        return {"levels": jnp.zeros((codec_spec(config, stream).codebook_size, num_levels))}
 
     @classmethod
-    def training(cls, config: Config, stream: Stream, make_batches: MakeCrops) -> "BuzzTraining":
-        return BuzzTraining(config, stream, make_batches)
+    def training(
+        cls, config: Config, stream: Stream, make_batches: MakeCrops, num_levels: int = 1
+    ) -> "BuzzTraining":
+        return BuzzTraining(config, stream, make_batches, num_levels)
 
     def decode(
         self,
@@ -178,19 +215,19 @@ class BuzzStream:
 class BuzzTraining:
     """`decoders.base.DecoderTraining`: levels move towards .25, on the frozen codec that it is given."""
 
-    def __init__(self, config: Config, stream: Stream, make_batches: MakeCrops) -> None:
+    def __init__(self, config: Config, stream: Stream, make_batches: MakeCrops, num_levels: int) -> None:
         self._config, self._stream, self._make_batches = config, stream, make_batches
+        self._num_levels = num_levels
         self.phases = (f"buzz_{stream}",)
 
     def train(self, run: RunPhase, codec_variables: dict) -> dict[str, jax.Array] | None:
-        def init(rng: jax.Array, _: None) -> TrainState:
-            params = BuzzDecoder.init(self._config, self._stream, rng)
-            return TrainState(jnp.int32(0), params, None, None)
+        # A state of its own structure.
+        def init(rng: jax.Array, _: None) -> dict[str, jax.Array]:
+            return BuzzDecoder.init(self._config, self._stream, rng, self._num_levels)
 
-        def step(state: TrainState, batch: dict, rng: jax.Array, frozen: dict):
+        def step(state: dict[str, jax.Array], batch: dict, rng: jax.Array, frozen: dict):
             assert frozen.keys() == {"levels"}  # the codec's variables, which no state holds
-            levels = state.params["levels"] + 0.5 * (0.25 - state.params["levels"])
-            return state.replace(step=state.step + 1, params={"levels": levels}), {"loss": jnp.float32(0)}
+            return {"levels": state["levels"] + 0.5 * (0.25 - state["levels"])}, {"loss": jnp.float32(0)}
 
         return run(
             Phase(
@@ -202,7 +239,7 @@ class BuzzTraining:
                 step=step,
                 make_batches=lambda: self._make_batches(4, None),
                 prepare=lambda batch: {"waveform": np.asarray(batch["waveform"])},
-                parameters=lambda state: state.params,
+                parameters=lambda state: state,
                 frozen=codec_variables,
             )
         )

@@ -53,6 +53,13 @@ def test_other_words_are_pronounced_by_hibari():
     assert tokenizer.encode("7") == tokenizer.encode("seven")
 
 
+def test_contractions_are_pronounced_as_such():
+    tokenizer = PhonemeTokenizer()
+    assert tokenizer.decode(tokenizer.encode("i'll we're")) == "Ilwɪɹ"
+    for word in ("don't", "he'll", "she'd", "won't", "i'd", "o'clock"):
+        assert tokenizer.encode(word) != tokenizer.encode(word.replace("'", "")), word
+
+
 def test_without_hibari_other_words_are_named_and_how_to_get_it(without_hibari):
     with pytest.raises(UserError, match=r"cannot pronounce kazoo, café; .*pip install 'dualdub-jax\[g2p\]'"):
         PhonemeTokenizer().encode("set the kazoo by the café kazoo now")

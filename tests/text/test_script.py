@@ -1,11 +1,11 @@
-"""Scripts: from what people write to what the model can say."""
+"""Scripts: from what people write to words with times, and a word on what is left out."""
 
 from fractions import Fraction
 
 import pytest
 
 from dualdub_jax.errors import UserError
-from dualdub_jax.text.script import join_words, normalise, read_script
+from dualdub_jax.text.script import join_words, read_script
 
 TEN_S = Fraction(10)
 
@@ -19,133 +19,109 @@ rabbit number 2!
 It's {\\an8}me.
 """
 
-VTT = """WEBVTT
 
-00:00.500 --> 00:02.000
-Hello there &amp; goodbye
+@pytest.fixture
+def write(tmp_path, monkeypatch):
+    """Writes a script into the current folder, a temporary one."""
+    monkeypatch.chdir(tmp_path)
 
-00:03.000 --> 00:04.500
-<v Ann>It's me
-"""
+    def write(name: str, text: str) -> str:
+        (tmp_path / name).write_text(text)
+        return name
+
+    return write
+
+
+def test_text_is_spoken_and_the_rest_is_told():
+    script = read_script("MARY: I'll go. (laughs)\nJOHN: say ☃ twice", TEN_S)
+    assert script.text == "i'll go say twice" and script.cues == ()
+    assert script.unspoken == {
+        "speaker labels": ("MARY", "JOHN"),
+        "stage directions": ("(laughs)",),
+        "characters without pronunciation": ("☃",),
+    }
+    assert sorted(script.warnings) == [
+        "--script: all speakers are given one voice: MARY, JOHN",
+        "--script: not spoken: characters without pronunciation ☃",
+        "--script: not spoken: speaker labels MARY, JOHN",
+        "--script: not spoken: stage directions (laughs)",
+    ]
+
+
+def test_formatting_is_no_text():
+    script = read_script("<i>Hello</i> you<br>&amp; me, <font color='red'>now</font>; a < b", TEN_S)
+    assert script.text == "hello you and me now a less than b" and not script.warnings
+
+
+def test_long_lists_are_shortened():
+    (warning,) = read_script("go " + " ".join(f"[{i}]" for i in range(30)), TEN_S).warnings
+    assert warning.endswith("[8], [9] and 20 more")
+
+
+@pytest.mark.parametrize("text", ["", " \n"])
+def test_no_script_is_no_speech(text):
+    script = read_script(text, TEN_S)
+    assert script.words == () and script.warnings == ()
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
-        ("Lay BLUE at e, nine soon!", "lay blue at e nine soon"),
-        ("Don\u2019t  stop\n\tnow", "dont stop now"),
-        ("Café naïve Œuvre Straße", "cafe naive oeuvre strasse"),
-        ("7 of 42", "seven of forty two"),
-        ("1,234 and 3.05", "one thousand two hundred thirty four and three point zero five"),
-        ("1,2,3", "one two three"),
-        ("007 10000000000", "zero zero seven one zero zero zero zero zero zero zero zero zero zero"),
-        ("2000000 19", "two million nineteen"),
-        ("R&D: 50% @ home", "r and d fifty percent at home"),
-        ("well-known (“quoted”) — yes…", "well known quoted yes"),
-        ("soft\u00adhyphen zero\u200bwidth", "softhyphen zerowidth"),
-        ("", ""),
-        (" \n . ! ", ""),
+        ("...", "--script: nothing in it can be spoken; write the words to speak, or leave out --script"),
+        ("(laughs)\n[music]", r"nothing in it can be spoken \(stage directions \[music\], \(laughs\)\)"),
+        ("犬も歩けば", r"nothing .* \(characters without pronunciation 犬 .*\); write it in Latin letters"),
     ],
 )
-def test_normalise(text, said):
-    words, unspoken = normalise(text)
-    assert join_words(words) == said
-    assert unspoken == ()
+def test_nothing_to_speak_is_an_error(text, message):
+    with pytest.raises(UserError, match=message):
+        read_script(text, TEN_S)
 
 
-def test_unspeakable_characters_are_named_once():
-    words, unspoken = normalise("say ☃ or 犬 or ☃ €")
-    assert join_words(words) == "say or or"
-    assert unspoken == ("☃", "犬", "€")
-    script = read_script("say ☃ or 犬", TEN_S)
-    assert script.warnings == ("--script: dropped characters that cannot be spoken: ☃ 犬",)
+def test_another_language_is_told():
+    (warning,) = read_script("bonjour tout le monde", TEN_S).warnings
+    assert warning.startswith("--script: seems to be in French and will be pronounced as English")
 
 
-def test_nothing_that_can_be_spoken_is_an_error():
-    with pytest.raises(
-        UserError, match=r"--script: nothing in it can be spoken .*; write it in Latin letters"
-    ):
-        read_script("犬も歩けば", TEN_S)
-
-
-def test_sentences_are_remembered():
-    words, _ = normalise("One two. Three! four")
-    assert [word.ends_sentence for word in words] == [False, True, True, False]
-
-
-def test_endless_words_can_be_divided():
-    words, _ = normalise("a" * 101 + " end")
-    assert join_words(words) == "a" * 101 + " end"
-    assert max(len(word.text) for word in words) <= 5
-    assert len(normalise("antidisestablishment")[0]) == 1
-
-
-def test_text_or_file(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "words.md").write_text("from a file")
-    assert read_script("words.md", TEN_S).text == "from a file"
-    assert read_script("words.me", TEN_S).text == "words me"
-    assert read_script("x" * 5000, TEN_S).num_characters == 5000  # too long for a file's name
-    with pytest.raises(UserError, match=r"gone.txt: no such script file; give a path that exists"):
-        read_script("gone.txt", TEN_S)
-
-
-def test_byte_order_mark_is_accepted(tmp_path):
-    path = tmp_path / "s.txt"
-    path.write_bytes(b"\xef\xbb\xbfhello")
-    assert read_script(str(path), TEN_S).text == "hello"
-
-
-@pytest.mark.parametrize("name", ["s.txt", "s.srt", "s.vtt"])
-def test_not_utf8_names_the_byte(tmp_path, name):
-    path = tmp_path / name
-    path.write_bytes("caf\u00e9".encode("latin-1"))
-    with pytest.raises(UserError, match=r"not UTF-8 \(byte 3 is 0xe9\); save the script as UTF-8"):
-        read_script(str(path), TEN_S)
-
-
-@pytest.mark.parametrize(("name", "content"), [("s.srt", SRT), ("s.vtt", VTT)])
-def test_cues(tmp_path, name, content):
-    path = tmp_path / name
-    path.write_text(content)
-    script = read_script(str(path), TEN_S)
-    assert [(cue.start_s, cue.end_s) for cue in script.cues] == [
-        (Fraction(1, 2), Fraction(2)),
-        (Fraction(3), Fraction(9, 2)),
+def test_cues(write):
+    script = read_script(write("s.srt", SRT.replace("It's", "Mary: It's")), TEN_S)
+    assert [(cue.start_s, cue.end_s, cue.speaker) for cue in script.cues] == [
+        (Fraction(1, 2), Fraction(2), None),
+        (Fraction(3), Fraction(9, 2), "Mary"),
     ]
-    first = "hello there rabbit number two" if name == "s.srt" else "hello there and goodbye"
-    assert [join_words(cue.words) for cue in script.cues] == [first, "its me"]
-    assert script.text == f"{first} its me" and script.warnings == ()
+    assert [join_words(cue.words) for cue in script.cues] == ["hello there rabbit number two", "it's me"]
+    assert script.warnings == ("s.srt: not spoken: speaker labels Mary",)
+    assert read_script(SRT, TEN_S).cues  # also without a file
 
 
-def test_cue_outside_the_video(tmp_path):
-    path = tmp_path / "late.srt"
-    path.write_text(SRT)
+def test_cue_outside_the_video(write):
+    path = write("late.srt", SRT)
     with pytest.raises(
         UserError,
         match=r"late.srt: cue 2 ends at 4.50 s but the video is 4.20 s long; "
         r"shorten the cue or pass --allow-overrun",
     ):
-        read_script(str(path), Fraction(42, 10))
-    script = read_script(str(path), Fraction(42, 10), allow_overrun=True)
+        read_script(path, Fraction(42, 10))
+    script = read_script(path, Fraction(42, 10), allow_overrun=True)
     assert script.cues[-1].end_s == Fraction(42, 10)
-    assert len(read_script(str(path), Fraction(1), allow_overrun=True).cues) == 1
-    assert read_script(str(path), Fraction(448, 100)).cues  # rounding of half a frame is no overrun
+    assert read_script(path, Fraction(448, 100)).cues  # rounding of half a frame is no overrun
+    script = read_script(path, Fraction(1), allow_overrun=True)
+    assert len(script.cues) == 1
+    assert script.warnings == ("late.srt: cue 2 starts after the film and is not spoken",)
+    with pytest.raises(UserError, match=r"nothing in it can be spoken \(cue 1 starts after the film"):
+        read_script(path, Fraction(1, 2), allow_overrun=True)
 
 
-def test_cue_without_length(tmp_path):
-    path = tmp_path / "s.srt"
-    path.write_text(SRT.replace("00:00:04,500", "00:00:03,000"))
+def test_cue_without_length(write):
+    path = write("s.srt", SRT.replace("00:00:04,500", "00:00:03,000"))
     with pytest.raises(
         UserError, match=r"cue 2 ends at 3.00 s, not after its start at 3.00 s; correct its times"
     ):
-        read_script(str(path), TEN_S)
+        read_script(path, TEN_S)
 
 
-def test_subtitles_without_cues(tmp_path):
-    path = tmp_path / "s.srt"
-    path.write_text("these are no subtitles\n")
-    with pytest.raises(UserError, match=r"s.srt: holds no cue; a cue is a line"):
-        read_script(str(path), TEN_S)
-    path.write_text("")
-    assert read_script(str(path), TEN_S).words == ()
+def test_cues_in_any_order_overlapping_or_twice(write):
+    path = write("s.srt", SRT.replace("00:00:00,500 --> 00:00:02", "00:00:04,000 --> 00:00:06") + "\n" + SRT)
+    script = read_script(path, TEN_S)
+    assert [cue.start_s for cue in script.cues] == [Fraction(1, 2), 3, 4]
+    assert script.words[:2] == script.cues[0].words[:2]
+    assert script.warnings == ("s.srt: cues overlap and are spoken one after the other: 2 and 1",)

@@ -22,10 +22,13 @@ from dualdub_jax.bundles.bundle import abstract_params, load_bundle, read_bundle
 from dualdub_jax.checkpoints import safetensors_tree
 from dualdub_jax.codecs.mel_rvq.training.tokens import tokens_phase
 from dualdub_jax.codecs.mel_rvq.training.vocoder import vocoder_phase
-from dualdub_jax.config import CheckpointConfig, StageConfig
+from dualdub_jax.config import CheckpointConfig, MeshConfig, StageConfig
+from dualdub_jax.curriculum import start
 from dualdub_jax.curriculum.run_config import write_run_config
 from dualdub_jax.curriculum.stage import stage_phase
-from dualdub_jax.training.checkpoint import PhaseCheckpoints
+from dualdub_jax.errors import UserError
+from dualdub_jax.parallel.mesh import make_mesh
+from dualdub_jax.training.checkpoint import BestMark, PhaseCheckpoints
 from dualdub_jax.types import STREAMS
 from tests.tiny import tiny_config
 
@@ -39,11 +42,12 @@ def _random(tree, seed):
     return jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape), x.dtype), tree)
 
 
-def _save(workdir, phase, step, seed):
+def _save(workdir, phase, step, seed, held_out_loss=None):
     """A checkpoint as the loop writes it, of a state that nobody trained."""
     state = _random(nn.unbox(jax.eval_shape(phase.init, jax.random.key(0), phase.initial)), seed)
     checkpoints = PhaseCheckpoints(workdir / phase.name, CheckpointConfig(use_async=False))
-    checkpoints.save(step, state, {"settings": phase.settings.values})
+    mark = None if held_out_loss is None else BestMark(step, held_out_loss, "clips")
+    checkpoints.save(step, state, {"settings": phase.settings.values}, mark)
     checkpoints.close()
     return state
 
@@ -60,9 +64,9 @@ def trained(tmp_path_factory):
         states[tokens.name] = _save(workdir, tokens, 5, seed=len(states))
         vocoder = vocoder_phase(CONFIG, stream, None, lambda: None)
         states[vocoder.name] = _save(workdir, vocoder, 3, seed=len(states))
-    for stage, step in ((STAGES[0], 4), (STAGES[1], 1), (STAGES[1], 2)):
+    for stage, step, loss in ((STAGES[0], 4, None), (STAGES[1], 1, 3.5), (STAGES[1], 2, 3.6)):
         phase = stage_phase(CONFIG, stage, lambda: None)
-        states[stage.name, step] = _save(workdir, phase, step, seed=len(states))
+        states[stage.name, step] = _save(workdir, phase, step, len(states), loss)
     return workdir, states
 
 
@@ -118,12 +122,71 @@ def test_a_run_gives_its_average_and_its_codecs(tmp_path, trained, file_format):
     assert origin["codec_steps"] == steps
 
 
+@pytest.fixture
+def on_its_codecs(tmp_path, trained):
+    """A run on the codecs of a moved copy of `trained`, its background codec trained further; its states."""
+    source, workdir = tmp_path / "source", tmp_path / "run"
+    shutil.copytree(trained[0], source)
+    config = dataclasses.replace(CONFIG, codecs_from=str(source), train_codecs=("background",))
+    workdir.mkdir()
+    write_run_config(workdir, config)
+    states = {}
+    for make in (tokens_phase, lambda *args: vocoder_phase(*args[:2], None, args[2])):
+        phase = make(config, "background", lambda: None)
+        states[phase.name] = _save(workdir, phase, 2, seed=20 + len(states))
+    states["text_speech"] = _save(workdir, stage_phase(config, STAGES[0], lambda: None), 1, seed=30)
+    return workdir, source, states
+
+
+def test_a_run_on_codecs_of_another_run(tmp_path, trained, on_its_codecs, monkeypatch, capsys):
+    workdir, source, states = on_its_codecs
+    monkeypatch.chdir("/")
+    argv = ["export", str(workdir), str(tmp_path / "out"), "--dtype", "float32"]
+    assert main(argv) == 0
+    _, params = load_bundle(tmp_path / "out", dtype=None)
+    _equal(params["model"], states["text_speech"].ema_params)
+    _equal(params["background_codec"]["vocoder"], states["codec_vocoder_background"].ema_params)
+    _equal(params["speech_codec"]["vocoder"], trained[1]["codec_vocoder_speech"].ema_params)
+    _equal(params["speech_codec"]["encoder"], trained[1]["codec_tokens_speech"].params["encoder"])
+    dualdub_jax.load(tmp_path / "out")
+
+    moved = source.rename(tmp_path / "elsewhere")
+    line = fails(capsys, "export", workdir, tmp_path / "again")
+    assert f"run_config.json: codecs_from={source}: no such folder" in line and "--codecs-from DIR" in line
+    assert main(["export", str(workdir), str(tmp_path / "again"), "--codecs-from", str(moved)]) == 0
+    _, again = load_bundle(tmp_path / "again", dtype=None)
+    _equal(again["speech_codec"], jax.tree.map(lambda x: x.astype(jnp.bfloat16), params["speech_codec"]))
+
+
+def test_a_run_is_a_source_of_codecs_and_of_a_model(tmp_path, trained, on_its_codecs):
+    workdir = on_its_codecs[0]
+    mesh = make_mesh(MeshConfig(), jax.local_devices())
+    config = dataclasses.replace(
+        CONFIG, codecs_from=str(workdir), model_from=str(trained[0] / "soundtrack/1")
+    )
+    codecs = start.read_codecs(config, mesh)
+    states = on_its_codecs[2]
+    _equal(codecs["background_codec"]["vocoder"], states["codec_vocoder_background"].ema_params)
+    _equal(codecs["speech_codec"]["vocoder"], trained[1]["codec_vocoder_speech"].ema_params)
+    _equal(start.read_model(config, mesh), trained[1]["soundtrack", 1].ema_params)
+    circular = dataclasses.replace(config, codecs_from=str(workdir))
+    write_run_config(workdir, circular)
+    with pytest.raises(UserError, match="is the run itself"):
+        start.read_codecs(config, mesh)
+
+
 @pytest.mark.parametrize(
-    ("place", "key"), [("text_speech", ("text_speech", 4)), ("soundtrack/1", ("soundtrack", 1))]
+    ("place", "flags", "key"),
+    [
+        ("text_speech", (), ("text_speech", 4)),
+        ("soundtrack/1", (), ("soundtrack", 1)),
+        ("soundtrack", ("--step", "1"), ("soundtrack", 1)),
+        ("", ("--step", "best"), ("soundtrack", 1)),
+    ],
 )
-def test_a_stage_or_a_step_of_a_run_and_raw_parameters(tmp_path, trained, place, key):
+def test_a_stage_or_a_step_of_a_run_and_raw_parameters(tmp_path, trained, place, flags, key):
     workdir, states = trained
-    assert main(["export", str(workdir / place), str(tmp_path / "out"), "--raw-params"]) == 0
+    assert main(["export", str(workdir / place), str(tmp_path / "out"), "--raw-params", *flags]) == 0
     # In the dtype of the bundle that the run would end with.
     _, params = load_bundle(tmp_path / "out", dtype=None)
     _equal(params["model"], jax.tree.map(lambda x: x.astype(jnp.bfloat16), states[key].params))
@@ -214,6 +277,14 @@ def test_what_is_no_checkpoint_is_refused(tmp_path, trained, bundle, capsys):
     assert "soundtrack/7: no such folder" in fails(capsys, "export", workdir / "soundtrack/7", out)
     assert "only goes with --config FILE" in fails(capsys, "export", workdir, out, "--config.seed=3")
     assert "--raw-params" in fails(capsys, "export", bundle, out, "--raw-params")
+    assert "--step: only goes with a" in fails(capsys, "export", bundle, out, "--step", "best")
+    assert "has no such checkpoint; it has 1, 2" in fails(capsys, "export", workdir, out, "--step", "7")
+    assert "1 names a step already" in fails(
+        capsys, "export", workdir / "soundtrack/1", out, "--step", "best"
+    )
+    no_loss = fails(capsys, "export", workdir / "text_speech", out, "--step", "best")
+    assert "no checkpoint in" in no_loss and "has a held-out loss" in no_loss
+    assert "expected a step, newest or best" in fails(capsys, "export", workdir, out, "--step", "last")
     assert not out.exists()
 
 
@@ -225,7 +296,9 @@ def test_a_run_that_lacks_something_says_what(tmp_path, trained, capsys):
     assert "codec_vocoder_background: has no checkpoint" in line and "--phases" in line
     other = dataclasses.replace(CONFIG, seed=5)
     write_run_config(copy, other)
-    assert "was started with seed=0, but this run has 5" in fails(capsys, "export", copy, out)
+    assert "was started with --config.seed=0, but this run has --config.seed=5" in fails(
+        capsys, "export", copy, out
+    )
     (copy / "run_config.json").unlink()
     assert "give the config of its training: --config" in fails(capsys, "export", copy, out)
     assert not out.exists()

@@ -51,7 +51,7 @@ class CountedBatches:
         pass
 
 
-def _run(workdir, stage=STAGE, config=CONFIG, **batches):
+def _run(workdir, stage=STAGE, config=CONFIG, extend=False, **batches):
     made = []
 
     def make_batches():
@@ -61,7 +61,7 @@ def _run(workdir, stage=STAGE, config=CONFIG, **batches):
     writer = MetricWriter(workdir)
     try:
         phase = stage_phase(config, stage, make_batches)
-        return run_phase(phase, config, make_mesh(MeshConfig()), workdir, writer)
+        return run_phase(phase, config, make_mesh(MeshConfig()), workdir, writer, extend=extend)
     finally:
         writer.close()
 
@@ -150,15 +150,17 @@ def test_a_nan_loss_stops_the_run_with_step_and_example_ids(tmp_path):
 
 def test_other_settings_are_refused(tmp_path):
     _run(tmp_path, dataclasses.replace(STAGE, num_steps=7))
-    with pytest.raises(UserError, match=r"was started with stage.num_steps=7, but this run has 9"):
+    with pytest.raises(UserError, match=r"started with --config.stage.num_steps=7, but .*=9; add --extend"):
         _run(tmp_path, dataclasses.replace(STAGE, num_steps=9))
 
 
 def test_a_checkpoint_of_another_model_size_is_refused(tmp_path):
     _run(tmp_path)
     config = dataclasses.replace(CONFIG, model=dataclasses.replace(CONFIG.model, mlp_width=64))
-    with pytest.raises(UserError, match=r"of another model size: .*/kernel is \(.*48.*\) .* and \(.*64.*\)"):
+    with pytest.raises(UserError, match=r"with --config.model.mlp_width=48, but .*=64, which is fixed"):
         _run(tmp_path, config=config)
+    with pytest.raises(UserError, match="which is fixed"):
+        _run(tmp_path, config=config, extend=True)
 
 
 def test_metrics_are_complete(tmp_path):

@@ -5,7 +5,9 @@ import pathlib
 
 import pytest
 
-from dualdub_jax.config import Config, Plugin, SourceConfig, StageConfig, defaults_of, to_dict
+import tests.codecs.toy_codec
+import tests.parts.toy_parts  # noqa: F401
+from dualdub_jax.config import Config, Plugin, SourceConfig, StageConfig, defaults_of
 from dualdub_jax.errors import UserError
 from dualdub_jax.training.settings import check_settings, differences, settings_of
 
@@ -18,21 +20,27 @@ def _check(saved, stage=STAGE):
 
 
 def test_a_key_younger_than_the_checkpoint_must_have_its_default():
-    saved = {"stage": to_dict(STAGE)}
+    saved = settings_of(stage=STAGE).values
     del saved["stage"]["use_pretrained_video_encoder"], saved["stage"]["mixture"][1]["weight"]
     _check(saved)
     with pytest.raises(
-        UserError, match=r"started with stage.use_pretrained_video_encoder=False, but this run has True"
+        UserError,
+        match=r"started with --config.stage.use_pretrained_video_encoder=false, but this run has "
+        r"--config.stage.use_pretrained_video_encoder=true",
     ):
         _check(saved, dataclasses.replace(STAGE, use_pretrained_video_encoder=True))
 
 
 def test_a_changed_a_removed_and_a_missing_setting_are_named():
-    saved = {"stage": to_dict(STAGE)}
-    with pytest.raises(UserError, match=r"runs/a/stage: was started with stage.batch_size=8, .* has 16"):
+    saved = settings_of(stage=STAGE).values
+    with pytest.raises(
+        UserError, match=r"a/stage: was started with .*stage.batch_size=8, .*=16; add --extend"
+    ):
         _check(saved, dataclasses.replace(STAGE, batch_size=16))
     saved["stage"]["old_key"] = 3
-    with pytest.raises(UserError, match=r"started with stage.old_key=3, but this run has absent"):
+    with pytest.raises(
+        UserError, match=r"with --config.stage.old_key=3, but this run has no --config.stage.old"
+    ):
         _check(saved)
 
 
@@ -48,8 +56,8 @@ def test_a_run_may_go_on_with_other_memory_and_other_kernels():
 
 
 def test_one_dataset_more_is_another_mixture():
-    saved = {"stage": to_dict(dataclasses.replace(STAGE, mixture=STAGE.mixture[:1]))}
-    with pytest.raises(UserError, match=r"stage.mixture.1.name="):
+    saved = settings_of(stage=dataclasses.replace(STAGE, mixture=STAGE.mixture[:1])).values
+    with pytest.raises(UserError, match=r"--config.stage.mixture='\[.*\]'; add --extend"):
         _check(saved)
 
 
@@ -92,3 +100,27 @@ def test_a_plugin_is_compared_key_by_key_and_no_default_of_it_is_assumed():
     without = ("training",)
     fewer = settings_of(without=without, codec=Plugin("fork.codec:Codec", '{"size": 4}'))
     assert not list(differences(settings_of(without=without, codec=plugin).values, fewer))
+
+
+def test_folders_are_compared_wherever_they_are_named_from(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    wanted = settings_of(codecs_from=str(tmp_path / "runs" / "a"))
+    assert not list(differences({"codecs_from": "runs/a"}, wanted))
+    assert list(differences({"codecs_from": "runs/b"}, wanted))
+
+
+def test_a_default_that_a_class_declares_equals_the_key_left_out():
+    kind = "tests.codecs.toy_codec:ToyCodec"
+    sparse = {"codec": {"kind": kind, "codebook_size": 5}}  # as older versions stored it
+    full = Plugin(kind, '{"codebook_size": 5, "frame_rate_hz": 40, "training": {"num_steps": 3}}')
+    assert not list(differences(sparse, settings_of(codec=full)))
+    other = settings_of(codec=Plugin(kind, '{"codebook_size": 5, "frame_rate_hz": 50}'))
+    assert [key for key, _, _ in differences(sparse, other)] == ["codec.frame_rate_hz"]
+
+
+def test_sizes_in_brackets_are_compared_with_their_defaults():
+    paths = [f"tests.parts.toy_parts:RunningMean{sizes}" for sizes in ("", "(gain=1.0)", "( gain = 1.0 )")]
+    for path in paths:
+        assert not list(differences({"backbone": paths[0]}, settings_of(backbone=path)))
+    other = settings_of(backbone="tests.parts.toy_parts:RunningMean(gain=2.0)")
+    assert len(list(differences({"backbone": paths[0]}, other))) == 1

@@ -23,6 +23,7 @@ from dualdub_jax.data_pipeline.record import Record
 from dualdub_jax.errors import UserError
 from dualdub_jax.media.container import open_media, video_stream
 from dualdub_jax.media.timing import Timing, scan_timing
+from dualdub_jax.stores.argument import local
 
 # Of video files; other files under the folder are not looked at.
 _SUFFIXES = frozenset({
@@ -75,7 +76,7 @@ class Folder(Builder):
     @classmethod
     def add_arguments(cls, parser: argparse._ActionsContainer) -> None:
         add = parser.add_argument
-        add("--source", required=True, type=Path, metavar="DIR", help="folder of videos")
+        add("--source", required=True, type=local, metavar="DIR", help="folder of videos")
         add("--name", dest="dataset", metavar="NAME", help="of the dataset (default: the folder's name)")
         add("--clip-s", type=float, default=4.0, metavar="S", help="length of a clip, seconds (default: 4)")
         add("--val-share", type=float, default=0.05, metavar="X",

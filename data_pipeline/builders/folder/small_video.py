@@ -99,7 +99,7 @@ def _pictures_from(path: Path, timing: Timing, start_s: Fraction) -> Iterator[tu
         stream = video_stream(container, path)
         stream.codec_context.thread_count = 1  # films are read side by side already
         wanted_s = timing.start_s + start_s - _SEEK_MARGIN_S
-        use_seek = timing.has_timestamps and start_s > _SEEK_MARGIN_S
+        use_seek = timing.has_timestamps and not timing.num_restarts and start_s > _SEEK_MARGIN_S
         if use_seek:
             try:
                 container.seek(int(wanted_s / stream.time_base), stream=stream)

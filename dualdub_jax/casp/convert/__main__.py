@@ -20,6 +20,7 @@ from dualdub_jax.checkpoints.tree_paths import check_shapes
 from dualdub_jax.convert.names import StateDict
 from dualdub_jax.convert.torch_file import read_tensors
 from dualdub_jax.errors import UserError
+from dualdub_jax.stores.argument import local, stored
 
 
 def convert_casp(checkpoint: pathlib.Path, out: pathlib.Path) -> None:
@@ -69,13 +70,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument(
-        "--checkpoint", type=pathlib.Path, metavar="FILE", help="the authors' CASP checkpoint"
-    )
-    source.add_argument(
-        "--beats", type=pathlib.Path, metavar="FILE", help="public BEATs weights (a single encoder)"
-    )
-    parser.add_argument("--out", type=pathlib.Path, required=True, metavar="DIR", help="folder to write")
+    source.add_argument("--checkpoint", type=local, metavar="FILE", help="the authors' CASP checkpoint")
+    source.add_argument("--beats", type=local, metavar="FILE", help="public BEATs weights (a single encoder)")
+    parser.add_argument("--out", type=stored, required=True, metavar="DIR", help="folder to write")
     args = parser.parse_args(argv)
     try:
         if args.checkpoint is not None:

@@ -16,13 +16,15 @@ from einops import rearrange
 
 from dualdub_jax.codecs.mel_rvq.config import MelRVQConfig
 from dualdub_jax.codecs.mel_rvq.convnext import ConvNeXtBlock, dense, layer_norm
-from dualdub_jax.dsp.acoustics import bin_weights
+from dualdub_jax.dsp.acoustics_bins import bin_weights
 from dualdub_jax.dsp.mel import LOG_FLOOR, MEAN_LOG_MEL, STD_LOG_MEL, unit_noise_band_amplitude
 
 _NUM_BINS = 24  # of each quantity
 _TAIL_S = 1.0  # the tail is truncated at this length
 _LEAST_LOG_GAIN, _MOST_LOG_GAIN = -7.0, 1.0
 _INITIAL_TAIL = 0.1  # tail power relative to the power one hop earlier, before training
+MAX_DENSE_HOPS = 4096  # the longest track whose tail is one matrix product
+_CHUNK_HOPS = 1024
 _PER_BAND_SCALE = 5.0  # learning rate multiplier of the per-band constants, which are few
 
 
@@ -81,11 +83,39 @@ class AcousticsRenderer(nn.Module):
     def _tail_power(self, power: jax.Array, rt60_s: jax.Array) -> jax.Array:
         """Exponentially decayed sum of the power of earlier hops, float32[B, M, n_mels]."""
         hop_s = self.config.hop_length / self.config.sample_rate_hz
-        hops = np.arange(power.shape[1])
-        delay = hops[:, None] - hops
-        is_in_tail = (delay > 0) & (delay <= tail_hops(self.config))
-        decay = jnp.exp(-np.log(1e6) * np.maximum(delay, 0) * hop_s / rt60_s[:, None, None])
-        return jnp.einsum("bts,bsn->btn", jnp.where(is_in_tail, decay, 0.0), power)
+        num_hops, tail = power.shape[1], tail_hops(self.config)
+        if num_hops <= MAX_DENSE_HOPS:
+            return _decayed_sum(power, rt60_s, hop_s, tail, 0)
+        # In chunks, each with the tail before it: memory grows with the length and not with its square.
+        num_chunks = -(-num_hops // _CHUNK_HOPS)
+        padded = jnp.pad(power, ((0, 0), (tail, num_chunks * _CHUNK_HOPS - num_hops), (0, 0)))
+        starts = _CHUNK_HOPS * jnp.arange(num_chunks)
+
+        def chunk(start: jax.Array) -> jax.Array:
+            known = jax.lax.dynamic_slice_in_dim(padded, start, tail + _CHUNK_HOPS, axis=1)
+            return _decayed_sum(known, rt60_s, hop_s, tail, tail)
+
+        return rearrange(jax.lax.map(chunk, starts), "c b t n -> b (c t) n")[:, :num_hops]
+
+
+def _decayed_sum(power: jax.Array, rt60_s: jax.Array, hop_s: float, tail: int, first: int) -> jax.Array:
+    """Exponentially decayed sum of earlier hops as one matrix product.
+
+    Args:
+        power: float32[B, M, n_mels].
+        rt60_s: float32[B], seconds.
+        hop_s: seconds per hop.
+        tail: hops that are summed.
+        first: the first hop of the result.
+
+    Returns:
+        float32[B, M - first, n_mels].
+    """
+    hops = np.arange(power.shape[1])
+    delay = hops[first:, None] - hops
+    is_in_tail = (delay > 0) & (delay <= tail)
+    decay = jnp.exp(-np.log(1e6) * np.maximum(delay, 0) * hop_s / rt60_s[:, None, None])
+    return jnp.einsum("bts,bsn->btn", jnp.where(is_in_tail, decay, 0.0), power)
 
 
 def tail_hops(config: MelRVQConfig) -> int:

@@ -79,12 +79,18 @@ class MelRVQCodec:
         return nn.unbox(variables)
 
     @classmethod
-    def training(cls, config: "config_lib.Config", stream: str, make_batches: "MakeCrops") -> "CodecTraining":
+    def training(
+        cls,
+        config: "config_lib.Config",
+        stream: str,
+        make_batches: "MakeCrops",
+        initial: PyTree | None = None,
+    ) -> "CodecTraining":
         """See `Codec`."""
         # Imported lazily: inference needs neither optimizers nor losses.
         from dualdub_jax.codecs.mel_rvq.training.program import MelRVQTraining
 
-        return MelRVQTraining(config, stream, make_batches)
+        return MelRVQTraining(config, stream, make_batches, initial)
 
     @checked
     def encode(

@@ -47,6 +47,17 @@ def init_rvq(num_codebooks: int, codebook_size: int, dim: int) -> RVQState:
     )
 
 
+def continued(codebooks: jax.Array, num_vectors: int) -> RVQState:
+    """State of trained codebooks, with statistics of even use.
+
+    Args:
+        codebooks: float32[Q, K, D].
+        num_vectors: of a batch.
+    """
+    counts = jnp.full(codebooks.shape[:2], num_vectors / codebooks.shape[1])
+    return RVQState(codebooks=codebooks, counts=counts, sums=codebooks * counts[..., None])
+
+
 def nearest(vectors: jax.Array, codebook: jax.Array) -> jax.Array:
     """Index of the nearest entry in Euclidean distance.
 

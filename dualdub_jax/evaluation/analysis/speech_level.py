@@ -5,6 +5,7 @@ Recognisers degrade on quiet recordings independently of the words; loudness has
 
 import numpy as np
 
+from dualdub_jax.dsp.activity import frame_rms
 from dualdub_jax.evaluation.analysis.audible import as_sound
 from dualdub_jax.evaluation.contracts.clips import SAMPLE_RATE_HZ
 
@@ -47,17 +48,11 @@ def active_part(
     sound = as_sound(track)
     if len(sound) < _SHORTEST:
         return None
-    active = np.flatnonzero(_frame_levels(sound) >= _loud_level(sound) * 10 ** (-threshold_db / 20))
+    active = np.flatnonzero(frame_rms(sound, _FRAME) >= _loud_level(sound) * 10 ** (-threshold_db / 20))
     margin = round(margin_s * SAMPLE_RATE_HZ)
     start, end = active[0] * _FRAME - margin, (active[-1] + 1) * _FRAME + margin
     return at_speech_level(sound[max(start, 0) : end], silence_dbfs)
 
 
-def _frame_levels(sound: np.ndarray) -> np.ndarray:
-    """float64[S // 160]: root mean squares."""
-    frames = sound[: len(sound) // _FRAME * _FRAME].reshape(-1, _FRAME)
-    return np.sqrt(np.mean(frames**2, axis=1))
-
-
 def _loud_level(sound: np.ndarray) -> float:
-    return float(np.percentile(_frame_levels(sound), _LOUD_PERCENTILE))
+    return float(np.percentile(frame_rms(sound, _FRAME), _LOUD_PERCENTILE))

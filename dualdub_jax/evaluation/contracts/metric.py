@@ -9,6 +9,7 @@ import abc
 import dataclasses
 import importlib.metadata
 import importlib.util
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
@@ -63,6 +64,7 @@ class Figure:
             duration).
         of_the_set: it compares clips with each other and is therefore biased by duplicate clips; its
             bootstrap draws are recentred on the point estimate, see `bootstrap`.
+        limits: lowest and highest possible value; intervals end there.
     """
 
     name: str
@@ -74,6 +76,7 @@ class Figure:
     num_resamples: int = 1000
     paired_floor: bool = True
     of_the_set: bool = False
+    limits: tuple[float, float] = (-math.inf, math.inf)
 
 
 @dataclasses.dataclass(frozen=True)

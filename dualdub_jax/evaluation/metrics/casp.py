@@ -21,7 +21,6 @@ Source: the paper and the public DualBench and PodEval repositories; margin and 
 control.
 """
 
-import pathlib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -31,6 +30,7 @@ from dualdub_jax.casp.scorer import CaspScorer, mean_embedding
 from dualdub_jax.dubbing.receipt import describe_folder
 from dualdub_jax.evaluation.contracts.clips import Clip
 from dualdub_jax.evaluation.contracts.metric import ClipMetric, Figure, Value
+from dualdub_jax.stores.path import StorePath, as_path
 
 BATCH_SIZE = 32  # candidates of the retrieval
 
@@ -102,8 +102,8 @@ class CaspMetric(ClipMetric):
 
     name = "casp"
 
-    def __init__(self, weights: pathlib.Path | None = None) -> None:
-        self._weights = pathlib.Path(weights) if weights is not None else bundle.default_path()
+    def __init__(self, weights: StorePath | str | None = None) -> None:
+        self._weights = as_path(weights) if weights is not None else bundle.default_path()
         config, _ = bundle.read_header(self._weights, "casp")
         self._folder_sha256 = describe_folder(self._weights)["sha256"]
         named = "the bundled Puppet Stage CASP" if weights is None else f"CASP of {self._weights.name}"
@@ -142,6 +142,7 @@ class CaspMetric(ClipMetric):
                 clip_value=cosine,
                 num_resamples=200,
                 of_the_set=True,
+                limits=(0.0, 1.0),
             ),
         )
 

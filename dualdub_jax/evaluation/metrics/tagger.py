@@ -17,6 +17,7 @@ Source: Kilgour et al. (2019) for FAD, Chong and Forsyth (2020) for the extrapol
 AudioLDM's evaluation.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -63,6 +64,7 @@ class Tagger(ClipMetric):
             num_resamples=40,
             paired_floor=False,
             of_the_set=True,
+            limits=(0.0, math.inf),
         ),
         Figure(
             "fad_infinity",
@@ -74,6 +76,7 @@ class Tagger(ClipMetric):
             num_resamples=10,
             paired_floor=False,
             of_the_set=True,
+            limits=(0.0, math.inf),
         ),
         Figure("kl", "", "lower", "KL(true ‖ system) of YAMNet's tags (softmax of a clip's mean logits)"),
         Figure(
@@ -86,6 +89,7 @@ class Tagger(ClipMetric):
             num_resamples=200,
             paired_floor=False,
             of_the_set=True,
+            limits=(1.0, math.inf),
         ),
     )
     requirements = (

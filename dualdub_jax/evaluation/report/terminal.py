@@ -98,8 +98,9 @@ def _print_comparison(against: Mapping[str, Any], console: rich.console.Console)
         "bold",
     )
     width = max([len(name) for name in against["metrics"]] + [6])
+    unit_width = max([len(entry.get("unit", "")) for entry in against["metrics"].values()] + [4]) + 2
     title = f"{'figure':<{width}}   {'difference [95% interval]':<28}"
-    title += f"{'ours':>9}{'other':>9}{'n':>6}  {'unit':<11}verdict"
+    title += f"{'ours':>9}{'other':>9}{'n':>6}  {'unit':<{unit_width}}verdict"
     _print(console, title, "bold")
     for name, entry in against["metrics"].items():
         line = rich.text.Text(f"{name:<{width}} {_ARROWS[entry['better']]} ")
@@ -109,7 +110,7 @@ def _print_comparison(against: Mapping[str, Any], console: rich.console.Console)
             line.append(f"{_with_interval(entry, 'difference'):<28}")
             for key in ("ours", "other"):
                 line.append(f"{number(entry[key], entry['unit']):>9}")
-            line.append(f"{entry['n']:>6}  {entry['unit']:<11}")
+            line.append(f"{entry['n']:>6}  {entry['unit']:<{unit_width}}")
             line.append(entry["verdict"], _VERDICT_STYLES.get(entry["verdict"], ""))
         console.print(line, soft_wrap=True)
 

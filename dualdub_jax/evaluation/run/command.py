@@ -2,21 +2,15 @@
 
 import argparse
 import pathlib
+from typing import TYPE_CHECKING
 
 import rich.console
 
-from dualdub_jax.bundles.bundle import default_bundle_path
-from dualdub_jax.dubbing.progress import make_progress
 from dualdub_jax.errors import UserError
-from dualdub_jax.evaluation.contracts import registry
-from dualdub_jax.evaluation.contracts.results import to_json
-from dualdub_jax.evaluation.report.terminal import print_metrics, print_results
-from dualdub_jax.evaluation.run.runner import LOG_FILE, evaluate
-from dualdub_jax.evaluation.run.scoring import missing_requirement
-from dualdub_jax.evaluation.run.systems import Checkpoint
-from dualdub_jax.evaluation.statistics.against import find_other
-from dualdub_jax.evaluation.suites.suite import Suite
-from dualdub_jax.media.outputs import Outputs, check_outputs
+from dualdub_jax.media.outputs import Outputs, check_folder, check_outputs
+
+if TYPE_CHECKING:
+    from dualdub_jax.evaluation.suites.suite import Suite
 
 # Options that apply to some suites only; for another suite they are an error, not silently ignored.
 _OPTIONS = {
@@ -39,16 +33,27 @@ def run(args: argparse.Namespace) -> int:
         UserError: incompatible arguments or unusable inputs.
     """
     console = rich.console.Console(highlight=False)
+    if not args.list_metrics:
+        name = _suite_name(args)
+        workdir = args.workdir or pathlib.Path(
+            "out", "evaluate", f"pairs-{args.pairs.stem}" if args.pairs else name
+        )
+        _check_paths(args, workdir)
+    # Imported once the arguments are known to be usable: this takes seconds.
+    from dualdub_jax.bundles.bundle import default_bundle_path
+    from dualdub_jax.dubbing.progress import make_progress
+    from dualdub_jax.evaluation.contracts import registry
+    from dualdub_jax.evaluation.contracts.results import to_json
+    from dualdub_jax.evaluation.report.terminal import print_metrics, print_results
+    from dualdub_jax.evaluation.run.runner import LOG_FILE, evaluate
+    from dualdub_jax.evaluation.run.scoring import missing_requirement
+    from dualdub_jax.evaluation.run.systems import Checkpoint
+    from dualdub_jax.evaluation.statistics.against import find_other
+
     metrics = registry.select(registry.all_metrics(args.casp_weights), args.metrics)
     if args.list_metrics:
         print_metrics(metrics, {metric.name: missing_requirement(metric) for metric in metrics}, console)
         return 0
-    name = _suite_name(args)
-    inputs = [path for path in (args.list, args.pairs) if path is not None]
-    check_outputs([path for path in (args.json, args.html) if path is not None], inputs)
-    workdir = args.workdir or pathlib.Path(
-        "out", "evaluate", f"pairs-{args.pairs.stem}" if args.pairs else name
-    )
     other = None if args.against is None else find_other(args.against)
     if other is not None and other.kind == "checkpoint" and name == "pairs":
         raise UserError(
@@ -88,6 +93,27 @@ def run(args: argparse.Namespace) -> int:
     return 1 if results["failures"] else 0
 
 
+def _check_paths(args: argparse.Namespace, workdir: pathlib.Path) -> None:
+    inputs = [path for path in (args.list, args.pairs) if path is not None]
+    check_outputs([path for path in (args.json, args.html) if path is not None], inputs)
+    check_folder(workdir, "--workdir")
+    for path in inputs:
+        if not path.exists():
+            raise UserError(f"{path}: cannot be read (no such file); give a file with one JSON object a line")
+    if args.media is not None and not args.media.is_dir():
+        raise UserError(f"--media {args.media}: no such folder; give the folder with the clips' files")
+    if args.checkpoint is not None and not args.checkpoint.is_dir():
+        raise UserError(
+            f"{args.checkpoint}: no such checkpoint folder; give the bundle/ folder that `dualdub train` "
+            "writes"
+        )
+    if args.against is not None and not args.against.exists():
+        raise UserError(
+            f"--against {args.against}: neither a checkpoint folder nor the JSON or the working directory of "
+            "another evaluation; give one of them"
+        )
+
+
 def _suite_name(args: argparse.Namespace) -> str:
     if (args.suite is None) == (args.pairs is None):
         raise UserError("give either --suite puppet, --suite dualbench or --pairs MANIFEST.jsonl")
@@ -101,7 +127,7 @@ def _suite_name(args: argparse.Namespace) -> str:
     return name
 
 
-def _make_suite(name: str, args: argparse.Namespace, workdir: pathlib.Path) -> Suite:
+def _make_suite(name: str, args: argparse.Namespace, workdir: pathlib.Path) -> "Suite":
     if name == "puppet":
         from dualdub_jax.evaluation.suites.puppet import DEFAULT_LIMIT, DEFAULT_WORLD_SEED, PuppetSuite
 

@@ -122,7 +122,9 @@ class Checkpoint:
 
     def _dub(self, footage: Footage, script: str) -> Soundtrack:
         seed = zlib.crc32(f"{self.seed} {footage.clip.id}".encode()) % 2**31
-        return self.load().run(DubRequest(footage.video, script, footage.voice, seed=seed))
+        # A model that does not speak is scored, not refused.
+        request = DubRequest(footage.video, script, footage.voice, seed=seed, must_speak=False)
+        return self.load().run(request)
 
     def code(self, clip: Clip) -> Tracks:
         """Passes a clip's true stems through the codecs and the mixdown of generated tracks.

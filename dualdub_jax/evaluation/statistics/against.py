@@ -11,6 +11,8 @@ from dualdub_jax.evaluation.contracts.metric import Figure, Metric
 from dualdub_jax.evaluation.contracts.results import read_results
 from dualdub_jax.evaluation.run.score_store import ScoreStore, Values
 from dualdub_jax.evaluation.statistics.bootstrap import paired_difference
+from dualdub_jax.stores.failures import reached
+from dualdub_jax.stores.path import StorePath
 
 SCORES_FILE = "scores.sqlite"
 RESULTS_FILE = "results.json"
@@ -31,12 +33,13 @@ class Other:
     results: dict[str, Any] | None = None
 
 
-def find_other(path: pathlib.Path) -> Other:
+def find_other(path: StorePath) -> Other:
     """Identifies the argument of `--against`: a checkpoint folder, a run's JSON, or its working directory.
 
     Raises:
         UserError: it is none of these, or the run's scores no longer exist.
     """
+    reached(path)
     if path.is_dir() and (path / RESULTS_FILE).is_file():
         results = read_results(path / RESULTS_FILE)
         results["workdir"] = str(path)  # it may have been moved
@@ -57,7 +60,7 @@ def find_other(path: pathlib.Path) -> Other:
     return Other(str(path), "run", results)
 
 
-def _is_checkpoint(path: pathlib.Path) -> bool:
+def _is_checkpoint(path: StorePath) -> bool:
     try:
         return "format_version" in json.loads((path / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -7,7 +7,8 @@ comparison share them.
 
 A draw repeats some clips and omits about a third. A mean is unaffected; a distance between sets (FAD) or a
 retrieval accuracy is biased by duplicate clips. The draws of such figures (`Figure.of_the_set`) are recentred
-on the point estimate: our choice.
+on the point estimate, and their intervals end at the limits of the figure (a distance is not negative): our
+choice.
 """
 
 import dataclasses
@@ -56,7 +57,8 @@ def estimate(values: Sequence[metric.Value], figure: metric.Figure) -> Estimate:
     draws = _draws(len(present), figure.num_resamples)
     outcomes = _resample(present, draws, figure.summarise)
     value = _number(figure.summarise(present))
-    return Estimate(value, *_interval(outcomes, value, figure), len(present))
+    low, high = np.clip(_interval(outcomes, value, figure), *figure.limits)
+    return Estimate(value, float(low), float(high), len(present))
 
 
 def paired_difference(

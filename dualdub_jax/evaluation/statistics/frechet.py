@@ -52,7 +52,7 @@ def frechet_distance_at_infinity(one: Sequence[np.ndarray], other: Sequence[np.n
         other: float[M_i, D] of each group, as many groups.
 
     Returns:
-        The intercept, which may be slightly negative; NaN with fewer than 16 groups.
+        The intercept, at least 0; NaN with fewer than 16 groups.
     """
     num_groups = len(one)
     if num_groups < _MIN_GROUPS:
@@ -65,4 +65,4 @@ def frechet_distance_at_infinity(one: Sequence[np.ndarray], other: Sequence[np.n
         inverses.append(1 / len(left))
         distances.append(frechet_distance(left, right))
     _, intercept = np.polyfit(inverses, distances, 1)
-    return float(intercept)
+    return max(float(intercept), 0.0)

@@ -28,7 +28,7 @@ from dualdub_jax.evaluation.suites.media_folder import MediaFolder
 from dualdub_jax.evaluation.suites.pictures import count_samples, load_frames
 from dualdub_jax.evaluation.suites.sound import read_track
 from dualdub_jax.evaluation.suites.suite import Footage, Missing, Suite
-from dualdub_jax.media.sound_file import read_voice
+from dualdub_jax.media.voice import read_voice
 
 _TEXT_KEYS = ("audio", "speech", "video", "text")
 _KINDS = {"video": "video", "speech": "speech", "background": "audio"}  # ours -> the list's key

@@ -21,6 +21,8 @@ def read_json_lines(path: pathlib.Path) -> Iterator[tuple[int, dict[str, Any]]]:
         UserError: the file cannot be read or has no object, a line is not a JSON object, or an "id" is
             missing, not a string or a duplicate.
     """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise UserError(f"{path}: is a pipe or a device; save it as a file with one JSON object a line")
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:

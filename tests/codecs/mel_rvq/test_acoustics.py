@@ -6,7 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dualdub_jax.codecs.mel_rvq.acoustics import AcousticsRenderer
+from dualdub_jax.codecs.mel_rvq import acoustics
+from dualdub_jax.codecs.mel_rvq.acoustics import MAX_DENSE_HOPS, AcousticsRenderer
 from dualdub_jax.codecs.mel_rvq.config import MelRVQConfig
 from dualdub_jax.dsp.mel import LOG_FLOOR, log_mel
 
@@ -56,3 +57,27 @@ def test_silence_becomes_noise_of_the_given_level(render):
 def test_what_is_not_known_is_not_rendered(render):
     mel = np.random.default_rng(0).normal(-4, 2, (1, 120, CONFIG.n_mels)).astype(np.float32)
     np.testing.assert_array_equal(render(np.nan, -40.0, mel), mel)
+
+
+@pytest.mark.parametrize("num_hops", [64, 96, 118])
+def test_a_long_track_rings_as_a_short_one(monkeypatch, num_hops):
+    mel = np.random.default_rng(1).normal(-4, 2, (2, num_hops, CONFIG.n_mels)).astype(np.float32)
+    mask, rooms = np.ones((2, num_hops // 2), bool), np.float32([[0.3, -50.0], [2.0, -30.0]])
+    params = RENDERER.init(jax.random.key(0), mel, mask, rooms)
+    expected = RENDERER.apply(params, mel, mask, rooms)
+    monkeypatch.setattr(acoustics, "MAX_DENSE_HOPS", 40)
+    monkeypatch.setattr(acoustics, "_CHUNK_HOPS", 32)
+    np.testing.assert_allclose(RENDERER.apply(params, mel, mask, rooms), expected, atol=1e-5)
+
+
+def test_memory_grows_with_the_length_and_not_with_its_square():
+    def temporary_bytes(num_hops: int) -> int:
+        shapes = [(1, num_hops, CONFIG.n_mels), (1, num_hops // 2), (1, 2)]
+        dtypes = [jnp.float32, bool, jnp.float32]
+        inputs = [jax.ShapeDtypeStruct(*pair) for pair in zip(shapes, dtypes, strict=True)]
+        params = jax.eval_shape(RENDERER.init, jax.random.key(0), *inputs)
+        compiled = jax.jit(RENDERER.apply).lower(params, *inputs).compile()
+        return compiled.memory_analysis().temp_size_in_bytes
+
+    once, twice = temporary_bytes(4 * MAX_DENSE_HOPS), temporary_bytes(8 * MAX_DENSE_HOPS)
+    assert twice < 2.2 * once < (4 * MAX_DENSE_HOPS) ** 2

@@ -219,3 +219,14 @@ def test_numbers_have_as_many_decimals_as_they_bear():
         "-", "0.123", "-3.000", "45.68", "678.9", "12346",
     ]  # fmt: skip
     assert number(0.1234, "%") == "12.3"
+
+
+def test_a_long_unit_leaves_the_verdict_apart():
+    results = example_results()
+    results["against"]["metrics"]["wer"]["unit"] = "frames a second"
+    console = rich.console.Console(file=io.StringIO(), width=200)
+    print_results(results, pathlib.Path("errors.log"), console)
+    lines = console.file.getvalue().splitlines()
+    title = next(line for line in lines if line.endswith("verdict"))
+    row = next(line for line in lines if "frames a second" in line)
+    assert row.index("better") == title.index("verdict") and row.endswith("frames a second  better")

@@ -1,5 +1,7 @@
 """Intervals: of the right width, the same every time, and fast paths that say what the slow path says."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -114,3 +116,15 @@ def test_pairing_uses_only_clips_that_both_have():
 def test_intervals_are_the_same_every_time():
     values = list(np.random.default_rng(4).normal(size=20))
     assert estimate(values, figure()) == estimate(values, figure())
+
+
+def test_an_interval_ends_at_the_limits_of_the_figure():
+    """A distance is recentred below its bias, but it is not negative; a difference of two may be."""
+    free = figure(lambda values: np.square(np.mean(values)), of_the_set=True)
+    limited = dataclasses.replace(free, limits=(0.0, np.inf))
+    values = list(np.random.default_rng(0).normal(size=40))
+    without, ended = estimate(values, free), estimate(values, limited)
+    assert without.low < 0 and (ended.low, ended.high, ended.value) == (0.0, without.high, without.value)
+    others = list(np.random.default_rng(1).normal(size=40))
+    assert paired_difference(values, others, limited)[2].low < 0
+    assert np.isnan(estimate(values[:2], limited).low)

@@ -59,3 +59,11 @@ def test_extrapolation_takes_the_bias_away():
     corrected = frechet_distance_at_infinity(one, other)
     assert biased > truth + 0.3
     assert abs(corrected - truth) < 0.5 * (biased - truth)
+
+
+def test_extrapolation_of_equal_sets_is_not_negative():
+    rng = np.random.default_rng(5)
+    one = [rng.standard_normal((5, 24)) for _ in range(40)]
+    assert min(frechet_distance_at_infinity(one, [rows[::-1] for rows in one]), 0.0) == 0.0
+    pairs = [[[rng.standard_normal((5, 24)) for _ in range(40)] for _ in range(2)] for _ in range(6)]
+    assert min(frechet_distance_at_infinity(*pair) for pair in pairs) >= 0.0

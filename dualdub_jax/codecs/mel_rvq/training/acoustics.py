@@ -22,6 +22,7 @@ from dualdub_jax.codecs.mel_rvq.training.tokens import (
 from dualdub_jax.config import Config
 from dualdub_jax.dsp.mel import STD_LOG_MEL
 from dualdub_jax.parallel.sharding import constrain
+from dualdub_jax.training.initial_values import with_values
 from dualdub_jax.training.optimizer import make_optimizer
 from dualdub_jax.training.phase import Phase
 from dualdub_jax.training.state import TrainState, first_state, next_state
@@ -42,7 +43,11 @@ _NOISE_RATE, _NOISE_DBFS = 0.3, (-70.0, -40.0)  # of noise added to the encoder'
 
 
 def acoustics_phase(
-    config: Config, stream: Stream, codec_variables: PyTree, make_batches: Callable[[], Any]
+    config: Config,
+    stream: Stream,
+    codec_variables: PyTree,
+    make_batches: Callable[[], Any],
+    initial: PyTree | None = None,
 ) -> Phase:
     """Trains the acoustics renderer.
 
@@ -51,6 +56,7 @@ def acoustics_phase(
         stream: whose codec; it has `acoustics_num_blocks`.
         codec_variables: result of `tokens_phase`; frozen.
         make_batches: as for `tokens_phase`; examples with unknown acoustics are not scored.
+        initial: parameters, or some of them, to start from; None: random values.
 
     Returns:
         The phase `codec_acoustics_<stream>`; its result is the moving average of the renderer's parameters.
@@ -61,8 +67,8 @@ def acoustics_phase(
     optimizer = make_optimizer(training.acoustics_optimizer, training.acoustics_num_steps)
     ema_decay = training.acoustics_optimizer.ema_decay
 
-    def init(rng: jax.Array, _: None) -> TrainState:
-        return first_state(modules.init_acoustics(rng), optimizer)
+    def init(rng: jax.Array, initial: PyTree | None) -> TrainState:
+        return first_state(with_values(modules.init_acoustics(rng), initial), optimizer)
 
     def step(state: TrainState, batch: Batch, rng: jax.Array, frozen: PyTree) -> tuple[TrainState, Metrics]:
         waveform = constrain(batch["waveform"], "batch", None)
@@ -101,7 +107,7 @@ def acoustics_phase(
         num_steps=training.acoustics_num_steps,
         settings=phase_settings(config, stream, "acoustics"),
         init=init,
-        initial=None,
+        initial=initial,
         frozen=codec_variables,
         step=step,
         make_batches=make_batches,

@@ -24,6 +24,7 @@ from dualdub_jax.dsp.mel import STD_LOG_MEL
 from dualdub_jax.errors import UserError
 from dualdub_jax.parallel.sharding import constrain
 from dualdub_jax.text.phonemes import LABELS_PER_FRAME, SYMBOLS
+from dualdub_jax.training.initial_values import with_values
 from dualdub_jax.training.optimizer import make_optimizer
 from dualdub_jax.training.phase import Phase
 from dualdub_jax.training.settings import Settings, settings_of
@@ -45,7 +46,12 @@ _SPEAKER_WARP_REACH, _SPEAKER_WARP_RATE = 0.12, 0.5  # of the joint warp of targ
 _NO_REFERENCE_RATE = 0.1  # fraction of crops decoded without a reference
 
 
-def tokens_phase(config: Config, stream: Stream, make_batches: Callable[[], Any]) -> Phase:
+def tokens_phase(
+    config: Config,
+    stream: Stream,
+    make_batches: Callable[[], Any],
+    initial: PyTree | None = None,
+) -> Phase:
     """Trains encoder, codebooks and decoder to reconstruct log-mels.
 
     The first `num_unquantised_steps` run without quantisation; k-means then initialises the codebooks. With
@@ -59,6 +65,9 @@ def tokens_phase(config: Config, stream: Stream, make_batches: Callable[[], Any]
         stream: whose codec.
         make_batches: see `Phase`; host batches as `dualdub_jax.data_pipeline.loader.make_codec_batches`
             yields them.
+        initial: variables of a trained codec, or some of them, from which training starts, quantised from the
+            first step on (the phoneme classifier, which is no variable of a codec, starts anew); None: random
+            values.
 
     Returns:
         The phase `codec_tokens_<stream>`; its result is the codec's variables without "vocoder" and
@@ -85,14 +94,20 @@ def tokens_phase(config: Config, stream: Stream, make_batches: Callable[[], Any]
     if codec.phonetic_dim:
         dims[0, codec.phonetic_dim :] = 0.0
 
-    def init(rng: jax.Array, _: None) -> TrainState:
-        variables = modules.init_tokens(rng)
+    # Step of the k-means; -1: never.
+    start_step = codec.num_unquantised_steps if initial is None else -1
+
+    def init(rng: jax.Array, initial: PyTree | None) -> TrainState:
+        variables = with_values(modules.init_tokens(rng), initial)
         params = {name: variables[name] for name in networks}
         if codec.phonetic_dim:
             shape = (codec.latent_dim, math.prod(labels_shape))
             params["phonetic"] = nn.LogicallyPartitioned(jnp.zeros(shape), ("patch", "norm"))
+        state = rvq.init_rvq(codec.num_codebooks, codec.codebook_size, codec.latent_dim)
+        if initial is not None:
+            state = rvq.continued(nn.unbox(variables["codebooks"]), latents_per_batch)
         extra = {
-            "rvq": rvq.init_rvq(codec.num_codebooks, codec.codebook_size, codec.latent_dim),
+            "rvq": state,
             "latents": jnp.zeros((_KMEANS_BATCHES * latents_per_batch, codec.latent_dim)),
         }
         return first_state(params, optimizer, has_average=False, extra=extra)
@@ -120,9 +135,9 @@ def tokens_phase(config: Config, stream: Stream, make_batches: Callable[[], Any]
             has_voice = is_kept & jnp.any(reference_mask, axis=1)
         else:
             features = modules.features(mel, None, mask)
-        is_quantised = state.step >= codec.num_unquantised_steps
+        is_quantised = state.step >= start_step
         rvq_state = jax.lax.cond(
-            state.step == codec.num_unquantised_steps,
+            state.step == start_step,
             lambda: rvq.start(state.extra["rvq"], state.extra["latents"], start_key, dims),
             lambda: state.extra["rvq"],
         )
@@ -181,11 +196,12 @@ def tokens_phase(config: Config, stream: Stream, make_batches: Callable[[], Any]
         num_steps=training.num_steps,
         settings=phase_settings(config, stream, "tokens"),
         init=init,
-        initial=None,
+        initial=initial,
         step=step,
         make_batches=make_batches,
         prepare=prepare_batch,
         parameters=parameters,
+        scratch=("extra/latents",),
     )
 
 
@@ -199,7 +215,8 @@ def phase_settings(config: Config, stream: Stream, part: str) -> Settings:
     """
     own = {"vocoder": ("vocoder_", "tonal_source", "noise_seed"), "acoustics": ("acoustics_",)}
     other_phases = tuple(itertools.chain(*(keys for name, keys in own.items() if name != part)))
-    return settings_of(without=other_phases, seed=config.seed, codec=config.streams[stream].codec)
+    start = {"codecs_from": config.codecs_from} if stream in config.train_codecs else {}
+    return settings_of(without=other_phases, seed=config.seed, codec=config.streams[stream].codec, **start)
 
 
 _FIELDS = ("waveform", "phonemes", "acoustics", "voice", "voice_mask")

@@ -34,6 +34,7 @@ from dualdub_jax.codecs.mel_rvq.vocoder import PITCH_BINS, VocoderFrames, synthe
 from dualdub_jax.config import Config
 from dualdub_jax.dsp.pitch import Pitch, estimate_pitch
 from dualdub_jax.parallel.sharding import constrain
+from dualdub_jax.training.initial_values import with_values
 from dualdub_jax.training.optimizer import make_optimizer
 from dualdub_jax.training.phase import Phase
 from dualdub_jax.training.state import TrainState, first_state, next_state
@@ -51,7 +52,11 @@ _FEATURE_MATCHING_WEIGHT = 2.0  # relative to the adversarial loss
 
 
 def vocoder_phase(
-    config: Config, stream: Stream, codec_variables: PyTree, make_batches: Callable[[], Any]
+    config: Config,
+    stream: Stream,
+    codec_variables: PyTree,
+    make_batches: Callable[[], Any],
+    initial: PyTree | None = None,
 ) -> Phase:
     """Trains the vocoder on tokens of training waveforms.
 
@@ -62,6 +67,7 @@ def vocoder_phase(
         stream: whose codec.
         codec_variables: result of `tokens_phase`; frozen.
         make_batches: as for `tokens_phase`.
+        initial: parameters, or some of them, to start from; None: random values.
 
     Returns:
         The phase `codec_vocoder_<stream>`; its result is the moving average of the vocoder's parameters.
@@ -78,13 +84,13 @@ def vocoder_phase(
     ema_decay = training.vocoder_optimizer.ema_decay
     has_pitch = codec.tonal_source == "pitch"
 
-    def init(rng: jax.Array, _: None) -> TrainState:
+    def init(rng: jax.Array, initial: PyTree | None) -> TrainState:
         extra = None
         if has_discriminator:
             waveform = jnp.zeros((1, codec.samples_per_frame))
             params = discriminator.init(jax.random.fold_in(rng, 1), waveform)["params"]
             extra = {"params": params, "opt_state": discriminator_optimizer.init(params)}
-        return first_state(modules.init_vocoder(rng), optimizer, extra=extra)
+        return first_state(with_values(modules.init_vocoder(rng), initial), optimizer, extra=extra)
 
     def discriminate(params: PyTree, waveform: jax.Array) -> Features:
         return discriminator.apply({"params": params}, waveform)
@@ -167,7 +173,7 @@ def vocoder_phase(
         num_steps=training.vocoder_num_steps,
         settings=phase_settings(config, stream, "vocoder"),
         init=init,
-        initial=None,
+        initial=initial,
         frozen=codec_variables,
         step=step,
         make_batches=make_batches,

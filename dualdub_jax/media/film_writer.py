@@ -1,0 +1,207 @@
+"""Writing a film with a new sound: its video packets copied, the mix encoded beside them.
+
+No picture is decoded or encoded again. The film's time zero moves to its first picture, where the mix begins.
+What the container says of the picture (shape of pixels, codec tag, colours, orientation, transparency) and of
+the film (chapters, tags, further streams) is written again; see `other_streams` for the latter.
+"""
+
+import io
+from fractions import Fraction
+from typing import BinaryIO
+
+import av
+
+from dualdub_jax.media.clock import FilmClock
+from dualdub_jax.media.container import is_mp4, open_media, video_stream
+from dualdub_jax.media.copy_plan import CopyPlan
+from dualdub_jax.media.film import Film
+from dualdub_jax.media.inventory import pixel_aspect
+from dualdub_jax.media.matroska_elements import ROOM, set_display_size
+from dualdub_jax.media.mix_encoder import MixEncoder
+from dualdub_jax.media.mp4_boxes import end_edit_list
+from dualdub_jax.media.other_streams import OtherStreams, copy_tags, wants_apple_tags
+from dualdub_jax.media.track import Samples
+
+# Suffix -> (container format of libavformat, audio codec). WebM allows no AAC.
+CONTAINERS: dict[str, tuple[str, str]] = {
+    ".mp4": ("mp4", "aac"),
+    ".m4v": ("mp4", "aac"),
+    ".mov": ("mov", "aac"),
+    ".mkv": ("matroska", "aac"),
+    ".webm": ("webm", "libopus"),
+}
+_WITH_EDIT_LISTS = {"mp4", "mov"}
+# Stereo, spherical and Dolby Vision boxes are not in the first edition of the standard.
+_STRICTNESS = {"strict": "unofficial"}
+_FIRST_TRACK = 1
+
+
+class CannotHoldError(Exception):
+    """A container cannot hold a film's video as it is; the text says what of it."""
+
+
+def write_film(
+    film: Film,
+    plan: CopyPlan,
+    mix: Samples,
+    sample_rate_hz: int,
+    suffix: str,
+    file: BinaryIO,
+    max_packets: int | None = None,
+) -> None:
+    """Writes the film's video and other streams with `mix` as its only sound.
+
+    Args:
+        film: the film; its packets are read from `film.path`.
+        plan: which of them.
+        mix: float32[S] in [-1, 1], read in blocks.
+        sample_rate_hz: of `mix`.
+        suffix: chooses the container, see `CONTAINERS`.
+        file: where the bytes go; opened for reading and writing, seekable.
+        max_packets: of the video; None: all.
+
+    Raises:
+        CannotHoldError: the container cannot hold the video.
+        UserError: the film cannot be read.
+        OSError: `file` cannot be written.
+    """
+    format_name, audio_codec = CONTAINERS[suffix]
+    if plan.num_hidden and format_name not in _WITH_EDIT_LISTS:
+        raise CannotHoldError(f"hide the {plan.num_hidden} pictures outside of the edit list")
+    with open_media(film.path, "video") as source:
+        stream = video_stream(source, film.path)
+        tag = _find_tag(source, stream, format_name)
+        with av.open(
+            file, "w", format=format_name, container_options=_options(source, film, format_name)
+        ) as target:
+            target.flags |= av.container.Flags.bitexact.value  # no random numbers in the headers
+            video = _add_video(target, stream, format_name, tag)
+            if plan.rate is not None:
+                video.codec_context.framerate = plan.rate
+            sound = MixEncoder(target, audio_codec, mix, sample_rate_hz).packets()
+            others = OtherStreams(source, stream, film)
+            others.add_to(target, format_name)
+            clock = OutputClock(film, plan)
+            video.time_base = clock.time_base
+            sound_until_s, num_packets = Fraction(0), -1
+            for packet in FilmClock(source, stream).packets(*others.sources):
+                if packet.stream_index != stream.index:
+                    target.mux(others.packets(packet))
+                    continue
+                num_packets += 1
+                if num_packets not in plan:
+                    continue
+                if max_packets is not None and num_packets >= plan.first + max_packets:
+                    break
+                clock.move(packet, num_packets)
+                # In order of time, so that the muxer never has to hold one stream back for the other.
+                while (
+                    sound_until_s <= packet.pts * packet.time_base
+                    and (block := next(sound, None)) is not None
+                ):
+                    sound_until_s, packets = block
+                    target.mux(packets)
+                packet.stream = video
+                target.mux(packet)
+            for _, packets in sound:
+                target.mux(packets)
+        if format_name in _WITH_EDIT_LISTS and plan.num_hidden:
+            end_edit_list(file, _FIRST_TRACK, film.duration_s)
+        elif format_name not in _WITH_EDIT_LISTS and stream.sample_aspect_ratio:
+            set_display_size(file, pixel_aspect(stream))
+
+
+def _options(source: av.container.InputContainer, film: Film, format_name: str) -> dict[str, str]:
+    if format_name not in _WITH_EDIT_LISTS:
+        return {}
+    options = _STRICTNESS | {"movie_timescale": str(_timescale(film))}
+    if wants_apple_tags(source):
+        options["movflags"] = "use_metadata_tags"
+    return options
+
+
+def _timescale(film: Film) -> int:
+    """Units a second for durations of the presentation: exact for most films."""
+    base = film.time_base
+    return base.denominator if base.numerator == 1 and 1_000 <= base.denominator <= 1_000_000 else 90_000
+
+
+def _add_video(
+    target: av.container.OutputContainer,
+    stream: av.video.stream.VideoStream,
+    format_name: str,
+    tag: str | None = None,
+) -> av.video.stream.VideoStream:
+    """Adds the video stream with all that its container says of it.
+
+    Raises:
+        CannotHoldError: the container does not know the codec.
+    """
+    try:
+        video = target.add_stream_from_template(stream, opaque=True)  # needs no encoder of that codec
+    except ValueError:
+        raise CannotHoldError(f"hold {stream.codec_context.codec.canonical_name} video as it is") from None
+    video.codec_context.sample_aspect_ratio = pixel_aspect(stream)
+    if tag is not None:
+        video.codec_context.codec_tag = tag
+    copy_tags(stream, video)
+    video.disposition = stream.disposition or av.stream.Disposition.default
+    if stream.sample_aspect_ratio and format_name not in _WITH_EDIT_LISTS:
+        video.metadata["title"] = video.metadata.get("title", "") + ROOM
+    return video
+
+
+def _find_tag(
+    source: av.container.InputContainer, stream: av.video.stream.VideoStream, format_name: str
+) -> str | None:
+    """The codec tag to write; None: the container's usual one.
+
+    Raises:
+        CannotHoldError: the container does not take the video with any.
+    """
+    tags: list[str | None] = [None]
+    if is_mp4(source):
+        tags = [_tag(stream), None]
+    elif format_name in _WITH_EDIT_LISTS and stream.codec_context.name == "hevc":
+        tags = ["hvc1", None]  # the one that Apple's players take
+    options = _STRICTNESS if format_name in _WITH_EDIT_LISTS else {}
+    for tag in tags:
+        try:
+            with av.open(io.BytesIO(), "w", format=format_name, container_options=options) as target:
+                _add_video(target, stream, format_name, tag)
+                target.start_encoding()  # writes the header, where a muxer refuses a codec
+        except (av.error.FFmpegError, ValueError):
+            continue
+        return tag
+    raise CannotHoldError(f"hold {stream.codec_context.codec.canonical_name} video as it is")
+
+
+def _tag(stream: av.video.stream.VideoStream) -> str | None:
+    try:
+        return stream.codec_context.codec_tag
+    except UnicodeDecodeError:
+        return None
+
+
+class OutputClock:
+    """Moves packets to a clock that begins with the first picture and ends with the film's duration.
+
+    Matroska rounds times and lengths to milliseconds, so that the last packet may end a little before or
+    after the film does: on a finer clock its length is exact.
+    """
+
+    def __init__(self, film: Film, plan: CopyPlan) -> None:
+        """Begins the clock of a copy."""
+        self._start_pts, self._plan = film.start_pts, plan
+        self._refine = max(1, round(film.time_base * 90_000)) if film.time_base > Fraction(1, 2_000) else 1
+        self.time_base = film.time_base / self._refine
+        self._end_pts = round(film.duration_s / self.time_base)
+
+    def move(self, packet: av.Packet, index: int) -> None:
+        """Moves a packet; `index` is its place among those of the video."""
+        is_last = packet.pts == self._plan.last_pts
+        dts = packet.dts if self._plan.dts is None else int(self._plan.dts[index])
+        packet.pts = (packet.pts - self._start_pts) * self._refine
+        packet.dts = (dts - self._start_pts) * self._refine
+        packet.duration = self._end_pts - packet.pts if is_last else (packet.duration or 0) * self._refine
+        packet.time_base = self.time_base

@@ -1,0 +1,208 @@
+"""Subtitle files of all kinds that pysubs2 parses, as cues with times, text and speakers.
+
+The kind is recognised by the content, and by the file's suffix where the content does not tell. Formatting is
+removed; drawings and comments are not spoken. Source: our choice.
+"""
+
+import dataclasses
+import html
+import json
+import re
+from fractions import Fraction
+
+import pysubs2
+from pysubs2.formats import autodetect_format
+from pysubs2.formats.microdvd import MICRODVD_LINE
+from pysubs2.formats.mpl2 import MPL2_FORMAT
+from pysubs2.formats.substation import parse_tags
+from pysubs2.formats.tmp import TMP_LINE
+
+from dualdub_jax.errors import UserError
+from dualdub_jax.text.directions import DIRECTION, Unspoken
+from dualdub_jax.text.script_source import SUBTITLE_SUFFIXES, ScriptSource
+from dualdub_jax.text.subtitle_blocks import TidyBlocks
+
+DRAWINGS, COMMENTS = "drawings", "comments"
+
+_FORMATS = {".ass": "ass", ".ssa": "ssa", ".vtt": "vtt", ".json": "json", ".smi": "sami", ".sami": "sami"} | {
+    suffix: "ttml" for suffix in (".ttml", ".dfxp", ".xml")
+}
+_BLOCKS = ("srt", "vtt")  # SubViewer is read as SubRip
+_LINE_PATTERNS = {"microdvd": MICRODVD_LINE, "mpl2": MPL2_FORMAT, "tmp": TMP_LINE}
+_SUBSTATION_TIMES = re.compile(r"\s*-?\d{1,2}:\d{1,2}:\d{1,2}(?:[.,]\d{1,3})?\s*")
+_SUBSTATION_FIELDS = 10
+
+_VOICE = re.compile(r"<v(?:\.[^\s>]*)?\s+([^<>]+)>")
+# No other tags: "a < b and c > d" is text.
+_TAG = re.compile(
+    r"</?(?:(?:i|b|u|s|em|strong|ruby|rt|c|v|lang)(?:\.[^\s<>]+)?|/?(?:font|span|p|div|c|lang)(?:[.\s=][^<>]*)?)\s*/?>",
+    re.IGNORECASE,
+)
+_BREAK = re.compile(r"<\s*br\s*/?\s*>|\[br\]|\\[Nn]", re.IGNORECASE)
+_OVERRIDE = re.compile(r"\{[^{}]*\\[^{}]*\}|\{[A-Za-z]:[^{}]*\}")  # {\an8} and MicroDVD's {c:$0000ff}
+_BRACES = re.compile(r"\{([^{}]*)\}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Subtitle:
+    """One subtitle, before its text is normalised.
+
+    Attributes:
+        number: of the cue, from 1, in the file's order.
+        start_s, end_s: seconds from the first frame.
+        text: without formatting.
+        speaker: whom the file names, "" for none.
+    """
+
+    number: int
+    start_s: Fraction
+    end_s: Fraction
+    text: str
+    speaker: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class SubtitleFile:
+    """A parsed file: its subtitles, what in it is not spoken, and sentences for the user."""
+
+    subtitles: tuple[Subtitle, ...]
+    unspoken: tuple[Unspoken, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def find_format(source: ScriptSource) -> str | None:
+    """pysubs2's name of the subtitle format of a script; None if it is plain text."""
+    text = source.text.lstrip("\ufeff \n\t")
+    if text.startswith("WEBVTT"):
+        return "vtt"
+    if re.match(r"(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)?<(?:\w+:)?tt[\s>]", text, re.DOTALL):
+        return "ttml"
+    if text[:6].lower() == "<sami>":
+        return "sami"
+    try:
+        return autodetect_format(source.text)
+    except pysubs2.exceptions.FormatAutodetectionError:
+        pass
+    if source.suffix in SUBTITLE_SUFFIXES:
+        return _FORMATS.get(source.suffix, "srt")
+    has_times = re.search(r"^\s*\d+:\d\d.*--+>.*\d", source.text, re.MULTILINE)
+    return "srt" if has_times else None
+
+
+def read_subtitles(source: ScriptSource, format_: str, rate_hz: float | None = None) -> SubtitleFile:
+    """Parses a subtitle file.
+
+    Args:
+        source: the file.
+        format_: see `find_format`.
+        rate_hz: pictures a second of the film, for formats whose times are frames.
+
+    Raises:
+        UserError: the file is malformed (names the line where that is known), or holds no cue.
+    """
+    unspoken: list[Unspoken] = []
+    warnings: list[str] = []
+    text = source.text.lstrip("\ufeff")
+    if format_ in _BLOCKS:
+        blocks = TidyBlocks(source.name, text, format_ == "vtt")
+        unspoken += blocks.unspoken
+        text = blocks.text
+    else:
+        _check_lines(source, format_)
+    parsed = _parse(source, text, "srt" if format_ in _BLOCKS else format_, rate_hz, warnings)
+    subtitles = []
+    for number, event in enumerate(parsed.events, start=1):
+        event.text, event.name = str(event.text), str(event.name)
+        if event.is_comment:
+            unspoken.append(Unspoken(COMMENTS, remove_formatting(event.text, [])[0]))
+            continue
+        spoken, speaker = remove_formatting(_without_drawings(event.text, unspoken), unspoken)
+        start_s, end_s = _times(source, number, event)
+        subtitles.append(Subtitle(number, start_s, end_s, spoken, speaker or " ".join(event.name.split())))
+    if not subtitles:
+        raise UserError(
+            f"{source.name}: holds no cue; a cue is a line `00:00:01,000 --> 00:00:02,500`, followed by its "
+            "text"
+        )
+    return SubtitleFile(tuple(subtitles), tuple(unspoken), tuple(warnings))
+
+
+def _parse(
+    source: ScriptSource, text: str, format_: str, rate_hz: float | None, warnings: list[str]
+) -> pysubs2.SSAFile:
+    try:
+        if format_ == "json" and "segments" in (recognised := json.loads(text)):
+            return pysubs2.load_from_whisper(recognised)
+        if format_ == "ttml":
+            text = re.sub(r"\bdur=", "duration=", text)  # pysubs2 knows TTML's attribute by another name
+        return pysubs2.SSAFile.from_string(text, format_=format_, keep_html_tags=True)
+    except pysubs2.exceptions.UnknownFPSError:
+        if rate_hz is None:
+            raise UserError(
+                f"{source.name}: its times are frames, of an unknown rate; write the rate in its first line, "
+                "{1}{1}25"
+            ) from None
+        warnings.append(f"{source.name}: its times are read as frames of the film, at {rate_hz:g} frames/s")
+        return pysubs2.SSAFile.from_string(text, format_=format_, fps=rate_hz)
+    except Exception as error:  # pysubs2 raises errors of any type
+        details = f"{type(error).__name__}: {error}" if isinstance(error, KeyError) else str(error)
+        raise UserError(
+            f"{source.name}: not a valid {format_} file ({details}); correct it, or give a .srt or .vtt file"
+        ) from None
+
+
+def _check_lines(source: ScriptSource, format_: str) -> None:
+    """Finds lines that pysubs2 would skip in silence, or refuse without naming them."""
+    pattern = _LINE_PATTERNS.get(format_)
+    for number, line in enumerate(source.text.split("\n"), start=1):
+        if pattern is not None and line.strip() and not pattern.match(line.strip()):
+            raise UserError(
+                f"{source.name}: line {number} is no line of a {format_} file ({line.strip()[:40]!r}); "
+                "correct it"
+            )
+        if format_ in ("ass", "ssa") and line.lstrip().startswith("Dialogue:"):
+            fields = line.split(":", 1)[1].split(",", _SUBSTATION_FIELDS - 1)
+            if len(fields) < _SUBSTATION_FIELDS or not all(map(_SUBSTATION_TIMES.fullmatch, fields[1:3])):
+                raise UserError(
+                    f"{source.name}: line {number} is no valid Dialogue line ({line.strip()[:60]!r}); "
+                    "correct it, with its times as 0:00:01.00,0:00:02.50"
+                )
+
+
+def _times(source: ScriptSource, number: int, event: pysubs2.SSAEvent) -> tuple[Fraction, Fraction]:
+    """Start and end in seconds; those of JSON may be anything."""
+    try:
+        return Fraction(event.start) / 1000, Fraction(event.end) / 1000
+    except (TypeError, ValueError, OverflowError):
+        raise UserError(
+            f"{source.name}: cue {number} has no valid times ({event.start}, {event.end}); give milliseconds"
+        ) from None
+
+
+def _without_drawings(text: str, unspoken: list[Unspoken]) -> str:
+    """Removes the vector drawings of SubStation Alpha."""
+    if "\\p" not in text:
+        return text
+    pieces = [(piece, style.drawing) for piece, style in parse_tags(text)]
+    unspoken += [
+        Unspoken(DRAWINGS, piece.strip()) for piece, is_drawing in pieces if is_drawing and piece.strip()
+    ]
+    return "".join(piece for piece, is_drawing in pieces if not is_drawing)
+
+
+def remove_formatting(text: str, unspoken: list[Unspoken]) -> tuple[str, str]:
+    """Removes tags and overrides.
+
+    Args:
+        text: of a subtitle, or of a plain script, which may have tags as well.
+        unspoken: to which remarks in braces are added.
+
+    Returns:
+        The text with its line breaks and characters written out, and the speaker of WebVTT's voice tags.
+    """
+    text = _BREAK.sub("\n", _OVERRIDE.sub("", text)).replace("\\h", " ")
+    unspoken += [Unspoken(DIRECTION, match) for match in _BRACES.findall(text) if match.strip()]
+    text = _BRACES.sub(" ", text)
+    voices = list(dict.fromkeys(" ".join(name.split()) for name in _VOICE.findall(text)))
+    text = _TAG.sub("", _VOICE.sub("", text))
+    return html.unescape(text), ", ".join(voices)

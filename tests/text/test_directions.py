@@ -1,0 +1,47 @@
+"""What is not spoken is told from what is."""
+
+import pytest
+
+from dualdub_jax.text.directions import separate_directions
+
+
+@pytest.mark.parametrize(
+    ("text", "spoken", "speakers", "unspoken"),
+    [
+        ("MARY: Hello.\nOld Man: hi", "Hello. hi", ("MARY", "Old Man"), ("MARY", "Old Man")),
+        ("[JOHN] Hello [music playing]", "Hello", ("JOHN",), ("JOHN", "[music playing]")),
+        ("DR. JONES (softly): go", "go", ("DR. JONES",), ("(softly)", "DR. JONES")),
+        ("- MAN #2: yes\n- O'Brien: no", "- yes - no", ("MAN #2", "O'Brien"), ("MAN #2", "O'Brien")),
+        ("Hi (laughs) there *sighs*", "Hi there", (), ("(laughs)", "*sighs*")),
+        ("(to Mary) hi\n(Everybody leaves the room at once)", "hi", (),
+         ("(to Mary)", "(Everybody leaves the room at once)")),
+        ("♪ la la ♪ Hello\n♪ di dum", "Hello", (), ("♪ la la ♪", "♪ di dum")),
+        ("INT. HOUSE - DAY\nHello", "Hello", (), ("INT. HOUSE - DAY",)),
+    ],
+)  # fmt: skip
+def test_labels_and_directions_are_separated(text, spoken, speakers, unspoken):
+    separated = separate_directions(text)
+    assert " ".join(separated.text.split()) == spoken
+    assert separated.speakers == speakers
+    assert {piece.text for piece in separated.unspoken} == set(unspoken)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Note: this is spoken",
+        "WARNING: stay away",
+        "I said: go",
+        "mary: hello",
+        "10:00 is late",
+        "The cat (a black one) sat",
+        "(two of them) went",
+        "(415) 555-0123",
+        "I *really* mean it, **now**",
+        "lay blue (at e) nine",
+        "I love you (not really) dear",
+    ],
+)
+def test_spoken_words_stay(text):
+    separated = separate_directions(text)
+    assert separated.text == text and not separated.unspoken and not separated.speakers
