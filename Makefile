@@ -6,7 +6,9 @@ BIN := $(VENV)/bin
 # Test processes; a file's tests stay together, so that what they share is made once. Up to 5 GB each.
 WORKERS ?= 2
 
-.PHONY: demo test lint format clean
+VERSIONS := 3.11 3.12 3.13
+
+.PHONY: demo test test-versions lint format clean
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version)'
@@ -28,6 +30,13 @@ demo: $(VENV)/.installed
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
+# The suite on each Python of this machine, every one with the newest JAX that it can have.
+test-versions:
+	@for version in $(VERSIONS); do \
+	  if command -v python$$version > /dev/null; then \
+	    $(MAKE) test PYTHON=python$$version VENV=.venv-$$version || exit 1; \
+	  else echo "python$$version: not on this machine, not tested"; fi; done
+
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -37,4 +46,4 @@ format: $(VENV)/.installed-dev
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) .cache .pytest_cache .ruff_cache build *.egg-info
+	rm -rf $(VENV) .venv-* .cache .pytest_cache .ruff_cache build *.egg-info

@@ -65,6 +65,10 @@ _EVAL = [
 #     pip install --no-deps distillmos==0.9.1 xls-r-sqa==0.1.0
 _EVAL_TORCH = ["torch>=2.4"]
 
+# The public implementations that ports are compared with (tests/golden/make_ports_golden.py); conversion
+# needs none of them.
+_CONVERT = ["torch==2.13.0", "transformers==5.24.0", "diffusers==0.42.1"]
+
 # The baseline of `benchmarks/train_step.py` (without a GPU, install torch's CPU build first), and training
 # plots.
 _BENCH = ["torch==2.13.0", "matplotlib>=3.8"]
@@ -111,6 +115,7 @@ setuptools.setup(
         "eval": _EVAL,
         "eval-torch": _EVAL_TORCH,
         "bench": _BENCH,
+        "convert": _CONVERT,
         "stores": _STORES,
         # Not implemented yet; the name is reserved.
         "web": [],

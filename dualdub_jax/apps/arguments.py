@@ -81,6 +81,7 @@ def make_parser(builder: "type[Builder] | None" = None) -> argparse.ArgumentPars
     _add_data(commands, builder)
     _add_evaluate(commands)
     _add_export(commands)
+    _add_convert(commands)
     _add_aot(commands)
     return parser
 
@@ -329,6 +330,23 @@ def _add_export(commands: argparse._SubParsersAction) -> None:
         help="the overrides given to `dualdub train`; only with --config")  # fmt: skip
     add("--allow-code", action="store_true", help=_ALLOW_CODE_HELP)
     export.set_defaults(command="export")
+
+
+def _add_convert(commands: argparse._SubParsersAction) -> None:
+    convert = commands.add_parser(
+        "convert",
+        help="convert the weights of a public codec, image encoder or autoencoder",
+        description="Recognises a public checkpoint by its tensors, and writes its weights to a folder that "
+        "configs name. Reads safetensors and PyTorch files; code in them is not run.",
+        epilog="examples:\n"
+        "  dualdub convert wavtokenizer_large_unify_600_24k.ckpt weights/wavtokenizer\n"
+        "  dualdub convert clip-vit-base-patch32 weights/clip     (a folder as Hugging Face writes it)\n"
+        "docs/weights.md lists the models, their licences and how configs name them.",
+    )
+    add = convert.add_argument
+    add("source", type=local, metavar="SOURCE", help="a .safetensors or PyTorch file, or a folder with one")
+    add("out", type=local, metavar="OUT", help="a new or empty folder")
+    convert.set_defaults(command="convert")
 
 
 def _add_aot(commands: argparse._SubParsersAction) -> None:

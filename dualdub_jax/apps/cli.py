@@ -1,4 +1,4 @@
-"""The command line: `dualdub demo | dub | train | data … | evaluate | export | aot`.
+"""The command line: `dualdub demo | dub | train | data … | evaluate | export | convert | aot`.
 
 Exit status 0: the job is complete; 2: bad usage or bad input, one line on standard error that names the
 remedy; 130 or 143: interrupted by SIGINT or SIGTERM; 1: a fault of ours, with a traceback (of `evaluate`
@@ -306,6 +306,19 @@ def _export(args: argparse.Namespace) -> int:
     return export.run(args)
 
 
+def _convert(args: argparse.Namespace) -> int:
+    from dualdub_jax.media.outputs import check_folder
+
+    check_folder(args.out, "OUT")
+    _quieten_libraries()
+    from dualdub_jax.convert.public_weights import convert_public_weights
+
+    converted = convert_public_weights(args.source, args.out)
+    print(converted.summary)
+    print(f"wrote {args.out}; in a config: {converted.usage}")
+    return 0
+
+
 def _aot(args: argparse.Namespace) -> int:
     _quieten_libraries()
     if args.json is not None:
@@ -342,6 +355,7 @@ _COMMANDS = {
     "data check": _data_check,
     "evaluate": _evaluate,
     "export": _export,
+    "convert": _convert,
     "aot": _aot,
 }
 

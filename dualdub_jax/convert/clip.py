@@ -16,7 +16,7 @@ from dualdub_jax.errors import UserError
 
 PyTree = Any  # nested dictionaries of arrays
 
-_TEXT_TOWER = re.compile(
+UNUSED = re.compile(
     r"(text_model|text_projection|transformer|token_embedding|ln_final)(\.|$)"
     r"|(positional_embedding|logit_scale|logit_bias|input_resolution|context_length|vocab_size)$"
     r"|.*\.position_ids$"
@@ -47,7 +47,7 @@ def clip_from_torch(
     Raises:
         UserError: names are missing or unexpected (they are listed).
     """
-    state = StateDict({n: x for n, x in tensors.items() if not _TEXT_TOWER.match(n)}, where)
+    state = StateDict({n: x for n, x in tensors.items() if not UNUSED.match(n)}, where)
     settings = dict((config or {}).get("vision_config") or config or {})
     params = _openai(state) if "visual.class_embedding" in state else _transformers(state)
     state.finish()

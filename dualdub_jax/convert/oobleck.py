@@ -4,6 +4,7 @@ Two layouts are read: `diffusers.AutoencoderOobleck`'s, and stable-audio-tools',
 checkpoint of a diffusion model. Weight norm is folded.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +18,7 @@ from dualdub_jax.errors import UserError
 PyTree = Any  # {"encoder", "decoder": parameters}
 
 _PREFIXES = ("", "pretransform.model.", "autoencoder.")
+UNUSED = re.compile(r"(?!(pretransform\.model\.|autoencoder\.)?(encoder|decoder)\.)")  # of a diffusion model
 
 
 def is_oobleck(names: Mapping[str, Any]) -> bool:

@@ -2,19 +2,22 @@
 
 import dataclasses
 import pathlib
+import re
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import numpy as np
 
 from dualdub_jax.checkpoints.converted import refuse_content, write_converted
+from dualdub_jax.checkpoints.public_models import PUBLIC_MODELS
 from dualdub_jax.checkpoints.tree_paths import check_shapes
 from dualdub_jax.codecs.base import Codec
 from dualdub_jax.codecs.dac.codec import DacCodec
 from dualdub_jax.codecs.public_weights import jsonable_sizes
 from dualdub_jax.codecs.wavtokenizer.codec import WavTokenizerCodec
+from dualdub_jax.convert import clip, oobleck, wavtokenizer
 from dualdub_jax.convert.clip import clip_from_torch, is_clip
 from dualdub_jax.convert.dac import dac_from_torch, is_dac
 from dualdub_jax.convert.oobleck import is_oobleck, oobleck_from_torch
@@ -34,10 +37,12 @@ class Converter:
     Attributes:
         recognises: whether tensors with these names are of the kind.
         convert: returns the sizes, plain JSON values, and float32 parameters.
+        unused: matches names of tensors that the model does not need.
     """
 
     recognises: Callable[[Mapping[str, Any]], bool]
     convert: Callable[[PublicCheckpoint], tuple[dict[str, Any], PyTree]]
+    unused: re.Pattern[str] = re.compile(r"(?!)")  # none
 
 
 def _wavtokenizer(checkpoint: PublicCheckpoint) -> tuple[dict[str, Any], PyTree]:
@@ -81,22 +86,49 @@ def _oobleck(checkpoint: PublicCheckpoint) -> tuple[dict[str, Any], PyTree]:
 
 
 CONVERTERS: dict[str, Converter] = {
-    "wavtokenizer": Converter(is_wavtokenizer, _wavtokenizer),
+    "wavtokenizer": Converter(is_wavtokenizer, _wavtokenizer, wavtokenizer.UNUSED),
     "dac": Converter(is_dac, _dac),
-    "oobleck": Converter(is_oobleck, _oobleck),
-    "clip": Converter(is_clip, _clip),
+    "oobleck": Converter(is_oobleck, _oobleck, oobleck.UNUSED),
+    "clip": Converter(is_clip, _clip, clip.UNUSED),
 }
 
 
-def convert_public_weights(source: pathlib.Path, out: pathlib.Path) -> str:
+class Converted(NamedTuple):
+    """What was written.
+
+    Attributes:
+        kind: key of `CONVERTERS`.
+        sizes: of the architecture, as the folder's config.json has them.
+        num_parameters: in total.
+        unused: names of the source's tensors that the model does not need, such as discriminators.
+    """
+
+    kind: str
+    sizes: dict[str, Any]
+    num_parameters: int
+    unused: tuple[str, ...]
+
+    @property
+    def summary(self) -> str:
+        """One line: the model, its size, and what was left out."""
+        text = f"{PUBLIC_MODELS[self.kind].title}: {self.num_parameters:,} parameters"
+        if not self.unused:
+            return text
+        groups = ", ".join(sorted({name.partition(".")[0] for name in self.unused}))
+        return f"{text}; {len(self.unused)} tensors are not needed ({groups})"
+
+    @property
+    def usage(self) -> str:
+        """How a config names the folder."""
+        return PUBLIC_MODELS[self.kind].used_as
+
+
+def convert_public_weights(source: pathlib.Path, out: pathlib.Path) -> Converted:
     """Converts a public checkpoint to a folder that configs name.
 
     Args:
         source: a file (`.safetensors`, or of `torch.save`), or a folder as Hugging Face writes it.
         out: new or empty folder.
-
-    Returns:
-        The kind of the weights.
 
     Raises:
         UserError: an unreadable or unknown checkpoint, missing or unexpected tensors, or a folder with
@@ -114,4 +146,5 @@ def convert_public_weights(source: pathlib.Path, out: pathlib.Path) -> str:
     sizes, params = CONVERTERS[kind].convert(checkpoint)
     params = jax.tree.map(lambda x: np.ascontiguousarray(x, np.float32), params)
     write_converted(out, kind, sizes, params, checkpoint.source())
-    return kind
+    unused = tuple(name for name in checkpoint.tensors if CONVERTERS[kind].unused.match(name))
+    return Converted(kind, sizes, sum(x.size for x in jax.tree.leaves(params)), unused)

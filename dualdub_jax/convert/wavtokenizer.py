@@ -30,7 +30,7 @@ _TRANSFORMERS = {
     "head": "head.linear",
 }
 # Of training only, or present in the authors' files and used by nothing.
-_UNUSED = re.compile(
+UNUSED = re.compile(
     r"(feature_extractor\.encodec\.decoder|multiperioddisc|multiresddisc|dac|dacdiscriminator|melspec_loss)\."
     r"|.*\.(embed_avg|cluster_size|inited)$|head\.istft\.window$"
 )
@@ -58,7 +58,7 @@ def wavtokenizer_from_torch(
         UserError: names are missing or unexpected (they are listed), or shapes contradict each other.
     """
     layout = _AUTHORS if f"{_AUTHORS['codebook']}.embed" in tensors else _TRANSFORMERS
-    state = StateDict({n: x for n, x in tensors.items() if not _UNUSED.match(n)}, where)
+    state = StateDict({n: x for n, x in tensors.items() if not UNUSED.match(n)}, where)
     encoder, sizes = _encoder(state, layout)
     decoder, decoder_sizes = _decoder(state, layout)
     codebook = state.take(f"{layout['codebook']}.embed")

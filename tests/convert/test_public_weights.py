@@ -1,11 +1,13 @@
 """`dualdub convert`: public checkpoints in the files that people have, recognised by their tensors."""
 
 import json
+import pathlib
 
 import numpy as np
 import pytest
 import safetensors.numpy
 
+from dualdub_jax.apps.cli import main
 from dualdub_jax.checkpoints.converted import read_converted
 from dualdub_jax.checkpoints.public_models import PUBLIC_MODELS
 from dualdub_jax.codecs.wavtokenizer.codec import WavTokenizerCodec
@@ -44,11 +46,11 @@ def folder_of(kind, path, num_files=1):
 
 @pytest.mark.parametrize("kind", CONVERTERS)
 def test_folders_and_torch_files_give_the_same_weights(kind, tmp_path):
-    assert convert_public_weights(folder_of(kind, tmp_path / "hub", num_files=3), tmp_path / "a") == kind
+    assert convert_public_weights(folder_of(kind, tmp_path / "hub", num_files=3), tmp_path / "a").kind == kind
     (tmp_path / "file").mkdir()
     (tmp_path / "file" / "config.json").write_text(json.dumps(SETTINGS[kind]))
     write_torch_file(tmp_path / "file" / "x.ckpt", {"state_dict": weights(kind), "epoch": 3})
-    assert convert_public_weights(tmp_path / "file" / "x.ckpt", tmp_path / "b") == kind
+    assert convert_public_weights(tmp_path / "file" / "x.ckpt", tmp_path / "b").kind == kind
     (sizes_a, a), (sizes_b, b) = (read_converted(tmp_path / name, kind) for name in "ab")
     assert sizes_a == sizes_b
     assert a.keys() == b.keys()
@@ -129,3 +131,23 @@ def test_folders_of_other_kinds_or_damaged_ones_are_named(tmp_path):
     file.write_bytes(file.read_bytes()[:-9])
     with pytest.raises(UserError, match=r"cannot be read"):
         read_converted(tmp_path / "out", "dac")
+
+
+def test_the_command(tmp_path, capsys):
+    (tmp_path / "config.json").write_text(json.dumps(SETTINGS["clip"]))
+    write_torch_file(tmp_path / "x.ckpt", weights("clip") | {"text_model.norm": np.ones(3, np.float32)})
+    assert main(["convert", str(tmp_path / "x.ckpt"), str(tmp_path / "out")]) == 0
+    out = capsys.readouterr().out
+    assert "CLIP ViT-B/32" in out and "tensors are not needed (text_model" in out and "wrote" in out
+    assert main(["convert", str(tmp_path / "x.ckpt"), str(tmp_path / "out")]) == 2
+    assert "already exists" in capsys.readouterr().err
+    assert main(["convert", "https://example.com/x.ckpt", str(tmp_path / "new")]) == 2
+    assert "local" in capsys.readouterr().err
+
+
+def test_the_page_lists_every_model():
+    page = (pathlib.Path(__file__).parents[2] / "docs" / "weights.md").read_text(encoding="utf-8")
+    assert PUBLIC_MODELS.keys() == CONVERTERS.keys()
+    for kind, model in PUBLIC_MODELS.items():
+        commercial = "yes" if model.is_commercial else "no"
+        assert f"| `{kind}` | {model.title} | {model.page} | {model.licence} | {commercial} |" in page
