@@ -127,6 +127,9 @@ def _add_dub(commands: argparse._SubParsersAction) -> None:
     add("--no-speech", action="store_true", help="leave the speech track silent")
     add("--no-background", action="store_true", help="leave the background track silent")
     add("--allow-overrun", action="store_true", help="cut cues off at the end of the video")
+    add(
+        "--allow-inaudible", action="store_true", help="write files although nothing of the script is audible"
+    )
     add("--seed", type=_seed, default=0, metavar="N", help="of the sampling (default: 0)")
     sampling = dub.add_argument_group("sampling (defaults: the checkpoint's)")
     for field in dataclasses.fields(SamplingConfig):

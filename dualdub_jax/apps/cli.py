@@ -119,6 +119,7 @@ def _dub(args: argparse.Namespace) -> int:
         seed=args.seed,
         sampling=sampling,
         allow_overrun=args.allow_overrun,
+        must_speak=not args.allow_inaudible,
     )
     # Not `with_name`, which fails for a path without a name, such as "/".
     out = args.output or args.video.parent / f"{args.video.stem}.soundtrack.mp4"
@@ -141,7 +142,6 @@ def _run_project(
     from dualdub_jax.dubbing.dub import Soundtrack
     from dualdub_jax.dubbing.progress import make_progress
     from dualdub_jax.dubbing.project import Project
-    from dualdub_jax.parallel.program_cache import keep_programs
 
     targets.check(request.inputs)
     progress = make_progress()
@@ -149,6 +149,8 @@ def _run_project(
         # What can be found wrong with the inputs alone is found before the model is loaded.
         project.read(targets.out)
         targets.check_space(project.film)
+        from dualdub_jax.parallel.program_cache import keep_programs  # imports JAX
+
         keep_programs()
         with progress.step("load model"):
             model = dualdub_jax.load(checkpoint, allow_code=allow_code)

@@ -102,6 +102,7 @@ class DualDub:
         seed: int = 0,
         sampling: SamplingConfig | Mapping[str, float] | None = None,
         allow_overrun: bool = False,
+        must_speak: bool = True,
         out: pathlib.Path | str | None = None,
         project: pathlib.Path | str | None = None,
         progress: Progress | None = None,
@@ -110,7 +111,7 @@ class DualDub:
 
         Args:
             video, script, voice, use_speech, use_background, rt60_s, noise_dbfs, seed, sampling,
-            allow_overrun: see `DubRequest`.
+            allow_overrun, must_speak: see `DubRequest`.
             out: where the film will be written, if already known: a container that cannot hold the video
                 is then an error before the work and not after it.
             project: a new or empty folder that keeps the project; None: a temporary one.
@@ -130,6 +131,7 @@ class DualDub:
             seed=seed,
             sampling=sampling,
             allow_overrun=allow_overrun,
+            must_speak=must_speak,
         )
         return self.run(request, out=out, project=project, progress=progress)
 
