@@ -292,9 +292,7 @@ def _data_check(args: argparse.Namespace) -> int:
 def _evaluate(args: argparse.Namespace) -> int:
     _quieten_libraries()
     from dualdub_jax.evaluation.run import command
-    from dualdub_jax.parallel.program_cache import keep_programs
 
-    keep_programs()
     return command.run(args)
 
 

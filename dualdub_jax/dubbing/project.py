@@ -334,8 +334,8 @@ class Project:
             raise UserError(
                 f"{self.script.source}: nothing of the script is audible: no speech is louder than "
                 f"{self._listener.threshold_dbfs:.0f} dBFS where it is due; choose another --seed, a video "
-                "in which the speaker's mouth is visible, or a checkpoint trained on speech; --allow-inaudible "
-                "writes the files all the same"
+                "in which the speaker's mouth is visible, or a checkpoint trained on speech; "
+                "--allow-inaudible writes the files all the same"
             )
 
     def _save(self) -> None:

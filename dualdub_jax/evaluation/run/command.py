@@ -49,6 +49,9 @@ def run(args: argparse.Namespace) -> int:
     from dualdub_jax.evaluation.run.scoring import missing_requirement
     from dualdub_jax.evaluation.run.systems import Checkpoint
     from dualdub_jax.evaluation.statistics.against import find_other
+    from dualdub_jax.parallel.program_cache import keep_programs
+
+    keep_programs()
 
     metrics = registry.select(registry.all_metrics(args.casp_weights), args.metrics)
     if args.list_metrics:
