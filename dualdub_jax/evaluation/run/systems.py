@@ -101,17 +101,20 @@ class Checkpoint:
         clip_id = footage.clip.id
         if footage.video is None:
             raise UserError(f"{clip_id}: has no video, so no soundtrack can be generated")
-        script = store.path(clip_id, "script.txt")
-        with writing(store.folder):
-            store.folder.mkdir(parents=True, exist_ok=True)
-            script.write_text(footage.clip.text or "", encoding="utf-8")
-        soundtrack = self._dub(footage, str(script))
+        script, text = "", (footage.clip.text or "").strip()
+        if text:
+            path = store.path(clip_id, "script.txt")
+            with writing(store.folder):
+                store.folder.mkdir(parents=True, exist_ok=True)
+                path.write_text(text, encoding="utf-8")
+            script = str(path)
+        soundtrack = self._dub(footage, script)
         project = soundtrack.project
         program = (math.ceil(project.num_frames / self._config.grid.num_frames), project.used)
         if program not in self._compiled:
             # The first film of a shape includes compilation, which must not be measured.
             self._compiled.add(program)
-            soundtrack = self._dub(footage, str(script))
+            soundtrack = self._dub(footage, script)
         duration_s, rate_hz = soundtrack.film.duration_s, soundtrack.sample_rate_hz
         seconds = soundtrack.project.progress.seconds
         return Tracks(
