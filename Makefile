@@ -3,8 +3,10 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Test processes; a file's tests stay together, so that what they share is made once. Up to 5 GB each.
+# Test processes; a file's tests stay together, so that what they share is made once. Up to 4 GB each.
 WORKERS ?= 2
+# Their programs have processes of their own. After the others, in new workers: 8 GB are enough.
+PROGRAMS := tests/multidevice tests/multiprocess
 
 VERSIONS := 3.11 3.12 3.13
 
@@ -28,7 +30,8 @@ demo: $(VENV)/.installed
 	$(BIN)/dualdub demo
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(PROGRAMS:%=--ignore=%)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(PROGRAMS)
 
 # The suite on each Python of this machine, every one with the newest JAX that it can have.
 test-versions:

@@ -30,11 +30,6 @@ def pytest_configure(config: pytest.Config) -> None:
     flags.FLAGS.mark_as_parsed()
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest program first, while the other worker is at small tests: 8 GB are enough for both."""
-    items.sort(key=lambda item: "multidevice" not in item.path.parts)
-
-
 @pytest.fixture(scope="session", autouse=True)
 def _freed_memory_is_returned() -> Iterator[None]:
     """`dualdub train` makes its process keep freed memory; here, all tests share the process."""
