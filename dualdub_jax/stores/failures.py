@@ -72,7 +72,7 @@ def _reach(path: StorePath) -> None:
     bucket, _, key = str(path).partition("://")[2].partition("/")
     with store_errors(path):
         store = file_system(path)
-        # The bucket itself may be hidden from an account that can list the folder, so that is asked for.
+        # An account may list the folder and not see the bucket itself, so the folder is listed.
         # fsspec's own methods do not tell a missing bucket from an empty folder.
         try:
             if str(path).startswith("gs://"):

@@ -138,7 +138,7 @@ def _read_numbers(text: str) -> str:
 def _read_token(token: str) -> str:
     try:
         return _read(token)
-    except Exception:
+    except Exception:  # its digits are spelt below, its other characters are listed as not spoken
         return token
 
 

@@ -91,7 +91,7 @@ def test_steering(generate):
     late = steered(due_position=np.full(12, 100, np.float32))["speech"]
     np.testing.assert_array_equal(late[:, :2], batch.speech_tokens[:, :2])
     assert not silent_codes[late[:, 2:, 0]].any()
-    # The position in the script decides what is said, and when.
+    # The position in the script conditions which words are generated, and when.
     for changes in (
         {"most_position": np.zeros(12, np.float32)},
         {"least_position": np.full(12, 7, np.float32)},

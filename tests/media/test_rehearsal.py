@@ -1,4 +1,4 @@
-"""What a copy keeps of a film in each container, what is told of the rest, and what is refused."""
+"""What a copy keeps of a film in each container, and which losses are warnings or errors."""
 
 import io
 import pathlib
@@ -31,7 +31,7 @@ HDR = (
 
 
 def copy_film(source: pathlib.Path, out: pathlib.Path) -> tuple[ReadFilm, list[str]]:
-    """Copies a film with a silent mix; what it was, and what is told of the copy."""
+    """Copies a film with a silent mix; returns its inventory and the warnings of the copy."""
     film = read_film(source)
     with out.open("w+b") as file:
         losses = mux_soundtrack(film.film, np.zeros(film.num_samples, np.float32), 16_000, out, file)

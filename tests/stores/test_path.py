@@ -1,4 +1,4 @@
-"""Which paths are taken, and what is said of the others."""
+"""Which paths are accepted, and the errors of the others."""
 
 import importlib.util
 import pathlib

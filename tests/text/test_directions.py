@@ -1,4 +1,4 @@
-"""What is not spoken is told from what is."""
+"""Text that is not spoken is separated from text that is."""
 
 import pytest
 

@@ -9,9 +9,8 @@ from fractions import Fraction
 class DacConfig:
     """Sizes of a DAC; the defaults are those of the published 44.1 kHz model.
 
-    `dualdub convert` reads them from a public checkpoint and stores them beside the converted weights. Fewer
-    codebooks than a checkpoint has are its first ones. Source: Kumar et al. (2023), "High-fidelity audio
-    compression with improved RVQGAN".
+    `dualdub convert` reads them from a public checkpoint and stores them beside the converted weights.
+    Source: Kumar et al. (2023), "High-fidelity audio compression with improved RVQGAN".
     """
 
     kind: str = "dac"
