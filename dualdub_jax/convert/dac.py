@@ -89,14 +89,4 @@ def dac_from_torch(
 
 def _renamed(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Names of the authors, whose layers are numbered, as those of transformers."""
-    return numbered_layers(
-        tensors,
-        layers={"encoder": "block", "decoder": "model"},
-        ends=("conv1", "snake1", "conv2"),
-        inner={
-            "encoder": ("res_unit1", "res_unit2", "res_unit3", "snake1", "conv1"),
-            "decoder": ("snake1", "conv_t1", "res_unit1", "res_unit2", "res_unit3"),
-        },
-        inner_layers="block",
-        units=("snake1", "conv1", "snake2", "conv2"),
-    )
+    return numbered_layers(tensors, layers={"encoder": "block", "decoder": "model"}, inner_layers="block")

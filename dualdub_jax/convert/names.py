@@ -7,6 +7,12 @@ import numpy as np
 from dualdub_jax.errors import UserError
 
 _MAX_LISTED = 8
+# Of DAC and Oobleck, in the order of their numbers.
+_BLOCK_PARTS = {
+    "encoder": ("res_unit1", "res_unit2", "res_unit3", "snake1", "conv1"),
+    "decoder": ("snake1", "conv_t1", "res_unit1", "res_unit2", "res_unit3"),
+}
+_UNIT_PARTS = ("snake1", "conv1", "snake2", "conv2")
 # Names of a weight-normalised kernel's norm and direction: current torch, then `torch.nn.utils.weight_norm`.
 _WEIGHT_NORMS = (
     ("parametrizations.weight.original0", "parametrizations.weight.original1"),
@@ -87,26 +93,17 @@ class StateDict:
 
 
 def numbered_layers(
-    tensors: Mapping[str, np.ndarray],
-    *,
-    layers: Mapping[str, str],
-    ends: tuple[str, str, str],
-    inner: Mapping[str, tuple[str, ...]],
-    inner_layers: str,
-    units: tuple[str, ...],
+    tensors: Mapping[str, np.ndarray], *, layers: Mapping[str, str], inner_layers: str
 ) -> dict[str, np.ndarray]:
-    """Renames a convolutional autoencoder of numbered layers to one of named blocks.
+    """Renames an autoencoder of snake blocks with numbered layers to one with named blocks.
 
-    SIDE.LAYERS.0 and the last two are `ends`; SIDE.LAYERS.1.INNER.2 is SIDE.block.0.NAME with the third of
-    `inner[SIDE]`, and inside of a residual unit a further number is one of `units`.
+    SIDE.LAYERS.0 and the last two are convolution, snake and convolution. SIDE.LAYERS.1.INNER.2 is the third
+    part of SIDE.block.0; a further number inside of a residual unit is one of its four parts.
 
     Args:
         tensors: by numbered name; others keep theirs.
         layers: by side, "encoder" and "decoder", the word before the numbers.
-        ends: names of the first layer and of the last two.
-        inner: by side, the names inside of a block.
         inner_layers: the word before a block's numbers.
-        units: the names inside of a residual unit.
     """
     last = {
         side: max((int(n.split(".")[2]) for n in tensors if n.startswith(f"{side}.{word}.")), default=0)
@@ -119,15 +116,15 @@ def numbered_layers(
             renamed[name] = x
             continue
         number, rest = int(rest[1]), rest[2:]
-        outer = {0: ends[0], last[side] - 1: ends[1], last[side]: ends[2]}
+        outer = {0: "conv1", last[side] - 1: "snake1", last[side]: "conv2"}
         words = [side]
         if number in outer:
             words.append(outer[number])
         else:
-            words += ["block", str(number - 1), inner[side][int(rest[1])]]
+            words += ["block", str(number - 1), _BLOCK_PARTS[side][int(rest[1])]]
             rest = rest[2:]
             if rest[0] == inner_layers:
-                words.append(units[int(rest[1])])
+                words.append(_UNIT_PARTS[int(rest[1])])
                 rest = rest[2:]
         renamed[".".join([*words, *rest])] = x
     return renamed

@@ -87,14 +87,4 @@ def oobleck_from_torch(
 
 def _renamed(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Names of stable-audio-tools, whose layers are numbered, as those of diffusers."""
-    return numbered_layers(
-        tensors,
-        layers={"encoder": "layers", "decoder": "layers"},
-        ends=("conv1", "snake1", "conv2"),
-        inner={
-            "encoder": ("res_unit1", "res_unit2", "res_unit3", "snake1", "conv1"),
-            "decoder": ("snake1", "conv_t1", "res_unit1", "res_unit2", "res_unit3"),
-        },
-        inner_layers="layers",
-        units=("snake1", "conv1", "snake2", "conv2"),
-    )
+    return numbered_layers(tensors, layers={"encoder": "layers", "decoder": "layers"}, inner_layers="layers")
