@@ -7,10 +7,10 @@ import jax
 import numpy as np
 import pytest
 
-from dualdub_jax.bundles.bundle import abstract_params
 from dualdub_jax.config import CheckpointConfig, OptimizerConfig, StageConfig
+from dualdub_jax.curriculum.sources import RunSource
 from dualdub_jax.curriculum.stage import stage_phase
-from dualdub_jax.tools.export import _read_model
+from dualdub_jax.parallel.mesh import make_mesh
 from dualdub_jax.training.checkpoint import PhaseCheckpoints
 from tests.tiny import random_batch, tiny_config
 
@@ -72,10 +72,8 @@ def test_a_checkpoint_of_the_stage_is_exported_whole(trained, tmp_path):
     checkpoints = PhaseCheckpoints(tmp_path / phase.name, CheckpointConfig(use_async=False))
     checkpoints.save(3, state, {"settings": phase.settings.values})
     checkpoints.close()
-    shapes = abstract_params(CONFIG)["model"]
-    device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device), shapes)
-    got = _read_model(tmp_path, CONFIG, STAGE, None, shapes, use_raw_params=False).state
+    config = dataclasses.replace(CONFIG, stages=(STAGE,))
+    got = RunSource(tmp_path, make_mesh(config.mesh), config=config).part("model")
     assert _equal(got, phase.parameters(state))
 
 
