@@ -9,16 +9,16 @@ from typing import Any
 
 import orbax.checkpoint as ocp
 
-from dualdub_jax.checkpoints import orbax_on_s3
-from dualdub_jax.stores.path import StorePath, absolute
+from dualdub_jax.checkpoints import orbax_on_stores
+from dualdub_jax.stores.path import StorePath, absolute, is_remote
 
 PyTree = Any  # nested dictionaries of arrays, or of their shapes
 
 
 def addressable(folder: StorePath) -> StorePath:
-    """The folder as orbax takes it: with an absolute path, and on s3:// after the driver is set up."""
-    if str(folder).startswith("s3://"):
-        orbax_on_s3.install()
+    """The folder as orbax takes it: with an absolute path, and on a store after orbax is prepared for it."""
+    if is_remote(folder):
+        orbax_on_stores.install()
     return absolute(folder)
 
 

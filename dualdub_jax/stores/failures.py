@@ -21,7 +21,7 @@ _MISSING = re.compile("FileNotFoundError|NoSuchBucket|NOT_FOUND|bucket does not 
 _UNREACHED = re.compile(
     "ClientConnect|EndpointConnection|ConnectTimeout|ReadTimeout|ConnectionError|TimeoutError|ServerDisconnected|"
     "TransportError|UNAVAILABLE|DEADLINE_EXCEEDED|Cannot connect|CURL|ConnectionRefused|ConnectionClosed|"
-    "Max retries exceeded|Name or service not known"
+    "Max retries exceeded|retry attempts failed|Name or service not known"
 )
 _CREDENTIALS = {
     "gs": "run `gcloud auth application-default login`, or set GOOGLE_APPLICATION_CREDENTIALS",

@@ -9,8 +9,12 @@ import gcsfs
 import gcsfs.retry
 import pytest
 import s3fs
+import tensorstore
+from orbax.checkpoint._src.path import gcs_utils
+from orbax.checkpoint._src.serialization import tensorstore_utils
 
 from dualdub_jax.apps.cli import main
+from dualdub_jax.checkpoints import orbax_on_stores
 from dualdub_jax.errors import UserError
 from dualdub_jax.stores.failures import reached, store_errors
 from dualdub_jax.stores.path import as_path
@@ -37,8 +41,9 @@ class _Denying(http.server.BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def denying():
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Denying)
+def denying(request):
+    """The address of a server that denies, or of the handler that the test names."""
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), getattr(request, "param", _Denying))
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     yield f"http://127.0.0.1:{server.server_port}"
@@ -108,6 +113,38 @@ def test_a_store_that_is_away_is_named(scheme, variable, away):
     away(NOBODY)
     with pytest.raises(UserError, match=f"{scheme}://films/away: the store is not reached .*{variable}"):
         reached(as_path(f"{scheme}://films/away"))
+
+
+class _Busy(_Denying):
+    """Answers as a store that is overloaded, to every request."""
+
+    def do_GET(self):
+        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.send_response(503)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    do_POST = do_PUT = do_GET
+
+
+@pytest.mark.parametrize("denying", [_Busy], indirect=True)
+def test_a_save_to_a_store_that_keeps_failing_ends(denying, away, monkeypatch):
+    """By tensorstore's defaults it would repeat its requests for a quarter of an hour."""
+    away(denying)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "dummy")
+    folder = as_path("s3://films/busy")
+    orbax_on_stores.install()
+    for context in (tensorstore_utils._BASE_TS_CONTEXT, tensorstore_utils._DEFAULT_OCDBT_TS_CONTEXT):
+        assert context["s3_request_retries"] == context["gcs_request_retries"] == orbax_on_stores.RETRIES
+        quick = {"max_retries": 3, "initial_delay": "10ms", "max_delay": "20ms"}
+        monkeypatch.setitem(context, "s3_request_retries", quick)
+    spec = gcs_utils.get_kvstore_for_gcs(str(folder))
+    store = tensorstore.KvStore.open(spec, context=tensorstore_utils.get_ts_context()).result()
+    with (
+        pytest.raises(UserError, match=r"busy: the store is not reached .*3 retry attempts"),
+        store_errors(folder),
+    ):
+        store.write("key", b"value").result()
 
 
 def test_failures_of_tensorstore_are_explained():

@@ -8,7 +8,7 @@ from fractions import Fraction
 import pytest
 
 from dualdub_jax.apps.cli import main
-from dualdub_jax.checkpoints import orbax_on_s3
+from dualdub_jax.checkpoints import orbax_on_stores
 from dualdub_jax.errors import UserError
 from dualdub_jax.stores.path import as_local_path, as_path, is_remote
 from dualdub_jax.text.script import read_script
@@ -73,9 +73,9 @@ def test_a_missing_library_is_named_with_its_extra(scheme, library, monkeypatch)
 
 
 def test_an_orbax_without_the_names_for_s3_is_named(monkeypatch):
-    monkeypatch.delattr(orbax_on_s3.tensorstore_utils, "_use_gcs_driver")
+    monkeypatch.delattr(orbax_on_stores.tensorstore_utils, "_use_gcs_driver")
     with pytest.raises(UserError, match=r"lacks .*tensorstore_utils._use_gcs_driver.*orbax-checkpoint=="):
-        orbax_on_s3.install.__wrapped__()
+        orbax_on_stores.install.__wrapped__()
 
 
 STORED = [

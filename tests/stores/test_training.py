@@ -27,8 +27,7 @@ def digest(tmp_path_factory):
     return lines[-1][1]
 
 
-# Not on gs://: a background save to fake-gcs-server has hung once under load, see docs/data.md.
-@pytest.fixture(scope="module", params=["s3"])
+@pytest.fixture(scope="module", params=["gs", "s3"])
 def trained(request, stores_environment):
     """The working directory of a complete run; the tests leave it complete."""
     workdir = as_path(f"{request.param}://films/trained")

@@ -1,9 +1,12 @@
-"""Orbax on S3: tensorstore's own driver, and a commit marker in place of a rename.
+"""Orbax on object stores: tensorstore's driver for S3 too, and retries that end.
 
 Orbax 0.12 addresses gs:// by tensorstore's driver and everything else as a local file, although tensorstore
 has a driver for S3 with the same semantics. There is no setting for it, so four names of orbax are replaced;
-gs:// and local paths are treated as before. Tests of every operation on S3 notice a version of orbax in which
-they differ.
+gs:// and local paths are treated as before, and a commit marker stands in place of a rename on both stores.
+Tests of every operation on S3 notice a version of orbax in which the names differ.
+
+By default tensorstore repeats a failing request 32 times, for a quarter of an hour, in silence: a save seems
+to hang. `RETRIES` ends that after a minute and a half, with the store's error.
 """
 
 import functools
@@ -16,18 +19,21 @@ from orbax.checkpoint._src.serialization import tensorstore_utils
 
 from dualdub_jax.errors import UserError
 
+RETRIES = {"max_retries": 8, "initial_delay": "500ms", "max_delay": "16s"}
 _STORES = ("gs://", "s3://")
 _REPLACED = (
     (gcs_utils, "_GCS_PATH_PREFIX"),
     (gcs_utils, "get_kvstore_for_gcs"),
     (tensorstore_utils, "_use_gcs_driver"),
     (tensorstore_utils, "_normalize_path"),
+    (tensorstore_utils, "_BASE_TS_CONTEXT"),
+    (tensorstore_utils, "_DEFAULT_OCDBT_TS_CONTEXT"),
 )
 
 
 @functools.cache
 def install() -> None:
-    """Makes orbax take paths on s3:// in this process.
+    """Makes orbax take paths on s3:// in this process, and bounds the retries of both stores.
 
     Raises:
         UserError: this version of orbax has other names.
@@ -35,14 +41,16 @@ def install() -> None:
     for module, name in _REPLACED:
         if not hasattr(module, name):
             raise UserError(
-                f"s3://: orbax-checkpoint {ocp.__version__} lacks {module.__name__}.{name}, by which DualDub "
-                "writes there; pip install 'orbax-checkpoint==0.12.8', or use gs:// or a local path"
+                f"gs:// and s3://: orbax-checkpoint {ocp.__version__} lacks {module.__name__}.{name}, by "
+                "which DualDub writes there; pip install 'orbax-checkpoint==0.12.8', or use a local path"
             )
     # Decides between commit marker and rename; also where checkpoints are deleted.
     gcs_utils._GCS_PATH_PREFIX = _STORES
     tensorstore_utils._use_gcs_driver = lambda directory: directory.startswith(_STORES)
     tensorstore_utils._normalize_path = _normalised
     gcs_utils.get_kvstore_for_gcs = functools.partial(_kvstore, gcs_utils.get_kvstore_for_gcs)
+    for context in (tensorstore_utils._BASE_TS_CONTEXT, tensorstore_utils._DEFAULT_OCDBT_TS_CONTEXT):
+        context |= {"gcs_request_retries": RETRIES, "s3_request_retries": RETRIES}
 
 
 def _normalised(path: str) -> str:
