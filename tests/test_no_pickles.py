@@ -9,7 +9,7 @@ PICKLERS = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "ma
 # The reader of PyTorch's files knows tensors and containers only; tests/convert/test_torch_zip.py has it read
 # a file that would run code.
 ALLOWED = {
-    "dualdub_jax/convert/torch_zip.py": ("imports pickle", "pickle.Unpickler", "pickle.UnpicklingError"),
+    "dualdub_jax/convert/torch_pickle.py": ("imports pickle", "pickle.Unpickler", "pickle.UnpicklingError"),
     "dualdub_jax/convert/torch_file.py": ("imports pickle", "pickle.UnpicklingError"),
 }
 

@@ -18,6 +18,7 @@ from einops import rearrange
 
 from dualdub_jax.casp.kaldi_fbank import beats_features
 from dualdub_jax.config import BeatsConfig
+from dualdub_jax.layers.relative_position import relative_buckets
 from dualdub_jax.parallel.sharding import constrain
 
 _UNIFORM_INIT = nn.initializers.variance_scaling(1.0 / 3.0, "fan_in", "uniform")
@@ -179,29 +180,6 @@ class GatedAttention(nn.Module):
         weights = nn.softmax(logits + strength[..., None] * bias, axis=-1)
         attended = rearrange(jnp.einsum("BNQK,BKNH->BQNH", weights, value), "b l n h -> b l (n h)")
         return linear(config.width, ("heads", "embed"), "out", init=_xavier(beta))(attended)
-
-
-def relative_buckets(offset: np.ndarray, num_buckets: int, max_distance: int) -> np.ndarray:
-    """Buckets of relative positions: exact for small distances, logarithmic for large ones.
-
-    Args:
-        offset: int[...], key position minus query position.
-        num_buckets: in total; half for each direction.
-        max_distance: larger distances share the last bucket.
-
-    Returns:
-        int[...], in [0, num_buckets).
-    """
-    per_side = num_buckets // 2
-    num_exact = per_side // 2
-    distance = np.abs(offset)
-    # float32 as in the original: rounding determines the bucket at boundaries.
-    ratio = np.log(np.maximum(distance, 1).astype(np.float32) / np.float32(num_exact))
-    far = num_exact + (
-        ratio / np.float32(math.log(max_distance / num_exact)) * (per_side - num_exact)
-    ).astype(np.int64)
-    bucket = np.where(distance < num_exact, distance, np.minimum(far, per_side - 1))
-    return bucket + per_side * (offset > 0)
 
 
 def scale_gradient(x: jax.Array, factor: float) -> jax.Array:

@@ -54,6 +54,34 @@ PUBLIC_MODELS: dict[str, PublicModel] = {
         False,
         "none yet: the latents of the paper's waveform decoder",
     ),
+    "cnn14": PublicModel(
+        "PANNs Cnn14 (Cnn14_16k_mAP=0.438.pth, or Cnn14_mAP=0.431.pth at 32 kHz)",
+        "zenodo.org/records/3987831",
+        "CC BY 4.0",
+        True,
+        "dualdub evaluate --protocol paper --weights PARENT, with DIR = PARENT/cnn14",
+    ),
+    "vggish": PublicModel(
+        "VGGish (vggish-10086976.pth)",
+        "github.com/harritaylor/torchvggish/releases",
+        "Apache-2.0",
+        True,
+        "dualdub evaluate --protocol paper --weights PARENT, with DIR = PARENT/vggish",
+    ),
+    "utmos": PublicModel(
+        "UTMOS strong learner (utmos22_strong_step7459_v1.pt)",
+        "github.com/tarepan/SpeechMOS/releases",
+        "MIT",
+        True,
+        "dualdub evaluate --protocol paper --weights PARENT, with DIR = PARENT/utmos",
+    ),
+    "wavlm_sv": PublicModel(
+        "WavLM base+ for speaker verification",
+        "huggingface.co/microsoft/wavlm-base-plus-sv",
+        "CC BY-SA 3.0 (github.com/microsoft/UniSpeech)",
+        True,
+        "dualdub evaluate --protocol paper --weights PARENT, with DIR = PARENT/wavlm_sv",
+    ),
 }
 
 

@@ -1,6 +1,7 @@
 """`dualdub convert`: recognises a public checkpoint by its tensors and converts its weights."""
 
 import dataclasses
+import json
 import pathlib
 import re
 from collections.abc import Callable, Mapping
@@ -17,13 +18,21 @@ from dualdub_jax.codecs.base import Codec
 from dualdub_jax.codecs.dac.codec import DacCodec
 from dualdub_jax.codecs.public_weights import jsonable_sizes
 from dualdub_jax.codecs.wavtokenizer.codec import WavTokenizerCodec
-from dualdub_jax.convert import clip, oobleck, wavtokenizer
+from dualdub_jax.convert import clip, cnn14, oobleck, utmos, vggish, wavlm_sv, wavtokenizer
 from dualdub_jax.convert.clip import clip_from_torch, is_clip
+from dualdub_jax.convert.cnn14 import cnn14_from_torch, is_cnn14
 from dualdub_jax.convert.dac import dac_from_torch, is_dac
 from dualdub_jax.convert.oobleck import is_oobleck, oobleck_from_torch
 from dualdub_jax.convert.public_files import PublicCheckpoint, read_checkpoint
+from dualdub_jax.convert.utmos import is_utmos, utmos_from_torch
+from dualdub_jax.convert.vggish import is_vggish, vggish_from_torch
+from dualdub_jax.convert.wavlm_sv import is_wavlm_sv, wavlm_sv_from_torch
 from dualdub_jax.convert.wavtokenizer import is_wavtokenizer, wavtokenizer_from_torch
 from dualdub_jax.decoders.oobleck.autoencoder import abstract_autoencoder
+from dualdub_jax.encoders.audio.cnn14 import Cnn14
+from dualdub_jax.encoders.audio.utmos import Utmos
+from dualdub_jax.encoders.audio.vggish import Vggish
+from dualdub_jax.encoders.audio.wavlm_sv import WavlmSv, least_samples
 from dualdub_jax.encoders.clip.tower import ClipTower
 from dualdub_jax.errors import UserError
 
@@ -72,17 +81,55 @@ def _codec(
 def _clip(checkpoint: PublicCheckpoint) -> tuple[dict[str, Any], PyTree]:
     config, params = clip_from_torch(checkpoint.tensors, checkpoint.where, checkpoint.config)
     images = np.zeros((1, config.image_size, config.image_size, 3), np.uint8)
-    shapes = jax.eval_shape(lambda: nn.unbox(ClipTower(config).init(jax.random.key(0), images)["params"]))
-    check_shapes(shapes, params, checkpoint.where)
+    _check(ClipTower(config), params, checkpoint, images)
     return dataclasses.asdict(config), params
+
+
+def _check(module: nn.Module, params: PyTree, checkpoint: PublicCheckpoint, *inputs: np.ndarray) -> None:
+    """Raises a `UserError` for parameters of other shapes than the module's."""
+    shapes = jax.eval_shape(lambda: nn.unbox(module.init(jax.random.key(0), *inputs)["params"]))
+    check_shapes(shapes, params, checkpoint.where)
+
+
+def _cnn14(checkpoint: PublicCheckpoint) -> tuple[dict[str, Any], PyTree]:
+    config, params = cnn14_from_torch(checkpoint.tensors, checkpoint.where)
+    mels, lengths = np.zeros((1, 64, 64), np.float32), np.array([64], np.int32)
+    _check(Cnn14(config), params["network"], checkpoint, mels, lengths)
+    return _json(config), params
+
+
+def _vggish(checkpoint: PublicCheckpoint) -> tuple[dict[str, Any], PyTree]:
+    config, params = vggish_from_torch(checkpoint.tensors, checkpoint.where)
+    _check(Vggish(config), params, checkpoint, np.zeros((1, 96, 64), np.float32))
+    return _json(config), params
+
+
+def _utmos(checkpoint: PublicCheckpoint) -> tuple[dict[str, Any], PyTree]:
+    config, params = utmos_from_torch(checkpoint.tensors, checkpoint.where, checkpoint.config)
+    _check(Utmos(config), params, checkpoint, *_second())
+    return _json(config), params
+
+
+def _wavlm_sv(checkpoint: PublicCheckpoint) -> tuple[dict[str, Any], PyTree]:
+    config, params = wavlm_sv_from_torch(checkpoint.tensors, checkpoint.where, checkpoint.config)
+    _check(WavlmSv(config), params, checkpoint, *_second(least_samples(config)))
+    return _json(config), params
+
+
+def _json(config: Any) -> dict[str, Any]:
+    """Sizes as config.json keeps them: tuples, also of inner configs, as lists."""
+    return json.loads(json.dumps(dataclasses.asdict(config)))
+
+
+def _second(num_samples: int = 16_000) -> tuple[np.ndarray, np.ndarray]:
+    return np.zeros((1, num_samples), np.float32), np.array([num_samples], np.int32)
 
 
 def _oobleck(checkpoint: PublicCheckpoint) -> tuple[dict[str, Any], PyTree]:
     rate = checkpoint.config.get("sampling_rate", 44_100)
     config, params = oobleck_from_torch(checkpoint.tensors, checkpoint.where, sample_rate_hz=rate)
     check_shapes(abstract_autoencoder(config), params, checkpoint.where)
-    sizes = dataclasses.asdict(config)
-    return {key: list(x) if isinstance(x, tuple) else x for key, x in sizes.items()}, params
+    return _json(config), params
 
 
 CONVERTERS: dict[str, Converter] = {
@@ -90,6 +137,10 @@ CONVERTERS: dict[str, Converter] = {
     "dac": Converter(is_dac, _dac),
     "oobleck": Converter(is_oobleck, _oobleck, oobleck.UNUSED),
     "clip": Converter(is_clip, _clip, clip.UNUSED),
+    "cnn14": Converter(is_cnn14, _cnn14, cnn14.UNUSED),
+    "vggish": Converter(is_vggish, _vggish, vggish.UNUSED),
+    "utmos": Converter(is_utmos, _utmos, utmos.UNUSED),
+    "wavlm_sv": Converter(is_wavlm_sv, _wavlm_sv, wavlm_sv.UNUSED),
 }
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from dualdub_jax.convert.torch_legacy import is_torch_legacy, read_torch_legacy
 from dualdub_jax.convert.torch_zip import is_torch_zip, read_torch_zip
 from dualdub_jax.errors import UserError
 
@@ -21,7 +22,7 @@ def read_tensors(path: pathlib.Path) -> tuple[dict[str, np.ndarray], Mapping[str
     """Reads a file.
 
     Args:
-        path: `.safetensors`, or a file of `torch.save`; torch is not needed.
+        path: `.safetensors`, `.npz`, or a file of `torch.save`; torch is not needed.
 
     Returns:
         Tensors by name, floating-point ones as float32; and the file's configuration ("cfg" of BEATs
@@ -35,6 +36,8 @@ def read_tensors(path: pathlib.Path) -> tuple[dict[str, np.ndarray], Mapping[str
         raise UserError(f"{path}: no such file; give a checkpoint (.ckpt, .pt) or a .safetensors copy of it")
     if path.suffix == ".safetensors":
         return _read_safetensors(path), {}
+    if path.suffix == ".npz":
+        return _read_npz(path), {}
     return _read_torch(path)
 
 
@@ -48,14 +51,22 @@ def _read_safetensors(path: pathlib.Path) -> dict[str, np.ndarray]:
     return {name: _float32(x) for name, x in tensors.items()}
 
 
+def _read_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return {name: _float32(arrays[name]) for name in arrays.files}
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, AttributeError) as error:
+        raise UserError(f"{path}: not readable as arrays of numpy.savez ({error})") from None
+
+
 def _read_torch(path: pathlib.Path) -> tuple[dict[str, np.ndarray], Mapping[str, Any]]:
     try:
-        if not is_torch_zip(path):
-            raise UserError(
-                f"{path}: is no archive of torch.save and no .safetensors file; expected a checkpoint (files "
-                "older than PyTorch 1.6: load and save them again)"
-            )
-        content = read_torch_zip(path)
+        if is_torch_zip(path):
+            content = read_torch_zip(path)
+        elif is_torch_legacy(path):
+            content = read_torch_legacy(path)
+        else:
+            raise UserError(f"{path}: is no file of torch.save, .safetensors or .npz; expected a checkpoint")
     except (OSError, EOFError, ValueError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"{path}: not readable as a PyTorch checkpoint ({reason})") from None

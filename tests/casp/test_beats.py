@@ -8,11 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dualdub_jax.casp.beats import relative_buckets, scale_gradient
+from dualdub_jax.casp.beats import scale_gradient
 from dualdub_jax.casp.convert.casp_from_torch import casp_from_torch
 from dualdub_jax.casp.model import Casp, StemEncoder, abstract_params
 from dualdub_jax.checkpoints.tree_paths import path_name
 from dualdub_jax.config import BeatsConfig, CaspConfig
+from dualdub_jax.layers.relative_position import relative_buckets
 from dualdub_jax.parallel.sharding import RULES
 
 GOLDEN = pathlib.Path(__file__).parents[1] / "golden" / "beats.npz"

@@ -11,13 +11,16 @@ import zipfile
 
 import numpy as np
 
-_GOLDEN = pathlib.Path(__file__).parent.parent / "golden" / "ports.npz"
+_GOLDEN = pathlib.Path(__file__).parent.parent / "golden"
 
 
 @functools.cache
 def _arrays() -> dict[str, np.ndarray]:
-    with np.load(_GOLDEN) as file:
-        return {name: file[name] for name in file.files}
+    arrays = {}
+    for name in ("ports.npz", "metrics.npz"):
+        with np.load(_GOLDEN / name) as file:
+            arrays |= {key: file[key] for key in file.files}
+    return arrays
 
 
 def weights(model: str) -> dict[str, np.ndarray]:
@@ -31,8 +34,14 @@ def golden(model: str, name: str) -> np.ndarray:
     return _arrays()[f"{model}/{name}"]
 
 
-def write_torch_file(path: pathlib.Path, content: object) -> None:
-    """Writes what `torch.save` writes for nested containers of arrays, without torch."""
+def write_torch_file(path: pathlib.Path, content: object, *, is_legacy: bool = False) -> None:
+    """Writes what `torch.save` writes for nested containers of arrays, without torch.
+
+    Args:
+        path: the file.
+        content: of containers, arrays, and objects of any class.
+        is_legacy: as PyTorch before 1.6 did.
+    """
     torch, utils = types.ModuleType("torch"), types.ModuleType("torch._utils")
     names = {"float32": "FloatStorage", "float16": "HalfStorage", "int64": "LongStorage", "bool":
              "BoolStorage", "bfloat16": "BFloat16Storage", "uint8": "ByteStorage"}  # fmt: skip
@@ -51,7 +60,8 @@ def write_torch_file(path: pathlib.Path, content: object) -> None:
                 return None
             storages.append(value.array)
             kind = getattr(torch, names[str(value.array.dtype)])
-            return "storage", kind, str(len(storages) - 1), "cpu", value.array.size
+            key = ("storage", kind, str(len(storages) - 1), "cpu", value.array.size)
+            return (*key, None) if is_legacy else key
 
         def reducer_override(self, value: object) -> object:
             if not isinstance(value, np.ndarray):
@@ -63,6 +73,13 @@ def write_torch_file(path: pathlib.Path, content: object) -> None:
     with _modules({"torch": torch, "torch._utils": utils}):
         pickled = io.BytesIO()
         Pickler(pickled, protocol=2).dump(content)
+    if is_legacy:
+        machine = {"protocol_version": 1001, "little_endian": True, "type_sizes": {}}
+        parts = [*(pickle.dumps(x, 2) for x in (0x1950A86A20F9469CFC6C, 1001, machine)), pickled.getvalue()]
+        parts.append(pickle.dumps([str(i) for i in range(len(storages))], 2))
+        parts += [array.size.to_bytes(8, "little") + array.tobytes() for array in storages]
+        path.write_bytes(b"".join(parts))
+        return
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("archive/data.pkl", pickled.getvalue())
         archive.writestr("archive/byteorder", "little")

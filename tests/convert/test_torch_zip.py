@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from dualdub_jax.convert.torch_file import read_tensors
-from dualdub_jax.convert.torch_zip import Inert, read_torch_zip
+from dualdub_jax.convert.torch_legacy import read_torch_legacy
+from dualdub_jax.convert.torch_pickle import Inert
+from dualdub_jax.convert.torch_zip import read_torch_zip
 from dualdub_jax.errors import UserError
 from tests.convert.ports import write_torch_file
 
@@ -27,7 +29,8 @@ class RunsCode:
         return open, (self.path, "w")
 
 
-def test_tensors_of_every_dtype_come_back(tmp_path):
+@pytest.mark.parametrize("is_legacy", [False, True])
+def test_tensors_of_every_dtype_come_back(tmp_path, is_legacy):
     arrays = collections.OrderedDict(
         a=np.arange(6, dtype=np.float32).reshape(2, 3),
         b=np.array([1.5, -2.0], ml_dtypes.bfloat16),
@@ -35,8 +38,9 @@ def test_tensors_of_every_dtype_come_back(tmp_path):
         d=np.zeros((0, 4), np.float16),
         e=np.array([True, False]),
     )
-    write_torch_file(tmp_path / "x.ckpt", {"state_dict": arrays, "epoch": 3, "hyper": Hyperparameters()})
-    content = read_torch_zip(tmp_path / "x.ckpt")
+    saved = {"state_dict": arrays, "epoch": 3, "hyper": Hyperparameters()}
+    write_torch_file(tmp_path / "x.ckpt", saved, is_legacy=is_legacy)
+    content = (read_torch_legacy if is_legacy else read_torch_zip)(tmp_path / "x.ckpt")
     assert content["epoch"] == 3 and isinstance(content["hyper"], Inert)
     for name, x in arrays.items():
         assert content["state_dict"][name].dtype == x.dtype
@@ -45,11 +49,11 @@ def test_tensors_of_every_dtype_come_back(tmp_path):
     assert tensors["b"].dtype == np.float32 and tensors["c"].dtype == np.int64
 
 
-def test_code_in_a_checkpoint_does_not_run(tmp_path):
+@pytest.mark.parametrize("is_legacy", [False, True])
+def test_code_in_a_checkpoint_does_not_run(tmp_path, is_legacy):
     trace = tmp_path / "trace"
-    write_torch_file(
-        tmp_path / "x.ckpt", {"state_dict": {"a": np.ones(2, np.float32)}, "evil": RunsCode(str(trace))}
-    )
+    saved = {"state_dict": {"a": np.ones(2, np.float32)}, "evil": RunsCode(str(trace))}
+    write_torch_file(tmp_path / "x.ckpt", saved, is_legacy=is_legacy)
     tensors, _ = read_tensors(tmp_path / "x.ckpt")
     assert list(tensors) == ["a"]
     assert not trace.exists()
@@ -83,8 +87,18 @@ def test_damaged_files_are_named(tmp_path, fault):
         read_tensors(path)
 
 
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 0.999])
+def test_damaged_files_of_old_versions_are_named(tmp_path, share):
+    path = tmp_path / "x.pth"
+    write_torch_file(path, {"a": np.ones(64, np.float32), "b": np.ones(3, np.int64)}, is_legacy=True)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(UserError, match=r"x.pth"):
+        read_tensors(path)
+
+
 def test_a_tensor_that_reaches_past_its_storage_is_refused():
-    from dualdub_jax.convert.torch_zip import _tensor
+    from dualdub_jax.convert.torch_pickle import _tensor
 
     with pytest.raises(ValueError, match=r"reaches past"):
         _tensor(np.ones(4, np.float32), 1, (2, 2), (2, 1))

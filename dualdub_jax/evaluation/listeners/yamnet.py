@@ -15,33 +15,15 @@ import zipfile
 
 import numpy as np
 
+from dualdub_jax.dsp.audioset_mel import HOP_LENGTH, WINDOW_LENGTH, mel_magnitudes
 from dualdub_jax.evaluation.analysis.onsets import finite
-from dualdub_jax.evaluation.contracts.clips import SAMPLE_RATE_HZ
 
 _ARCHIVE = pathlib.Path("data", "YamNet_w8a8.onnx.zip")
 _EMBEDDING = "/model/GlobalAveragePool_output_0"
-_WINDOW, _HOP, _FFT = 400, 160, 512  # samples
 _PATCH_FRAMES, _PATCH_HOP_FRAMES = 96, 48  # 0.96 s every 0.48 s
-_NUM_MELS, _LOWEST_HZ, _HIGHEST_HZ = 64, 125.0, 7500.0
 # Quantisation of the model's 8-bit input (log-mel) and output (logit), from its file.
 _INPUT_SCALE, _INPUT_ZERO = 0.04794, 144
 _OUTPUT_SCALE, _OUTPUT_ZERO = 0.7565, 190
-
-
-@functools.cache
-def _filters() -> np.ndarray:
-    """float64[257, 64]: triangular HTK mel filters, linear in mel, of height 1."""
-
-    def mel(hz: np.ndarray | float) -> np.ndarray:
-        return 1127 * np.log1p(np.asarray(hz) / 700)
-
-    edges = np.linspace(mel(_LOWEST_HZ), mel(_HIGHEST_HZ), _NUM_MELS + 2)
-    bins = mel(np.fft.rfftfreq(_FFT, 1 / SAMPLE_RATE_HZ))[:, None]
-    rising = (bins - edges[:-2]) / (edges[1:-1] - edges[:-2])
-    falling = (edges[2:] - bins) / (edges[2:] - edges[1:-1])
-    filters = np.maximum(0, np.minimum(rising, falling))
-    filters[0] = 0
-    return filters
 
 
 def patches(samples: np.ndarray) -> np.ndarray:
@@ -54,11 +36,9 @@ def patches(samples: np.ndarray) -> np.ndarray:
         float64[N, 96, 64], N at least 1.
     """
     samples = finite(samples)
-    shortest = (_PATCH_FRAMES - 1) * _HOP + _WINDOW
+    shortest = (_PATCH_FRAMES - 1) * HOP_LENGTH + WINDOW_LENGTH
     samples = np.pad(samples, (0, max(0, shortest - len(samples))))
-    frames = np.lib.stride_tricks.sliding_window_view(samples, _WINDOW)[::_HOP]
-    window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(_WINDOW) / _WINDOW)
-    log_mel = np.log(np.abs(np.fft.rfft(frames * window, _FFT, axis=1)) @ _filters() + 0.001)
+    log_mel = np.log(mel_magnitudes(samples) + 0.001)
     last = len(log_mel) - _PATCH_FRAMES
     starts = sorted({*range(0, last + 1, _PATCH_HOP_FRAMES), last})
     return np.stack([log_mel[start : start + _PATCH_FRAMES] for start in starts])

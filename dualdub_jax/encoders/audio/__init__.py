@@ -1,0 +1,1 @@
+"""Encoders of sound that evaluation uses; each is a public model."""
