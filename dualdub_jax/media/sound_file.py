@@ -41,6 +41,19 @@ def read_channels(
     return _read(path, sample_rate_hz, max_s, lambda samples: samples)
 
 
+def sound_rate_hz(path: pathlib.Path | str) -> int:
+    """Sample rate of a media file's main sound stream.
+
+    Raises:
+        UserError: the file is missing, empty, not media, or has no sound.
+    """
+    with open_media(pathlib.Path(path), "sound") as container:
+        stream = container.streams.best("audio")
+        if stream is None or stream.codec_context is None:
+            raise UserError(f"{path}: no sound in it; give a recording of a voice")
+        return stream.rate
+
+
 def _read(
     path: pathlib.Path | str, sample_rate_hz: int, max_s: float, mix: Callable[[np.ndarray], np.ndarray]
 ) -> np.ndarray:

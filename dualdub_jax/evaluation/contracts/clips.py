@@ -7,6 +7,7 @@ where they enter: files by the suites (`suites/sound.py`), a checkpoint's stems 
 import dataclasses
 import fractions
 import functools
+import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -37,6 +38,7 @@ class Clip:
         true_background: ground-truth background stem.
         load_frames: decodes the film at `FRAME_RATE_HZ`: () -> uint8[T, height, width, 3], RGB. Called
             by visual metrics only.
+        video: the film's file, for metrics that need its own size and rate.
         world: annotations of a rendered world (Puppet Stage's events: "contacts", "mouth", "room", …);
             None for real films.
         group: subset of the suite with figures of its own, such as "seen" or "unseen" voices; "" for none.
@@ -54,6 +56,7 @@ class Clip:
     true_speech: np.ndarray | None = None
     true_background: np.ndarray | None = None
     load_frames: Callable[[], np.ndarray] | None = None
+    video: pathlib.Path | None = None
     world: Mapping[str, Any] | None = None
     group: str = ""
     generation_s: float | None = None
@@ -83,7 +86,10 @@ class Clip:
 
 
 def at_metric_rate(
-    track: np.ndarray, sample_rate_hz: int, duration_s: fractions.Fraction | float
+    track: np.ndarray,
+    sample_rate_hz: int,
+    duration_s: fractions.Fraction | float,
+    resample: Callable[[np.ndarray, int, int], np.ndarray] = soxr.resample,
 ) -> np.ndarray:
     """Resamples a system's track from its codec's rate to `SAMPLE_RATE_HZ`.
 
@@ -93,6 +99,7 @@ def at_metric_rate(
         duration_s: of the film. A track of `round(duration_s * sample_rate_hz)` samples is mapped to exactly
             `round(duration_s * SAMPLE_RATE_HZ)`; a longer or shorter one keeps its error, so that the
             duration metric reports it.
+        resample: samples, their rate, new rate -> samples.
 
     Returns:
         float32[S'] at `SAMPLE_RATE_HZ`; `track` itself if it already has this rate.
@@ -101,5 +108,5 @@ def at_metric_rate(
         return track
     error = len(track) - round(duration_s * sample_rate_hz)
     length = round(duration_s * SAMPLE_RATE_HZ) + round(error * SAMPLE_RATE_HZ / sample_rate_hz)
-    resampled = soxr.resample(track, sample_rate_hz, SAMPLE_RATE_HZ).astype(np.float32)[:length]
+    resampled = resample(track, sample_rate_hz, SAMPLE_RATE_HZ).astype(np.float32)[:length]
     return np.pad(resampled, (0, length - len(resampled)))

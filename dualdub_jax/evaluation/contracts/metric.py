@@ -11,7 +11,7 @@ import importlib.metadata
 import importlib.util
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 
@@ -65,6 +65,8 @@ class Figure:
         of_the_set: it compares clips with each other and is therefore biased by duplicate clips; its
             bootstrap draws are recentred on the point estimate, see `bootstrap`.
         limits: lowest and highest possible value; intervals end there.
+        feature_dim: of the embeddings whose covariance it needs; with fewer clips the figure is biased, and
+            its row says so. 0: none.
     """
 
     name: str
@@ -77,6 +79,23 @@ class Figure:
     paired_floor: bool = True
     of_the_set: bool = False
     limits: tuple[float, float] = (-math.inf, math.inf)
+    feature_dim: int = 0
+
+
+class Required(Protocol):
+    """What a metric needs that may be absent: a package, or weights that the user brings.
+
+    Attributes:
+        distribution: its name in reports.
+    """
+
+    distribution: str
+
+    def missing(self) -> str | None:
+        """How to get it, in one line; None if it is there."""
+
+    def version(self) -> str:
+        """Of what is there; "" if absent."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,14 +138,15 @@ class Metric(abc.ABC):
         name: of the module, such as "grammar_asr".
         version: of our code; raised whenever figures may change.
         figures: the figures it computes.
-        requirements: optional packages; the runner reports the first missing one in place of figures.
+        requirements: optional packages and weights; the runner reports the first missing one in place of
+            figures.
         weights_sha256: of the model file; "" for metrics without one; set by `score`.
     """
 
     name: str
     version: str = "1"
     figures: tuple[Figure, ...]
-    requirements: tuple[Requirement, ...] = ()
+    requirements: tuple[Required, ...] = ()
     weights_sha256: str = ""
 
     def settings(self) -> str:

@@ -49,6 +49,34 @@ def all_metrics(casp_weights: pathlib.Path | None = None) -> list[Metric]:
     return [_load(path, **given.get(path, {})) for path in METRICS]
 
 
+PAPER_METRICS: tuple[str, ...] = (
+    "paper.background.PaperBackground",
+    "paper.fad.PaperFad",
+    "paper.av_align.AVAlign",
+    "paper.speech.Similarity",
+    "paper.wer.PaperWer",
+    "paper.speech.Naturalness",
+    "paper.dualscore.DualScore",
+)
+
+
+def paper_metrics(
+    weights: pathlib.Path | None = None, casp_weights: pathlib.Path | None = None
+) -> list[Metric]:
+    """Instantiates the columns of the paper's tables: `--protocol paper`.
+
+    Args:
+        weights: folder with one folder of converted weights a model.
+        casp_weights: of CASP; None: `weights`/casp.
+    """
+    if casp_weights is None and weights is not None:
+        casp_weights = weights / "casp"
+    given = {path: {"weights": weights} for path in PAPER_METRICS}
+    given["paper.av_align.AVAlign"] = {}
+    given["paper.dualscore.DualScore"] = {"weights": casp_weights}
+    return [_load(path, **given[path]) for path in PAPER_METRICS]
+
+
 def _load(path: str, **arguments: object) -> Metric:
     module, _, name = path.rpartition(".")
     return getattr(importlib.import_module(_PACKAGE + module), name)(**arguments)

@@ -26,6 +26,7 @@
           "metric": "grammar_asr", "metric_version": "1", "weights_sha256": "…" or "",
           "packages": {"pocketsphinx": "5.1.1"},
           "missing": "not installed: pip install …"            the reason, where there is no figure
+          "note": "…"                                          what to heed, such as too few clips; optional
         }
       },
       "clips": [                              in the order of the suite

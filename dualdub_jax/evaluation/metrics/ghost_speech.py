@@ -14,6 +14,7 @@ from dualdub_jax.evaluation.listeners import whisper
 
 _AUDIBLE_DBFS = -60.0
 _MOST_NO_SPEECH = 0.6
+_LEAST_LOG_PROBABILITY = -1.0  # mean over a window's tokens, nats
 _VOICE_FRAME = 512  # samples, the detector's
 _VOICE_PROBABILITY, _LEAST_VOICE_FRAMES = 0.5, 3  # three frames are 96 ms
 
@@ -28,7 +29,7 @@ class GhostSpeech(ClipMetric):
     Covers the background track of every clip (`ghost_words_background`) and the speech track of clips whose
     script is "" (`ghost_words_speech`); `ghost_words` is their sum. Recognisers hallucinate words on noise,
     so the words of a window count only if all of these hold: the track's loud frames reach -60 dBFS, the
-    no-speech probability of Whisper tiny.en is below 0.6, and the Silero voice activity detector (in
+    no-speech probability of Whisper tiny.en is below 0.6, its mean log-probability is above -1, and the Silero voice activity detector (in
     faster-whisper) is active in at least three frames of 32 ms. The count is that of Whisper's transcript.
 
     Measured by `benchmarks/ghost_speech_rule.py` on Puppet Stage, clips with counted words: true backgrounds
@@ -42,6 +43,7 @@ class GhostSpeech(ClipMetric):
     """
 
     name = "ghost_speech"
+    version = "2"
     figures = tuple(
         Figure(name, "words in 100 clips", "lower", about, summarise=_in_100_clips)
         for name, about in (
@@ -83,7 +85,11 @@ def ghost_words(track: np.ndarray) -> list[str]:
     if samples is None or _voice_frames(samples) < _LEAST_VOICE_FRAMES:
         return []
     passages = whisper.transcribe(samples)
-    accepted = (p.text for p in passages if p.no_speech_probability < _MOST_NO_SPEECH)
+    accepted = (
+        p.text
+        for p in passages
+        if p.no_speech_probability < _MOST_NO_SPEECH and p.mean_log_probability > _LEAST_LOG_PROBABILITY
+    )
     return normalise(" ".join(accepted)).split()
 
 

@@ -5,10 +5,12 @@ from collections.abc import Mapping
 import numpy as np
 
 from dualdub_jax.evaluation.analysis.audible import as_sound
+from dualdub_jax.evaluation.analysis.due import is_wrongly_silent
 from dualdub_jax.evaluation.contracts.clips import SAMPLE_RATE_HZ, Clip
 from dualdub_jax.evaluation.contracts.metric import ClipMetric, Figure, Requirement, Value
 
 _BLOCK_S = 0.4
+_GATE_LUFS = -70.0
 
 
 class Loudness(ClipMetric):
@@ -18,13 +20,15 @@ class Loudness(ClipMetric):
     `loudness_difference_lu` is speech minus background, `loudness_balance_error_lu` its absolute error to the
     ground truth. The balance is invariant to the overall gain.
 
-    A track shorter than one block of 400 ms, or without a block above -70 LUFS, has no loudness: None.
+    A track shorter than one block of 400 ms, or without a block above -70 LUFS, has no loudness: None. For
+    the balance error, a stem that is silent where the truth is not has -70 LUFS.
     Limits: mono at 16 kHz, so content above 8 kHz is not measured.
 
     Source: ITU-R BS.1770-4, through pyloudnorm.
     """
 
     name = "loudness"
+    version = "2"
     figures = (
         Figure("loudness_speech_lufs", "LUFS", "neither", "Integrated loudness of the speech track."),
         Figure("loudness_background_lufs", "LUFS", "neither", "Integrated loudness of the background track."),
@@ -46,7 +50,12 @@ class Loudness(ClipMetric):
         true_difference = _difference(
             integrated_lufs(clip.true_speech), integrated_lufs(clip.true_background)
         )
-        error = _difference(difference, true_difference)
+        # Without sound the loudness is that of the gate.
+        gated = [
+            _GATE_LUFS if is_wrongly_silent(clip, stream) else lufs
+            for stream, lufs in (("speech", speech), ("background", background))
+        ]
+        error = _difference(_difference(*gated), true_difference)
         row = {
             "loudness_speech_lufs": speech,
             "loudness_background_lufs": background,

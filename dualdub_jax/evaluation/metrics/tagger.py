@@ -25,6 +25,7 @@ import numpy as np
 from dualdub_jax.evaluation.contracts.clips import Clip
 from dualdub_jax.evaluation.contracts.metric import ClipMetric, Figure, Requirement, Value
 from dualdub_jax.evaluation.listeners import yamnet
+from dualdub_jax.evaluation.statistics.background_formulas import divergence
 from dualdub_jax.evaluation.statistics.frechet import frechet_distance, frechet_distance_at_infinity
 
 
@@ -53,6 +54,7 @@ class Tagger(ClipMetric):
     """Background against ground truth by YAMNet."""
 
     name = "tagger"
+    version = "2"
     figures = (
         Figure(
             "fad",
@@ -109,9 +111,8 @@ class Tagger(ClipMetric):
         values: dict[str, Value] = {"inception_score": np.exp(log_tags)}
         if clip.true_background is not None:
             true_logits, true_embeddings = model(_fitted(clip.true_background, clip.num_samples))
-            true_log_tags = _log_softmax(true_logits.mean(axis=0))
             values["fad"] = values["fad_infinity"] = np.stack([embeddings, true_embeddings], axis=1)
-            values["kl"] = (np.exp(true_log_tags) * (true_log_tags - log_tags)).sum()
+            values["kl"] = np.float64(divergence(true_logits.mean(axis=0), logits.mean(axis=0)))
         return values
 
 

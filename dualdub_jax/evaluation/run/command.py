@@ -10,6 +10,7 @@ from dualdub_jax.errors import UserError
 from dualdub_jax.media.outputs import Outputs, check_folder, check_outputs
 
 if TYPE_CHECKING:
+    from dualdub_jax.evaluation.suites.sound import Reading
     from dualdub_jax.evaluation.suites.suite import Suite
 
 # Options that apply to some suites only; for another suite they are an error, not silently ignored.
@@ -38,6 +39,11 @@ def run(args: argparse.Namespace) -> int:
         workdir = args.workdir or pathlib.Path(
             "out", "evaluate", f"pairs-{args.pairs.stem}" if args.pairs else name
         )
+        if args.weights is not None and not args.weights.is_dir():
+            raise UserError(
+                f"--weights {args.weights}: no such folder; give the one that holds cnn14/, vggish/, … "
+                "(docs/weights.md)"
+            )
         _check_paths(args, workdir)
     # Imported once the arguments are known to be usable: this takes seconds.
     from dualdub_jax.bundles.bundle import default_bundle_path
@@ -53,7 +59,14 @@ def run(args: argparse.Namespace) -> int:
 
     keep_programs()
 
-    metrics = registry.select(registry.all_metrics(args.casp_weights), args.metrics)
+    is_paper = args.protocol == "paper"
+    if args.weights is not None and not is_paper:
+        raise UserError("--weights: applies to --protocol paper; leave it out, or add the protocol")
+    if is_paper:
+        every = registry.paper_metrics(args.weights, args.casp_weights)
+    else:
+        every = registry.all_metrics(args.casp_weights)
+    metrics = registry.select(every, args.metrics)
     if args.list_metrics:
         print_metrics(metrics, {metric.name: missing_requirement(metric) for metric in metrics}, console)
         return 0
@@ -63,13 +76,16 @@ def run(args: argparse.Namespace) -> int:
             f"--against {args.against}: a checkpoint, but --pairs generates no soundtracks; give the JSON of "
             "another run"
         )
-    suite = _make_suite(name, args, workdir)
+    reading = "first_channel" if is_paper else "mean"
+    suite = _make_suite(name, args, workdir, reading)
     checkpoint = None
     if suite.is_generated:
-        checkpoint = Checkpoint(args.checkpoint or default_bundle_path(), args.seed or 0, args.allow_code)
+        checkpoint = Checkpoint(
+            args.checkpoint or default_bundle_path(), args.seed or 0, args.allow_code, reading
+        )
     other_checkpoint = None
     if other is not None and other.kind == "checkpoint":
-        other_checkpoint = Checkpoint(args.against, args.seed or 0, args.allow_code)
+        other_checkpoint = Checkpoint(args.against, args.seed or 0, args.allow_code, reading)
     progress = make_progress()
     results = evaluate(
         suite,
@@ -82,6 +98,11 @@ def run(args: argparse.Namespace) -> int:
     )
     console.print()
     print_results(results, workdir / LOG_FILE, console)
+    if is_paper:
+        from dualdub_jax.evaluation.report.paper_table import print_paper_table
+
+        console.print()
+        print_paper_table(results, console)
     if args.json is not None:
         with Outputs() as outputs:
             with outputs.open(args.json) as file:
@@ -130,7 +151,7 @@ def _suite_name(args: argparse.Namespace) -> str:
     return name
 
 
-def _make_suite(name: str, args: argparse.Namespace, workdir: pathlib.Path) -> "Suite":
+def _make_suite(name: str, args: argparse.Namespace, workdir: pathlib.Path, reading: "Reading") -> "Suite":
     if name == "puppet":
         from dualdub_jax.evaluation.suites.puppet import DEFAULT_LIMIT, DEFAULT_WORLD_SEED, PuppetSuite
 
@@ -143,7 +164,7 @@ def _make_suite(name: str, args: argparse.Namespace, workdir: pathlib.Path) -> "
     if name == "dualbench":
         from dualdub_jax.evaluation.suites.dualbench import DualBenchSuite
 
-        return DualBenchSuite(args.list, args.media, limit=args.limit)
+        return DualBenchSuite(args.list, args.media, limit=args.limit, reading=reading)
     from dualdub_jax.evaluation.suites.pairs import PairsSuite
 
-    return PairsSuite(args.pairs, limit=args.limit)
+    return PairsSuite(args.pairs, limit=args.limit, reading=reading)

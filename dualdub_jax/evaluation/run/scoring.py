@@ -24,7 +24,7 @@ class BrokenMetricError(Exception):
 
 
 def missing_requirement(metric: Metric) -> str | None:
-    """Installation command of the first missing package, in one line; None if all are installed."""
+    """How to get the first package or weights that are missing, in one line; None if all are there."""
     return next((text for r in metric.requirements if (text := r.missing())), None)
 
 

@@ -21,6 +21,7 @@ import soxr
 import dualdub_jax
 from dualdub_jax.bundles.bundle import read_bundle_header
 from dualdub_jax.config import to_dict
+from dualdub_jax.dsp.sinc_resample import sinc_resample
 from dualdub_jax.dubbing.dub import DualDub, Soundtrack
 from dualdub_jax.dubbing.mixdown import Mixdown
 from dualdub_jax.dubbing.receipt import describe_folder
@@ -29,6 +30,7 @@ from dualdub_jax.errors import UserError
 from dualdub_jax.evaluation.contracts.clips import SAMPLE_RATE_HZ, Clip, at_metric_rate
 from dualdub_jax.evaluation.contracts.results import CODEC, OURS, SHUFFLED, TRUE
 from dualdub_jax.evaluation.run.stem_store import StemStore, Tracks, writing
+from dualdub_jax.evaluation.suites.sound import Reading
 from dualdub_jax.evaluation.suites.suite import Footage
 from dualdub_jax.types import STREAMS
 
@@ -43,17 +45,26 @@ class Checkpoint:
         sha256: of the names and contents of its files, as in receipts of `dualdub dub`.
     """
 
-    def __init__(self, path: pathlib.Path, seed: int = 0, allow_code: bool = False) -> None:
+    def __init__(
+        self,
+        path: pathlib.Path,
+        seed: int = 0,
+        allow_code: bool = False,
+        reading: Reading = "mean",
+    ) -> None:
         """Reads the checkpoint's header.
 
         Args:
             path: of its folder.
             seed: of generation; each clip derives its own.
             allow_code: see `dualdub_jax.load`.
+            reading: how tracks are brought to the metrics' rate, as files are.
 
         Raises:
             UserError: not a checkpoint.
         """
+        self._reading = reading
+        self._resample = soxr.resample if reading == "mean" else sinc_resample
         self.path, self.seed, self._allow_code = path, seed, allow_code
         self._config = read_bundle_header(path).config
         self.sha256 = describe_folder(path)["sha256"]
@@ -81,12 +92,12 @@ class Checkpoint:
             "seed": self.seed,
             "sampling": to_dict(self._config.sampling),
             "version": dualdub_jax.__version__,
-        }
+        } | ({} if self._reading == "mean" else {"channels": self._reading})
 
     def codec_settings(self) -> dict[str, Any]:
         """All that coded tracks depend on besides their clip."""
         settings = self.settings()
-        return {key: settings[key] for key in ("checkpoint_sha256", "version")}
+        return {key: x for key, x in settings.items() if key not in ("seed", "sampling")}
 
     def generate(self, footage: Footage, store: StemStore) -> Tracks:
         """Generates the soundtrack of a film as `dualdub dub` does.
@@ -118,8 +129,8 @@ class Checkpoint:
         duration_s, rate_hz = soundtrack.film.duration_s, soundtrack.sample_rate_hz
         seconds = soundtrack.project.progress.seconds
         return Tracks(
-            at_metric_rate(soundtrack.speech, rate_hz, duration_s),
-            at_metric_rate(soundtrack.background, rate_hz, duration_s),
+            at_metric_rate(soundtrack.speech, rate_hz, duration_s, self._resample),
+            at_metric_rate(soundtrack.background, rate_hz, duration_s, self._resample),
             generation_s=seconds["generate"] + seconds["decode"],
         )
 
@@ -162,7 +173,7 @@ class Checkpoint:
         if voice is not None and grid.sample_rate_hz != SAMPLE_RATE_HZ:
             voice = soxr.resample(voice, SAMPLE_RATE_HZ, grid.sample_rate_hz)
         decoded = engine.decode(stream, tokens, voice)
-        return at_metric_rate(decoded, engine.sample_rate_hz(stream), duration_s)
+        return at_metric_rate(decoded, engine.sample_rate_hz(stream), duration_s, self._resample)
 
 
 def true_tracks(clip: Clip) -> Tracks:

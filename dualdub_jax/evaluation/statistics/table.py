@@ -51,6 +51,11 @@ def figure_entry(
         parts = {group: row(OURS, ids) for group, ids in groups.items()}
         entry["groups"] = {group: part for group, part in parts.items() if part["n"]}
     entry |= about(metric, figure)
+    if 0 < entry["n"] < figure.feature_dim:
+        entry["note"] = (
+            f"{entry['n']} clips are fewer than the {figure.feature_dim} dimensions of its features: biased "
+            "upwards; compare rows of equal n only"
+        )
     if not any(found["n"] for found in rows.values()):
         entry["missing"] = NOT_APPLICABLE
     elif all(math.isnan(found["value"]) for found in rows.values()):

@@ -26,7 +26,7 @@ from dualdub_jax.evaluation.contracts.clips import Clip
 from dualdub_jax.evaluation.suites.json_lines import read_json_lines
 from dualdub_jax.evaluation.suites.media_folder import MediaFolder
 from dualdub_jax.evaluation.suites.pictures import count_samples, load_frames
-from dualdub_jax.evaluation.suites.sound import read_track
+from dualdub_jax.evaluation.suites.sound import Reading, read_track
 from dualdub_jax.evaluation.suites.suite import Footage, Missing, Suite
 from dualdub_jax.media.voice import read_voice
 
@@ -39,7 +39,14 @@ class DualBenchSuite(Suite):
 
     name = "dualbench"
 
-    def __init__(self, list_path: pathlib.Path, media: pathlib.Path, *, limit: int | None = None) -> None:
+    def __init__(
+        self,
+        list_path: pathlib.Path,
+        media: pathlib.Path,
+        *,
+        limit: int | None = None,
+        reading: Reading = "mean",
+    ) -> None:
         """Reads the list and finds its media.
 
         Args:
@@ -47,12 +54,15 @@ class DualBenchSuite(Suite):
             media: a folder that holds the clips' files, at any depth.
             limit: number of existing clips to take, selected by a hash of their ids; a smaller limit selects
                 a subset of a larger one. None: all.
+            reading: of the stems' channels.
 
         Raises:
             UserError: the list or the folder cannot be read, a line is malformed, a line matches several
                 files, or no video of the list exists.
         """
         self._list_path, self._media, self._limit = list_path, media, limit
+        self._read = functools.partial(read_track, reading=reading)
+        self._reading = reading
         self._items = _read_list(list_path)
         folder = MediaFolder(media)
         self._files = {
@@ -91,11 +101,12 @@ class DualBenchSuite(Suite):
             id=clip_id,
             num_samples=count_samples(files["video"]),
             text=self._items[clip_id]["text"],
-            voice=None if voice is None else read_track(voice),
-            other_voice=None if other is None else read_track(other),
-            true_speech=None if files["speech"] is None else read_track(files["speech"]),
-            true_background=None if files["background"] is None else read_track(files["background"]),
+            voice=None if voice is None else self._read(voice),
+            other_voice=None if other is None else self._read(other),
+            true_speech=None if files["speech"] is None else self._read(files["speech"]),
+            true_background=None if files["background"] is None else self._read(files["background"]),
             load_frames=functools.partial(load_frames, files["video"]),
+            video=files["video"],
         )
         truth = {kind: {"true": files[kind]} for kind in ("speech", "background") if files[kind]}
         notes = {"character": character(clip_id), "voice": voice_id, "other_voice": other_id}
@@ -112,6 +123,7 @@ class DualBenchSuite(Suite):
             "limit": self._limit,
             "voices": "Setting 2: another clip of the same character, the first by a hash of both ids",
             "truth": "separated stems of the list",
+            "channels": self._reading,
         }
 
     def _references(self, clip_id: str, *, same: bool) -> Iterator[str]:

@@ -29,7 +29,7 @@ from dualdub_jax.errors import UserError
 from dualdub_jax.evaluation.contracts.clips import SAMPLE_RATE_HZ, Clip
 from dualdub_jax.evaluation.suites.json_lines import read_json_lines
 from dualdub_jax.evaluation.suites.pictures import count_samples, load_frames
-from dualdub_jax.evaluation.suites.sound import read_track
+from dualdub_jax.evaluation.suites.sound import Reading, read_track
 from dualdub_jax.evaluation.suites.suite import Footage, Missing, Suite, contact_times_s
 from dualdub_jax.media.container import open_media
 
@@ -54,17 +54,20 @@ class PairsSuite(Suite):
     name = "pairs"
     is_generated = False
 
-    def __init__(self, manifest: pathlib.Path, *, limit: int | None = None) -> None:
+    def __init__(
+        self, manifest: pathlib.Path, *, limit: int | None = None, reading: Reading = "mean"
+    ) -> None:
         """Reads and checks the manifest.
 
         Args:
             manifest: the file.
             limit: number of lines to take, selected by a hash of their ids. None: all.
+            reading: of the tracks' channels.
 
         Raises:
             UserError: it cannot be read, a line is malformed, or none of its soundtracks exists.
         """
-        self._manifest, self._limit = manifest, limit
+        self._manifest, self._limit, self._reading = manifest, limit, reading
         items = {item["id"]: _check(manifest, number, item) for number, item in read_json_lines(manifest)}
         _fill_other_voices(list(items.values()))
         chosen = sorted(items, key=lambda i: hashlib.sha256(i.encode()).hexdigest())[:limit]
@@ -96,7 +99,7 @@ class PairsSuite(Suite):
             UserError: one of them cannot be decoded.
         """
         item = self._items[clip_id]
-        sound = {key: read_track(item[key]) for key in _SOUND if item.get(key)}
+        sound = {key: read_track(item[key], self._reading) for key in _SOUND if item.get(key)}
         video = item.get("video")
         if video:
             num_samples = count_samples(video)
@@ -120,6 +123,7 @@ class PairsSuite(Suite):
             true_speech=sound.get("true_speech"),
             true_background=sound.get("true_background"),
             load_frames=functools.partial(load_frames, video) if video else None,
+            video=video,
             world=_read_world(item.get("world")),
             group=item.get("group", ""),
             generation_s=item.get("generation_s"),
@@ -142,6 +146,7 @@ class PairsSuite(Suite):
             "num_listed": self._num_listed,
             "limit": self._limit,
             "voices": "the manifest's",
+            "channels": self._reading,
         }
 
 

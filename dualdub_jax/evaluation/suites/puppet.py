@@ -97,6 +97,7 @@ class PuppetSuite(Suite):
             true_speech=audio["speech"],
             true_background=audio["background"],
             load_frames=functools.partial(load_frames, video),
+            video=video,
             world=known["events"],
             group=_GROUPS[split],
         )
