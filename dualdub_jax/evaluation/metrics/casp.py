@@ -14,8 +14,9 @@ second and takes their mean. Its figures are not meaningful for real films; the 
 beside each figure.
 
 Limits: levels are normalised, so CASP is blind to the balance of the stems; the loudness difference covers
-it. A stem that is silent where something is due scores -1; where nothing is due there is no score. With the 5 s window, both stems of a shorter film have the same length of zero
-padding, which alone helps to identify pairs: read `casp` beside its floor and `casp_retrieval_top1`.
+it. A stem that is silent where something is due scores -1; where nothing is due there is no score. With the
+5 s window, both stems of a shorter film have the same length of zero padding, which alone helps to identify
+pairs: read `casp` beside its floor and `casp_retrieval_top1`.
 
 Source: the paper and the public DualBench and PodEval repositories; margin and retrieval are our choice of
 control.

@@ -29,8 +29,9 @@ class GhostSpeech(ClipMetric):
     Covers the background track of every clip (`ghost_words_background`) and the speech track of clips whose
     script is "" (`ghost_words_speech`); `ghost_words` is their sum. Recognisers hallucinate words on noise,
     so the words of a window count only if all of these hold: the track's loud frames reach -60 dBFS, the
-    no-speech probability of Whisper tiny.en is below 0.6, its mean log-probability is above -1, and the Silero voice activity detector (in
-    faster-whisper) is active in at least three frames of 32 ms. The count is that of Whisper's transcript.
+    no-speech probability of Whisper tiny.en is below 0.6, its mean log-probability is above -1, and the
+    Silero voice activity detector (in faster-whisper) is active in at least three frames of 32 ms. The count
+    is that of Whisper's transcript.
 
     Measured by `benchmarks/ghost_speech_rule.py` on Puppet Stage, clips with counted words: true backgrounds
     0 of 40 (lowest no-speech probability 0.75); with true speech mixed in at the background's level 12 of

@@ -22,8 +22,8 @@ class OpenASR(ClipMetric):
 
     Applies to every clip with a script. The track's level is normalised; an inaudible track, or one that
     Whisper classifies as no speech, scores all words as deletions. Script and transcript are normalised by
-    Whisper's English normaliser. Errors and words are summed over clips; rates above 100% are possible. `wer_open_grid`
-    covers scripts of the closed grammar, `wer_open_free` all others.
+    Whisper's English normaliser. Errors and words are summed over clips; rates above 100% are possible.
+    `wer_open_grid` covers scripts of the closed grammar, `wer_open_free` all others.
 
     Limits: a small recogniser trained on English prose. Without the closed grammar it transcribes "bin blue"
     as "Ben Blue" in true recordings too: compare with the ceiling. Homophones count as errors. The paper's

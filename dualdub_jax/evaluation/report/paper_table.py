@@ -29,7 +29,7 @@ COLUMNS = {
     "dualscore_top5": "top 5 %",
 }
 _ROWS = {OURS: "ours", TRUE: "ground truth", CODEC: "codec of the truth", SHUFFLED: "shuffled"}
-_NONE = "–"
+_NONE = "-"
 _UNITS = {"wer_whisper": "%", **{name: "%" for name in COLUMNS if name.startswith("dualscore_top")}}
 
 

@@ -9,7 +9,7 @@ from dualdub_jax.casp import bundle
 from dualdub_jax.casp.scorer import CaspScorer
 from dualdub_jax.evaluation.analysis.due import is_wrongly_silent
 from dualdub_jax.evaluation.contracts.clips import Clip
-from dualdub_jax.evaluation.contracts.metric import ClipMetric, Figure, Value, mean
+from dualdub_jax.evaluation.contracts.metric import ClipMetric, Figure, Value
 from dualdub_jax.evaluation.metrics.casp import cosine, worst_pair
 from dualdub_jax.types import STREAMS
 
@@ -54,7 +54,7 @@ class _CaspWeights:
             return None
         return (
             "bring DualBench's CASP (MIT, huggingface.co/wonderfuluuuuuuuuuuu/DualDub): "
-            f"python -m dualdub_jax.casp.convert casp FILE {self.folder or 'DIR/casp'}"
+            f"python -m dualdub_jax.casp.convert --checkpoint FILE --out {self.folder or 'DIR/casp'}"
             + ("" if self.folder else ", then --weights DIR")
         )
 
@@ -85,9 +85,7 @@ class DualScore(ClipMetric):
         self._scorer: CaspScorer | None = None
         about = "cosine of CASP embeddings of speech and background, the first 5 s"
         self.figures = (
-            Figure(
-                "dualscore", "", "higher", about, lambda v: mean([np.array([cosine(x)]) for x in v]), cosine
-            ),
+            Figure("dualscore", "", "higher", about, _mean_cosine, cosine),
             *(
                 Figure(
                     f"dualscore_top{top}",
@@ -128,6 +126,10 @@ class DualScore(ClipMetric):
                 return {}
             pair = np.stack([stem[0] for stem in stems]).astype(np.float64)
         return {figure.name: pair for figure in self.figures}
+
+
+def _mean_cosine(values: Sequence[np.ndarray]) -> float:
+    return float(np.mean([cosine(value) for value in values]))
 
 
 def _retrieval_at(top: int) -> Callable[[Sequence[np.ndarray]], float]:
