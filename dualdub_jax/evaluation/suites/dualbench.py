@@ -9,9 +9,8 @@ dubbing field), selected by a hash of the two ids, so that equal media give equa
 protocol differs: its speaker similarity is computed against the true speech of the clip itself (the ground
 truth scores 1.00).
 
-Of the columns of the paper's tables, only DualScore (the CASP cosine, with the authors' converted weights) is
-implemented; FD, FAD (VGGish), KLD, IS, AV-Align, SIM (WavLM), WER (Whisper-large-v3) and UTMOS are not. Our
-figures with similar names use other models and are not comparable with the paper's.
+`--protocol paper` has the columns of the paper's tables; our figures with similar names use other models and
+are not comparable with them.
 """
 
 import functools

@@ -136,6 +136,15 @@ def test_the_two_conventions(metric):
     assert changed["casp_podeval"][0] != values["casp_podeval"][0]
 
 
+@pytest.mark.parametrize("stream", ["speech", "background"])
+def test_a_stem_that_is_silent_where_the_truth_is_not_is_the_worst(metric, stream):
+    clip = _clip(true_speech=_noise(9000), true_background=_noise(9000))
+    values = metric.score([degrade.silenced(clip, stream)])
+    assert values["casp"][0] == pytest.approx(-1) and values["casp_podeval"][0] == 0
+    others = [metric.score([_clip()])["casp_retrieval_top1"][0] for _ in range(2)]
+    assert margin([values["casp_margin"][0], *others]) < margin(others)
+
+
 @pytest.mark.parametrize(
     "broken",
     [

@@ -22,6 +22,13 @@ def test_true_backgrounds_hold_no_words():
     assert _figure([puppet_clip(index) for index in range(8)]) == 0
 
 
+@pytest.mark.parametrize("delay_s", [0.04, 0.1, 0.2])
+def test_a_background_that_begins_out_of_digital_silence_holds_no_words(clips, delay_s):
+    delayed = [degrade.shifted(clip, "background", 1000 * delay_s) for clip in clips]
+    assert not any((clip.background[:320] != 0).any() for clip in delayed)
+    assert _figure(delayed) == 0
+
+
 def _with_leak(clip, level_db):
     """Speech in the background, `level_db` above the background."""
     gain = np.sqrt(np.mean(clip.background**2) / np.mean(clip.speech**2)) * 10 ** (level_db / 20)

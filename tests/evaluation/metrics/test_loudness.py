@@ -79,12 +79,20 @@ def test_swapped_stems_turn_the_difference_round(clip):
 def test_silence_and_less_than_a_block_have_no_loudness(clip):
     silent = _score(degrade.silenced(clip, "speech"))
     assert silent["loudness_speech_lufs"] is None
-    assert silent["loudness_difference_lu"] is None and silent["loudness_balance_error_lu"] is None
+    assert silent["loudness_difference_lu"] is None
     assert silent["loudness_mix_lufs"] == pytest.approx(silent["loudness_background_lufs"])
     assert integrated_lufs(_tone(0, seconds=0.399)) is None
     assert integrated_lufs(_tone(0, seconds=0.4)) is not None
     assert integrated_lufs(np.zeros(0, np.float32)) is None
     assert integrated_lufs(_tone(-120)) is None
+
+
+def test_a_stem_that_is_silent_where_the_truth_is_not_has_a_large_balance_error(clip):
+    for stream in ("speech", "background"):
+        assert _score(degrade.silenced(clip, stream))["loudness_balance_error_lu"] > 30
+    silent = np.zeros_like(clip.speech)
+    neither = dataclasses.replace(clip, speech=silent, true_speech=silent)
+    assert _score(neither)["loudness_balance_error_lu"] is None
 
 
 def test_a_system_without_stems_has_the_loudness_of_its_mix(clip):

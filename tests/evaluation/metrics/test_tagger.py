@@ -45,7 +45,7 @@ def test_truth_is_at_distance_zero(tagger, clips):
     figures = _figures(tagger, clips)
     assert figures["fad"] == pytest.approx(0, abs=1e-6)
     assert figures["fad_infinity"] == pytest.approx(0, abs=1e-6)
-    assert figures["kl"] == pytest.approx(0, abs=1e-9)
+    assert figures["kl"] == pytest.approx(0, abs=1e-3)  # 521 times 1e-6 is added to the system's side
     assert figures["inception_score"] > 1
 
 

@@ -34,11 +34,14 @@ def retrieval(values: Sequence[np.ndarray], top: int) -> float:
     # A bootstrap draw repeats clips; copies of the partner are no rivals.
     _, identity = np.unique(pairs.reshape(len(pairs), -1), axis=0, return_inverse=True)
     is_rival = identity.reshape(-1, 1) != identity.reshape(1, -1)
-    hits = [
-        np.sum(is_rival & (direction >= np.diag(direction)[:, None]), axis=1) < top
-        for direction in (similarity, similarity.T)
-    ]
-    return float(np.mean(hits))
+    nearer = np.stack(
+        [
+            np.sum(is_rival & (direction >= np.diag(direction)[:, None]), axis=1)
+            for direction in (similarity, similarity.T)
+        ]
+    )
+    # Constant embeddings have no rivals, and find nothing.
+    return float(np.mean((nearer < top) & is_rival.any(axis=1)))
 
 
 class _CaspWeights:
