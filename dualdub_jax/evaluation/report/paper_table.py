@@ -6,9 +6,8 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import rich.box
 import rich.console
-import rich.table
+import rich.text
 
 from dualdub_jax.evaluation.contracts.results import CODEC, OURS, SHUFFLED, TRUE
 from dualdub_jax.evaluation.report.terminal import number
@@ -29,7 +28,6 @@ COLUMNS = {
     "dualscore_top5": "top 5 %",
 }
 _ROWS = {OURS: "ours", TRUE: "ground truth", CODEC: "codec of the truth", SHUFFLED: "shuffled"}
-_NONE = "-"
 _UNITS = {"wer_whisper": "%", **{name: "%" for name in COLUMNS if name.startswith("dualscore_top")}}
 
 
@@ -51,30 +49,36 @@ def print_paper_table(results: Mapping[str, Any], console: rich.console.Console)
     """
     metrics = results["metrics"]
     names = [name for name in COLUMNS if name in metrics]
-    table = rich.table.Table(box=rich.box.SIMPLE_HEAD, show_edge=False)
-    table.add_column("system", no_wrap=True)
-    for name in names:
-        table.add_column(COLUMNS[name], justify="right", no_wrap=True)
+    rows = [["system", *(COLUMNS[name] for name in names)]]
     for system, title in _ROWS.items():
         if any(metrics[name]["rows"][system]["n"] for name in names):
-            cells = (metrics[name]["rows"][system] for name in names)
-            table.add_row(title, *(_cell(cell, name) for cell, name in zip(cells, names, strict=True)))
-    table.add_row("n", *(str(metrics[name]["n"]) for name in names))
+            rows.append([title, *(_cell(metrics[name]["rows"][system], name) for name in names)])
+    rows.append(["n", *(str(metrics[name]["n"]) for name in names)])
     printed = printed_rows()
-    if results["suite"] == printed["suite"]:
-        table.add_section()
-        table.add_row(f"[italic]printed in {printed['source']}")
+    is_printed = results["suite"] == printed["suite"]
+    num_measured = len(rows)
+    if is_printed:
         for row in printed["rows"]:
-            cells = (number(row.get(name), _UNITS.get(name, "")) if name in row else _NONE for name in names)
-            table.add_row(f"{row['system']} (Table {row['table']})", *cells)
-    console.print(table)
-    for line in _remarks(metrics, names, results["suite"] == printed["suite"]):
-        console.print(line, markup=False, soft_wrap=True)
+            cells = (number(row.get(name), _UNITS.get(name, "")) for name in names)
+            rows.append([f"{row['system']} (Table {row['table']})", *cells])
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    for i, row in enumerate(rows):
+        if i == num_measured:
+            _print(console, f"printed in {printed['source']}:", "italic")
+        head, *cells = (
+            cell.ljust(width) if k == 0 else cell.rjust(width)
+            for k, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        _print(console, "  ".join([head, *cells]), "bold" if i == 0 else "")
+    for line in _remarks(metrics, names, is_printed):
+        _print(console, line)
+
+
+def _print(console: rich.console.Console, text: str, style: str = "") -> None:
+    console.print(rich.text.Text(text, style), soft_wrap=True)
 
 
 def _cell(row: Mapping[str, Any], name: str) -> str:
-    if not row["n"]:
-        return _NONE
     return number(row["value"], _UNITS.get(name, ""))
 
 
