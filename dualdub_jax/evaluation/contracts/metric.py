@@ -47,6 +47,11 @@ def first_entry(value: np.ndarray) -> float:
     return float(np.asarray(value).reshape(-1)[0])
 
 
+# By unit; our choice, below what a listener notices: a hundredth of the words, 1 LU, 10 ms.
+SMALLEST_DIFFERENCES = {"": 0.005, "%": 0.01, "dB": 0.5, "LU": 1.0, "LUFS": 1.0, "ms": 10.0, "s": 0.02,
+                        "samples": 1.0}  # fmt: skip
+
+
 @dataclasses.dataclass(frozen=True)
 class Figure:
     """One figure of a report.
@@ -58,13 +63,17 @@ class Figure:
         about: one-line definition for the report.
         summarise: values of clips (at least one, no None) -> the figure.
         clip_value: a clip's value -> its number in the report's table of clips; NaN for none.
-        num_resamples: of the bootstrap; fewer where `summarise` is slow.
+        num_resamples: of the bootstrap; fewer where `summarise` is slow, 0 where its draws say nothing about
+            the figure (a maximum).
+        least_clips: for an interval; fewer give no estimate of the variance between clips.
         paired_floor: whether the floor applies, which pairs each film with the speech of a second clip and
             the background of a third. False for figures that do not depend on the film (signal quality,
             duration).
         of_the_set: it compares clips with each other and is therefore biased by duplicate clips; its
             bootstrap draws are recentred on the point estimate, see `bootstrap`.
         limits: lowest and highest possible value; intervals end there.
+        smallest_difference: of interest, in `unit` (fractions for "%"); a clear difference below it is
+            called too small to matter. None: that of the unit, see `SMALLEST_DIFFERENCES`.
         feature_dim: of the embeddings whose covariance it needs; with fewer clips the figure is biased, and
             its row says so. 0: none.
     """
@@ -76,10 +85,19 @@ class Figure:
     summarise: Summarise = mean
     clip_value: Callable[[np.ndarray], float] = first_entry
     num_resamples: int = 1000
+    least_clips: int = 5
     paired_floor: bool = True
     of_the_set: bool = False
     limits: tuple[float, float] = (-math.inf, math.inf)
+    smallest_difference: float | None = None
     feature_dim: int = 0
+
+    @property
+    def least_of_interest(self) -> float:
+        """The smallest difference of interest, in `unit`."""
+        if self.smallest_difference is not None:
+            return self.smallest_difference
+        return SMALLEST_DIFFERENCES.get(self.unit, 0.0)
 
 
 class Required(Protocol):

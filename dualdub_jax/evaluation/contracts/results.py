@@ -44,7 +44,9 @@
       "against": null or {
         "name": "runs/other/bundle", "kind": "checkpoint" or "run", "protocol": {…}, "num_clips": 199,
         "metrics": {FIGURE: {"ours", "other", "difference", "low", "high", "n", "unit", "better",
-                             "verdict": "better", "worse", "differs" or "no clear difference",
+                             "smallest_difference": 0.01,      of interest, our choice
+                             "verdict": "better", "worse", "differs", "no clear difference" or
+                                        "too small to matter",
                              "missing": "…"}},                 the reason, if not comparable
       }
     }

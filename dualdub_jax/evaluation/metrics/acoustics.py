@@ -7,11 +7,12 @@ import numpy as np
 from dualdub_jax.evaluation.analysis.audible import SILENCE_DBFS
 from dualdub_jax.evaluation.analysis.due import is_wrongly_silent
 from dualdub_jax.evaluation.contracts.clips import Clip
-from dualdub_jax.evaluation.contracts.metric import ClipMetric, Figure, Value, correlation
+from dualdub_jax.evaluation.contracts.metric import ClipMetric, Figure, Summarise, Value, correlation
 from dualdub_jax.evaluation.listeners.room_acoustics import TRACKS, asset_sha256, estimate_acoustics
 
 # Puppet Stage's speech microphone is closer: its noise floor lies this far below the world's noise level.
 SPEECH_NOISE_OFFSET_DB = -6.0
+_LEAST_CLIPS = 10  # for the interval of a correlation
 # Of a stem that is silent where something is due: no reverberation, no noise.
 SILENT = {"rt60_s": 0.05, "noise_dbfs": SILENCE_DBFS}
 
@@ -28,6 +29,10 @@ def _mean_difference(values: Sequence[np.ndarray]) -> float:
     return float(np.mean([_difference(value) for value in values]))
 
 
+def _correlation_figure(name: str, about: str, agree: Summarise) -> Figure:
+    return Figure(name, "", "higher", about, agree, _difference, least_clips=_LEAST_CLIPS, limits=(-1.0, 1.0))
+
+
 def _figures() -> tuple[Figure, ...]:
     figures = []
     for name, unit, what, agree in (
@@ -35,11 +40,11 @@ def _figures() -> tuple[Figure, ...]:
         ("noise_level", "dB", "noise level", correlation),
     ):
         about = f"Correlation over clips of the {what} estimated from the speech and from the background."
-        figures.append(Figure(f"{name}_correlation", "", "higher", about, agree, _difference))
+        figures.append(_correlation_figure(f"{name}_correlation", about, agree))
         for track in TRACKS:
             about = f"Correlation over clips of the {what} estimated from the {track} and the world's."
             suffix = f"truth_correlation_{track}"
-            figures.append(Figure(f"{name}_{suffix}", "", "higher", about, agree, _difference))
+            figures.append(_correlation_figure(f"{name}_{suffix}", about, agree))
             about = f"Mean absolute error of the {what} estimated from the {track}, to the world's."
             key = f"{name}_error_{track}_{'s' if unit == 's' else 'db'}"
             figures.append(Figure(key, unit, "lower", about, _mean_difference, _difference))

@@ -41,6 +41,7 @@ class DistillMOS(ClipMetric):
             "higher",
             "Distill-MOS of the speech track, 1 to 5: overall quality.",
             paired_floor=False,
+            smallest_difference=0.1,
         ),
     )
     requirements = (

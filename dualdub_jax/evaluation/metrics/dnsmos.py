@@ -34,7 +34,14 @@ class DNSMOS(ClipMetric):
 
     name = "dnsmos"
     figures = tuple(
-        Figure(name, "", "higher", f"DNSMOS of the speech track, 1 to 5: {about}.", paired_floor=False)
+        Figure(
+            name,
+            "",
+            "higher",
+            f"DNSMOS of the speech track, 1 to 5: {about}.",
+            paired_floor=False,
+            smallest_difference=0.1,
+        )
         for name, about in (
             ("dnsmos_ovrl", "overall quality (P.835)"),
             ("dnsmos_sig", "quality of the speech signal (P.835)"),

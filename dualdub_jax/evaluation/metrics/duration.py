@@ -27,6 +27,7 @@ class Duration(ClipMetric):
             better="lower",
             about="Largest difference between a track's length and the film's; maximum over clips.",
             summarise=_worst,
+            num_resamples=0,
             paired_floor=False,
         ),
     )

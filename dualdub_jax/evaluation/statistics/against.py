@@ -10,7 +10,7 @@ from dualdub_jax.errors import UserError
 from dualdub_jax.evaluation.contracts.metric import Figure, Metric
 from dualdub_jax.evaluation.contracts.results import read_results
 from dualdub_jax.evaluation.run.score_store import ScoreStore, Values
-from dualdub_jax.evaluation.statistics.bootstrap import paired_difference
+from dualdub_jax.evaluation.statistics.bootstrap import Estimate, paired_difference
 from dualdub_jax.stores.failures import reached
 from dualdub_jax.stores.path import StorePath
 
@@ -157,13 +157,17 @@ def compare(
         "n": difference.n,
         "unit": figure.unit,
         "better": figure.better,
-        "verdict": _verdict(figure, difference.low, difference.high),
+        "verdict": _verdict(figure, difference),
+        "smallest_difference": figure.least_of_interest,
     }
 
 
-def _verdict(figure: Figure, low: float, high: float) -> str:
+def _verdict(figure: Figure, difference: Estimate) -> str:
+    low, high = difference.low, difference.high
     if not (low > 0 or high < 0):  # true for NaN bounds too
         return "no clear difference"
+    if abs(difference.value) < figure.least_of_interest:
+        return "too small to matter"
     if figure.better == "neither":
         return "differs"
     return "better" if (low > 0) == (figure.better == "higher") else "worse"

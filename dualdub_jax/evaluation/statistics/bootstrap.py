@@ -1,9 +1,10 @@
 """Bootstrap 95% intervals of a figure, and of the paired difference of two systems.
 
 Percentile bootstrap (Efron, 1979) over clips: resample clips with replacement, recompute the figure, take the
-2.5% and 97.5% quantiles. Clips are the sampling unit, since words of one clip or patches of one background
-are not independent. Draws depend on the number of clips alone, so every figure and both systems of a
-comparison share them.
+2.5% and 97.5% quantiles. These are too narrow for few clips, so both move outwards as Student's t and n - 1
+require (the expanded interval of Hesterberg, 2015). Clips are the sampling unit, since words of one clip or
+patches of one background are not independent. Draws depend on the number of clips alone, so every figure and
+both systems of a comparison share them.
 
 A draw repeats some clips and omits about a third. A mean is unaffected; a distance between sets (FAD) or a
 retrieval accuracy is biased by duplicate clips. The draws of such figures (`Figure.of_the_set`) are recentred
@@ -15,13 +16,13 @@ import dataclasses
 from collections.abc import Callable, Sequence
 
 import numpy as np
+import scipy.stats
 
 from dualdub_jax.evaluation.contracts import metric
 
 LEVEL = 0.95
 SEED = 0
-METHOD = f"percentile bootstrap over clips, at most 1000 draws, set figures recentred, {LEVEL:.0%}"
-_MIN_CLIPS = 3  # fewer give no estimate of the variance between clips
+METHOD = f"expanded percentile bootstrap over clips, at most 1000 draws, set figures recentred, {LEVEL:.0%}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,10 +55,10 @@ def estimate(values: Sequence[metric.Value], figure: metric.Figure) -> Estimate:
     present = [np.asarray(value) for value in values if value is not None]
     if not present:
         return NONE
-    draws = _draws(len(present), figure.num_resamples)
+    draws = _draws(len(present), figure)
     outcomes = _resample(present, draws, figure.summarise)
     value = _number(figure.summarise(present))
-    low, high = np.clip(_interval(outcomes, value, figure), *figure.limits)
+    low, high = np.clip(_interval(outcomes, value, figure, len(present)), *figure.limits)
     return Estimate(value, float(low), float(high), len(present))
 
 
@@ -82,17 +83,17 @@ def paired_difference(
     if not pairs:
         return float("nan"), float("nan"), NONE
     ours_present, other_present = ([pair[i] for pair in pairs] for i in range(2))
-    draws = _draws(len(pairs), figure.num_resamples)
+    draws = _draws(len(pairs), figure)
     outcomes = _resample(ours_present, draws, figure.summarise) - _resample(
         other_present, draws, figure.summarise
     )
     a, b = _number(figure.summarise(ours_present)), _number(figure.summarise(other_present))
-    return a, b, Estimate(a - b, *_interval(outcomes, a - b, figure), len(pairs))
+    return a, b, Estimate(a - b, *_interval(outcomes, a - b, figure, len(pairs)), len(pairs))
 
 
-def _draws(num_clips: int, num_resamples: int) -> np.ndarray:
-    """int[R, N]: indices of the clips of each draw; R = 0 below `_MIN_CLIPS`."""
-    count = num_resamples if num_clips >= _MIN_CLIPS else 0
+def _draws(num_clips: int, figure: metric.Figure) -> np.ndarray:
+    """int[R, N]: indices of the clips of each draw; R = 0 for too few clips."""
+    count = figure.num_resamples if num_clips >= figure.least_clips else 0
     return np.random.default_rng(SEED).integers(num_clips, size=(count, num_clips))
 
 
@@ -104,15 +105,24 @@ def _resample(values: list[np.ndarray], draws: np.ndarray, summarise: metric.Sum
     return np.array([_number(summarise([values[i] for i in draw])) for draw in draws], np.float64)
 
 
-def _interval(outcomes: np.ndarray, value: float, figure: metric.Figure) -> tuple[float, float]:
+def _interval(
+    outcomes: np.ndarray, value: float, figure: metric.Figure, num_clips: int
+) -> tuple[float, float]:
     """Percentile bounds; NaN if half of the draws or more are undefined."""
     finite = outcomes[np.isfinite(outcomes)]
     if len(finite) <= len(outcomes) / 2:
         return float("nan"), float("nan")
     if figure.of_the_set:
         finite = finite - finite.mean() + value
-    low, high = np.quantile(finite, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    tail = _tail(num_clips)
+    low, high = np.quantile(finite, [tail, 1 - tail])
     return float(low), float(high)
+
+
+def _tail(num_clips: int) -> float:
+    """Share of draws outside of the interval on either side."""
+    t = scipy.stats.t.ppf((1 + LEVEL) / 2, num_clips - 1)
+    return float(scipy.stats.norm.cdf(-t * np.sqrt(num_clips / (num_clips - 1))))
 
 
 def _number(value: float) -> float:

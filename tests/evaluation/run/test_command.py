@@ -61,7 +61,7 @@ def test_puppet_suite_from_films_to_table_json_and_page(tiny_bundle, workdir, tm
                 samples, rate_hz = soundfile.read(workdir / path)
                 assert (len(samples), rate_hz) == (round(clip["duration_s"] * 16_000), 16_000)
         assert (workdir / clip["files"]["video"]).is_file() and (workdir / clip["files"]["voice"]).is_file()
-    assert re.search(r"^level_error +↓ \d\.\d+ \[.*\] +0\.000 +\d\.\d+ +\d\.\d+ +3$", out, re.MULTILINE)
+    assert re.search(r"^level_error +↓ \d\.\d+ +0\.000 +\d\.\d+ +\d\.\d+ +3$", out, re.MULTILINE)
     assert "absent_score ↑ not installed: pip install" in re.sub(" +", " ", out)
     assert "suite puppet: 3 clips" in out and f"wrote {tmp_path / 'a.json'}" in out
     assert "level_error" in (tmp_path / "a.html").read_text(encoding="utf-8")

@@ -177,6 +177,13 @@ def test_against_itself_there_is_no_difference(workdir, other_run):
     assert (entry["difference"], entry["verdict"]) == (0.0, "no clear difference")
 
 
+def test_a_clear_difference_that_is_too_small_is_called_so(workdir, other_run):
+    against = evaluate(ToySuite(offset=0.027), [Level()], workdir, other=find_other(other_run))["against"]
+    entry = against["metrics"]["level_error"]
+    assert entry["high"] < 0 and entry["smallest_difference"] == 0.005
+    assert entry["verdict"] == "too small to matter"
+
+
 def test_only_clips_that_are_the_same_are_paired(workdir, other_run):
     class OtherText(ToySuite):
         def load(self, clip_id):

@@ -29,13 +29,25 @@ def test_interval_of_a_mean_is_that_of_the_central_limit():
     assert found.high == pytest.approx(np.mean(values) + half_width, abs=0.05)
 
 
-def test_about_95_of_100_intervals_hold_the_truth():
+@pytest.mark.parametrize("num_clips", [5, 8, 20, 60])
+def test_about_95_of_100_intervals_hold_the_truth(num_clips):
+    rng = np.random.default_rng(num_clips)
+    hits = 0
+    for _ in range(400):
+        found = estimate(list(rng.normal(1.0, 1.0, size=num_clips)), figure())
+        hits += found.low <= 1.0 <= found.high
+    # Of five clips, 1,000 draws do not reach far enough into the tails.
+    assert (0.88 if num_clips == 5 else 0.92) <= hits / 400 <= 0.98
+
+
+def test_about_95_of_100_intervals_of_a_correlation_hold_the_truth():
     rng = np.random.default_rng(0)
     hits = 0
-    for _ in range(200):
-        found = estimate(list(rng.normal(1.0, 1.0, size=60)), figure(num_resamples=300))
-        hits += found.low <= 1.0 <= found.high
-    assert 180 <= hits <= 199
+    for _ in range(300):
+        x = rng.normal(size=(12, 2)) @ np.array([[1.0, 0.8], [0.0, 0.6]])
+        found = estimate(list(x), figure(correlation, least_clips=10, limits=(-1.0, 1.0)))
+        hits += found.low <= 0.8 <= found.high
+    assert 0.88 <= hits / 300 <= 0.99
 
 
 @pytest.mark.parametrize("summarise", [mean, ratio, correlation])
@@ -52,15 +64,18 @@ def test_ratio_weighs_clips_by_their_size():
 
 
 def test_clips_without_a_value_do_not_count():
-    found = estimate([np.array(1.0), None, np.array(3.0), np.array(2.0)], figure())
-    assert (found.value, found.n) == (2.0, 3)
+    found = estimate([np.array(1.0), None, np.array(3.0), np.array(2.0), *np.array([1.5, 2.5])], figure())
+    assert (found.value, found.n) == (2.0, 5)
     assert 1.0 <= found.low <= found.high <= 3.0
 
 
-def test_no_clips_is_no_figure_and_two_clips_are_no_interval():
-    nothing, two = estimate([None, None], figure()), estimate([np.array(1.0), np.array(2.0)], figure())
+def test_no_clips_is_no_figure_and_few_clips_are_no_interval():
+    nothing, four = estimate([None, None], figure()), estimate(list(np.arange(4.0)), figure())
     assert nothing.n == 0 and np.isnan([nothing.value, nothing.low, nothing.high]).all()
-    assert (two.value, two.n) == (1.5, 2) and np.isnan([two.low, two.high]).all()
+    assert (four.value, four.n) == (1.5, 4) and np.isnan([four.low, four.high]).all()
+    nine = list(np.random.default_rng(0).normal(size=(9, 2)))
+    assert np.isnan(estimate(nine, figure(correlation, least_clips=10)).low)
+    assert np.isfinite(estimate([*nine, nine[0]], figure(correlation, least_clips=10)).low)
 
 
 def test_a_figure_that_no_draw_can_compute_has_no_interval():
@@ -71,7 +86,7 @@ def test_a_figure_that_no_draw_can_compute_has_no_interval():
 
 def test_values_of_varying_length_are_resampled_by_clip():
     pooled = figure(lambda clips: float(np.concatenate(clips).mean()), num_resamples=50)
-    found = estimate([np.ones(3), np.zeros(1), np.ones(2), np.ones(4)], pooled)
+    found = estimate([np.ones(3), np.zeros(1), np.ones(2), np.ones(3), np.ones(1)], pooled)
     assert found.value == 0.9 and found.low <= 0.9 <= found.high
 
 

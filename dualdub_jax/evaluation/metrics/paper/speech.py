@@ -66,7 +66,15 @@ class Naturalness(ClipMetric):
     """
 
     name = "paper_naturalness"
-    figures = (Figure("utmos", "", "higher", "Predicted mean opinion score of the speech (UTMOS strong)."),)
+    figures = (
+        Figure(
+            "utmos",
+            "",
+            "higher",
+            "Predicted mean opinion score of the speech (UTMOS strong).",
+            smallest_difference=0.1,
+        ),
+    )
 
     def __init__(self, weights: pathlib.Path | None = None) -> None:
         self._weights = Weights("utmos", weights)
