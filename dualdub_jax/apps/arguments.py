@@ -267,6 +267,7 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
         epilog="examples:\n"
         "  dualdub evaluate --suite puppet --limit 50 --json out.json --html out.html\n"
         "  dualdub evaluate --suite puppet --checkpoint runs/a/bundle --against runs/b/bundle\n"
+        "  dualdub evaluate --suite dataset --data data/folder --split test --checkpoint runs/a/bundle\n"
         "  dualdub evaluate --suite dualbench --list video-to-soundtrack.jsonl --media clips\n"
         "  dualdub evaluate --suite dualbench … --protocol paper --weights weights   (the paper's columns)\n"
         "  dualdub evaluate --pairs manifest.jsonl --metrics wer,loudness   (no model needed)\n"
@@ -274,7 +275,9 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
     )
     add = evaluate.add_argument
     add(
-        "--suite", choices=("puppet", "dualbench"), help="generate soundtracks for these films and score them"
+        "--suite",
+        choices=("puppet", "dualbench", "dataset"),
+        help="generate soundtracks for these films and score them",
     )
     add("--pairs", type=local, metavar="FILE", help="score the soundtracks listed in this manifest")
     add("--checkpoint", type=stored, metavar="DIR", help="the model (default: the bundled one)")
@@ -300,7 +303,14 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
         "--world-seed", type=_seed, metavar="N", help="of the films (default: 1; 0 is the training data's)"
     )
     puppet.add_argument(
-        "--split", metavar="NAME", help="test (default), test_seen, test_unseen or validation"
+        "--split",
+        metavar="NAME",
+        help="test (default); puppet: test_seen, test_unseen, validation",
+    )
+    dataset = evaluate.add_argument_group("dataset")
+    dataset.add_argument("--data", type=stored, metavar="DIR", help="a dataset of `dualdub data build`")
+    dataset.add_argument(
+        "--group-by", metavar="NAME", help="figures by a record's field or annotation, such as licence"
     )
     dualbench = evaluate.add_argument_group("dualbench")
     dualbench.add_argument("--list", type=local, metavar="FILE", help="the authors' list, unchanged")

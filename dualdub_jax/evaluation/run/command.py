@@ -16,11 +16,13 @@ if TYPE_CHECKING:
 # Options that apply to some suites only; for another suite they are an error, not silently ignored.
 _OPTIONS = {
     "world_seed": ("puppet",),
-    "split": ("puppet",),
+    "split": ("puppet", "dataset"),
+    "data": ("dataset",),
+    "group_by": ("dataset",),
     "list": ("dualbench",),
     "media": ("dualbench",),
-    "checkpoint": ("puppet", "dualbench"),
-    "seed": ("puppet", "dualbench"),
+    "checkpoint": ("puppet", "dualbench", "dataset"),
+    "seed": ("puppet", "dualbench", "dataset"),
 }
 
 
@@ -140,12 +142,14 @@ def _check_paths(args: argparse.Namespace, workdir: pathlib.Path) -> None:
 
 def _suite_name(args: argparse.Namespace) -> str:
     if (args.suite is None) == (args.pairs is None):
-        raise UserError("give either --suite puppet, --suite dualbench or --pairs MANIFEST.jsonl")
+        raise UserError("give either --suite puppet, dualbench or dataset, or --pairs MANIFEST.jsonl")
     name = args.suite or "pairs"
     for option, suites in _OPTIONS.items():
         if getattr(args, option) is not None and name not in suites:
             suite = "--pairs" if name == "pairs" else f"--suite {name}"
             raise UserError(f"--{option.replace('_', '-')}: does not apply to {suite}; leave it out")
+    if name == "dataset" and args.data is None:
+        raise UserError("--suite dataset: give --data DIR, a dataset of `dualdub data build`")
     if name == "dualbench" and (args.list is None or args.media is None):
         raise UserError("--suite dualbench: give --list video-to-soundtrack.jsonl and --media DIR")
     return name
@@ -160,6 +164,12 @@ def _make_suite(name: str, args: argparse.Namespace, workdir: pathlib.Path, read
             limit=args.limit or DEFAULT_LIMIT,
             world_seed=DEFAULT_WORLD_SEED if args.world_seed is None else args.world_seed,
             split=args.split or "test",
+        )
+    if name == "dataset":
+        from dualdub_jax.evaluation.suites.dataset import DatasetSuite
+
+        return DatasetSuite(
+            args.data, workdir, split=args.split or "test", limit=args.limit, group_by=args.group_by or ""
         )
     if name == "dualbench":
         from dualdub_jax.evaluation.suites.dualbench import DualBenchSuite

@@ -166,7 +166,7 @@ def test_a_failing_clip_is_named_and_the_status_says_so(manifest, capsys):
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        ([], "give either --suite puppet, --suite dualbench or --pairs"),
+        ([], "give either --suite puppet, dualbench or dataset, or --pairs"),
         (["--suite", "puppet", "--pairs", "x.jsonl"], "give either"),
         (["--suite", "dualbench"], "give --list video-to-soundtrack.jsonl and --media DIR"),
         (["--suite", "puppet", "--media", "x"], "--media: does not apply to --suite puppet; leave it out"),
