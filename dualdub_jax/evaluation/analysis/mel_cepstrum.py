@@ -5,6 +5,8 @@ import functools
 
 import numpy as np
 
+from dualdub_jax.evaluation.analysis.track_memo import once_per_track
+
 _HOP_MS = 5.0  # WORLD's default, used throughout the literature
 
 
@@ -38,6 +40,7 @@ PYMCD = Convention(
 )
 
 
+@once_per_track(max_size=1024)
 def mel_cepstrum(sound: np.ndarray, convention: Convention) -> np.ndarray:
     """Mel cepstrum every 5 ms: CheapTrick envelopes on DIO and StoneMask pitch, then the frequency warp.
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from dualdub_jax.evaluation.analysis.speech_level import active_part
+from dualdub_jax.evaluation.analysis.track_memo import once_per_track
 from dualdub_jax.evaluation.contracts.clips import SAMPLE_RATE_HZ
 from dualdub_jax.evaluation.listeners.packaged_file import packaged_file, sha256_of
 
@@ -26,6 +27,7 @@ _ACTIVE_DB, _MARGIN_S = 20.0, 0.05
 _SHORTEST_S = 0.3
 
 
+@once_per_track()
 def d_vector(track: np.ndarray) -> np.ndarray | None:
     """Embeds the speaker of a track.
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from dualdub_jax.evaluation.analysis.audible import as_sound
 from dualdub_jax.evaluation.analysis.due import is_wrongly_silent
+from dualdub_jax.evaluation.analysis.track_memo import once_per_track
 from dualdub_jax.evaluation.contracts.clips import SAMPLE_RATE_HZ, Clip
 from dualdub_jax.evaluation.contracts.metric import ClipMetric, Figure, Requirement, Value
 
@@ -68,10 +69,15 @@ class Loudness(ClipMetric):
 
 def integrated_lufs(track: np.ndarray | None) -> float | None:
     """Integrated loudness of float32[S] at 16 kHz; None if missing, shorter than a block, or silent."""
-    import pyloudnorm
-
     if track is None or len(track) < _BLOCK_S * SAMPLE_RATE_HZ:
         return None
+    return _lufs(track)
+
+
+@once_per_track()
+def _lufs(track: np.ndarray) -> float | None:
+    import pyloudnorm
+
     lufs = float(pyloudnorm.Meter(SAMPLE_RATE_HZ).integrated_loudness(as_sound(track)))
     return lufs if np.isfinite(lufs) else None
 

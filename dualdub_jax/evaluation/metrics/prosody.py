@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from dualdub_jax.evaluation.analysis.audible import as_sound, frame_levels_dbfs, is_silent
+from dualdub_jax.evaluation.analysis.track_memo import once_per_track
 from dualdub_jax.evaluation.contracts.clips import SAMPLE_RATE_HZ, Clip
 from dualdub_jax.evaluation.contracts.metric import ClipMetric, Figure, Requirement, Value, ratio
 
@@ -88,6 +89,7 @@ def _compare(clip: Clip) -> dict[str, np.ndarray]:
     return row
 
 
+@once_per_track()
 def pitch_semitones(sound: np.ndarray) -> np.ndarray:
     """Estimates pitch every 10 ms.
 

