@@ -61,9 +61,8 @@ def main() -> None:
     others = shuffled(clips)
     # Another soundtrack beside the same truth, which by then is known.
     again = [dataclasses.replace(a, speech=-a.speech, background=-a.background) for a in others]
-    print(
-        f"{len(clips)} clips, mean {sum(c.duration_s for c in clips) / len(clips):.2f} s; {platform.processor()}"
-    )
+    mean_s = sum(clip.duration_s for clip in clips) / len(clips)
+    print(f"{len(clips)} clips, mean {mean_s:.2f} s; {cpu_name()}")
     print(f"{'CPU s a clip':<16}{'first row':>12}{'next row':>12}{'clips/hour, 4 rows':>20}")
     totals = {"first": 0.0, "next": 0.0}
     for metric in all_metrics():
@@ -74,9 +73,8 @@ def main() -> None:
         seconds = {"first": cpu_seconds(metric, others), "next": cpu_seconds(metric, again)}
         a_clip = {row: value / len(clips) for row, value in seconds.items()}
         four = a_clip["first"] + (NUM_ROWS - 1) * a_clip["next"]
-        print(
-            f"{metric.name:<16}{a_clip['first']:>12.3f}{a_clip['next']:>12.3f}{3600 / max(four, 1e-6):>20,.0f}"
-        )
+        row_times = f"{a_clip['first']:>12.3f}{a_clip['next']:>12.3f}"
+        print(f"{metric.name:<16}{row_times}{3600 / max(four, 1e-3):>20,.0f}")
         for row, value in a_clip.items():
             totals[row] += value
     four = totals["first"] + (NUM_ROWS - 1) * totals["next"]
