@@ -19,7 +19,10 @@ from dualdub_jax.stores.path import as_local_path, as_path
 _OWN = "dualdub_jax.configs"
 _SHARED = ("__init__", "common", "ladder")
 # Keys that are paths, or may be; they are checked before any work.
-_PATHS = ("data_dir", "codecs_from", "model_from", "model.script_tokenizer", "casp_training.audio_encoder")
+_PATHS = (
+    *("data_dir", "codecs_from", "model_from", "init_from.backbone"),
+    *("model.script_tokenizer", "casp_training.audio_encoder"),
+)
 
 
 def find_config_file(name: str) -> pathlib.Path:

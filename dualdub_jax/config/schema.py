@@ -87,6 +87,17 @@ class AlignerConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class RopeScalingConfig:
+    """Scaling of the backbone's rotary positions, as of a language model whose context was extended."""
+
+    kind: str = "none"  # "none"; "linear": positions are divided by `factor`; "llama3": low frequencies only
+    factor: float = 1.0
+    low_frequency_factor: float = 1.0  # "llama3": turns within `original_length` below which all is scaled
+    high_frequency_factor: float = 4.0  # "llama3": turns above which nothing is
+    original_length: int = 8192  # "llama3": positions that the model was first trained on
+
+
+@dataclasses.dataclass(frozen=True)
 class ModelConfig:
     """Sizes of the language model and of its encoders. Backbone names follow Llama and Qwen.
 
@@ -117,6 +128,10 @@ class ModelConfig:
     attention_implementation: str = machine("auto")  # "auto", "plain", "fused": layers/fused_attention.py
     video: VideoEncoderConfig = VideoEncoderConfig()
     aligner: AlignerConfig = AlignerConfig()
+    rms_norm_eps: float = 1e-6  # of the backbone
+    rope_scaling: RopeScalingConfig = RopeScalingConfig()
+    # Script and voice attend to what is before them, as a public language model was trained, in place of all.
+    causal_prefix: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -336,6 +351,13 @@ class SamplingConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class InitFromConfig:
+    """Public weights that initialise parts of the model before the first stage (docs/weights.md)."""
+
+    backbone: str = ""  # folder of a Llama, Qwen2 or Qwen3 model as Hugging Face writes it; empty: random
+
+
+@dataclasses.dataclass(frozen=True)
 class Config:
     """The config of a run."""
 
@@ -370,3 +392,4 @@ class Config:
     casp: CaspConfig = CaspConfig()
     casp_training: CaspTrainingConfig = CaspTrainingConfig()
     log_every_steps: int = 20
+    init_from: InitFromConfig = InitFromConfig()

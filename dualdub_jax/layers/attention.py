@@ -9,11 +9,15 @@ from einops import rearrange
 from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Bool, Float, Int
 
+from dualdub_jax.config import RopeScalingConfig
+from dualdub_jax.errors import UserError
 from dualdub_jax.layers.basic import dense, learned, rms_norm
 from dualdub_jax.layers.fused_attention import fused_attention, use_fused
 from dualdub_jax.parallel.sharding import constrain
 from dualdub_jax.parts.shapes import checked
 from dualdub_jax.types import Array
+
+ROPE_SCALINGS = ("none", "linear", "llama3")
 
 
 class KVCache(NamedTuple):
@@ -23,24 +27,47 @@ class KVCache(NamedTuple):
     values: jax.Array
 
 
-def rotate(x: jax.Array, positions: jax.Array, theta: float) -> jax.Array:
+def rotate(
+    x: jax.Array, positions: jax.Array, theta: float, scaling: RopeScalingConfig | None = None
+) -> jax.Array:
     """Rotary position embedding (Su et al., 2021) in Llama's half-split convention.
 
     Args:
         x: float[B, T, N, H], H even.
         positions: int32[T].
         theta: base of the wavelengths.
+        scaling: of the wavelengths; None: none.
 
     Returns:
         float[B, T, N, H].
     """
     half = x.shape[-1] // 2
     frequencies = theta ** (-jnp.arange(half, dtype=jnp.float32) / half)
+    if scaling is not None:
+        frequencies = _scaled(frequencies, scaling)
     angles = positions[:, None].astype(jnp.float32) * frequencies  # [T, H/2]
     # Without the barrier, XLA recomputes them for each example and head.
     cos, sin = jax.lax.optimization_barrier((jnp.cos(angles)[:, None, :], jnp.sin(angles)[:, None, :]))
     first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
     return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1).astype(x.dtype)
+
+
+def _scaled(frequencies: jax.Array, scaling: RopeScalingConfig) -> jax.Array:
+    """Frequencies of a model whose context was extended, radians per position.
+
+    Source: position interpolation (Chen et al., 2023) for "linear"; Llama 3.1 for "llama3", which
+    interpolates long wavelengths, keeps short ones, and blends between them.
+    """
+    if scaling.kind not in ROPE_SCALINGS:
+        raise UserError(f"model.rope_scaling.kind={scaling.kind}: choose one of {', '.join(ROPE_SCALINGS)}")
+    if scaling.kind == "none":
+        return frequencies
+    if scaling.kind == "linear":
+        return frequencies / scaling.factor
+    turns = scaling.original_length * frequencies / (2 * jnp.pi)  # within the original context
+    low, high = scaling.low_frequency_factor, scaling.high_frequency_factor
+    kept = jnp.clip((turns - low) / (high - low), 0, 1)
+    return frequencies * (kept + (1 - kept) / scaling.factor)
 
 
 @checked
@@ -104,8 +131,10 @@ class Attention(nn.Module):
         num_kv_heads: K, divides N.
         head_dim: H.
         rope_theta: base of the rotary positions; 0: no rotation.
+        rope_scaling: of their wavelengths; None: none.
         use_qkv_bias: biases on queries, keys and values, as in Qwen2.
         use_qk_norm: RMSNorm on queries and keys per head, as in Qwen3.
+        norm_epsilon: of these norms.
         implementation: "auto", "plain" or "fused"; see `fused_attention.py`.
         dtype: compute dtype.
     """
@@ -118,6 +147,8 @@ class Attention(nn.Module):
     use_qk_norm: bool = False
     implementation: str = "plain"
     dtype: str = "float32"
+    rope_scaling: RopeScalingConfig | None = None
+    norm_epsilon: float = 1e-6
 
     @nn.compact
     @checked
@@ -158,9 +189,10 @@ class Attention(nn.Module):
         k = rearrange(k, "B S (K H) -> B S K H", H=self.head_dim)
         v = rearrange(v, "B S (K H) -> B S K H", H=self.head_dim)
         if self.use_qk_norm:
-            q, k = rms_norm("query_norm", self.dtype)(q), rms_norm("key_norm", self.dtype)(k)
+            q = rms_norm("query_norm", self.dtype, self.norm_epsilon)(q)
+            k = rms_norm("key_norm", self.dtype, self.norm_epsilon)(k)
         if self.rope_theta:
-            q, k = rotate(q, positions, self.rope_theta), rotate(k, positions, self.rope_theta)
+            q, k = (rotate(x, positions, self.rope_theta, self.rope_scaling) for x in (q, k))
         if cache is not None:
             k = jax.lax.dynamic_update_slice_in_dim(
                 cache.keys, k.astype(cache.keys.dtype), cache_index, axis=1

@@ -14,7 +14,7 @@ from dualdub_jax.layers.fused_attention import platform
 from dualdub_jax.parallel.sharding import constrain, num_shares
 
 _EMBEDDING_INIT = nn.initializers.normal(0.02)
-_EPSILON = 1e-6  # of RMSNorm
+_EPSILON = 1e-6  # of RMSNorm, by default
 
 
 @jax.custom_vjp
@@ -70,22 +70,22 @@ def dense(
     )
 
 
-@jax.custom_vjp
-def normalize(x: jax.Array, scale: jax.Array) -> jax.Array:
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def normalize(x: jax.Array, scale: jax.Array, epsilon: float = _EPSILON) -> jax.Array:
     """`x / rms(x) * scale` over the last axis, float32[..., D] and float32[D] -> float32[..., D].
 
-    The backward pass saves `x` and one number per row; automatic differentiation saves three arrays of its
-    size.
+    `epsilon` is added to the mean square. The backward pass saves `x` and one number per row; automatic
+    differentiation saves three arrays of its size.
     """
-    return x * jax.lax.rsqrt(jnp.mean(jnp.square(x), axis=-1, keepdims=True) + _EPSILON) * scale
+    return x * jax.lax.rsqrt(jnp.mean(jnp.square(x), axis=-1, keepdims=True) + epsilon) * scale
 
 
-def _normalize_forward(x, scale):
-    inverse = jax.lax.rsqrt(jnp.mean(jnp.square(x), axis=-1, keepdims=True) + _EPSILON)
+def _normalize_forward(x, scale, epsilon):
+    inverse = jax.lax.rsqrt(jnp.mean(jnp.square(x), axis=-1, keepdims=True) + epsilon)
     return x * inverse * scale, (x, inverse, scale)
 
 
-def _normalize_backward(saved, dy):
+def _normalize_backward(epsilon, saved, dy):
     x, inverse, scale = saved
     normed, dy_scaled = x * inverse, dy * scale
     dx = inverse * (dy_scaled - normed * jnp.mean(dy_scaled * normed, axis=-1, keepdims=True))
@@ -99,17 +99,18 @@ class RMSNorm(nn.Module):
     """RMSNorm over the last axis, computed in float32 (Zhang and Sennrich, 2019)."""
 
     dtype: str = "float32"
+    epsilon: float = _EPSILON
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         init = nn.with_logical_partitioning(nn.initializers.ones, ("norm",))
         scale = self.param("scale", init, (x.shape[-1],), jnp.float32)
-        return normalize(x.astype(jnp.float32), scale).astype(self.dtype)
+        return normalize(x.astype(jnp.float32), scale, self.epsilon).astype(self.dtype)
 
 
-def rms_norm(name: str, dtype: str) -> RMSNorm:
+def rms_norm(name: str, dtype: str, epsilon: float = _EPSILON) -> RMSNorm:
     """RMSNorm over the last axis, computed in float32."""
-    return RMSNorm(dtype, name=name)
+    return RMSNorm(dtype, epsilon, name=name)
 
 
 def learned(module: nn.Module, name: str, shape: Sequence[int], axes: Sequence[str]) -> jax.Array:

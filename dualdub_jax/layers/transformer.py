@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 
+from dualdub_jax.config import RopeScalingConfig
 from dualdub_jax.errors import UserError
 from dualdub_jax.layers.attention import Attention, KVCache
 from dualdub_jax.layers.basic import SwiGLU, rms_norm
@@ -56,6 +57,8 @@ class Block(nn.Module):
     use_qk_norm: bool
     attention_implementation: str
     dtype: str
+    rope_scaling: RopeScalingConfig | None
+    norm_epsilon: float
 
     @nn.compact
     def __call__(
@@ -75,16 +78,19 @@ class Block(nn.Module):
             use_qk_norm=self.use_qk_norm,
             implementation=self.attention_implementation,
             dtype=self.dtype,
+            rope_scaling=self.rope_scaling,
+            norm_epsilon=self.norm_epsilon,
             name="attention",
         )(
-            rms_norm("attention_norm", self.dtype)(x),
+            rms_norm("attention_norm", self.dtype, self.norm_epsilon)(x),
             mask,
             positions=positions,
             cache=cache,
             cache_index=cache_index,
         )
         x = checkpoint_name(x + attended, "attention")
-        x = x + SwiGLU(self.mlp_width, self.dtype, name="mlp")(rms_norm("mlp_norm", self.dtype)(x))
+        normed = rms_norm("mlp_norm", self.dtype, self.norm_epsilon)(x)
+        x = x + SwiGLU(self.mlp_width, self.dtype, name="mlp")(normed)
         return constrain(x, "batch", "length", "act_embed"), cache
 
 
@@ -106,6 +112,8 @@ class Transformer(nn.Module):
     remat_policy: str = "none"
     attention_implementation: str = "plain"
     dtype: str = "float32"
+    rope_scaling: RopeScalingConfig | None = None
+    norm_epsilon: float = 1e-6
 
     @nn.compact
     def __call__(
@@ -147,9 +155,11 @@ class Transformer(nn.Module):
             use_qk_norm=self.use_qk_norm,
             attention_implementation=self.attention_implementation,
             dtype=self.dtype,
+            rope_scaling=self.rope_scaling,
+            norm_epsilon=self.norm_epsilon,
             name="layers",
         )(x, mask, positions, cache, cache_index)
-        return rms_norm("norm", self.dtype)(x), cache
+        return rms_norm("norm", self.dtype, self.norm_epsilon)(x), cache
 
     def empty_cache(self, batch_size: int, length: int) -> KVCache:
         """A zero cache, float[layers, B, S, K, H], for `batch_size` sequences of `length` positions."""

@@ -81,6 +81,8 @@ class TransformerBackbone(nn.Module):
             remat_policy=config.remat_policy,
             attention_implementation=config.attention_implementation,
             dtype=config.compute_dtype,
+            rope_scaling=config.rope_scaling,
+            norm_epsilon=config.rms_norm_eps,
         )
         nn.share_scope(self, self.stack)  # parameter paths "layers/…" and "norm", without a level for `stack`
 

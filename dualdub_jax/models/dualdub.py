@@ -161,7 +161,9 @@ class DualDub(nn.Module):
         x = jnp.concatenate([conditions.prefix, x], axis=1)  # [B, P + T, D]
         num_prefix = conditions.prefix.shape[1]
         state, _ = self.backbone(
-            x, prefix_causal_mask(conditions.prefix_mask, num_frames), jnp.arange(num_prefix + num_frames)
+            x,
+            prefix_causal_mask(conditions.prefix_mask, num_frames, self.config.causal_prefix),
+            jnp.arange(num_prefix + num_frames),
         )
         state = state[:, num_prefix:]
         acoustics_logits = None
@@ -214,9 +216,8 @@ class DualDub(nn.Module):
         batch_size, num_prefix = conditions.prefix_mask.shape
         num_frames = conditions.video.shape[1]
         cache = self.backbone.empty_cache(batch_size, num_prefix + num_frames)
-        mask = conditions.prefix_mask[:, None, :]
-        mask = jnp.broadcast_to(mask, (batch_size, num_prefix, num_prefix))
-        mask = jnp.pad(mask, ((0, 0), (0, 0), (0, num_frames)))
+        mask = prefix_causal_mask(conditions.prefix_mask, num_frames, self.config.causal_prefix)
+        mask = mask[:, :num_prefix]
         _, cache = self.backbone(conditions.prefix, mask, jnp.arange(num_prefix), cache, 0)
         return DecodeCache(cache, self.aligner.start(conditions), jnp.zeros(batch_size))
 
@@ -262,12 +263,16 @@ def _with_acoustics(fused: jax.Array, conditions: Conditions) -> jax.Array:
     return fused if conditions.acoustics is None else fused + conditions.acoustics[:, None]
 
 
-def prefix_causal_mask(prefix_mask: jax.Array, num_frames: int) -> jax.Array:
-    """Attention mask of a bidirectional prefix followed by causal frames.
+def prefix_causal_mask(prefix_mask: jax.Array, num_frames: int, is_prefix_causal: bool = False) -> jax.Array:
+    """Attention mask of a prefix followed by causal frames.
+
+    Positions count padding of the prefix, which is masked: frame t is at position P + t whatever the length
+    of the script. Training and generation have the same P.
 
     Args:
         prefix_mask: bool[B, P], True where the prefix is valid.
         num_frames: T.
+        is_prefix_causal: the prefix is causal as well; by default its positions attend to each other.
 
     Returns:
         bool[B, P + T, P + T], True where a position may attend.
@@ -277,7 +282,8 @@ def prefix_causal_mask(prefix_mask: jax.Array, num_frames: int) -> jax.Array:
     is_prefix = jnp.arange(length) < num_prefix
     causal = jnp.tril(jnp.ones((length, length), bool))
     valid = jnp.concatenate([prefix_mask, jnp.ones((batch_size, num_frames), bool)], axis=1)
-    return (causal | is_prefix[None, :])[None] & valid[:, None, :]
+    attended = causal if is_prefix_causal else causal | is_prefix[None, :]
+    return attended[None] & valid[:, None, :]
 
 
 def _shift(tokens: jax.Array) -> jax.Array:

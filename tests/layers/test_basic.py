@@ -60,14 +60,18 @@ def test_gradients_keep_the_dtype_of_what_they_are_of():
     assert [g.dtype for g in _gradients(matrix_product, x, kernel)] == [jnp.bfloat16] * 2
 
 
-def test_normalize_and_its_gradients_are_those_of_the_formula():
+@pytest.mark.parametrize("epsilon", [1e-6, 0.5])
+def test_normalize_and_its_gradients_are_those_of_the_formula(epsilon):
     def formula(x, scale):
-        return scale * x / jnp.sqrt(jnp.mean(x**2, axis=-1, keepdims=True) + 1e-6)
+        return scale * x / jnp.sqrt(jnp.mean(x**2, axis=-1, keepdims=True) + epsilon)
+
+    def ours(x, scale):
+        return normalize(x, scale, epsilon)
 
     x, scale = 3.0 * _normal(0, 2, 5, 8), 1.0 + 0.3 * _normal(1, 8)
-    np.testing.assert_allclose(normalize(x, scale), formula(x, scale), rtol=1e-5, atol=1e-6)
-    for ours, automatic in zip(_gradients(normalize, x, scale), _gradients(formula, x, scale), strict=True):
-        np.testing.assert_allclose(ours, automatic, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(ours(x, scale), formula(x, scale), rtol=1e-5, atol=1e-6)
+    for own, automatic in zip(_gradients(ours, x, scale), _gradients(formula, x, scale), strict=True):
+        np.testing.assert_allclose(own, automatic, rtol=1e-4, atol=1e-5)
 
 
 def test_normalize_of_zeros_is_finite():

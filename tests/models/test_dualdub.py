@@ -9,7 +9,7 @@ import pytest
 
 from dualdub_jax.bundles.bundle import abstract_params
 from dualdub_jax.curriculum.losses import batch_losses
-from dualdub_jax.models.dualdub import make_model
+from dualdub_jax.models.dualdub import make_model, prefix_causal_mask
 from dualdub_jax.types import STREAMS
 from tests.tiny import random_batch, random_params, tiny_config
 
@@ -173,19 +173,33 @@ def test_an_empty_script_is_not_an_unknown_script(forward):
     assert np.abs(forward(empty)["speech"] - forward(unknown)["speech"]).max() > 1e-4
 
 
-def test_cached_decoding_equals_the_forward_pass(params):
+@pytest.mark.parametrize("causal_prefix", [False, True])
+def test_cached_decoding_equals_the_forward_pass(params, causal_prefix):
+    model = make_model(
+        dataclasses.replace(CONFIG, model=dataclasses.replace(CONFIG.model, causal_prefix=causal_prefix))
+    )
     batch = random_batch(CONFIG, 2)
-    batch = batch.replace(script_mask=np.broadcast_to(np.arange(8) < 5, (2, 8)))
+    batch = batch.replace(script_mask=np.arange(8) < np.array([[5], [7]]))
     variables = {"params": params}
-    output = jax.jit(MODEL.apply)(variables, batch)
-    conditions = jax.jit(lambda b: MODEL.apply(variables, b, method="encode"))(batch)
-    cache = jax.jit(lambda c: MODEL.apply(variables, c, method="start"))(conditions)
-    advance = jax.jit(lambda *args: MODEL.apply(variables, *args, method="advance"))
+    output = jax.jit(model.apply)(variables, batch)
+    if causal_prefix:
+        assert np.abs(output.state - jax.jit(MODEL.apply)(variables, batch).state).max() > 1e-3
+    conditions = jax.jit(lambda b: model.apply(variables, b, method="encode"))(batch)
+    cache = jax.jit(lambda c: model.apply(variables, c, method="start"))(conditions)
+    advance = jax.jit(lambda *args: model.apply(variables, *args, method="advance"))
     for t in range(12):
         previous = max(t - 1, 0)
         codes = {stream: getattr(batch, f"{stream}_tokens")[:, previous] for stream in STREAMS}
         state, cache = advance(conditions, cache, jnp.int32(t), codes)
         np.testing.assert_allclose(state, output.state[:, t], atol=2e-5)
+
+
+def test_a_causal_prefix_attends_to_what_is_before_it_and_never_to_padding():
+    valid = np.array([[True, True, False, True]])  # a padded script of two tokens, and a voice
+    bidirectional, causal = (np.asarray(prefix_causal_mask(valid, 2, flag)[0]) for flag in (False, True))
+    np.testing.assert_array_equal(causal, np.tril(np.ones((6, 6), bool)) & [1, 1, 0, 1, 1, 1])
+    np.testing.assert_array_equal(bidirectional[4:], causal[4:])
+    np.testing.assert_array_equal(bidirectional[:4], np.tile([1, 1, 0, 1, 0, 0], (4, 1)))
 
 
 def test_the_named_outputs_have_their_shapes(params):

@@ -8,6 +8,7 @@ from typing import Any
 
 from dualdub_jax.config import Config
 from dualdub_jax.curriculum.preflight.problems import Problems
+from dualdub_jax.layers.attention import ROPE_SCALINGS
 from dualdub_jax.layers.fused_attention import IMPLEMENTATIONS
 from dualdub_jax.layers.transformer import REMAT_POLICIES
 
@@ -28,6 +29,7 @@ _CHOICES = {
     "model.compute_dtype": _DTYPES,
     "model.remat_policy": ("none", *REMAT_POLICIES),
     "model.attention_implementation": tuple(IMPLEMENTATIONS),
+    "model.rope_scaling.kind": ROPE_SCALINGS,
     "checkpoint.bundle_dtype": ("float32", "bfloat16"),
 }
 _SHARES = ("bad_records.max_share", "loss.condition_dropout_rate", "loss.past_dropout_rate")
@@ -55,6 +57,13 @@ def check_values(config: Config, problems: Problems) -> None:
         if not 0 <= values[key] <= 1:
             problems.add(f"{key}: is {values[key]}, expected from 0 to 1; set --config.{key}")
     _check_grid(config, problems)
+    scaling = config.model.rope_scaling
+    if not (scaling.factor > 0 and 0 < scaling.low_frequency_factor < scaling.high_frequency_factor):
+        problems.add(
+            f"model.rope_scaling: factor is {scaling.factor}, low_frequency_factor "
+            f"{scaling.low_frequency_factor}, high_frequency_factor {scaling.high_frequency_factor}; "
+            "set them above 0, the third above the second"
+        )
     if config.task == "soundtrack":
         _check_stages(config, problems)
         if config.model.num_acoustics_bins and not config.loss.acoustics_weight > 0:
@@ -101,6 +110,11 @@ def _check_grid(config: Config, problems: Problems) -> None:
 
 def _check_stages(config: Config, problems: Problems) -> None:
     names = [stage.name for stage in config.stages]
+    if config.init_from.backbone and config.model_from:
+        problems.add(
+            f"init_from.backbone={config.init_from.backbone}: model_from={config.model_from} initialises the "
+            "backbone as well; leave one of them out"
+        )
     if not names and not config.model_from:
         problems.add("stages: is empty, so there is no model; add a stage, or set config.model_from")
     for i, stage in enumerate(config.stages):
