@@ -7,7 +7,8 @@ Recommended meshes: v5e:4x4 with data=4, fsdp=4 (the default); 8 GPUs of 80 GB w
 (`--config.mesh.fsdp=1`). More fsdp is slower, since its shards become narrower than the matrix unit. The
 remat policy "dots" allows 16 clips per chip of 16 GB; for more clips or less memory use "attention" or
 "full". The vocabulary is Qwen's, as an input table only: the model outputs no text, so there is no output
-layer to tie. `--config.model.script_tokenizer=tokenizer.json` names Qwen's tokenizer file.
+layer to tie. `--config.model.script_tokenizer=tokenizer.json` names Qwen's tokenizer file, and
+`--config.init_from.backbone=DIR` its weights (docs/weights.md).
 """
 
 from ml_collections import ConfigDict

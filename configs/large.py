@@ -1,11 +1,12 @@
-"""About 2B parameters: the backbone has the dimensions of Qwen3-1.7B.
+"""About 2B parameters: the backbone has the dimensions of Qwen3-1.7B, whose weights fit.
 
     dualdub train --config large --workdir runs/large --distributed
     dualdub aot --config large --topology v5e:8x8
 
 Recommended meshes: v5e:8x8 with data=4, fsdp=16 (the default); 32 GPUs of 80 GB with data=4, fsdp=8. The
 remat policy "attention" allows 16 clips per chip of 16 GB; 80 GB suffice for "dots". As in configs/base.py,
-the vocabulary is an input table only, and `--config.model.script_tokenizer=` names the tokenizer file.
+the vocabulary is an input table only, `--config.model.script_tokenizer=` names the tokenizer file, and
+`--config.init_from.backbone=` the weights (docs/weights.md).
 """
 
 from ml_collections import ConfigDict

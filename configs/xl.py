@@ -1,11 +1,11 @@
-"""About 8B parameters: the backbone has the dimensions of Qwen3-8B.
+"""About 8B parameters: the backbone has the dimensions of Qwen3-8B, whose weights fit.
 
     dualdub train --config xl --workdir runs/xl --distributed
     dualdub aot --config xl --topology v5p:4x4x4
 
 Recommended meshes: v5p:4x4x4 with data=4, fsdp=16 (the default); 64 GPUs of 80 GB with fsdp=64.
-As in configs/base.py, the vocabulary is an input table only, and `--config.model.script_tokenizer=` names the
-tokenizer file.
+As in configs/base.py, the vocabulary is an input table only, `--config.model.script_tokenizer=` names the
+tokenizer file, and `--config.init_from.backbone=` the weights (docs/weights.md).
 """
 
 from ml_collections import ConfigDict

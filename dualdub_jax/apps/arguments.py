@@ -355,7 +355,8 @@ def _add_convert(commands: argparse._SubParsersAction) -> None:
         "convert",
         help="convert the weights of a public codec, image encoder or autoencoder",
         description="Recognises a public checkpoint by its tensors, and writes its weights to a folder that "
-        "configs name. Reads safetensors and PyTorch files; code in them is not run.",
+        "configs name. Reads safetensors and PyTorch files; code in them is not run. Language models need no "
+        "conversion: dualdub train --config.init_from.backbone=DIR.",
         epilog="examples:\n"
         "  dualdub convert wavtokenizer_large_unify_600_24k.ckpt weights/wavtokenizer\n"
         "  dualdub convert clip-vit-base-patch32 weights/clip     (a folder as Hugging Face writes it)\n"

@@ -51,7 +51,7 @@ def read_checkpoint(path: pathlib.Path) -> PublicCheckpoint:
         UserError: nothing is there, a file of a sharded checkpoint is missing, or one is damaged.
     """
     path = pathlib.Path(path)
-    files = _files(path) if path.is_dir() else (path,)
+    files = checkpoint_files(path) if path.is_dir() else (path,)
     config_file = (path if path.is_dir() else path.parent) / _CONFIG
     config: Mapping[str, Any] = {}
     if config_file.is_file():
@@ -63,7 +63,12 @@ def read_checkpoint(path: pathlib.Path) -> PublicCheckpoint:
     return PublicCheckpoint(str(path), tensors, config, files)
 
 
-def _files(folder: pathlib.Path) -> tuple[pathlib.Path, ...]:
+def checkpoint_files(folder: pathlib.Path) -> tuple[pathlib.Path, ...]:
+    """The files with tensors of a folder, by its index if it has one.
+
+    Raises:
+        UserError: there are none, or one that the index names is missing.
+    """
     for name in _WHOLE:
         if (folder / name).is_file():
             return (folder / name,)

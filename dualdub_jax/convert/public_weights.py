@@ -22,6 +22,7 @@ from dualdub_jax.convert import clip, cnn14, oobleck, utmos, vggish, wavlm_sv, w
 from dualdub_jax.convert.clip import clip_from_torch, is_clip
 from dualdub_jax.convert.cnn14 import cnn14_from_torch, is_cnn14
 from dualdub_jax.convert.dac import dac_from_torch, is_dac
+from dualdub_jax.convert.language_model import refuse_language_model
 from dualdub_jax.convert.oobleck import is_oobleck, oobleck_from_torch
 from dualdub_jax.convert.public_files import PublicCheckpoint, read_checkpoint
 from dualdub_jax.convert.utmos import is_utmos, utmos_from_torch
@@ -182,10 +183,11 @@ def convert_public_weights(source: pathlib.Path, out: pathlib.Path) -> Converted
         out: new or empty folder.
 
     Raises:
-        UserError: an unreadable or unknown checkpoint, missing or unexpected tensors, or a folder with
-            content.
+        UserError: an unreadable or unknown checkpoint, a language model (`init_from` reads it as it is),
+            missing or unexpected tensors, or a folder with content.
     """
     refuse_content(pathlib.Path(out))
+    refuse_language_model(pathlib.Path(source))
     checkpoint = read_checkpoint(source)
     kind = next((kind for kind, c in CONVERTERS.items() if c.recognises(checkpoint.tensors)), None)
     if kind is None:

@@ -18,7 +18,7 @@ from dualdub_jax.casp import training as casp
 from dualdub_jax.codecs.base import CodecTraining, RunPhase, of_stream
 from dualdub_jax.codecs.registry import codec_training, make_codecs, pretrained_codec
 from dualdub_jax.config import Config, StageConfig
-from dualdub_jax.curriculum import start, video_encoder
+from dualdub_jax.curriculum import init_from, start, video_encoder
 from dualdub_jax.curriculum.batches import codec_batches, pair_batches, stage_batches
 from dualdub_jax.curriculum.phase_names import dependents, phase_names
 from dualdub_jax.curriculum.preflight.run import check_run
@@ -111,6 +111,8 @@ def _train_soundtrack(config: Config, workdir: StorePath, run: "_Run") -> StoreP
     params = None
     if config.model_from and run.needs_initial_model():
         params = start.read_model(config, run.mesh, is_whole=not config.stages)
+    if init_from.is_read(config, workdir, run.wanted):
+        params = init_from.read_backbone(config, run.mesh)
     for stage in config.stages:
         if stage.use_pretrained_video_encoder:
             if video_parts is None:

@@ -96,6 +96,7 @@ def stage_phase(
             codecs_from=config.codecs_from,
             train_codecs=list(config.train_codecs),
             model_from=config.model_from,
+            init_from=config.init_from,
             stage=stage,
             keys={"stage": stage_key(config, stage.name)},
         ),

@@ -45,7 +45,12 @@ def with_absolute_paths(config: Config) -> Config:
             "config.train_codecs: only goes with config.codecs_from; without it, all codecs are trained"
         )
     paths = {key: getattr(config, key) for key in ("codecs_from", "model_from")}
-    absolute = {key: str(absolute_path(as_path(path, key))) for key, path in paths.items() if path}
+    absolute: dict[str, Any] = {
+        key: str(absolute_path(as_path(path, key))) for key, path in paths.items() if path
+    }
+    if backbone := config.init_from.backbone:
+        backbone = str(absolute_path(as_path(backbone, "init_from.backbone")))
+        absolute["init_from"] = dataclasses.replace(config.init_from, backbone=backbone)
     return dataclasses.replace(config, **absolute)
 
 

@@ -4,6 +4,7 @@ import time
 from collections.abc import Sequence
 
 from dualdub_jax.config import Config
+from dualdub_jax.curriculum import init_from
 from dualdub_jax.curriculum.phase_names import phase_names, prerequisites
 from dualdub_jax.curriculum.preflight.labels import check_labels
 from dualdub_jax.curriculum.preflight.parts import Parts, check_parts
@@ -70,6 +71,10 @@ def _check_phases(
         wanted = _wanted(config, phases)
     # Phases are constructed of sound parts only; datasets are looked for in any case.
     is_sound = not problems.messages
+    public: list[str] = []
+    with problems.noted():
+        if init_from.is_read(config, workdir, wanted):
+            public = init_from.check_backbone(config)
 
     def is_complete(phase: str, num_steps: int | None) -> bool:
         newest = newest_step(workdir / phase)
@@ -102,6 +107,7 @@ def _check_phases(
     lines += [f"{bad.id}: {bad.reason}" for found in findings.values() for bad in found.bad[:_MAX_NAMED]]
     with problems.noted():
         lines.append(check_disk(workdir, config, [size for size in sizes if size.name in pending]))
+    lines += [f"init_from.backbone: {line}" for line in public]
     return [*lines, *(f"note: {note}" for note in notes)]
 
 

@@ -10,9 +10,10 @@ import pytest
 
 from dualdub_jax.apps.cli import main
 from dualdub_jax.bundles.bundle import abstract_params, save_bundle
-from dualdub_jax.config import Config, SourceConfig, StageConfig
+from dualdub_jax.config import Config, InitFromConfig, RopeScalingConfig, SourceConfig, StageConfig
 from dualdub_jax.curriculum.preflight.run import check_run
 from dualdub_jax.errors import UserErrors
+from tests.convert import language_models
 from tests.labelled_clips import labelled_record, write_clips
 from tests.tiny import tiny_config, with_codec, with_training
 
@@ -47,6 +48,10 @@ def config_of(data_dir, mixture=CLIPS, **changes) -> Config:
 
 def stage_of(name, mixture, **changes):
     return StageConfig(name, mixture, num_steps=2, batch_size=2, **changes)
+
+
+def with_rope_scaling(kind, factor):
+    return dataclasses.replace(tiny_config().model, rope_scaling=RopeScalingConfig(kind, factor))
 
 
 def problems_of(config, workdir, phases=None) -> list[str]:
@@ -120,6 +125,12 @@ def test_a_typo_in_the_last_mixture_is_found(data_dir, tmp_path):
             "video_training.num_steps=0",
         ),
         ({"stages": (stage_of("a", CLIPS, drop=("speech", "background")),)}, "speech or background stem"),
+        ({"model": with_rope_scaling("llama3", 0.0)}, "model.rope_scaling: factor is 0.0"),
+        (
+            {"model": with_rope_scaling("yarn", 4.0)},
+            "model.rope_scaling.kind: 'yarn' is none of none, linear, llama3",
+        ),
+        ({"init_from": InitFromConfig("/nowhere")}, "init_from.backbone=/nowhere: no such folder"),
         ({"codecs_from": "/nowhere"}, "=/nowhere: no such folder"),
         ({"model_from": "/nowhere"}, "=/nowhere: no such folder"),
     ],
@@ -127,6 +138,26 @@ def test_a_typo_in_the_last_mixture_is_found(data_dir, tmp_path):
 def test_what_would_fail_later_is_refused(data_dir, tmp_path, changes, message):
     text = "\n".join(problems_of(config_of(data_dir, **changes), tmp_path))
     assert message.replace("\\", "") in text
+
+
+def test_a_language_model_is_compared_with_the_backbone(data_dir, tmp_path, capsys):
+    folder = language_models.write_folder(tmp_path / "hub", "llama")
+    public = language_models.config_of("llama", folder)
+    fitting = dataclasses.replace(public.model, script_vocab_size=259)
+    config = config_of(data_dir, model=fitting, init_from=public.init_from)
+    check_run(config, tmp_path / "run")
+    printed = capsys.readouterr().out
+    assert "init_from.backbone: model.embed_tokens.weight [37, 24] not taken" in printed
+    assert "init_from.backbone: llama, 2 layers: 19 tensors initialise backbone" in printed
+    assert "init_from.backbone: not used: lm_head.weight" in printed
+    model = dataclasses.replace(fitting, mlp_width=48, rms_norm_eps=1e-6)
+    messages = problems_of(dataclasses.replace(config, model=model, model_from=str(tmp_path)), tmp_path)
+    text = "\n".join(messages)
+    assert f"model_from={tmp_path} initialises the backbone as well; leave one of them out" in text
+    assert "but config.model.mlp_width is 48" in text and "but config.model.rms_norm_eps is 1e-06" in text
+    assert messages[-1].endswith(
+        "fits with all of --config.model.mlp_width=40 --config.model.rms_norm_eps=1e-05"
+    )
 
 
 def test_parts_without_labels_name_the_keys_that_switch_them_off(data_dir, tmp_path):
