@@ -1,18 +1,19 @@
 """`dualdub data build`: any builder's records into datasets on disk."""
 
-import collections
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import rich.console
 import tensorflow_datasets as tfds
 
-from dualdub_jax.data_pipeline.builders.base import Builder, Dropped, Item
+from dualdub_jax.data_pipeline.build_summary import BuildSummary
+from dualdub_jax.data_pipeline.builders.base import Builder, Dropped
 from dualdub_jax.data_pipeline.builders.registry import find_builder, split_name
 from dualdub_jax.data_pipeline.dataset import INFO_FILE
 from dualdub_jax.data_pipeline.disk_errors import disk_errors
+from dualdub_jax.data_pipeline.item_spool import ItemSpool, Made
 from dualdub_jax.data_pipeline.item_workers import ItemWorkers
 from dualdub_jax.data_pipeline.progress import Progress
 from dualdub_jax.data_pipeline.record import Record
@@ -33,8 +34,10 @@ def build(
 ) -> list[StorePath]:
     """Builds a dataset: a progress bar on a terminal, plain lines elsewhere.
 
-    A config that is already there, built from the same recipe, is left as it is. Each item that gives no
-    record is named, and counted by reason in the dataset's metadata under "dropped".
+    A config that is already there, built from the same recipe, is left as it is. What is made of each item
+    is kept until the dataset is written, so that a build that was killed goes on, with the same bytes. Each
+    item that gives no record is named, listed in `failures.jsonl` of the dataset, and counted by reason in
+    its metadata.
 
     Args:
         name: a builder by name or import path, followed by "/config" for one config alone, such as
@@ -101,6 +104,7 @@ def _build_config(
         return folder
     if is_remote(folder):
         remove_folder(folder, INFO_FILE)
+    spool = ItemSpool.of_build(out_dir, f"{label}/{builder.version}", recipe)
     with staged_folder(out_dir, INFO_FILE) as data_dir:
         writer = make_writer(
             name=builder.dataset_name,
@@ -112,7 +116,8 @@ def _build_config(
         )
         mend = "set TMPDIR to another disk" if is_remote(folder) else "choose another --out"
         with disk_errors(data_dir, mend):
-            _write(builder, config, writer, label, num_processes, console)
+            _write(builder, config, writer, spool, label, num_processes, console)
+    spool.remove()
     return folder
 
 
@@ -120,37 +125,40 @@ def _write(
     builder: Builder,
     config: str,
     writer: RecordWriter,
+    spool: ItemSpool,
     label: str,
     num_processes: int,
     console: rich.console.Console,
 ) -> None:
     splits = builder.splits(config)
-    dropped: collections.Counter[str] = collections.Counter()
+    summary = BuildSummary()
     with (
         Progress(console, label, sum(map(len, splits.values())), builder.unit) as progress,
-        ItemWorkers(builder, config, num_processes) as workers,
+        ItemWorkers(builder, config, spool, num_processes) as workers,
     ):
-        records = {split: _kept(workers, items, dropped, progress) for split, items in splits.items()}
-        writer.metadata["dropped"] = dropped  # counted while records are written
-        num_splits = writer.write(records)
-    if dropped:
-        counts = ", ".join(f"{reason} {count}" for reason, count in dropped.most_common())
-        console.print(f"{label}: dropped {sum(dropped.values())}: {counts}", soft_wrap=True, markup=False)
+        made = {split: workers.records(split, items) for split, items in splits.items()}
+        num_splits = writer.write(
+            {split: _kept(items, summary, progress) for split, items in made.items()}, summary
+        )
+    console.print(f"{label}: {summary.sentence()}", soft_wrap=True, markup=False, highlight=False)
+    if summary.dropped:
+        counts = ", ".join(f"{reason} {count}" for reason, count in summary.dropped.items())
+        console.print(f"{label}: dropped: {counts}", soft_wrap=True, markup=False)
     if not num_splits:
+        spool.remove()
         raise UserError(f"{label}: no item of the source gives a record; give another source")
 
 
-def _kept(
-    workers: ItemWorkers, items: Sequence[Item], dropped: collections.Counter[str], progress: Progress
-) -> Iterator[Record]:
+def _kept(items: Iterator[Iterator[Made]], summary: BuildSummary, progress: Progress) -> Iterator[Record]:
     """The records of items; what is dropped is named and counted."""
-    for made in workers.records(items):
+    for made in items:
         for found in made:
             if isinstance(found, Dropped):
-                dropped[found.reason] += 1
+                summary.drop(found)
                 detail = f" ({found.detail})" if found.detail else ""
                 progress.note(f"{found.source}: dropped: {found.reason}{detail}")
             else:
+                summary.keep(found)
                 yield found
         progress.advance()
 

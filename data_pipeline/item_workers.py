@@ -1,4 +1,4 @@
-"""Items to records, in their order, in this process or in others, with a bounded number in flight."""
+"""Items to records on disk, in their order, in this process or in others, a bounded number in flight."""
 
 import collections
 import itertools
@@ -12,12 +12,10 @@ from typing import Self
 
 from dualdub_jax.data_pipeline import record
 from dualdub_jax.data_pipeline.builders.base import Builder, Dropped, Item
-from dualdub_jax.data_pipeline.record import Record
+from dualdub_jax.data_pipeline.item_spool import ItemSpool, Made
 from dualdub_jax.errors import UserError
 
 _IN_FLIGHT = 3  # items a process: one at work, others waiting or done
-
-_Made = list[Record | Dropped]
 
 
 class ItemWorkers:
@@ -26,11 +24,13 @@ class ItemWorkers:
     Args:
         builder: whose items.
         config: of the builder.
+        spool: where items are kept; those that are there are not made again.
         num_processes: at work at the same time; 1 works in this process.
     """
 
-    def __init__(self, builder: Builder, config: str, num_processes: int) -> None:
-        self._work = (builder, config)
+    def __init__(self, builder: Builder, config: str, spool: ItemSpool, num_processes: int) -> None:
+        self._work = (builder, config, spool)
+        self._spool = spool
         self._num_processes = num_processes
         self._pool: ProcessPoolExecutor | None = None
 
@@ -51,51 +51,65 @@ class ItemWorkers:
                 process.terminate()
         self._pool.shutdown(cancel_futures=True)
 
-    def records(self, items: Sequence[Item]) -> Iterator[_Made]:
+    def records(self, split: str, items: Sequence[Item]) -> Iterator[Iterator[Made]]:
         """The records of each item, in the order of `items` whichever process is faster.
 
         Raises:
             UserError: a process died, most likely for want of memory.
         """
+        for number in self._numbers(split, items):
+            yield self._spool.read(split, number)
+
+    def _numbers(self, split: str, items: Sequence[Item]) -> Iterator[int]:
+        """The place of each item, once it has been made."""
         if self._pool is None:
-            for item in items:
-                yield _make(*self._work, item)
+            for number, item in enumerate(items):
+                make_item(*self._work, split, number, item)
+                yield number
             return
         waiting: collections.deque = collections.deque()
-        following = iter(items)
+        following = iter(enumerate(items))
         try:
             while True:
                 room = _IN_FLIGHT * self._num_processes - len(waiting)
-                waiting.extend(
-                    self._pool.submit(_make_here, item) for item in itertools.islice(following, room)
-                )
+                for number, item in itertools.islice(following, room):
+                    is_made = self._spool.has(split, number)
+                    made = None if is_made else self._pool.submit(_make_here, split, number, item)
+                    waiting.append((number, made))
                 if not waiting:
                     return
-                yield waiting.popleft().result()
+                number, made = waiting.popleft()
+                if made is not None:
+                    made.result()
+                yield number
         except BrokenProcessPool as error:
             raise UserError(
                 f"--processes {self._num_processes}: a process that makes records was killed, most likely "
-                "for want of memory; use fewer"
+                "for want of memory; use fewer, and run the command again: finished items are kept"
             ) from error
 
 
-def _make(builder: Builder, config: str, item: Item) -> _Made:
-    made = []
+def make_item(builder: Builder, config: str, spool: ItemSpool, split: str, number: int, item: Item) -> None:
+    """Makes one item, unless it is there."""
+    if not spool.has(split, number):
+        spool.write(split, number, _checked(builder, config, item))
+
+
+def _checked(builder: Builder, config: str, item: Item) -> Iterator[Made]:
     for found in builder.make_records(config, item):
         if not isinstance(found, Dropped):
             record.check(found)
-        made.append(found)
-    return made
+        yield found
 
 
-_HERE: tuple[Builder, str] | None = None  # of this worker process
+_HERE: tuple[Builder, str, ItemSpool] | None = None  # of this worker process
 
 
-def _remember(builder: Builder, config: str) -> None:
+def _remember(builder: Builder, config: str, spool: ItemSpool) -> None:
     global _HERE
-    _HERE = (builder, config)
+    _HERE = (builder, config, spool)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is the parent's to handle
 
 
-def _make_here(item: Item) -> _Made:
-    return _make(*_HERE, item)
+def _make_here(split: str, number: int, item: Item) -> None:
+    make_item(*_HERE, split, number, item)

@@ -14,6 +14,7 @@ import tensorflow_datasets as tfds
 from tensorflow_datasets.core import shuffle
 from tensorflow_datasets.core.example_serializer import ExampleSerializer
 
+from dualdub_jax.data_pipeline.build_summary import FAILURES_FILE, BuildSummary
 from dualdub_jax.data_pipeline.record import Record, record_features, text
 
 
@@ -65,13 +66,12 @@ class RecordWriter(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         """The dataset's folder."""
         return pathlib.Path(self.data_dir)
 
-    @property
-    def metadata(self) -> dict[str, Any]:
-        """What is kept in the dataset; may be changed while records are written."""
-        return self._metadata
-
-    def write(self, splits: Mapping[str, Iterator[Record]]) -> int:
+    def write(self, splits: Mapping[str, Iterator[Record]], summary: BuildSummary) -> int:
         """Writes the records of each split; a split without any is left out.
+
+        Args:
+            splits: their records.
+            summary: of the records when all of them are written; kept in the dataset.
 
         Returns:
             Number of splits that were written; if it is 0, there is no dataset.
@@ -85,8 +85,16 @@ class RecordWriter(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             return 0
         # TFDS announces a download, of which there is none, on standard output.
         with contextlib.redirect_stdout(io.StringIO()), _stable_serialisation(), _plain_bucket_files():
+            self._summary = summary
             self.download_and_prepare()
         return len(self._records)
+
+    def _download_and_prepare(self, *args: Any, **kwargs: Any) -> None:
+        """As TFDS does it, in a temporary folder; what else belongs to the dataset goes there, too."""
+        super()._download_and_prepare(*args, **kwargs)
+        self._metadata |= {"dropped": self._summary.dropped, "summary": self._summary.figures}
+        if lines := self._summary.failure_lines():
+            pathlib.Path(self.data_dir, FAILURES_FILE).write_text(lines, encoding="utf-8")
 
     def _info(self) -> tfds.core.DatasetInfo:
         return tfds.core.DatasetInfo(

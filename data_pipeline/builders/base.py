@@ -26,11 +26,13 @@ class Dropped:
         source: its name, such as a path.
         reason: why, in a few words; items are counted by it.
         detail: what else a user needs to mend it.
+        stage: of the builder's work, such as "open" or "cut".
     """
 
     source: str
     reason: str
     detail: str = ""
+    stage: str = ""
 
 
 class Builder(abc.ABC):
@@ -95,6 +97,6 @@ class Builder(abc.ABC):
     def make_records(self, config: str, item: Item) -> Iterator[Record | Dropped]:
         """Makes the records of one item, each with an id that is unique in the config.
 
-        Called in a worker process, which holds all of an item's records at the same time: an item is small
-        enough for that. What the user can mend in one item (a damaged file) is a `Dropped`, not an error.
+        Called in a worker process, which writes each record to disk before it asks for the next. What the
+        user can mend in one item (a damaged file) is a `Dropped`, not an error.
         """

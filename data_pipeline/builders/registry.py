@@ -8,7 +8,7 @@ from dualdub_jax.parts.import_path import import_class, is_import_path
 
 # Imported on use: a builder may need packages that others do not.
 BUILDERS = {
-    "folder": "dualdub_jax.data_pipeline.builders.folder.builder:Folder",
+    "folder": "dualdub_jax.data_pipeline.builders.folder:Folder",
     "puppet_stage": "dualdub_jax.data_pipeline.builders.puppet_stage.builder:PuppetStage",
 }
 

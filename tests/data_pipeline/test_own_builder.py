@@ -39,9 +39,13 @@ def test_a_builder_by_import_path(tmp_path: pathlib.Path, num_processes: int) ->
     assert sorted(clip["id"] for clip in dataset.records("train")) == [
         b"beep_0", b"beep_1", b"beep_3", b"beep_4", b"beep_6"
     ]  # fmt: skip
-    assert dataset.metadata == {"builder": "beeps", "recipe": {"beeps": 7}, "dropped": {"every third one": 4}}
+    metadata = dataset.metadata
+    assert metadata["builder"] == "beeps" and metadata["recipe"] == {"beeps": 7}
+    assert metadata["dropped"] == {"every third one": 4}
+    assert metadata["summary"]["kept"] == 5 and metadata["summary"]["dropped"] == 4
+    assert metadata["summary"]["hours_by_licence"] == {"CC0-1.0": 0.0006}
     printed = console.file.getvalue()
-    assert "beep 2: dropped: every third one" in printed and "dropped 4: every third one 4" in printed
+    assert "beep 2: dropped: every third one" in printed and "dropped: every third one 4" in printed
 
 
 def test_the_command_line_takes_the_builders_own_options(tmp_path: pathlib.Path, capsys) -> None:

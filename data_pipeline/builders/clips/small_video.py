@@ -1,7 +1,7 @@
 """Stretches of a film as small H.264 files: as a player shows them, on the film's own clock."""
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
@@ -38,7 +38,7 @@ class SmallVideo(NamedTuple):
 
 
 def small_videos(
-    path: Path, timing: Timing, spans: Sequence[Span], short_side: int
+    path: Path, timing: Timing, spans: Iterable[Span], short_side: int
 ) -> Iterator[tuple[Span, SmallVideo | None]]:
     """Re-encodes stretches of a film; one is in memory at a time.
 
@@ -49,7 +49,7 @@ def small_videos(
     Args:
         path: the film.
         timing: of its video stream.
-        spans: one after another, in order.
+        spans: one after another, in order; each is taken when the one before it has been yielded.
         short_side: pixels.
 
     Yields:
@@ -58,10 +58,12 @@ def small_videos(
     Raises:
         UserError: the film cannot be opened.
     """
-    pictures = _pictures_from(path, timing, spans[0].start_s)
+    pictures = following = None
     shown: tuple[Fraction, _Picture] | None = None
-    following = next(pictures, None)
     for span in spans:
+        if pictures is None:
+            pictures = _pictures_from(path, timing, span.start_s)
+            following = next(pictures, None)
         encoder = None
         while True:
             # The next picture ends the current one; the first stands in for those before it.

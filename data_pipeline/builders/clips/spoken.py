@@ -1,0 +1,34 @@
+"""The text of a source as the words of a record's script, with their times where they are known."""
+
+from collections.abc import Sequence
+
+from dualdub_jax.data_pipeline.builders.clips.source_clip import Word
+from dualdub_jax.text.normaliser import normalise
+from dualdub_jax.text.words import join_words
+
+_ENGLISH = ("", "en", "eng", "english")
+
+
+def spoken_text(text: str, language: str) -> str:
+    """The words as they are spoken: of English those of `text.normaliser`, as `dualdub dub` has them.
+
+    Text in another language keeps its letters; only its white space is made single spaces.
+    """
+    if not _is_english(language):
+        return " ".join(text.split())
+    return join_words(normalise(text)[0])
+
+
+def spoken_words(words: Sequence[Word], language: str) -> tuple[Word, ...]:
+    """Words with times, each as it is spoken; one that becomes several shares its time among them."""
+    spoken = []
+    for text, start_s, end_s in words:
+        pieces = spoken_text(text, language).split()
+        for number, piece in enumerate(pieces):
+            length_s = (end_s - start_s) / len(pieces)
+            spoken.append((piece, start_s + number * length_s, start_s + (number + 1) * length_s))
+    return tuple(spoken)
+
+
+def _is_english(language: str) -> bool:
+    return language.lower().replace("_", "-").partition("-")[0] in _ENGLISH

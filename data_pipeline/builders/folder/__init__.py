@@ -1,1 +1,0 @@
-"""A folder of films as a corpus: videos with their sound, and nothing else known of them."""
