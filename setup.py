@@ -21,6 +21,7 @@ _CORE = [
     "jaxtyping>=0.3",  # annotations; checked at run time in tests only
     "ml-collections>=1.0",
     "numpy>=2.0",
+    "pyarrow>=14.0.1",  # reads parquet; tensorflow-datasets requires it as well
     "av>=14.0",
     "soundfile>=0.13",
     "soxr>=0.5",

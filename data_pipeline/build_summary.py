@@ -67,8 +67,8 @@ class BuildSummary:
         figures = self.figures
         licences = ", ".join(f"{name} {hours:g} h" for name, hours in figures["hours_by_licence"].items())
         return (
-            f"kept {figures['kept']} clips, {figures['hours']:g} h, {figures['speakers']} speakers; licences: "
-            f"{licences or 'none'}; dropped {figures['dropped']}"
+            f"kept {figures['kept']} clips, {figures['hours']:g} h, {figures['speakers']} speakers; "
+            f"licences: {licences or 'none'}; dropped {figures['dropped']}"
         )
 
 

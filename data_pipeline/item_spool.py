@@ -1,4 +1,4 @@
-"""What builders have made, on disk item by item, until a dataset is written of it: a killed build goes on there.
+"""What a builder has made of each item, on disk until the dataset is written: a killed build goes on there.
 
 One file for each item, whole or absent. A file holds the item's records and what was dropped of it, in order:
 for each a JSON line (fields, or lengths of those that are bytes), then the bytes. Source: our choice.

@@ -48,6 +48,7 @@ class Builder(abc.ABC):
         configs: name -> description of each variant of the corpus, such as one for each curriculum stage.
             A corpus without variants leaves it empty; its only config is "".
         unit: what items are, in the plural, for the progress bar.
+        example: options of a command that builds it, for its `--help`.
     """
 
     name: ClassVar[str]
@@ -55,6 +56,7 @@ class Builder(abc.ABC):
     description: ClassVar[str] = ""
     configs: ClassVar[Mapping[str, str]] = {}
     unit: ClassVar[str] = "items"
+    example: ClassVar[str] = ""
 
     @classmethod  # noqa: B027 (a builder may have no options)
     def add_arguments(cls, parser: argparse._ActionsContainer) -> None:

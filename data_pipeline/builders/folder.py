@@ -1,24 +1,17 @@
 """`dualdub data build folder`: every video under a folder, with its sound, and nothing else known of it."""
 
 import dataclasses
-import os
 import pathlib
 from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
 from dualdub_jax.data_pipeline.builders.base import Item
-from dualdub_jax.data_pipeline.builders.clips.builder import ClipBuilder, split_items
+from dualdub_jax.data_pipeline.builders.clips.builder import ClipBuilder
 from dualdub_jax.data_pipeline.builders.clips.media_file import printable
+from dualdub_jax.data_pipeline.builders.clips.rows import VIDEO_SUFFIXES
 from dualdub_jax.data_pipeline.builders.clips.source_clip import SourceClip
 from dualdub_jax.errors import UserError
 from dualdub_jax.stores.path import StorePath, as_path, find_files
-
-# Of video files; other files under the folder are not looked at.
-VIDEO_SUFFIXES = frozenset({
-    ".3g2", ".3gp", ".asf", ".avi", ".divx", ".dv", ".f4v", ".flv", ".m2ts", ".m2v", ".m4v", ".mkv", ".mov",
-    ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".nut", ".ogm", ".ogv", ".rm", ".rmvb", ".ts", ".vob", ".webm",
-    ".wmv",
-})  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,13 +39,11 @@ class Folder(ClipBuilder):
         return [path for path in found if pathlib.PurePosixPath(path.name).suffix.lower() in VIDEO_SUFFIXES]
 
     def items(self) -> Iterator[tuple[Item, str]]:
-        return split_items(self._clips(), self.val_share)
+        return self.split_items(self._clips())
 
     def _clips(self) -> Iterator[SourceClip]:
-        root = str(as_path(self.source))
+        root = f"{as_path(self.source)}/"
         for path in self.files():
-            name = (
-                os.path.relpath(path, root) if isinstance(path, pathlib.Path) else str(path)[len(root) + 1 :]
-            )
+            name = str(path).removeprefix(root)
             # By film, so that no scene is in both splits.
             yield SourceClip(printable(name), {"video": path}, group=name)

@@ -8,7 +8,16 @@ from dualdub_jax.parts.import_path import import_class, is_import_path
 
 # Imported on use: a builder may need packages that others do not.
 BUILDERS = {
+    "anim400k": "dualdub_jax.data_pipeline.builders.anim400k:Anim400K",
     "folder": "dualdub_jax.data_pipeline.builders.folder:Folder",
+    "grid": "dualdub_jax.data_pipeline.builders.grid:Grid",
+    "libritts": "dualdub_jax.data_pipeline.builders.libritts:LibriTTS",
+    "ljspeech": "dualdub_jax.data_pipeline.builders.ljspeech:LJSpeech",
+    "manifest": "dualdub_jax.data_pipeline.builders.manifest:Manifest",
+    "parquet": "dualdub_jax.data_pipeline.builders.parquet:Parquet",
+    "v2c_animation": "dualdub_jax.data_pipeline.builders.v2c_animation:V2CAnimation",
+    "vggsound": "dualdub_jax.data_pipeline.builders.vggsound:VGGSound",
+    "webdataset": "dualdub_jax.data_pipeline.builders.webdataset:WebDataset",
     "puppet_stage": "dualdub_jax.data_pipeline.builders.puppet_stage.builder:PuppetStage",
 }
 

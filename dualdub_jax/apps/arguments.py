@@ -197,13 +197,17 @@ def _add_data(commands: argparse._SubParsersAction, builder: "type[Builder] | No
         "`dualdub data build NAME --help`.",
         epilog="examples:\n"
         "  dualdub data build puppet_stage --out data --clips 2000 --processes 4\n"
-        "  dualdub data build folder --source films --out data --clip-s 4",
+        "  dualdub data build folder --source films --out data --clip-s 4\n"
+        "  dualdub data build manifest --source clips.csv --out data"
+        if builder is None or not builder.example
+        else f"example:\n  dualdub data build {builder.name} {builder.example} --out data",
     )
     add = build.add_argument
     add(
         "name",
         metavar="NAME",
-        help="the builder, first of all: folder, puppet_stage (or one config of it, as "
+        help="the builder, first of all: folder, manifest, webdataset, parquet, libritts, ljspeech, "
+        "vggsound, grid, v2c_animation, anim400k, puppet_stage (or one config of it, as "
         "puppet_stage/soundtrack), or an import path such as package.module:Class",
     )
     add(

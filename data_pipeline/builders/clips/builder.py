@@ -9,7 +9,7 @@ import pathlib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal
 
 from dualdub_jax.data_pipeline.builders.base import Builder, Dropped, Item
 from dualdub_jax.data_pipeline.builders.clips.cutting import MIN_CLIP_S, Cut
@@ -17,6 +17,7 @@ from dualdub_jax.data_pipeline.builders.clips.media_file import fingerprint, pri
 from dualdub_jax.data_pipeline.builders.clips.records import ClipSettings, make_records
 from dualdub_jax.data_pipeline.builders.clips.separators import check_separator
 from dualdub_jax.data_pipeline.builders.clips.source_clip import SourceClip
+from dualdub_jax.data_pipeline.builders.clips.voices import with_voices
 from dualdub_jax.data_pipeline.builders.clips.word_times import check_aligner
 from dualdub_jax.data_pipeline.record import Record
 from dualdub_jax.errors import UserError
@@ -36,7 +37,7 @@ class ClipBuilder(Builder):
         dataset: name of the dataset; None derives it from the source's name.
         clip_s: longest clip, seconds.
         cut: how longer ones are cut.
-        val_share: share of the groups (films, speakers) whose clips go to the split "validation", unless the
+        val_share: share of the films whose clips go to the split "validation", unless the
             source names splits.
         short_side: shorter side of the stored pictures, pixels; smaller pictures keep their size.
         without_sound: "keep" clips without any sound with their video alone, or "drop" them.
@@ -80,10 +81,10 @@ class ClipBuilder(Builder):
         add("--clip-s", type=float, default=cls.default_clip_s, metavar="S",
             help="longest clip, seconds; longer ones are cut (default: %(default)g)")  # fmt: skip
         add("--cut", choices=("quiet", "equal"), default="quiet",
-            help="at pauses of the sound and changes of shot, or into equal parts; words stay whole (default: "
-            "quiet)")  # fmt: skip
+            help="at pauses of the sound and changes of shot, or into equal parts; words stay whole "
+            "(default: quiet)")  # fmt: skip
         add("--val-share", type=float, default=0.05, metavar="X",
-            help="share of films, or of speakers, in the validation split, if the source names no splits "
+            help="share of films in the validation split, where the source names no splits "
             "(default: 0.05)")  # fmt: skip
         add("--short-side", type=int, default=224, metavar="PIXELS",
             help="shorter side of stored pictures (default: 224, what CLIP takes)")  # fmt: skip
@@ -100,12 +101,8 @@ class ClipBuilder(Builder):
             "--separate, or else none)")  # fmt: skip
         add("--align-words", action="store_true", help="find the times of English words (extra: align)")
         add("--licence", default="", metavar="NAME",
-            help="of clips for which the source names none, such as CC-BY-4.0 (default: unknown)")  # fmt: skip
-        add("--licence-allow", type=_names, default=(), metavar="A,B", help="keep only clips with these")
-
-    @classmethod
-    def from_arguments(cls, args: argparse.Namespace) -> Self:
-        return super().from_arguments(args)
+            help="of clips for which the source has none, such as CC-BY-4.0 (default: unknown)")  # fmt: skip
+        add("--licence-allow", type=names_of, default=(), metavar="A,B", help="keep only clips with these")
 
     @property
     def dataset_name(self) -> str:
@@ -158,6 +155,15 @@ class ClipBuilder(Builder):
         """The clips of an item, in a worker process."""
         yield item
 
+    def split_items(self, clips: Iterable[SourceClip | Dropped]) -> Iterator[tuple[Item, str]]:
+        """Clips as items with their splits; speakers' other utterances become the voices that lack.
+
+        What is dropped already is counted with the training split.
+        """
+        mix = () if self.separate or self.mix_as == "background" else ("audio", "video")
+        for clip in with_voices(clips, ("speech", *mix), self.val_share):
+            yield clip, "train" if isinstance(clip, Dropped) else clip.split_of(self.val_share)
+
     def recipe(self, config: str) -> Mapping[str, Any]:
         files = self.files()
         with ThreadPoolExecutor(_HASHING_THREADS) as pool:
@@ -203,13 +209,8 @@ class ClipBuilder(Builder):
         return ClipSettings(**values)
 
 
-def split_items(clips: Iterable[SourceClip | Dropped], val_share: float) -> Iterator[tuple[Item, str]]:
-    """Clips as items with their splits; what is dropped already is counted with the training split."""
-    for clip in clips:
-        yield clip, "train" if isinstance(clip, Dropped) else clip.split_of(val_share)
-
-
-def _names(text: str) -> tuple[str, ...]:
+def names_of(text: str) -> tuple[str, ...]:
+    """Names with commas between them, as an option has them."""
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
 

@@ -1,4 +1,4 @@
-"""Where a source keeps a medium: in a file of its own, on a store, inside a tar shard, or in a table's cell."""
+"""Where a source keeps a medium: a file, local or on a store, a member of a tar file, or a table's cell."""
 
 import contextlib
 import dataclasses

@@ -207,7 +207,11 @@ class _Opened:
             yield Span(self._start_s, self._end_s)
             return
         use_shots = self._settings.cut == "quiet" and self._timing is not None
-        shots_s = shot_changes_s(self._files["video"], self._timing) if use_shots else []
+        shots_s = (
+            shot_changes_s(self._files["video"], self._timing, self._start_s, self._end_s)
+            if use_shots
+            else []
+        )
         words = [(text, a - float(self._start_s), b - float(self._start_s)) for text, a, b in self._words]
         cutter = Cutter(
             self._end_s - self._start_s,

@@ -55,8 +55,8 @@ def check_separator(method: str, model: pathlib.Path | None) -> None:
     if model is None:
         raise UserError(
             "--separate audio-separator: needs --separator-model FILE, a checkpoint that the package knows, "
-            "such as vocals_mel_band_roformer.ckpt or htdemucs_ft.yaml; `audio-separator --list_models` lists "
-            "them, and `audio-separator -m NAME --download_model_only` gets one"
+            "such as vocals_mel_band_roformer.ckpt or htdemucs_ft.yaml; `audio-separator --list_models` "
+            "lists them, and `audio-separator -m NAME --download_model_only` gets one"
         )
     if not model.is_file():
         raise UserError(f"{model}: no such file; give --separator-model the checkpoint of a separation model")

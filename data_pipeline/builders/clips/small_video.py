@@ -59,10 +59,10 @@ def small_videos(
         UserError: the film cannot be opened.
     """
     pictures = following = None
-    shown: tuple[Fraction, _Picture] | None = None
+    shown: tuple[Fraction, Picture] | None = None
     for span in spans:
         if pictures is None:
-            pictures = _pictures_from(path, timing, span.start_s)
+            pictures = pictures_from(path, timing, span.start_s)
             following = next(pictures, None)
         encoder = None
         while True:
@@ -87,7 +87,7 @@ def small_videos(
         yield span, encoder.finish() if encoder else None
 
 
-class _Picture(NamedTuple):
+class Picture(NamedTuple):
     """A decoded picture, its display aspect, and how long it stays on screen by itself."""
 
     frame: av.VideoFrame
@@ -95,7 +95,7 @@ class _Picture(NamedTuple):
     duration_s: Fraction
 
 
-def _pictures_from(path: Path, timing: Timing, start_s: Fraction) -> Iterator[tuple[Fraction, _Picture]]:
+def pictures_from(path: Path, timing: Timing, start_s: Fraction) -> Iterator[tuple[Fraction, Picture]]:
     """Pictures with seconds after the film's first, from the one on screen at `start_s` or an earlier one."""
     with open_media(path, "video") as container:
         stream = video_stream(container, path)
@@ -116,14 +116,14 @@ def _pictures_from(path: Path, timing: Timing, start_s: Fraction) -> Iterator[tu
             first = next(pictures, None)
         while first is not None:
             duration_s = (first[1].duration or 0) * stream.time_base or timing.picture_s
-            yield first[0] - timing.start_s, _Picture(first[1], decoder.pixel_aspect, duration_s)
+            yield first[0] - timing.start_s, Picture(first[1], decoder.pixel_aspect, duration_s)
             first = next(pictures, None)
 
 
 class _Encoder:
     """Encodes pictures of one stretch; the first decides the size."""
 
-    def __init__(self, picture: _Picture, short_side: int) -> None:
+    def __init__(self, picture: Picture, short_side: int) -> None:
         width, height = display_size(picture.frame, picture.pixel_aspect)
         scale = min(1.0, short_side / min(width, height))
         # 4:2:0 wants even sides.
@@ -139,7 +139,7 @@ class _Encoder:
         self._stream.codec_context.thread_count = 1
         self.is_damaged = False
 
-    def add(self, picture: _Picture, start_s: Fraction, duration_s: Fraction) -> None:
+    def add(self, picture: Picture, start_s: Fraction, duration_s: Fraction) -> None:
         """Adds a picture that is on screen from `start_s` of the stretch for `duration_s`."""
         pixels = self._scaler.scale(picture.frame, *self._size)
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")

@@ -1,4 +1,4 @@
-"""Times of words by forced alignment of English speech: the package pocketsphinx, which has its model inside."""
+"""Times of English words by forced alignment: the package pocketsphinx, which has its model inside."""
 
 import functools
 import importlib.util

@@ -42,6 +42,7 @@ class PuppetStage(Builder):
         "soundtrack": "Video, script, voice and both stems; one clip in eight has an empty script.",
     }
     unit: ClassVar[str] = "clips"
+    example: ClassVar[str] = "--clips 2000 --processes 4"
 
     @classmethod
     def add_arguments(cls, parser: argparse._ActionsContainer) -> None:
