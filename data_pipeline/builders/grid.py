@@ -2,7 +2,7 @@
 
     GRID/s1/bbaf2n.mpg                   also s1/video/mpg_6000/bbaf2n.mpg and the like
          audio_25k/s1/bbaf2n.wav         optional: otherwise the film's own sound is read
-         alignments/s1/bbaf2n.align      optional: "START END WORD" in 1/25000 s; also s1/align/bbaf2n.align
+         alignments/s1/bbaf2n.align      optional: "START END WORD" in 1/25000 s; or s1/align
 
 A sentence's words are also in its file's name. Source: https://zenodo.org/records/3625687 (Cooke et al., 2006),
 CC BY 4.0.
@@ -30,12 +30,13 @@ _UNITS_HZ = 25_000  # of the times in .align files
 _PAUSES = ("sil", "sp")
 _SPEAKER = re.compile(r"s\d+")
 _CODE = re.compile(r"([blps])([bgrw])([abiw])([a-z])([z0-9])([anps])")
+_DIGITS = ("zero", *["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"])
 _CODED = (
     {"b": "bin", "l": "lay", "p": "place", "s": "set"},
     {"b": "blue", "g": "green", "r": "red", "w": "white"},
     {"a": "at", "b": "by", "i": "in", "w": "with"},
     {},
-    dict(zip("z0123456789", ["zero", "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"], strict=True)),
+    dict(zip("z0123456789", _DIGITS, strict=True)),
     {"a": "again", "n": "now", "p": "please", "s": "soon"},
 )
 

@@ -26,7 +26,8 @@ _DOWNLOAD = Download(
     "train-clean-100/SPEAKER/CHAPTER/*.wav and *.normalized.txt",
 )
 SUBSETS = (
-    "train-clean-100", "train-clean-360", "train-other-500", "dev-clean", "dev-other", "test-clean", "test-other",
+    "train-clean-100", "train-clean-360", "train-other-500", "dev-clean", "dev-other", "test-clean",
+    "test-other",
 )  # fmt: skip
 
 

@@ -50,8 +50,8 @@ class Manifest(ClipBuilder):
         super().add_arguments(parser)
         add = parser.add_argument
         add("--column", dest="columns", action="append", default=[], metavar="USE=COLUMN",
-            help="column that is not found by its name; uses: id, video, audio (mix), "
-            "speech, background, voice, file, text, words, speaker, language, licence, split, start, end")  # fmt: skip
+            help="column that is not found by its name; uses: id, video, audio (mix), speech, background, "
+            "voice, file, text, words, speaker, language, licence, split, start, end")  # fmt: skip
 
     def plain_name(self, name: str) -> str:
         return pathlib.PurePosixPath(name).stem

@@ -4,10 +4,10 @@
                                                       Daddy-00-0034.normalized.txt
                            zootopia_videos/Daddy/0034.mp4
 
-The recordings are those of the films' centre channel, and are the speech stem. With `--separate`, both stems
-are made of the sound of the .mp4 instead, as the paper does. Source: https://github.com/chenqi008/V2C (Chen et
-al., 2022): its script cuts the dataset out of films that users own, so clips have no licence unless `--licence`
-names one.
+The recordings are those of the films' centre channel, and are the speech stem. With `--separate`, both
+stems are made of the sound of the .mp4 instead, as the paper does. Source: https://github.com/chenqi008/V2C
+(Chen et al., 2022): its script cuts the dataset out of films that users own, so clips have no licence unless
+`--licence` names one.
 """
 
 import dataclasses

@@ -3,10 +3,10 @@
     VGGSound/vggsound.csv                     YOUTUBE_ID,START_SECONDS,LABEL,train|test     (no header)
              …/YOUTUBE_ID_000030.mp4          also YOUTUBE_ID_30.mp4 and YOUTUBE_ID_30000_40000.mp4
 
-The authors distribute the table; the three names are those that downloaders of it write. Films without a file
-are counted as dropped. Source: https://www.robots.ox.ac.uk/~vgg/data/vggsound (Chen et al., 2020); the table is
-CC BY 4.0, the copyright of each film remains with its owner, so that clips have no licence unless `--licence`
-names one.
+The authors distribute the table; the three names are those that downloaders of it write. Films without a
+file are counted as dropped. Source: https://www.robots.ox.ac.uk/~vgg/data/vggsound (Chen et al., 2020); the
+table is CC BY 4.0, the copyright of each film remains with its owner, so that clips have no licence unless
+`--licence` names one.
 """
 
 import csv

@@ -2,8 +2,8 @@
 
 The files of a sample follow one another and share the part of their name before the first dot, the sample's
 key. The rest tells what a file is for: `mp4` (or another suffix of films), `wav` or `flac` (the mix),
-`speech.wav`, `background.flac`, `voice.wav` and the like, `txt` (the text), `json` (an object with the
-columns of a manifest). Others are not looked at. Source: https://github.com/webdataset/webdataset, its README.
+`speech.wav`, `background.flac`, `voice.wav` and the like, `txt` (the text), `json` (an object with columns
+of a manifest). Others are not looked at. Source: https://github.com/webdataset/webdataset, its README.
 """
 
 import dataclasses

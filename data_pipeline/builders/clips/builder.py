@@ -160,7 +160,7 @@ class ClipBuilder(Builder):
 
         What is dropped already is counted with the training split.
         """
-        mix = () if self.separate or self.mix_as == "background" else ("audio", "video")
+        mix = () if self.mix_as == "background" and not self.separate else ("audio", "video")
         for clip in with_voices(clips, ("speech", *mix), self.val_share):
             yield clip, "train" if isinstance(clip, Dropped) else clip.split_of(self.val_share)
 

@@ -15,7 +15,7 @@ from dualdub_jax.stores.failures import store_errors
 from dualdub_jax.stores.local_copy import local_copy
 from dualdub_jax.stores.path import StorePath, is_remote
 
-_HASHED_BYTES = 1 << 16  # of a file's beginning and of its end
+_HASHED_BYTES = 1 << 12  # of a file's beginning and of its end
 _BLOCK_BYTES = 1 << 20
 
 

@@ -294,14 +294,24 @@ class _Opened:
 
     @functools.cached_property
     def _voice(self) -> bytes:
+        try:
+            sound = self._read_voice()
+        except (UserError, ValueError, av.error.FFmpegError):
+            if not self._clip.lent_voice:
+                raise
+            return b""
+        if self._clip.lent_voice == "mix" and self._settings.separate:
+            sound = sound._replace(samples=_separator(self._settings).separate(sound).speech)
+        return record.encode_flac(sound.samples, sound.sample_rate_hz)
+
+    def _read_voice(self) -> Sound:
         path = self._files["voice"]
         start_s, end_s = self._clip.voice_span_s or (0.0, None)
         start_s = Fraction(start_s).limit_denominator(1_000_000)
         end_s = sound_end_s(path) if end_s is None else Fraction(end_s).limit_denominator(1_000_000)
         if end_s is None:
             raise UserError(f"{path}: no sound in it; give a recording of the voice")
-        sound = read_sound(path, start_s, min(end_s, start_s + MAX_VOICE_S))
-        return record.encode_flac(sound.samples, sound.sample_rate_hz)
+        return read_sound(path, start_s, min(end_s, start_s + MAX_VOICE_S))
 
 
 def level_dbfs(samples: np.ndarray) -> float:

@@ -37,6 +37,8 @@ class SourceClip:
         start_s: the part of the media that is the clip begins here.
         end_s: and ends here; None is their end.
         voice_span_s: the part of the voice's file that is the reference; None is all of it.
+        lent_voice: the voice is another clip's "speech" stem, or "mix", which is separated if the clip's own
+            is; such a clip is kept without a voice that cannot be read. "": the source names the voice.
         notes: kept in the record's events.
     """
 
@@ -52,6 +54,7 @@ class SourceClip:
     start_s: float = 0.0
     end_s: float | None = None
     voice_span_s: tuple[float, float | None] | None = None
+    lent_voice: Literal["", "speech", "mix"] = ""
     notes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def split_of(self, val_share: float) -> str:

@@ -29,9 +29,13 @@ def with_voices(
             clip, other = clips[place], clips[following]
             if place == following or "voice" in clip.media:
                 continue
-            voice = {"voice": other.media[_heard(other, media)]}
-            span_s = (other.start_s, other.end_s)
-            found[place] = dataclasses.replace(clip, media={**clip.media, **voice}, voice_span_s=span_s)
+            heard = _heard(other, media)
+            found[place] = dataclasses.replace(
+                clip,
+                media={**clip.media, "voice": other.media[heard]},
+                voice_span_s=(other.start_s, other.end_s),
+                lent_voice="speech" if heard == "speech" else "mix",
+            )
     return found
 
 
