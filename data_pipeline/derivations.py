@@ -2,21 +2,25 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
 from dualdub_jax.bundles.bundle import load_bundle
-from dualdub_jax.codecs.base import Codec
-from dualdub_jax.codecs.registry import codec_config, make_codecs
+from dualdub_jax.codecs.base import Codec, CodecSpec
+from dualdub_jax.codecs.registry import (
+    codec_class,
+    codec_config,
+    make_codec,
+    make_codecs,
+    pretrained_codec,
+)
 from dualdub_jax.config import Config
 from dualdub_jax.data_pipeline import record as record_lib
-from dualdub_jax.data_pipeline.mixture import Source
 from dualdub_jax.data_pipeline.prepare import Derivation
 from dualdub_jax.data_pipeline.record import Record, text
-from dualdub_jax.data_pipeline.sidecars import SidecarStore, sidecar_folder
 from dualdub_jax.data_pipeline.transforms import Stem, num_frames_of
 from dualdub_jax.encoders.base import FeatureExtractor
 from dualdub_jax.encoders.extraction import make_extractor
@@ -33,8 +37,9 @@ def derivations(config: Config, codecs_from: StorePath | str | None = None) -> l
     """All that can be derived for training with a config.
 
     Args:
-        config: its extractor, if its model reads features; and the time grid of tokens.
-        codecs_from: a bundle whose codecs make tokens of both streams; None makes none.
+        config: its extractor, if its model reads features; the time grid of tokens; and its codecs, if they
+            have public weights.
+        codecs_from: a bundle whose codecs make tokens of both streams.
 
     Raises:
         UserError: there is nothing to derive, no such bundle, or an extractor that the model cannot read.
@@ -53,15 +58,55 @@ def derivations(config: Config, codecs_from: StorePath | str | None = None) -> l
         variables = {stream: params[f"{stream}_codec"] for stream in STREAMS}
         codecs = make_codecs(saved, variables)
         for stream in STREAMS:
-            settings = codec_config(saved, stream)
-            fingerprint = fingerprint_of([settings, codecs[stream].spec], variables[stream])
+            fingerprint = token_fingerprint(saved, stream, codecs[stream].spec, variables[stream])
             found.append(token_derivation(stream, codecs[stream], fingerprint, config.grid.num_frames))
+    else:
+        found += _public_codecs(config)
     if not found:
         raise UserError(
             f"config.model.video.kind={config.model.video.kind}: reads no video features, and no codecs are "
             "given, so there is nothing to prepare; give --codecs-from BUNDLE"
         )
     return found
+
+
+def _public_codecs(config: Config) -> list[Derivation]:
+    """Tokens of codecs that are never trained."""
+    found = []
+    for stream in STREAMS:
+        if not has_public_weights(config, stream):
+            continue
+        variables = pretrained_codec(config, stream)
+        codec = make_codec(config, stream, variables)
+        fingerprint = token_fingerprint(config, stream, codec.spec, variables)
+        found.append(token_derivation(stream, codec, fingerprint, config.grid.num_frames))
+    return found
+
+
+def has_public_weights(config: Config, stream: Stream) -> bool:
+    """Whether a stream's codec has weights of its own and is not trained."""
+    found = codec_class(config, stream)
+    return hasattr(found, "pretrained") and not hasattr(found, "training")
+
+
+def token_kind(stream: Stream) -> str:
+    """The kind of sidecar that holds a stream's tokens."""
+    return f"{stream}_tokens"
+
+
+def token_fingerprint(config: Config, stream: Stream, spec: CodecSpec, variables: Any) -> str:
+    """The fingerprint of a stream's codec: settings of its training do not count.
+
+    Args:
+        config: with the codec's settings.
+        stream: whose codec.
+        spec: of the codec on the grid.
+        variables: of the codec.
+    """
+    settings = codec_config(config, stream)
+    if hasattr(settings, "training"):
+        settings = dataclasses.replace(settings, training=type(settings)().training)
+    return fingerprint_of([settings, spec], variables)
 
 
 def feature_derivation(extractor: FeatureExtractor) -> Derivation:
@@ -113,7 +158,7 @@ def token_derivation(stream: Stream, codec: Codec, fingerprint: str, num_frames:
                     tokens[row] = found
         return tokens
 
-    return Derivation(f"{stream}_tokens", fingerprint, encode)
+    return Derivation(token_kind(stream), fingerprint, encode)
 
 
 def _tokens(codec: Codec, stems: Sequence[Stem], padded: int) -> list[np.ndarray]:
@@ -140,44 +185,3 @@ def fingerprint_of(settings: Any, variables: Any) -> str:
         digest.update(f"{jax.tree_util.keystr(path)}{array.dtype}{array.shape}".encode())
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()[:16]
-
-
-def with_features(config: Config, sources: list[Source]) -> list[Source]:
-    """Sources whose records hold the video features that were prepared for a config.
-
-    A dataset without a sidecar is left as it is: its records may hold features of their own.
-
-    Raises:
-        UserError: a dataset whose features were made by another extractor, or are not complete.
-    """
-    if not config.video_features.extractor:
-        return sources
-    extractor = make_extractor(config)
-    if extractor is None:
-        return sources
-    found = []
-    for source in sources:
-        if sidecar_folder(source.folder, FEATURES, extractor.fingerprint).parent.is_dir():
-            store = SidecarStore.open(source.folder, FEATURES, extractor.fingerprint)
-            rate_hz = float(extractor.frame_spec.frame_rate)
-            records = _WithFeatures(source.records, store, rate_hz)
-            source = dataclasses.replace(source, records=records)
-        found.append(source)
-    return found
-
-
-class _WithFeatures(Sequence):
-    """Records with `video_features` from a sidecar; safe to send to processes."""
-
-    def __init__(self, records: Sequence[Record], store: SidecarStore, rate_hz: float) -> None:
-        self._records, self._store, self._rate_hz = records, store, rate_hz
-
-    def __len__(self) -> int:
-        return len(self._records)
-
-    def __getitem__(self, index: int) -> Mapping[str, Any]:
-        record = self._records[index]
-        if not record["video"]:
-            return record
-        features = record_lib.encode_features(self._store.get(text(record["id"])))
-        return {**record, "video_features": features, "video_features_rate_hz": self._rate_hz}

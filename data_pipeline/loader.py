@@ -21,10 +21,12 @@ from dualdub_jax.codecs.registry import codec_spec
 from dualdub_jax.config import Config, SourceConfig, StageConfig
 from dualdub_jax.data_pipeline import mixture as curriculum
 from dualdub_jax.data_pipeline import transforms
-from dualdub_jax.data_pipeline.derivations import with_features
 from dualdub_jax.data_pipeline.held_out import open_held_out
+from dualdub_jax.data_pipeline.prepared import with_features_of, with_tokens
 from dualdub_jax.data_pipeline.replacement import ReplaceBad, Transform
 from dualdub_jax.data_pipeline.stem_tokens import StemTokenizer, TokenCache
+from dualdub_jax.data_pipeline.video_features import FeatureComputer
+from dualdub_jax.encoders.extraction import make_extractor
 from dualdub_jax.errors import UserError
 from dualdub_jax.models.batch import validate_batch
 from dualdub_jax.text.tokenizer import make_tokenizer
@@ -172,6 +174,7 @@ def make_batches(
     max_clips: int | None = None,
     is_strict: bool | None = None,
     token_cache: TokenCache | None = None,
+    token_fingerprints: Mapping[Stream, str] | None = None,
 ) -> BatchIterator:
     """Host batches of a curriculum stage.
 
@@ -193,6 +196,8 @@ def make_batches(
             pass.
         token_cache: codec tokens that are known already, read and added to; share one between stages that
             use the same codecs and split. None begins an empty one.
+        token_fingerprints: of codecs that are not trained (`derivations.token_fingerprint`), whose tokens are
+            read from sidecars where there are some.
 
     Returns:
         An iterator of dictionaries: the fields of `models.batch.batch_fields`, and "example_ids": list[str],
@@ -204,7 +209,11 @@ def make_batches(
             draws; without `repeat`, any record that cannot be used.
     """
     where = f"stage {stage.name!r}: mixture"
-    sources = with_features(config, curriculum.open_mixture(config.data_dir, stage.mixture, split, where))
+    extractor = make_extractor(config) if config.video_features.extractor else None
+    sources = with_features_of(
+        extractor, curriculum.open_mixture(config.data_dir, stage.mixture, split, where)
+    )
+    sources = with_tokens(token_fingerprints or {}, sources)
     tokenizer = make_tokenizer(config.model)
     examples = mix_examples(
         sources,
@@ -225,8 +234,10 @@ def make_batches(
             raise UserError(f"stage {stage.name!r}: drop: {name!r} is none of {', '.join(PARTS)}")
     tokenise = StemTokenizer(codecs, config.grid.num_frames, {} if token_cache is None else token_cache)
 
+    compute_features = FeatureComputer(extractor)
+
     def finish(batch: HostBatch) -> HostBatch:
-        batch = tokenise(batch)
+        batch = compute_features(tokenise(batch))
         for name in stage.drop:
             batch[f"has_{name}"] = np.zeros_like(batch[f"has_{name}"])
         validate_batch({name: value for name, value in batch.items() if name not in _BESIDE_FIELDS}, config)
@@ -249,6 +260,7 @@ def make_batches(
                 max_clips=num_clips,
                 is_strict=False,
                 token_cache=held_out_tokens,
+                token_fingerprints=token_fingerprints,
             )
 
         return open_held_out(config.data_dir, stage.mixture, make)

@@ -68,6 +68,8 @@ class StemTokenizer:
         return tokens
 
     def _cached(self, stream: Stream, stem: Stem) -> np.ndarray | None:
+        if stem.is_whole and stem.tokens is not None:  # prepared
+            return stem.tokens
         if self._cache is None or not stem.is_whole:
             return None
         return self._cache.get((stream, stem.clip))

@@ -20,6 +20,7 @@ from dualdub_jax.config import Config
 from dualdub_jax.data_pipeline import record as record_lib
 from dualdub_jax.data_pipeline.record import Record, clip_id
 from dualdub_jax.data_pipeline.replacement import PassOverError
+from dualdub_jax.data_pipeline.video_features import FRAME_SPEC, FeatureFrames
 from dualdub_jax.errors import UserError
 from dualdub_jax.media.frames import FrameSpec
 from dualdub_jax.media.record_video import decode_frames
@@ -42,6 +43,7 @@ class Stem:
         clip_frames: the same in grid frames, the last one completed.
         start_frame: first frame of the window in the clip, grid frames.
         num_frames: length of the window's part of the clip, grid frames.
+        tokens: int32[clip_frames, Q] of the whole clip, if they are prepared.
     """
 
     clip: str
@@ -50,6 +52,7 @@ class Stem:
     clip_frames: int
     start_frame: int
     num_frames: int
+    tokens: np.ndarray | None = None
 
     @property
     def is_whole(self) -> bool:
@@ -118,18 +121,22 @@ class MakeExample:
         example = unfilled_example(self._config)
         example["example_ids"] = clip
         example["frame_mask"][:num_frames] = True
-        example["stems"] = {
-            stream: Stem(clip, bytes(record[stream]), duration_s, clip_frames, start_frame, num_frames)
-            for stream in STREAMS
-        }
+        example["stems"] = {}
         for stream in STREAMS:
-            record_lib.check_stem(record, clip, stream)
-            example[f"has_{stream}"] = np.bool_(len(record[stream]) > 0)
+            flac, tokens = bytes(record[stream]), self._tokens(record, clip, stream, clip_frames)
+            stem = Stem(clip, flac, duration_s, clip_frames, start_frame, num_frames, tokens)
+            if tokens is None or not stem.is_whole:
+                record_lib.check_stem(record, clip, stream)
+            example["stems"][stream] = stem
+            example[f"has_{stream}"] = np.bool_(len(flac) > 0)
         if "video" in example and record["video"]:
             example["video"][:num_frames] = self._frames(record, clip, start_frame, num_frames)
             example["has_video"] = np.True_
         if "video_features" in example and (record["video_features"] or record["video"]):
-            example["video_features"][:num_frames] = self._features(record, clip, start_frame, num_frames)
+            if FRAME_SPEC in record:
+                example["feature_frames"] = self._feature_frames(record, clip, start_frame, num_frames)
+            else:
+                example["video_features"][:num_frames] = self._features(record, clip, start_frame, num_frames)
             example["has_video"] = np.True_
         acoustics = record_lib.read_acoustics(record, clip)
         if np.isfinite(acoustics).all():
@@ -151,6 +158,28 @@ class MakeExample:
             return decode_frames(record["video"], spec, start_frame, num_frames)
         except ValueError as error:
             raise UserError(f"{clip}: its video {error}; build the dataset again") from error
+
+    def _tokens(self, record: Record, clip: str, stream: Stream, clip_frames: int) -> np.ndarray | None:
+        """Prepared tokens of the whole clip, int32[clip_frames, Q]."""
+        tokens = record.get(f"{stream}_tokens")
+        if tokens is not None and len(tokens) != clip_frames:
+            raise UserError(
+                f"{clip}: its prepared {stream} tokens have {len(tokens)} frames, the clip {clip_frames}; "
+                "remove that sidecar and run: dualdub data prepare"
+            )
+        return tokens
+
+    def _feature_frames(self, record: Record, clip: str, start_frame: int, num_frames: int) -> FeatureFrames:
+        """The frames of which an extractor computes the features that `_features` would read."""
+        spec: FrameSpec = record[FRAME_SPEC]
+        num_rows = num_frames_of(record_lib.duration_s(record, clip), spec.frame_rate)
+        rows = nearest_rows(num_rows, spec.frame_rate, self._grid.frame_rate, start_frame, num_frames)
+        first, last = int(rows[0]), int(rows[-1])
+        try:
+            frames = decode_frames(record["video"], spec, first, last + 1 - first)
+        except ValueError as error:
+            raise UserError(f"{clip}: its video {error}; build the dataset again") from error
+        return FeatureFrames(frames, rows - first)
 
     def _features(self, record: Record, clip: str, start_frame: int, num_frames: int) -> np.ndarray:
         """Precomputed features, nearest in time to each grid frame, float32[num_frames, D]."""
@@ -393,17 +422,18 @@ def unfilled_example(config: Config) -> dict[str, Any]:
     example: dict[str, Any] = empty_example(config)
     for stream in STREAMS:
         del example[f"{stream}_tokens"]
-    return example | {"stems": dict.fromkeys(STREAMS, nothing), "example_ids": "", "bad_records": []}
+    beside = {"feature_frames": None, "example_ids": "", "bad_records": []}
+    return example | {"stems": dict.fromkeys(STREAMS, nothing), **beside}
 
 
 def collate(examples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Stacks the arrays of examples; ids, stems and bad records become lists."""
+    """Stacks the arrays of examples; ids, stems, frames of features and bad records become lists."""
     batch: dict[str, Any] = {}
     for name in examples[0]:
         values = [example[name] for example in examples]
         if name == "stems":
             batch[name] = {stream: [stems[stream] for stems in values] for stream in STREAMS}
-        elif name == "example_ids":
+        elif name in ("example_ids", "feature_frames"):
             batch[name] = values
         elif name == "bad_records":
             batch[name] = list(itertools.chain(*values))

@@ -47,8 +47,9 @@ def stage_batches(
     token_cache: loader.TokenCache,
     share: Share,
     stage: StageConfig,
+    token_fingerprints: Mapping[Stream, str] | None = None,
 ) -> loader.BatchIterator:
-    """Batches of a curriculum stage, or of the video encoder's phase as one."""
+    """Batches of a curriculum stage, or of the video encoder's phase as one; see `loader.make_batches`."""
     process_index, process_count = share
     return loader.make_batches(
         config,
@@ -59,6 +60,7 @@ def stage_batches(
         process_count=process_count,
         num_workers=config.num_loader_workers,
         token_cache=token_cache,
+        token_fingerprints=token_fingerprints,
     )
 
 

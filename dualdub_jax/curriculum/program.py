@@ -25,6 +25,7 @@ from dualdub_jax.curriculum.preflight.run import check_run
 from dualdub_jax.curriculum.run_config import run_config_written
 from dualdub_jax.curriculum.stage import stage_phase
 from dualdub_jax.curriculum.video_encoder import video_encoder_phase
+from dualdub_jax.data_pipeline.derivations import has_public_weights, token_fingerprint
 from dualdub_jax.decoders.base import decoder_training, has_decoder
 from dualdub_jax.errors import UserError
 from dualdub_jax.parallel import distributed
@@ -98,8 +99,15 @@ def _train_soundtrack(config: Config, workdir: StorePath, run: "_Run") -> StoreP
     # ---------------------------------------------------------------- curriculum
     # Encoding does not depend on decoders, which can be trained concurrently. Batches are encoded in a thread
     # of each process, so each process holds unsharded codecs, which are small.
-    codecs = make_codecs(config, {s: distributed.local_copy(variables) for s, variables in encoders.items()})
-    batches = functools.partial(stage_batches, config, codecs, {}, run.share)
+    variables = {stream: distributed.local_copy(found) for stream, found in encoders.items()}
+    codecs = make_codecs(config, variables)
+    # Only of a codec that is not trained can tokens have been prepared.
+    fingerprints = {
+        stream: token_fingerprint(config, stream, codecs[stream].spec, variables[stream])
+        for stream in STREAMS
+        if stream not in trained or has_public_weights(config, stream)
+    }
+    batches = functools.partial(stage_batches, config, codecs, {}, run.share, token_fingerprints=fingerprints)
     video_parts = None
     if config.video_training.num_steps:
         films = StageConfig(

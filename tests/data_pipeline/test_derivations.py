@@ -7,6 +7,7 @@ import pathlib
 import shutil
 from collections.abc import Iterator
 from fractions import Fraction
+from typing import Any
 
 import jax
 import numpy as np
@@ -23,6 +24,7 @@ from dualdub_jax.data_pipeline.derivations import (
     feature_derivation,
     fingerprint_of,
     token_derivation,
+    token_fingerprint,
 )
 from dualdub_jax.data_pipeline.prepare import prepare
 from dualdub_jax.data_pipeline.record import text
@@ -94,8 +96,8 @@ def _batches(config) -> Iterator[loader.BatchIterator]:
 def test_prepared_features_reach_the_batch(data_dir: pathlib.Path) -> None:
     config = _config(data_dir)
     folder = data_dir / "tiny_films" / "soundtrack" / "1.0.0"
-    with _batches(config) as batches, pytest.raises(UserError, match="run: dualdub data prepare"):
-        next(batches)
+    with _batches(config) as batches:
+        computed = [next(batches) for _ in range(3)]
     (derivation,) = derivations(config)
     assert derivation.kind == "video_features" and derivation.fingerprint == "brightness-1.0"
     store = prepare(folder, *derivation, console=_quiet())
@@ -106,6 +108,15 @@ def test_prepared_features_reach_the_batch(data_dir: pathlib.Path) -> None:
         features, frames = store.get(clip.partition(":")[2]), int(batch["frame_mask"][row].sum())
         assert len(features) == -(-frames // 2) and features[0, 0] > 0
         np.testing.assert_array_equal(batch["video_features"][row, :frames:2], features[: -(-frames // 2)])
+    with _batches(config) as batches:
+        for batch in computed:
+            _assert_equal(next(batches), batch)
+
+
+def _assert_equal(batch: dict, expected: dict) -> None:
+    assert batch.keys() == expected.keys()
+    for name, value in expected.items():
+        np.testing.assert_array_equal(batch[name], value, err_msg=name)
 
 
 def test_features_of_another_extractor_are_refused(data_dir: pathlib.Path) -> None:
@@ -130,6 +141,51 @@ def test_prepared_tokens_are_those_of_the_loader(data_dir: pathlib.Path) -> None
             tokens = stores[stream].get(clip.partition(":")[2])
             np.testing.assert_array_equal(batch[f"{stream}_tokens"][row, : len(tokens)], tokens)
             assert len(tokens) == batch["frame_mask"][row].sum()
+
+
+def test_prepared_tokens_reach_the_batch_and_stems_are_not_decoded(
+    data_dir: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = _config_of_pixels(data_dir)
+    codecs, folder = _codecs(config), data_dir / "tiny_films" / "soundtrack" / "1.0.0"
+    variables = {s: codec_class(config, s).init(codec_config(config, s), jax.random.key(0)) for s in STREAMS}
+    prints = {s: token_fingerprint(config, s, codecs[s].spec, variables[s]) for s in STREAMS}
+
+    def batches_of(**options: Any) -> list[dict]:
+        made = loader.make_batches(config, STAGE, codecs, seed=0, **options)
+        with contextlib.closing(made) as batches:
+            return [next(batches) for _ in range(3)]
+
+    computed = batches_of(token_fingerprints=prints)  # none are prepared yet
+    for stream in STREAMS:
+        prepare(folder, *token_derivation(stream, codecs[stream], prints[stream], 20), console=_quiet())
+
+    def decoded(*_: object) -> None:
+        raise AssertionError("a stem was decoded")
+
+    monkeypatch.setattr("dualdub_jax.data_pipeline.record._decode_flac", decoded)
+    monkeypatch.setattr("dualdub_jax.data_pipeline.transforms.decode_voice", lambda *_: {})
+    for batch, expected in zip(batches_of(token_fingerprints=prints), computed, strict=True):
+        without_voice = {
+            name: value for name, value in expected.items() if name not in ("voice", "voice_mask")
+        }
+        _assert_equal({name: batch[name] for name in without_voice}, without_voice)
+    with pytest.raises(UserError, match=r"its speech_tokens were made by another encoder \(fingerprint "):
+        batches_of(token_fingerprints={"speech": "0" * 16})
+
+
+def test_settings_of_a_codecs_training_do_not_change_its_fingerprint(tiny_data_dir: str) -> None:
+    config = tiny_config(data_dir=tiny_data_dir)
+    codec = codec_config(config, "speech")
+    longer = dataclasses.replace(codec, training=dataclasses.replace(codec.training, num_steps=77))
+    wider = dataclasses.replace(codec, width=codec.width * 2)
+
+    def printed(codec: object) -> str:
+        stream = dataclasses.replace(config.streams["speech"], codec=codec)
+        streams = dataclasses.replace(config.streams, speech=stream)
+        return token_fingerprint(dataclasses.replace(config, streams=streams), "speech", "spec", {})
+
+    assert printed(codec) == printed(longer) != printed(wider)
 
 
 def test_clips_without_a_stem_or_a_film_have_no_entry(tiny_data_dir: str, tmp_path: pathlib.Path) -> None:

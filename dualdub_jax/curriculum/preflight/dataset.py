@@ -17,8 +17,8 @@ from dualdub_jax.curriculum.preflight.uses import Use, example_use, uses_of
 from dualdub_jax.curriculum.preflight.values import check_values
 from dualdub_jax.data_pipeline import record as record_lib
 from dualdub_jax.data_pipeline.dataset import Dataset, find_datasets
-from dualdub_jax.data_pipeline.derivations import with_features
 from dualdub_jax.data_pipeline.mixture import Source
+from dualdub_jax.data_pipeline.prepared import with_features
 from dualdub_jax.data_pipeline.progress import Progress
 from dualdub_jax.data_pipeline.record import Record, clip_id
 from dualdub_jax.data_pipeline.record_check import Findings, check_records

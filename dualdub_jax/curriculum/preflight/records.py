@@ -8,8 +8,8 @@ import numpy as np
 from dualdub_jax.config import BadRecordConfig, Config
 from dualdub_jax.curriculum.preflight.problems import Problems
 from dualdub_jax.curriculum.preflight.uses import Use
-from dualdub_jax.data_pipeline.derivations import with_features
 from dualdub_jax.data_pipeline.mixture import Source, open_mixture
+from dualdub_jax.data_pipeline.prepared import with_features
 from dualdub_jax.data_pipeline.record_check import Findings, check_records
 from dualdub_jax.training.bad_records import allowed, too_many
 
