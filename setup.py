@@ -68,6 +68,15 @@ _EVAL = [
 #     pip install --no-deps distillmos==0.9.1 xls-r-sqa==0.1.0
 _EVAL_TORCH = ["torch>=2.4"]
 
+# Stems out of a mix: Mel-Band-RoFormer, Demucs and others; the user names a checkpoint. Needs torch.
+_SEPARATE = ["audio-separator[cpu]>=0.47"]
+
+# Times of words by forced alignment, English; its model is inside.
+_ALIGN = ["pocketsphinx==5.1.1"]
+
+# Building and preparing datasets on many machines.
+_BEAM = ["apache-beam>=2.77"]
+
 # The public implementations that ports are compared with (tests/golden/make_ports_golden.py); conversion
 # needs none of them.
 _CONVERT = ["torch==2.13.0", "transformers==5.24.0", "diffusers==0.42.1"]
@@ -119,6 +128,9 @@ setuptools.setup(
         "eval-torch": _EVAL_TORCH,
         "bench": _BENCH,
         "convert": _CONVERT,
+        "separate": _SEPARATE,
+        "align": _ALIGN,
+        "beam": _BEAM,
         "stores": _STORES,
         # Not implemented yet; the name is reserved.
         "web": [],

@@ -1,11 +1,11 @@
 """`dualdub data build grid`: the GRID audiovisual sentence corpus, 34 speakers with six words a sentence.
 
-    GRID/s1/bbaf2n.mpg                   also s1/video/mpg_6000/bbaf2n.mpg and the like
-         audio_25k/s1/bbaf2n.wav         optional: otherwise the film's own sound is read
-         alignments/s1/bbaf2n.align      optional, "START END WORD" in 1/25000 s
+    GRID/s1/bbaf2n.mpg                 also s1/video/mpg_6000/bbaf2n.mpg and the like
+         audio_25k/s1/bbaf2n.wav       optional: otherwise the film's own sound is read
+         alignments/s1/bbaf2n.align    optional: "START END WORD" in 1/25000 s; also in s1/align
 
-A sentence's words are also in its file's name. Source: https://zenodo.org/records/3625687 (Cooke et al., 2006),
-CC BY 4.0.
+A sentence's words are also in its file's name. Source: https://zenodo.org/records/3625687 (Cooke et al.,
+2006), CC BY 4.0.
 """
 
 import dataclasses
