@@ -285,6 +285,12 @@ def decode_features(record: Record, clip: str) -> tuple[np.ndarray, Fraction]:
     return features.astype(np.float32), Fraction(rate_hz).limit_denominator(10_000)
 
 
+def level_dbfs(samples: np.ndarray) -> float:
+    """Root mean square level of float[S], dBFS, at least -200."""
+    rms = float(np.sqrt(np.mean(np.square(samples, dtype=np.float64)))) if len(samples) else 0.0
+    return 20 * float(np.log10(max(rms, 1e-10)))
+
+
 def sample_rate_hz(flac: bytes, clip: str) -> int:
     """The rate at which a stem or a voice is stored, Hz, from its header."""
     with _open_flac(flac, f"{clip}: its stem") as file:

@@ -240,10 +240,16 @@ def _add_data(commands: argparse._SubParsersAction, builder: "type[Builder] | No
     inspect = actions.add_parser(
         "inspect",
         help="print what a dataset holds",
-        description="Prints what a dataset holds: clips, minutes, stems, scripts, licences, annotations.",
-        epilog="example:\n  dualdub data inspect data/puppet_stage --sheet sheet.png",
+        description="Prints what a dataset holds: clips, hours, lengths, rates, parts, speakers, "
+        "licences, levels, classes; and writes a page with clips to look at and listen to, worst and best "
+        "aligned first.",
+        epilog="example:\n  dualdub data inspect data/films --html films.html",
     )
-    inspect.add_argument("folder", type=stored, metavar="DIR", help="a built dataset")
+    inspect.add_argument(
+        "folder", type=stored, metavar="DIR", help="a built dataset, or a folder above several"
+    )
+    inspect.add_argument("--html", type=local, metavar="FILE",
+        help="the page (default: inspect.html in DIR, if that is local)")  # fmt: skip
     inspect.add_argument("--sheet", type=local, metavar="PNG", help="also draw a sheet of examples")
     inspect.set_defaults(command="data inspect")
     check = actions.add_parser(

@@ -270,13 +270,16 @@ def _data_prepare(args: argparse.Namespace) -> int:
 
 
 def _data_inspect(args: argparse.Namespace) -> int:
-    if args.sheet is not None:
-        from dualdub_jax.media.outputs import check_outputs
+    from dualdub_jax.media.outputs import check_outputs
+    from dualdub_jax.stores.path import is_remote
 
-        check_outputs([args.sheet], [])
+    check_outputs([path for path in (args.sheet, args.html) if path is not None], [])
     from dualdub_jax.data_pipeline.inspection import inspect
 
-    inspect(args.folder, sheet=args.sheet)
+    page = args.html
+    if page is None and not is_remote(args.folder) and args.folder.is_dir():
+        page = args.folder / "inspect.html"
+    inspect(args.folder, sheet=args.sheet, page=page)
     return 0
 
 

@@ -40,8 +40,8 @@ def test_a_killed_build_goes_on_with_the_same_bytes(tmp_path: pathlib.Path) -> N
         film = films / f"{number}.mp4"
         make_film(film, num_frames=100, has_audio=True, noise=True, size=(160, 120))
     (films / "bad.mp4").write_bytes(b"nothing")
-    command = [sys.executable, "-m", "dualdub_jax.apps.cli", "data", "build", "folder", "--source", str(films),
-               "--out", str(tmp_path / "out"), "--processes", "1"]  # fmt: skip
+    command = [sys.executable, "-m", "dualdub_jax.apps.cli", "data", "build", "folder",
+               "--source", str(films), "--out", str(tmp_path / "out"), "--processes", "1"]  # fmt: skip
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     spool = tmp_path / "out" / ".building"
     for _ in range(600):

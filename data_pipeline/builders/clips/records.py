@@ -256,7 +256,7 @@ class _Opened:
         if limit_db is None or len(stems) < 2:
             return None
         for name, sound in stems.items():
-            level_db = level_dbfs(sound.samples)
+            level_db = record.level_dbfs(sound.samples)
             if level_db < limit_db:
                 return f"{name} is below {limit_db:g} dB", f"{level_db:.1f} dBFS"
         return None
@@ -312,12 +312,6 @@ class _Opened:
         if end_s is None:
             raise UserError(f"{path}: no sound in it; give a recording of the voice")
         return read_sound(path, start_s, min(end_s, start_s + MAX_VOICE_S))
-
-
-def level_dbfs(samples: np.ndarray) -> float:
-    """Root mean square level of float[S], dBFS, at least -200."""
-    rms = float(np.sqrt(np.mean(np.square(samples, dtype=np.float64)))) if len(samples) else 0.0
-    return 20 * float(np.log10(max(rms, 1e-10)))
 
 
 def _timing(path: pathlib.Path) -> Timing:

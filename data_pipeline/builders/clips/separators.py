@@ -115,9 +115,11 @@ class AudioSeparator:
         separator, folder = self._load()
         mix_file = pathlib.Path(folder.name) / "mix.wav"
         soundfile.write(mix_file, mix.samples, mix.sample_rate_hz, subtype="FLOAT")
-        files = [
-            pathlib.Path(folder.name) / pathlib.Path(name).name for name in separator.separate(str(mix_file))
-        ]
+        try:
+            names = separator.separate(str(mix_file))
+        except Exception as error:  # of any type, from the package or from torch; the clip is dropped
+            raise UserError(f"{self._model}: separation failed ({error})") from error
+        files = [pathlib.Path(folder.name) / pathlib.Path(name).name for name in names]
         speech = background = None
         for file in files:
             stem = _fitted(read_mono(file, mix.sample_rate_hz, max_s=np.inf), len(mix.samples))

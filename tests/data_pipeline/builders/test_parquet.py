@@ -63,10 +63,10 @@ def test_splits_of_a_column_and_of_a_hash(tmp_path: pathlib.Path) -> None:
 
 
 def test_bad_sources_are_named(tmp_path: pathlib.Path) -> None:
-    with pytest.raises(UserError, match="no .parquet file there"):
+    with pytest.raises(UserError, match=r"no \.parquet file there"):
         build("parquet", tmp_path / "out", source=tmp_path)
     (tmp_path / "a.parquet").write_bytes(b"nothing")
-    with pytest.raises(UserError, match="a.parquet: is no parquet file"):
+    with pytest.raises(UserError, match=r"a\.parquet: is no parquet file"):
         build("parquet", tmp_path / "out", source=tmp_path)
     _write(tmp_path / "a.parquet", [{"label": 1}])
     with pytest.raises(UserError, match="no column of media among label"):
