@@ -8,6 +8,7 @@ from typing import Any
 import rich.console
 import tensorflow_datasets as tfds
 
+from dualdub_jax.data_pipeline.beam import Beam, make_items
 from dualdub_jax.data_pipeline.build_summary import BuildSummary
 from dualdub_jax.data_pipeline.builders.base import Builder, Dropped
 from dualdub_jax.data_pipeline.builders.registry import find_builder, split_name
@@ -72,13 +73,25 @@ def build_configs(
     only: str = "",
     num_processes: int | None = None,
     console: rich.console.Console | None = None,
+    beam: Beam | None = None,
 ) -> list[StorePath]:
-    """`build` of a builder that is there, restricted to the config `only` unless that is empty."""
+    """`build` of a builder that is there.
+
+    Args:
+        builder: whose configs.
+        out_dir: see `build`.
+        only: the only config to build; "" is all.
+        num_processes: see `build`.
+        console: see `build`.
+        beam: makes the records on workers of Apache Beam; None: in processes of this machine.
+    """
     console = console or rich.console.Console(stderr=True)
     if only and only not in builder.configs:
         choices = f"choose one of {', '.join(builder.configs)}" if builder.configs else "it has none"
         raise UserError(f"{builder.name}/{only}: no such config; {choices}")
     builder.check()
+    if beam is not None:
+        beam.check()
     out_dir = reached(as_path(out_dir))
     try:
         if not is_remote(out_dir):
@@ -88,11 +101,16 @@ def build_configs(
     tfds.disable_progress_bar()  # ours counts items, over all splits
     num_processes = num_processes or os.cpu_count() or 1
     configs = [only] if only else list(builder.configs) or [""]
-    return [_build_config(builder, config, out_dir, num_processes, console) for config in configs]
+    return [_build_config(builder, config, out_dir, num_processes, console, beam) for config in configs]
 
 
 def _build_config(
-    builder: Builder, config: str, out_dir: StorePath, num_processes: int, console: rich.console.Console
+    builder: Builder,
+    config: str,
+    out_dir: StorePath,
+    num_processes: int,
+    console: rich.console.Console,
+    beam: Beam | None,
 ) -> StorePath:
     recipe = json.loads(json.dumps(builder.recipe(config)))  # as it is read back
     label = f"{builder.dataset_name}/{config}".rstrip("/")
@@ -116,7 +134,7 @@ def _build_config(
         )
         mend = "set TMPDIR to another disk" if is_remote(folder) else "choose another --out"
         with disk_errors(data_dir, mend):
-            _write(builder, config, writer, spool, label, num_processes, console)
+            _write(builder, config, writer, spool, label, num_processes, console, beam)
     spool.remove()
     return folder
 
@@ -129,8 +147,13 @@ def _write(
     label: str,
     num_processes: int,
     console: rich.console.Console,
+    beam: Beam | None,
 ) -> None:
     splits = builder.splits(config)
+    if beam is not None:
+        console.print(f"{label}: {sum(map(len, splits.values()))} {builder.unit} with {beam.runner}")
+        make_items(beam, builder, config, spool, splits)
+        num_processes = 1  # all items are there
     summary = BuildSummary()
     with (
         Progress(console, label, sum(map(len, splits.values())), builder.unit) as progress,

@@ -30,7 +30,7 @@ def split_figures(records: Sequence[Record]) -> dict[str, Any]:
     `with_voice`, `with_features`, `with_script` (known, even if empty), `empty_scripts`, `with_words`;
     `voices`, distinct `speech.voice_id` of events; `seconds_by_licence`, `seconds_by_language`;
     `sample_rates_hz` of stems -> number; `frame_rates_hz` of films, rounded -> number; `levels_dbfs`,
-    stream -> median of its clips' levels, of a sample; `annotated`, top-level key of events -> number of clips;
+    stream -> median of its clips' levels, of a sample; `annotated`, top-level key of events -> clips;
     `classes`, such a key -> class -> number, where the events are a list of {"class": …}.
     """
     numbers: collections.Counter[str] = collections.Counter()

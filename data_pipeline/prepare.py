@@ -15,6 +15,7 @@ from dualdub_jax.data_pipeline.record import Record, text
 from dualdub_jax.data_pipeline.sidecars import SidecarStore, SidecarWriter, is_complete, sidecar_folder
 from dualdub_jax.errors import UserError
 from dualdub_jax.stores.failures import store_errors
+from dualdub_jax.stores.path import StorePath
 from dualdub_jax.training.bad_records import allowed
 
 _BAD_RECORDS = BadRecordConfig()
@@ -44,6 +45,7 @@ def prepare(
     shard_size: int = 512,
     bad_records: BadRecordConfig = _BAD_RECORDS,
     console: rich.console.Console | None = None,
+    elsewhere: Callable[[Sequence[int]], None] | None = None,
 ) -> SidecarStore:
     """Derives a sidecar from all records of a dataset; what is already there is not made again.
 
@@ -58,6 +60,8 @@ def prepare(
         shard_size: records of a shard, which is what an interruption may lose.
         bad_records: how many records may be left out.
         console: where to report; None is standard error.
+        elsewhere: writes shards by their numbers on other machines, with `write_shards`; None: they are
+            written here.
 
     Raises:
         UserError: no dataset there, or too many records that cannot be read or that `encode` refuses.
@@ -65,34 +69,85 @@ def prepare(
     """
     console = console or rich.console.Console(stderr=True)
     opened = Dataset(dataset)
-    splits = [opened.records(split) for split in sorted(opened.splits)]
-    # A shard never spans two splits: (records, first, last).
-    shards = [
-        (records, first, min(first + shard_size, len(records)))
-        for records in splits
-        for first in range(0, len(records), shard_size)
-    ]
+    derivation = Derivation(kind, fingerprint, encode)
     label = f"{opened.name} {kind}"
-    folder = sidecar_folder(opened.folder, kind, fingerprint)
-    if is_complete(folder):
-        console.print(f"{label}: already prepared in {folder}", soft_wrap=True)
+    plan = _Plan(opened, derivation, shard_size)
+    if is_complete(plan.folder):
+        console.print(f"{label}: already prepared in {plan.folder}", soft_wrap=True)
         return SidecarStore.open(opened.folder, kind, fingerprint)
-    writer = SidecarWriter(folder, kind, fingerprint, len(shards), shard_size)
     with (
-        store_errors(folder),
-        disk_errors(folder, "make it writable"),
-        Progress(console, label, sum(map(len, splits)), "clips") as progress,
+        store_errors(plan.folder),
+        disk_errors(plan.folder, "make it writable"),
+        Progress(console, label, plan.num_records, "clips") as progress,
     ):
-        writer.begin()
-        limit = allowed(sum(map(len, splits)), bad_records)
-        source = _Source(opened.name, encode, limit, progress)
-        missing = set(writer.missing_shards())
-        for number, (records, first, last) in enumerate(shards):
-            if number in missing:
-                writer.write_shard(number, source.entries(records, first, last, batch_size))
-            else:
-                progress.advance(last - first)
-        return writer.finish()
+        plan.writer.begin()
+        missing = plan.writer.missing_shards()
+        progress.advance(plan.num_records - sum(plan.length(number) for number in missing))
+        if elsewhere is not None:
+            elsewhere(missing)
+        else:
+            plan.write(missing, batch_size, bad_records, progress)
+        return plan.writer.finish()
+
+
+def write_shards(
+    dataset: StorePath,
+    derivation: Derivation,
+    numbers: Sequence[int],
+    bad_records: BadRecordConfig,
+    *,
+    batch_size: int = 16,
+    shard_size: int = 512,
+) -> None:
+    """Writes some shards of a sidecar that `prepare` has begun, on this or on another machine.
+
+    Args:
+        dataset: its folder.
+        derivation: what is stored.
+        numbers: of the shards; those that are there are left alone.
+        bad_records: how many records each call may leave out, as a share of the dataset's.
+        batch_size: see `prepare`.
+        shard_size: see `prepare`.
+
+    Raises:
+        UserError: as `prepare`.
+    """
+    plan = _Plan(Dataset(dataset), derivation, shard_size)
+    missing = set(plan.writer.missing_shards())
+    console = rich.console.Console(stderr=True)
+    with store_errors(plan.folder), disk_errors(plan.folder, "make it writable"):
+        numbers = [number for number in numbers if number in missing]
+        plan.write(numbers, batch_size, bad_records, Progress(console, derivation.kind, 1, "shards"))
+
+
+class _Plan:
+    """How a dataset's records are divided into shards of a sidecar; a shard never spans two splits."""
+
+    def __init__(self, opened: Dataset, derivation: Derivation, shard_size: int) -> None:
+        splits = [opened.records(split) for split in sorted(opened.splits)]
+        # (records, first, last)
+        self._shards = [
+            (records, first, min(first + shard_size, len(records)))
+            for records in splits
+            for first in range(0, len(records), shard_size)
+        ]
+        self.num_records = sum(map(len, splits))
+        self.folder = sidecar_folder(opened.folder, derivation.kind, derivation.fingerprint)
+        self.writer = SidecarWriter(
+            self.folder, derivation.kind, derivation.fingerprint, len(self._shards), shard_size
+        )
+        self._name, self._encode = opened.name, derivation.encode
+
+    def length(self, number: int) -> int:
+        _, first, last = self._shards[number]
+        return last - first
+
+    def write(
+        self, numbers: Sequence[int], batch_size: int, bad_records: BadRecordConfig, progress: Progress
+    ) -> None:
+        source = _Source(self._name, self._encode, allowed(self.num_records, bad_records), progress)
+        for number in numbers:
+            self.writer.write_shard(number, source.entries(*self._shards[number], batch_size))
 
 
 class _Source:

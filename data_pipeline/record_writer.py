@@ -66,12 +66,12 @@ class RecordWriter(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         """The dataset's folder."""
         return pathlib.Path(self.data_dir)
 
-    def write(self, splits: Mapping[str, Iterator[Record]], summary: BuildSummary) -> int:
+    def write(self, splits: Mapping[str, Iterator[Record]], summary: BuildSummary | None = None) -> int:
         """Writes the records of each split; a split without any is left out.
 
         Args:
             splits: their records.
-            summary: of the records when all of them are written; kept in the dataset.
+            summary: of the records when all of them are written; kept in the dataset. None: none is.
 
         Returns:
             Number of splits that were written; if it is 0, there is no dataset.
@@ -92,6 +92,8 @@ class RecordWriter(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     def _download_and_prepare(self, *args: Any, **kwargs: Any) -> None:
         """As TFDS does it, in a temporary folder; what else belongs to the dataset goes there, too."""
         super()._download_and_prepare(*args, **kwargs)
+        if self._summary is None:
+            return
         self._metadata |= {"dropped": self._summary.dropped, "summary": self._summary.figures}
         if lines := self._summary.failure_lines():
             pathlib.Path(self.data_dir, FAILURES_FILE).write_text(lines, encoding="utf-8")

@@ -218,6 +218,7 @@ def _add_data(commands: argparse._SubParsersAction, builder: "type[Builder] | No
         help="where datasets are kept; also gs://… or s3://…",
     )
     add("--processes", type=_count, metavar="N", help="number of parallel processes (default: one per core)")
+    _add_beam(build)
     if builder is not None:
         builder.add_arguments(build.add_argument_group(f"options of {builder.name}", builder.description))
     build.set_defaults(command="data build", builder=builder)
@@ -236,6 +237,7 @@ def _add_data(commands: argparse._SubParsersAction, builder: "type[Builder] | No
     add("--config.KEY=VALUE", dest="overrides", action="store_const", const=(), default=(),
         help="change a value of the config; may be repeated")  # fmt: skip
     add("--codecs-from", type=stored, metavar="BUNDLE", help="also store tokens of this bundle's codecs")
+    _add_beam(prepare)
     prepare.set_defaults(command="data prepare")
     inspect = actions.add_parser(
         "inspect",
@@ -266,6 +268,14 @@ def _add_data(commands: argparse._SubParsersAction, builder: "type[Builder] | No
         help="change a value of the config; may be repeated")  # fmt: skip
     add("--json", type=local, metavar="FILE", help="also write ids, reasons and counts to this file")
     check.set_defaults(command="data check")
+
+
+def _add_beam(parser: argparse.ArgumentParser) -> None:
+    """Options of work that Apache Beam can distribute."""
+    parser.add_argument("--beam-runner", metavar="RUNNER",
+        help="work on Apache Beam: DirectRunner, FlinkRunner, SparkRunner or DataflowRunner")  # fmt: skip
+    parser.add_argument("--beam-option", dest="beam_options", action="append", default=[],
+        metavar="NAME=VALUE", help="an option of the runner; may be repeated")  # fmt: skip
 
 
 def _add_evaluate(commands: argparse._SubParsersAction) -> None:

@@ -7,6 +7,7 @@ once.
 """
 
 import argparse
+import functools
 import os
 import pathlib
 import sys
@@ -19,6 +20,7 @@ from dualdub_jax.errors import UserError, UserErrors
 
 if TYPE_CHECKING:
     from dualdub_jax.config import Config
+    from dualdub_jax.data_pipeline.beam import Beam
     from dualdub_jax.dubbing.delivery import Targets
     from dualdub_jax.dubbing.dub import Soundtrack
     from dualdub_jax.dubbing.project import Project
@@ -248,13 +250,26 @@ def _data_build(args: argparse.Namespace) -> int:
 
     _, config = split_name(args.name)
     builder = args.builder.from_arguments(args)
-    build_configs(builder, args.out, only=config, num_processes=args.processes)
+    build_configs(builder, args.out, only=config, num_processes=args.processes, beam=_beam(args))
     return 0
+
+
+def _beam(args: argparse.Namespace) -> "Beam | None":
+    from dualdub_jax.data_pipeline.beam import Beam
+
+    if args.beam_runner is None:
+        if args.beam_options:
+            raise UserError("--beam-option: only goes with --beam-runner; add that")
+        return None
+    beam = Beam(args.beam_runner, tuple(args.beam_options))
+    beam.check()
+    return beam
 
 
 def _data_prepare(args: argparse.Namespace) -> int:
     _quieten_libraries()
     from dualdub_jax.config import load_config
+    from dualdub_jax.data_pipeline.beam import prepare_shards
     from dualdub_jax.data_pipeline.dataset import find_datasets
     from dualdub_jax.data_pipeline.derivations import derivations
     from dualdub_jax.data_pipeline.prepare import prepare
@@ -263,9 +278,13 @@ def _data_prepare(args: argparse.Namespace) -> int:
     folders = find_datasets(args.folder)
     keep_programs()
     config = load_config(args.config, args.overrides)
+    beam = _beam(args)
     for derivation in derivations(config, args.codecs_from):
         for folder in folders:
-            prepare(folder, *derivation, bad_records=config.bad_records)
+            elsewhere = beam and functools.partial(
+                prepare_shards, beam, folder, config, args.codecs_from, derivation.kind
+            )
+            prepare(folder, *derivation, bad_records=config.bad_records, elsewhere=elsewhere)
     return 0
 
 

@@ -1,0 +1,132 @@
+"""Items and shards on workers of Apache Beam: the files that local processes would write, on a shared disk.
+
+A worker needs this package, and the source and the folder of datasets on a store or on a disk that all share.
+The dataset itself is then written by the process that started the pipeline.
+"""
+
+import contextlib
+import dataclasses
+import importlib.util
+import io
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from dualdub_jax.config import Config
+from dualdub_jax.data_pipeline.builders.base import Builder, Item
+from dualdub_jax.data_pipeline.derivations import derivations
+from dualdub_jax.data_pipeline.item_spool import ItemSpool
+from dualdub_jax.data_pipeline.item_workers import make_item
+from dualdub_jax.data_pipeline.prepare import write_shards
+from dualdub_jax.errors import UserError
+from dualdub_jax.stores.path import StorePath, as_path
+
+
+@dataclasses.dataclass(frozen=True)
+class Beam:
+    """A runner of Apache Beam and its options.
+
+    Attributes:
+        runner: its name.
+        options: "name=value", or "name" of a switch, as the runner's documentation has them.
+    """
+
+    runner: str
+    options: tuple[str, ...] = ()
+
+    def check(self) -> None:
+        """Fails before any work.
+
+        Raises:
+            UserError: the package is not installed.
+        """
+        if importlib.util.find_spec("apache_beam") is None:
+            raise UserError(
+                f"--beam-runner {self.runner}: needs the package apache-beam; pip install 'dualdub-jax[beam]'"
+            )
+
+    def run(self, work: Sequence[Any], do: Callable[[Any], None]) -> None:
+        """Does each piece of work once; pieces and function are sent to workers.
+
+        Raises:
+            UserError: an option that the runner refuses.
+        """
+        import apache_beam
+        from apache_beam.options.pipeline_options import PipelineOptions
+
+        flags = [f"--{option.lstrip('-')}" for option in (f"runner={self.runner}", *self.options)]
+        told = io.StringIO()
+        try:
+            with contextlib.redirect_stderr(told):  # usage of some hundred lines
+                options = PipelineOptions(flags)
+                options.get_all_options()
+        except SystemExit as error:
+            reason = told.getvalue().strip().rpartition("error: ")[2]
+            raise UserError(
+                f"--beam-option {' '.join(self.options)}: refused by {self.runner} ({reason}); correct it"
+            ) from error
+        with apache_beam.Pipeline(options=options) as pipeline:
+            (
+                pipeline
+                | "work" >> apache_beam.Create(list(work))
+                | "spread" >> apache_beam.Reshuffle()
+                | "do" >> apache_beam.Map(do)
+            )
+
+
+def make_items(
+    beam: Beam, builder: Builder, config: str, spool: ItemSpool, splits: Mapping[str, Sequence[Item]]
+) -> None:
+    """Makes all items of a build that the spool lacks."""
+    missing = [
+        (split, number, item)
+        for split, items in splits.items()
+        for number, item in enumerate(items)
+        if not spool.has(split, number)
+    ]
+    if missing:
+        beam.run(missing, _MakeItem(builder, config, str(spool.folder)))
+
+
+def prepare_shards(
+    beam: Beam,
+    dataset: StorePath,
+    config: Config,
+    codecs_from: StorePath | None,
+    kind: str,
+    shards: Iterable[int],
+) -> None:
+    """Writes shards of a sidecar; see `prepare.write_shards`."""
+    where = None if codecs_from is None else str(codecs_from)
+    beam.run(list(shards), _WriteShard(str(dataset), config, where, kind))
+
+
+@dataclasses.dataclass(frozen=True)
+class _MakeItem:
+    builder: Builder
+    config: str
+    spool_folder: str
+
+    def __call__(self, work: tuple[str, int, Item]) -> None:
+        make_item(self.builder, self.config, ItemSpool(as_path(self.spool_folder)), *work)
+
+
+@dataclasses.dataclass(frozen=True)
+class _WriteShard:
+    dataset: str
+    config: Config
+    codecs_from: str | None
+    kind: str
+
+    def __call__(self, number: int) -> None:
+        derivation = _derivation(self.config, self.codecs_from, self.kind)
+        write_shards(as_path(self.dataset), derivation, [number], self.config.bad_records)
+
+
+_DERIVATIONS: dict[Any, Any] = {}  # of this worker: encoders take seconds to load
+
+
+def _derivation(config: Config, codecs_from: str | None, kind: str) -> Any:
+    key = (config, codecs_from)
+    if key not in _DERIVATIONS:
+        _DERIVATIONS[key] = {found.kind: found for found in derivations(config, codecs_from)}
+    return _DERIVATIONS[key][kind]
