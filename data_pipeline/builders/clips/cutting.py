@@ -18,6 +18,7 @@ Cut = Literal["quiet", "equal"]
 MIN_CLIP_S = 1
 _SMOOTHING = 20  # frames of 10 ms: a pause between words is longer
 _SHOT_BONUS_DB = 12.0  # a change of shot is worth as much as sound that is quieter by this
+_EARLY_DB = 6.0  # and the shortest clip costs as much, since long ones have more context
 _FLOOR_DBFS = -80.0
 _MAX_LOST = Fraction(1, 10)  # of a clip, at the end of a film, rather than two short clips
 _STEP_S = Fraction(FRAME_S).limit_denominator(1000)
@@ -91,7 +92,8 @@ class Cutter:
             if not self._is_between_words(time_s):
                 continue
             frame = min(int((time_s - start_s) / _STEP_S), len(levels_db) - 1)
-            cost_db = levels_db[frame] - _SHOT_BONUS_DB * (place > num_steps)
+            early = float((latest_s - time_s) / max(latest_s - earliest_s, _STEP_S))
+            cost_db = levels_db[frame] - _SHOT_BONUS_DB * (place > num_steps) + _EARLY_DB * early
             if best is None or cost_db < best[0]:
                 best = (cost_db, time_s)
         return best and best[1]
