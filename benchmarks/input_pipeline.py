@@ -1,20 +1,30 @@
-"""Throughput of the input pipeline, in total and by part, and the time a train step waits for it.
+"""Throughput of the input pipeline, by part and beside a torch DataLoader; how long train steps wait for it.
 
     python benchmarks/input_pipeline.py                       # renders 64 clips of Puppet Stage first
     python benchmarks/input_pipeline.py --data-dir data       # on a dataset that exists
+    python benchmarks/input_pipeline.py --only torch          # the comparison alone
 
 Parts are measured in CPU milliseconds per clip, which are robust to other load. The whole pipeline runs as in
 training: threads decode, and tokens are computed on the fly ("fresh", the first epoch) or cached ("cached").
 The train step is simulated by matrix products on all cores that take about as long as the default model's
-step.
+step. "prepared" reads tokens from sidecars instead of computing them.
+
+The comparison gives a torch DataLoader the same clips as files, and the same function for each (decode frames
+and both stems, resample), and batches of one size: torch in processes, ours in threads (the default of
+training) and in as many processes. The first batches, with the start of processes, are not timed. Without
+torch it is left out. `ratio_…` are ours over torch's, above 1 = ours better. The last line is JSON.
 """
 
 import argparse
 import contextlib
+import importlib.util
 import json
+import pathlib
+import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -26,12 +36,17 @@ from dualdub_jax.config import Config, SourceConfig, StageConfig
 from dualdub_jax.data_pipeline import loader, transforms
 from dualdub_jax.data_pipeline import mixture as curriculum
 from dualdub_jax.data_pipeline.build import build
-from dualdub_jax.data_pipeline.record import Record, decode_voice
+from dualdub_jax.data_pipeline.derivations import token_derivation
+from dualdub_jax.data_pipeline.prepare import prepare
+from dualdub_jax.data_pipeline.record import Record, decode_stem
 from dualdub_jax.data_pipeline.stem_tokens import StemTokenizer
+from dualdub_jax.data_pipeline.transforms import decode_voice
 from dualdub_jax.media.frames import FrameSpec
 from dualdub_jax.media.record_video import decode_frames
 from dualdub_jax.text.tokenizer import make_tokenizer
-from dualdub_jax.types import Stream
+from dualdub_jax.types import STREAMS, Stream
+
+_RATE_HZ = 24_000  # stems are resampled to it, as a codec asks
 
 
 def main() -> None:
@@ -41,10 +56,17 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--num-batches", type=int, default=16, help="per measurement of the whole pipeline")
     parser.add_argument("--step-ms", type=float, default=400.0, help="duration of the simulated train step")
+    parser.add_argument("--num-workers", type=int, default=2, help="of both loaders in the comparison")
+    parser.add_argument("--only", choices=("parts", "torch"), help="default: both")
     args = parser.parse_args()
+    figures: dict[str, float] = {}
     with contextlib.ExitStack() as stack:
         data_dir = args.data_dir or _render(stack.enter_context(tempfile.TemporaryDirectory()))
-        figures = measure(Config(data_dir=data_dir), args)
+        config = Config(data_dir=data_dir)
+        if args.only != "torch":
+            figures |= measure(config, args)
+        if args.only != "parts":
+            figures |= compare_with_torch(config, args)
     for name, value in figures.items():
         print(f"{name:36s} {value:10.2f}")
     print(json.dumps({name: round(value, 3) for name, value in figures.items()}))
@@ -82,7 +104,11 @@ def measure(config: Config, args: argparse.Namespace) -> dict[str, float]:
         ),
         "cpu_ms_decode_voice": _ms(
             lambda: [
-                decode_voice(clip["voice"], "clip", grid.sample_rate_hz) for clip in clips if clip["voice"]
+                decode_voice(
+                    clip["voice"], "clip", grid.sample_rate_hz, grid.samples_per_frame, grid.num_voice_frames
+                )
+                for clip in clips
+                if clip["voice"]
             ]
         ),
         "cpu_ms_make_example": _ms(
@@ -110,11 +136,132 @@ def measure(config: Config, args: argparse.Namespace) -> dict[str, float]:
     figures["clips_per_s_cached_tokens"] = _clips_per_s(
         open_batches(cache), args.num_batches, args.batch_size
     )
+    with _prepared(config, args.source, codecs) as fingerprints:
+        prepared = loader.make_batches(config, stage, codecs, seed=0, token_fingerprints=fingerprints)
+        figures["clips_per_s_prepared_tokens"] = _clips_per_s(prepared, fresh, args.batch_size)
+    figures["ratio_prepared_to_fresh"] = (
+        figures["clips_per_s_prepared_tokens"] / figures["clips_per_s_fresh_tokens"]
+    )
     figures["clips_per_s_cached_tokens_1_worker"] = _clips_per_s(
         open_batches(cache, num_workers=1), args.num_batches, args.batch_size
     )
     figures |= _beside_a_step(open_batches(cache), args.num_batches, args.step_ms)
     return figures
+
+
+@contextlib.contextmanager
+def _prepared(config: Config, source: str, codecs: Mapping[Stream, Codec]) -> Iterator[dict[Stream, str]]:
+    """Stores the tokens of a dataset beside it, as long as it is open; gives their fingerprints."""
+    folder = curriculum.find_dataset(config.data_dir, source).folder
+    stores = []
+    try:
+        for stream, codec in codecs.items():
+            derivation = token_derivation(stream, codec, "benchmark", config.grid.num_frames)
+            stores.append(prepare(folder, *derivation))
+        yield dict.fromkeys(codecs, "benchmark")
+    finally:
+        for store in stores:  # or training would refuse them
+            shutil.rmtree(store.folder.parent if _is_alone(store.folder) else store.folder)
+
+
+def _is_alone(folder: pathlib.Path) -> bool:
+    return len(list(folder.parent.iterdir())) == 1
+
+
+class _Decode:
+    """Record or loose files to what a batch holds: the work of both loaders. A `replacement.Transform`."""
+
+    def __init__(self, config: Config) -> None:
+        self._grid = config.grid
+
+    def begin(self, rng: np.random.Generator) -> Callable[[Record], dict[str, Any]]:
+        """See `replacement.Transform`."""
+        return self
+
+    def __call__(self, clip: Record) -> dict[str, Any]:
+        grid = self._grid
+        length_s = float(clip["duration_s"])
+        num_frames = min(transforms.num_frames_of(length_s, grid.frame_rate), grid.num_frames)
+        size = grid.frame_size
+        made: dict[str, Any] = {"video": np.zeros((grid.num_frames, size, size, 3), np.uint8)}
+        spec = FrameSpec(grid.frame_rate, size)
+        made["video"][:num_frames] = decode_frames(clip["video"], spec, 0, num_frames)
+        for stream in STREAMS:
+            samples = decode_stem(clip[stream], "clip", length_s, _RATE_HZ)
+            crop = samples[: int(grid.num_frames / grid.frame_rate * _RATE_HZ)]
+            made[stream] = np.pad(crop, (0, int(grid.num_frames / grid.frame_rate * _RATE_HZ) - len(crop)))
+        return made | {"example_ids": ""}
+
+
+class _Files:
+    """Clips as loose files, a torch dataset."""
+
+    def __init__(self, folder: pathlib.Path, records: list[Record], config: Config) -> None:
+        self._folder, self._decode = folder, _Decode(config)
+        self._lengths_s = [float(clip["duration_s"]) for clip in records]
+        for number, clip in enumerate(records):
+            for field in ("video", *STREAMS):
+                (folder / f"{number}.{field}").write_bytes(clip[field])
+
+    def __len__(self) -> int:
+        return len(self._lengths_s)
+
+    def __getitem__(self, number: int) -> dict[str, Any]:
+        files = {name: (self._folder / f"{number}.{name}").read_bytes() for name in ("video", *STREAMS)}
+        made = self._decode(files | {"duration_s": self._lengths_s[number]})
+        del made["example_ids"]
+        return made
+
+
+def compare_with_torch(config: Config, args: argparse.Namespace) -> dict[str, float]:
+    """Both loaders, one after the other: clips a second, and time to the first batch."""
+    if importlib.util.find_spec("torch") is None:
+        print("torch is not installed: the comparison is left out")
+        return {}
+    import torch.utils.data
+
+    (source,) = curriculum.open_mixture(config.data_dir, (SourceConfig(args.source),), "train", "benchmark")
+    size, workers = args.batch_size, args.num_workers
+
+    def ours(num_processes: int) -> Iterator[Any]:
+        mixed = loader.mix_examples([source], lambda _: _Decode(config), seed=[0], repeat=True, shuffle=True)
+        batches = loader.take_share(mixed, size, 0, 1, "benchmark")
+        made = loader.BatchIterator(batches, lambda batch: batch, num_processes, {})
+        with contextlib.closing(made):
+            yield from made
+
+    def theirs() -> Iterator[Any]:
+        files = _Files(folder, list(source.records), config)
+        batches = torch.utils.data.DataLoader(
+            files, size, shuffle=True, num_workers=workers, drop_last=True, persistent_workers=True
+        )
+        while True:
+            yield from batches
+
+    figures = {}
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name)
+        loads = {"threads": ours(0), "processes": ours(workers), "torch": theirs()}
+        for label, batches in loads.items():
+            figures |= {f"{key}_{label}": value for key, value in _measured(batches, args).items()}
+    for label in ("threads", "processes"):
+        figures[f"ratio_clips_per_s_{label}"] = figures[f"clips_per_s_{label}"] / figures["clips_per_s_torch"]
+    return figures
+
+
+def _measured(batches: Iterator[Any], args: argparse.Namespace) -> dict[str, float]:
+    """Of a loader that has not started."""
+    start = time.perf_counter()
+    next(batches)
+    first_s = time.perf_counter() - start
+    for _ in range(2 * args.num_workers):
+        next(batches)
+    start = time.perf_counter()
+    for _ in range(args.num_batches):
+        next(batches)
+    wall_s = time.perf_counter() - start
+    batches.close()
+    return {"clips_per_s": args.num_batches * args.batch_size / wall_s, "s_to_first_batch": first_s}
 
 
 def _random_codec(config: Config, stream: Stream) -> Codec:
