@@ -17,7 +17,7 @@ from dualdub_jax.data_pipeline.disk_errors import disk_errors
 from dualdub_jax.data_pipeline.item_spool import ItemSpool, Made
 from dualdub_jax.data_pipeline.item_workers import ItemWorkers
 from dualdub_jax.data_pipeline.progress import Progress
-from dualdub_jax.data_pipeline.record import Record
+from dualdub_jax.data_pipeline.record import Record, text
 from dualdub_jax.data_pipeline.record_writer import RecordWriter, make_writer
 from dualdub_jax.errors import UserError
 from dualdub_jax.stores.commit import remove_folder, staged_folder
@@ -174,13 +174,17 @@ def _write(
 
 def _kept(items: Iterator[Iterator[Made]], summary: BuildSummary, progress: Progress) -> Iterator[Record]:
     """The records of items; what is dropped is named and counted."""
+    seen: set[str] = set()
     for made in items:
         for found in made:
+            if not isinstance(found, Dropped) and found["id"] in seen:
+                found = Dropped(text(found["id"]), "id is there twice", stage="write")
             if isinstance(found, Dropped):
                 summary.drop(found)
                 detail = f" ({found.detail})" if found.detail else ""
                 progress.note(f"{found.source}: dropped: {found.reason}{detail}")
             else:
+                seen.add(found["id"])
                 summary.keep(found)
                 yield found
         progress.advance()

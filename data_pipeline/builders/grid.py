@@ -102,7 +102,7 @@ def _sentence(name: str) -> list[str]:
 
 def _read_align(path: StorePath) -> tuple[Word, ...]:
     words = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_bytes().decode("utf-8", "replace").splitlines():
         if not line.strip():
             continue
         try:

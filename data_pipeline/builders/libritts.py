@@ -84,7 +84,7 @@ class LibriTTS(ClipBuilder):
             yield SourceClip(
                 id=f"{speaker_folder.parent.name}/{path.name.removesuffix('.wav')}",
                 media={"speech": path},
-                text=text.read_text(encoding="utf-8").strip() if text.is_file() else None,
+                text=text.read_bytes().decode("utf-8", "replace").strip() if text.is_file() else None,
                 speaker=speaker_folder.name,
                 language="en",
                 licence=_DOWNLOAD.licence,

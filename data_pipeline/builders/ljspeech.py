@@ -48,7 +48,9 @@ class LJSpeech(ClipBuilder):
 
     def _clips(self) -> Iterator[SourceClip | Dropped]:
         folder = as_path(self.source)
-        for number, line in enumerate((folder / "metadata.csv").read_text("utf-8").splitlines(), start=1):
+        for number, line in enumerate(
+            (folder / "metadata.csv").read_bytes().decode("utf-8", "replace").splitlines(), start=1
+        ):
             if not line.strip():
                 continue
             # The fields are not quoted, so this is no CSV.

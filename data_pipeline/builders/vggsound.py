@@ -55,7 +55,9 @@ class VGGSound(ClipBuilder):
     def _clips(self) -> Iterator[SourceClip | Dropped]:
         table, *films = self.files()
         by_name = {path.name.removesuffix(pathlib.PurePosixPath(path.name).suffix): path for path in films}
-        for number, row in enumerate(csv.reader(table.read_text("utf-8").splitlines()), start=1):
+        for number, row in enumerate(
+            csv.reader(table.read_bytes().decode("utf-8", "replace").splitlines()), start=1
+        ):
             if len(row) != 4 or not row[1].strip().isdigit():
                 yield Dropped(f"vggsound.csv line {number}", "bad row", ",".join(row)[:60], "manifest")
                 continue

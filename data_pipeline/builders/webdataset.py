@@ -92,22 +92,26 @@ class WebDataset(ClipBuilder):
     def _sample(
         self, shard: StorePath, file: IO[bytes], key: str, members: Sequence[tarfile.TarInfo]
     ) -> SourceClip | Dropped:
-        row: dict[str, Any] = {}
+        facts: dict[str, Any] = {}
+        media: dict[str, TarMember] = {}
+        # Keys may begin anew in every shard.
+        name = f"{shard.name.removesuffix('.tar')}/{key}"
         try:
             for member in members:
                 use = _use(_extension(member.name))
                 if use in ("json", "text"):
                     content = _text(file, member)
-                    row |= {use: content.strip()} if use == "text" else _object(content)
+                    facts |= {use: content.strip()} if use == "text" else _object(content)
                 elif use:
-                    row[use] = TarMember(
-                        shard, member.offset_data, member.size, pathlib.PurePosixPath(member.name).name
-                    )
-            columns = find_columns(row, {}, key)
-            clip = clip_of_row(row, columns, key, _medium)
+                    base = pathlib.PurePosixPath(member.name).name
+                    media[use] = TarMember(shard, member.offset_data, member.size, base)
+            # Media are those of the sample, whatever paths its facts have.
+            row = facts | media
+            columns = find_columns(row, {}, key) | {"id": ""}
+            clip = clip_of_row(row, columns, name, _medium)
         except (ValueError, UserError) as error:
-            return Dropped(key, "bad sample", str(error), "index")
-        return clip if clip.group else dataclasses.replace(clip, group=key)
+            return Dropped(name, "bad sample", str(error), "index")
+        return clip if clip.group else dataclasses.replace(clip, group=name)
 
 
 def expand_braces(text: str) -> list[str]:

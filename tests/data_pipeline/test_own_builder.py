@@ -102,7 +102,7 @@ def test_a_killed_process_is_reported_and_leaves_no_dataset(tmp_path: pathlib.Pa
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("beeps", "beeps: no such builder; choose one of folder, puppet_stage"),
+        ("beeps", "beeps: no such builder; choose one of anim400k, folder, grid, .*, puppet_stage"),
         ("tests.nowhere:Beeps", "cannot import tests.nowhere"),
         ("tests.data_pipeline.beeps:Boops", "did you mean Beeps"),
         ("tests.tiny_dataset:TinyFilms", "is no subclass of dualdub_jax.data_pipeline.builders.base.Builder"),

@@ -17,7 +17,7 @@ def test_shards_and_a_table_are_read_from_a_store(store: StorePath, tmp_path: pa
             tar.addfile(info, io.BytesIO(sound))
         (store / "shards" / f"{shard}.tar").write_bytes((tmp_path / f"{shard}.tar").read_bytes())
     dataset, _ = build_one("webdataset", tmp_path / "out", source=f"{store}/shards/{{000..001}}.tar")
-    assert list(clips_of(dataset)) == ["000", "001"]
+    assert list(clips_of(dataset)) == ["000/000", "001/001"]
 
     (store / "clips.csv").write_text(f"audio\nsounds/b.wav\n{store}/sounds/c.wav\n")
     (store / "sounds" / "b.wav").write_bytes(sound)

@@ -12,7 +12,7 @@ from dualdub_jax.errors import UserError
 
 # What a column is for -> names by which it is found, case and "-" for "_" aside.
 COLUMNS: dict[str, tuple[str, ...]] = {
-    "id": ("id", "clip_id", "utterance_id", "utt_id", "key", "name", "__key__"),
+    "id": ("id", "clip_id", "utterance_id", "utt_id", "uid"),
     "video": ("video", "video_path", "video_file", "film", "movie", "mp4"),
     "audio": ("audio", "audio_path", "audio_file", "mix", "mixture", "sound", "wav"),
     "speech": ("speech", "speech_path", "vocals", "dialogue", "dialog"),
