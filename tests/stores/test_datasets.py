@@ -62,13 +62,17 @@ def test_an_interrupted_upload_is_no_dataset_and_is_written_again(store, built):
         Dataset(built)
     build(f"{BEEPS}/loud", store, num_beeps=4, num_processes=1)
     assert len(open_dataset(str(store), "beeps/loud", "train")) == 3
-    assert len(find_files(built, "*")) == 4
+    assert len(find_files(built, "*")) == 5
 
 
-def test_a_failed_build_leaves_nothing(store):
+def test_a_failed_build_leaves_no_dataset_and_goes_on_with_its_items(store):
     with pytest.raises(RuntimeError, match="beep 1 is broken"):
         build(f"{BEEPS}/loud", store, num_beeps=4, fails_on=1, num_processes=1)
-    assert not store.exists()
+    left = find_files(store, "*")
+    assert left and all(path.parent.parent == store / ".building" for path in left)
+    build(f"{BEEPS}/loud", store, num_beeps=4, num_processes=1)
+    assert len(open_dataset(str(store), "beeps/loud", "train")) == 3
+    assert not [path for path in find_files(store, "*") if ".building" in str(path)]
 
 
 def test_a_sidecar_is_prepared_shard_by_shard_and_read(built):
