@@ -296,9 +296,11 @@ def _data_inspect(args: argparse.Namespace) -> int:
     from dualdub_jax.data_pipeline.inspection import inspect
 
     page = args.html
-    if page is None and not is_remote(args.folder) and args.folder.is_dir():
+    if page is None and not is_remote(args.folder) and os.access(args.folder, os.W_OK):
         page = args.folder / "inspect.html"
     inspect(args.folder, sheet=args.sheet, page=page)
+    if page is None:
+        print(f"no page: {args.folder} is on a store or cannot be written; give --html FILE")
     return 0
 
 
