@@ -530,7 +530,7 @@ def test_data_commands(monkeypatch, tmp_path, capsys):
     argv = ["data", "build", "puppet_stage/soundtrack", "--out", str(tmp_path), "--clips", "9", "--seed", "2"]
     assert main(argv) == 0
     expected = PuppetStage(seed=2, num_clips=9)
-    assert seen == [((expected, tmp_path), {"only": "soundtrack", "num_processes": None})]
+    assert seen == [((expected, tmp_path), {"only": "soundtrack", "num_processes": None, "beam": None})]
     monkeypatch.chdir(tmp_path)
     assert "no such builder; did you mean puppet_stage?" in fails(
         capsys, "data", "build", "pupet_stage", "--out", "x"
