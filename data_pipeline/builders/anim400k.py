@@ -39,11 +39,11 @@ class Anim400K(ClipBuilder):
         dub: "en" or "jp", the language.
     """
 
+    clip_s: float = 10.0
     dub: Literal["en", "jp"] = "en"
 
     name: ClassVar[str] = "anim400k"
     description: ClassVar[str] = "Dubbed clips of animated series: Anim-400K."
-    default_clip_s: ClassVar[float] = 10.0
     source_help: ClassVar[str] = "folder with the annotations, anim400k_video_clips and anim400k_audio_clips"
     example: ClassVar[str] = (
         "--source Anim400K --separate audio-separator --separator-model vocals_mel_band_roformer.ckpt"

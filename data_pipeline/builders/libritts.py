@@ -39,11 +39,11 @@ class LibriTTS(ClipBuilder):
         subsets: folders to read; empty: all that are there.
     """
 
+    clip_s: float = 10.0
     subsets: tuple[str, ...] = ()
 
     name: ClassVar[str] = "libritts"
     description: ClassVar[str] = "Read speech with text: LibriTTS or LibriTTS-R."
-    default_clip_s: ClassVar[float] = 10.0
     source_help: ClassVar[str] = "the folder LibriTTS or LibriTTS_R"
     example: ClassVar[str] = "--source LibriTTS_R --subset train-clean-100,dev-clean"
 

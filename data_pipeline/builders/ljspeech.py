@@ -28,9 +28,10 @@ _DOWNLOAD = Download(
 class LJSpeech(ClipBuilder):
     """Utterances of one speaker with their text, another of them as the voice."""
 
+    clip_s: float = 10.0
+
     name: ClassVar[str] = "ljspeech"
     description: ClassVar[str] = "Read speech of one speaker with text: LJ Speech."
-    default_clip_s: ClassVar[float] = 10.0
     source_help: ClassVar[str] = "the folder LJSpeech-1.1"
     example: ClassVar[str] = "--source LJSpeech-1.1"
 

@@ -34,9 +34,10 @@ _DOWNLOAD = Download(
 class VGGSound(ClipBuilder):
     """Films with their sound as the background stem, unless it is separated, and their class in `labels`."""
 
+    clip_s: float = 10.0
+
     name: ClassVar[str] = "vggsound"
     description: ClassVar[str] = "Films of 10 s with a class of sound: VGGSound."
-    default_clip_s: ClassVar[float] = 10.0
     source_help: ClassVar[str] = "folder with vggsound.csv and the films"
     example: ClassVar[str] = "--source VGGSound --separate audio-separator --separator-model roformer.ckpt"
 

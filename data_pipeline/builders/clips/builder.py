@@ -71,14 +71,13 @@ class ClipBuilder(Builder):
     source_metavar: ClassVar[str] = "DIR"
     source_help: ClassVar[str] = "folder of the corpus"
     example: ClassVar[str] = ""
-    default_clip_s: ClassVar[float] = 4.0
 
     @classmethod
     def add_arguments(cls, parser: argparse._ActionsContainer) -> None:
         add = parser.add_argument
         add("--source", required=True, type=stored, metavar=cls.source_metavar, help=cls.source_help)
         add("--name", dest="dataset", metavar="NAME", help="of the dataset (default: the source's name)")
-        add("--clip-s", type=float, default=cls.default_clip_s, metavar="S",
+        add("--clip-s", type=float, default=cls.clip_s, metavar="S",
             help="longest clip, seconds; longer ones are cut (default: %(default)g)")  # fmt: skip
         add("--cut", choices=("quiet", "equal"), default="quiet",
             help="at pauses of the sound and changes of shot, or into equal parts; words stay whole "
