@@ -176,12 +176,26 @@ def fingerprint_of(settings: Any, variables: Any) -> str:
     """16 hexadecimal digits that change with an encoder's settings and with any of its variables.
 
     Args:
-        settings: anything whose `repr` tells its values, such as frozen dataclasses.
+        settings: frozen dataclasses, sets, sequences, and anything else whose `repr` tells its values.
         variables: a pytree of arrays.
     """
-    digest = hashlib.sha256(repr(settings).encode())
+    digest = hashlib.sha256(_described(settings).encode())
     for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
         array = np.asarray(leaf)
         digest.update(f"{jax.tree_util.keystr(path)}{array.dtype}{array.shape}".encode())
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()[:16]
+
+
+def _described(value: Any) -> str:
+    """The same text in every process, where the `repr` of a set depends on a random seed."""
+    if dataclasses.is_dataclass(value):
+        fields = (
+            f"{field.name}={_described(getattr(value, field.name))}" for field in dataclasses.fields(value)
+        )
+        return f"{type(value).__name__}({', '.join(fields)})"
+    if isinstance(value, set | frozenset):
+        return f"{{{', '.join(sorted(map(_described, value)))}}}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_described, value))}]"
+    return repr(value)

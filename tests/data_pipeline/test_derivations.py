@@ -3,8 +3,11 @@
 import contextlib
 import dataclasses
 import io
+import os
 import pathlib
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any
@@ -172,6 +175,26 @@ def test_prepared_tokens_reach_the_batch_and_stems_are_not_decoded(
         _assert_equal({name: batch[name] for name in without_voice}, without_voice)
     with pytest.raises(UserError, match=r"its speech_tokens were made by another encoder \(fingerprint "):
         batches_of(token_fingerprints={"speech": "0" * 16})
+
+
+def test_a_fingerprint_is_the_same_in_every_process() -> None:
+    code = (
+        "from dualdub_jax.codecs.registry import codec_spec\n"
+        "from dualdub_jax.config import Config\n"
+        "from dualdub_jax.data_pipeline.derivations import fingerprint_of\n"
+        "print(fingerprint_of([codec_spec(Config(), 'speech'), frozenset('abcdefgh')], {}))\n"
+    )
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env=os.environ | {"PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(found) == 1
 
 
 def test_settings_of_a_codecs_training_do_not_change_its_fingerprint(tiny_data_dir: str) -> None:
