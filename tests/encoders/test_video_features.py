@@ -110,9 +110,14 @@ def test_what_was_prepared_by_another_extractor_is_refused(prepared):
         _batch(dataclasses.replace(config, video_features=other))
 
 
-def test_records_without_features_name_the_command_that_makes_them(tiny_data_dir):
+def test_features_that_are_not_prepared_are_computed(tiny_data_dir):
+    batch = _batch(feature_config(tiny_data_dir))
+    assert batch["has_video"].all() and batch["video_features"][:, 0].any()
+
+
+def test_without_an_extractor_the_command_that_makes_features_is_named(tiny_data_dir):
     with pytest.raises(UserError, match=r"has no precomputed video features.*dualdub data prepare"):
-        _batch(feature_config(tiny_data_dir))
+        _batch(feature_config(tiny_data_dir, extractor=""))
     with pytest.raises(UserError, match=r"extractor: is empty.*features reads features; set it"):
         dualdub_jax.encoders.extraction.make_extractor(feature_config(extractor=""))
 
