@@ -284,8 +284,10 @@ def make_codec_batches(
     process_index: int = 0,
     process_count: int = 1,
     num_workers: int = 0,
+    target: tuple[int, int] | None = None,
+    part: str = "codec",
 ) -> BatchIterator:
-    """Random crops of one stream's stems, endlessly, for the training of its codec.
+    """Random crops of one stream's stems, endlessly, for the training of its codec or waveform decoder.
 
     Args:
         config: for the stream's codec and `data_dir`.
@@ -298,23 +300,28 @@ def make_codec_batches(
         process_index: this process.
         process_count: how many processes share a global batch.
         num_workers: decoding processes; 0 decodes in threads.
+        target: sample rate and number of samples of "target_waveform"; None: none.
+        part: of `streams.<stream>` whose `training.mixture` this is, for messages.
 
     Returns:
         An iterator of {"waveform": float32[B, crop_frames * samples_per_frame] at the codec's sample rate,
         "phonemes": int32[B, crop_frames * 2] (-1: unknown), "acoustics": float32[B, 2] (NaN: unknown),
         "example_ids": list[str]}; of speech also the clip's reference recording, "voice": float32[B, R *
-        samples_per_frame] and "voice_mask": bool[B, R].
+        samples_per_frame] and "voice_mask": bool[B, R]; with `target` also "target_waveform", float32[B, S],
+        the same time at another sample rate.
 
     Raises:
         UserError: as `make_batches`.
     """
-    where = f"streams.{stream}.codec.training.mixture"
+    where = f"streams.{stream}.{part}.training.mixture"
     sources = curriculum.open_mixture(config.data_dir, mixture, split, where)
     spec = codec_spec(config, stream)
     voice_s = config.grid.num_voice_frames / config.grid.frame_rate
     examples = mix_examples(
         sources,
-        lambda source: transforms.CropStem(source.name, stream, spec, crop_frames, voice_s),
+        lambda source: transforms.CropStem(
+            source.name, stream, spec, crop_frames, voice_s, target=target, where=where
+        ),
         seed=[seed, zlib.crc32(where.encode())],
         repeat=True,
         shuffle=True,
@@ -332,6 +339,8 @@ def make_codec_batches(
                 split=split,
                 process_index=process_index,
                 process_count=process_count,
+                target=target,
+                part=part,
             )
             return crops.head(math.ceil(num_clips / batch_size))
 

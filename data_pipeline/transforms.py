@@ -253,6 +253,9 @@ class CropStem:
         crop_frames: length of a crop, frames of the codec.
         voice_s: length of the reference recording, seconds.
         silence_rate: share of silent crops.
+        target: sample rate and number of samples of "target_waveform", the stem from the beginning of the
+            crop on at another rate; None: none.
+        where: key of the mixture, for errors; None: that of the stream's codec.
     """
 
     def __init__(
@@ -263,9 +266,13 @@ class CropStem:
         crop_frames: int,
         voice_s: Fraction,
         silence_rate: float = 0.02,
+        target: tuple[int, int] | None = None,
+        where: str | None = None,
     ) -> None:
         self._source_name = source_name
         self._stream = stream
+        self._target = target
+        self._where = where or f"streams.{stream}.codec.training.mixture"
         self._spec = spec
         self._num_samples = crop_frames * spec.samples_per_frame
         self._num_voice_frames = math.ceil(voice_s * spec.frame_rate)
@@ -284,6 +291,7 @@ class CropStem:
             "phonemes": np.full(self._num_labels, PAUSE, np.int32),
             "acoustics": np.full(2, np.nan, np.float32),
             "example_ids": f"{self._source_name}:silence",
+            **({} if self._target is None else {"target_waveform": np.zeros(self._target[1], np.float32)}),
             **self._voice(record),
         }
 
@@ -297,29 +305,37 @@ class CropStem:
         clip = clip_id(self._source_name, record)
         samples = self.stem(record)
         if not samples.any():
-            raise PassOverError(
-                f"is silent in {self._stream}; take {self._source_name} out of "
-                f"streams.{self._stream}.codec.training.mixture"
-            )
+            raise PassOverError(f"is silent in {self._stream}; take {self._source_name} out of {self._where}")
         start = self._draw_start(samples, rng)
         return {
             "waveform": self._crop(samples, start),
             "phonemes": self._phonemes(record, clip, start, len(samples)),
             "acoustics": record_lib.read_acoustics(record, clip),
             "example_ids": clip,
+            **self._target_waveform(record, start),
             **self._voice(record),
         }
 
-    def stem(self, record: Record) -> np.ndarray:
-        """The whole stem, float32[S]; a `UserError` if the clip has none."""
+    def stem(self, record: Record, sample_rate_hz: int | None = None) -> np.ndarray:
+        """The whole stem, float32[S]; a `UserError` if the clip has none. None: the codec's sample rate."""
         clip = clip_id(self._source_name, record)
         if not record[self._stream]:
             raise UserError(
-                f"{clip}: has no {self._stream} stem; "
-                f"take {self._source_name} out of streams.{self._stream}.codec.training.mixture"
+                f"{clip}: has no {self._stream} stem; take {self._source_name} out of {self._where}"
             )
         duration_s = record_lib.duration_s(record, clip)
-        return record_lib.decode_stem(record[self._stream], clip, duration_s, self._spec.sample_rate_hz)
+        rate_hz = sample_rate_hz or self._spec.sample_rate_hz
+        return record_lib.decode_stem(record[self._stream], clip, duration_s, rate_hz)
+
+    def _target_waveform(self, record: Record, start: int) -> dict[str, np.ndarray]:
+        """The crop at the rate of the target; `start` is in samples of the codec's rate."""
+        if self._target is None:
+            return {}
+        rate_hz, num_samples = self._target
+        samples = self.stem(record, rate_hz)
+        start = min(round(start * rate_hz / self._spec.sample_rate_hz), len(samples) - 1)
+        crop = samples[start : start + num_samples]
+        return {"target_waveform": np.pad(crop, (0, num_samples - len(crop)), mode="symmetric")}
 
     def _voice(self, record: Record) -> dict[str, np.ndarray]:
         if self._stream != "speech":

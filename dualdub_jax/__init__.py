@@ -26,7 +26,11 @@ __version__ = "0.1.0"
 
 
 def load(
-    path: os.PathLike[str] | str | None = None, *, mesh: "Mesh | None" = None, allow_code: bool = False
+    path: os.PathLike[str] | str | None = None,
+    *,
+    mesh: "Mesh | None" = None,
+    allow_code: bool = False,
+    use_codec_decoders: bool = False,
 ) -> "DualDub":
     """Loads a model.
 
@@ -35,6 +39,7 @@ def load(
             the bundled checkpoint.
         mesh: devices to shard the model over (`dualdub_jax.parallel.mesh.make_mesh`); None: the first one.
         allow_code: import classes outside of this package that the bundle's config names, which runs them.
+        use_codec_decoders: decode waveforms with the codecs' own decoders, whatever the bundle has.
 
     Raises:
         UserError: the folder is missing, is not a checkpoint, is damaged, or names code outside of this
@@ -46,4 +51,7 @@ def load(
     from dualdub_jax.stores.path import as_path
 
     directory = default_bundle_path() if path is None else as_path(path)
-    return DualDub(Engine.from_bundle(directory, mesh=mesh, allow_code=allow_code), directory)
+    engine = Engine.from_bundle(
+        directory, mesh=mesh, allow_code=allow_code, use_codec_decoders=use_codec_decoders
+    )
+    return DualDub(engine, directory)

@@ -28,7 +28,7 @@ class FakeDecoder:
     """Implements `protocol.TrackDecoder`: a tone for each token, with a latency of one frame."""
 
     def __init__(self, base_hz: float, sample_rate_hz: int, grid: GridConfig, loudness: float) -> None:
-        self.sample_rate_hz = sample_rate_hz
+        self.sample_rate_hz, self.num_channels = sample_rate_hz, 1
         self._base_hz, self._loudness = base_hz, loudness
         self._length = int(sample_rate_hz / grid.frame_rate)
         self._held = np.zeros((0, 1), np.int32)
@@ -65,6 +65,7 @@ class FakeEngine:
         self.tokenizer = ByteTokenizer()
         self.loudness = loudness
         self.rates_hz = rates_hz
+        self.decoder_kinds = dict.fromkeys(rates_hz, "codec")
         self.has_features = frame_rate is not None
         row = "video_features" if self.has_features else "video"
         spec = FrameSpec(frame_rate or self.config.grid.frame_rate, self.config.grid.frame_size)
@@ -82,6 +83,9 @@ class FakeEngine:
 
     def sample_rate_hz(self, stream: Stream) -> int:
         return self.rates_hz[stream]
+
+    def num_channels(self, stream: Stream) -> int:
+        return 1
 
     def sample_acoustics(self, video: Mapping[str, np.ndarray], seed: int) -> Acoustics | None:
         return Acoustics(0.4, -50.0 - seed) if self.has_acoustics else None

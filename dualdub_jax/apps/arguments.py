@@ -114,6 +114,12 @@ def _add_dub(commands: argparse._SubParsersAction) -> None:
     )
     add("--checkpoint", type=stored, metavar="DIR", help="the model (default: the bundled one)")
     add("--allow-code", action="store_true", help=_ALLOW_CODE_HELP)
+    add(
+        "--decoder",
+        choices=("checkpoint", "codec"),
+        default="checkpoint",
+        help="waveform decoders: those of the checkpoint (default), or the codecs' own",
+    )
     add("-o", "--output", type=local, metavar="FILE", help=_OUTPUT_HELP)
     add("--stems", type=local, metavar="DIR", help="folder for speech.wav, background.wav and mix.wav")
     add(

@@ -126,7 +126,14 @@ def _dub(args: argparse.Namespace) -> int:
     # Not `with_name`, which fails for a path without a name, such as "/".
     out = args.output or args.video.parent / f"{args.video.stem}.soundtrack.mp4"
     targets = Targets(out, args.stems, args.receipt, args.report)
-    return _run_project(request, targets, args.project, args.checkpoint, args.allow_code)
+    return _run_project(
+        request,
+        targets,
+        args.project,
+        args.checkpoint,
+        args.allow_code,
+        use_codec_decoders=args.decoder == "codec",
+    )
 
 
 def _run_project(
@@ -136,6 +143,7 @@ def _run_project(
     checkpoint: pathlib.Path | None = None,
     allow_code: bool = False,
     measure: "Callable[[Soundtrack], list[tuple[str, str]]] | None" = None,
+    use_codec_decoders: bool = False,
 ) -> int:
     """What `demo` and `dub` share: a request becomes a project, and the project is delivered."""
     _quieten_libraries()
@@ -155,7 +163,7 @@ def _run_project(
 
         keep_programs()
         with progress.step("load model"):
-            model = dualdub_jax.load(checkpoint, allow_code=allow_code)
+            model = dualdub_jax.load(checkpoint, allow_code=allow_code, use_codec_decoders=use_codec_decoders)
         project.dub(model.engine, model.checkpoint)
         figures = []
         if measure is not None:

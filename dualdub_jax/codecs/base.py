@@ -191,7 +191,21 @@ def started_from(
     return {"initial": initial}
 
 
-MakeCrops = Callable[[int, int | None], Any]  # (batch_size, crop_frames) -> iterator of host batches
+class MakeCrops(Protocol):
+    """Iterates over host batches of crops; see `data_pipeline.loader.make_codec_batches`."""
+
+    def __call__(
+        self, batch_size: int, crop_frames: int | None, target: tuple[int, int] | None = None
+    ) -> Any:
+        """Opens the batches.
+
+        Args:
+            batch_size: of all processes together.
+            crop_frames: frames of the codec; None: `training.crop_frames` of its group.
+            target: sample rate and number of samples of "target_waveform", the same crop at another rate;
+                None: none.
+        """
+        ...
 
 
 def of_stream(phase: Phase, stream: Stream) -> Phase:

@@ -52,10 +52,13 @@ class FoldedCodec:
     Args:
         codec: at its own frame rate.
         fold: codec frames per grid frame.
+
+    Attributes:
+        unfolded: the codec at its own frame rate.
     """
 
     def __init__(self, codec: Codec, fold: int) -> None:
-        self._codec, self._fold = codec, fold
+        self.unfolded, self._fold = codec, fold
         self.spec = folded_spec(codec.spec, fold)
         self.latency_frames = -(-codec.latency_frames // fold)
         if hasattr(codec, "encode_speaker"):
@@ -70,7 +73,7 @@ class FoldedCodec:
         """See `Codec.encode`."""
         missing = -waveform.shape[1] % self.spec.samples_per_frame
         waveform = jnp.pad(jnp.asarray(waveform, jnp.float32), ((0, 0), (0, missing)))
-        tokens = self._codec.encode(waveform, self._unfold_mask(frame_mask))
+        tokens = self.unfolded.encode(waveform, self._unfold_mask(frame_mask))
         return rearrange(tokens, "B (T f) Q -> B T (f Q)", f=self._fold)
 
     @checked
@@ -81,17 +84,22 @@ class FoldedCodec:
         conditions: Mapping[str, Array] | None = None,
     ) -> Float[Array, "B S"]:
         """See `Codec.decode`."""
-        return self._codec.decode(self._unfold(tokens), self._unfold_mask(frame_mask), conditions)
+        return self.unfolded.decode(self._unfold(tokens), self._unfold_mask(frame_mask), conditions)
 
     def stream(self, conditions: Mapping[str, Array] | None = None, chunk_frames: int = 8) -> CodecStream:
         """See `Codec.stream`."""
-        return _FoldedStream(self._codec.stream(conditions, chunk_frames * self._fold), self._unfold)
+        return _FoldedStream(self.unfolded.stream(conditions, chunk_frames * self._fold), self._unfold)
 
     def _unfold(self, tokens: jax.Array) -> jax.Array:
         return rearrange(tokens, "B T (f Q) -> B (T f) Q", f=self._fold)
 
     def _unfold_mask(self, frame_mask: jax.Array | None) -> jax.Array | None:
         return None if frame_mask is None else repeat(frame_mask, "B T -> B (T f)", f=self._fold)
+
+
+def unfolded(codec: Codec) -> Codec:
+    """A codec at its own frame rate, given the one on the grid."""
+    return codec.unfolded if isinstance(codec, FoldedCodec) else codec
 
 
 class _FoldedStream:

@@ -76,6 +76,51 @@ class Kinds:
         )
 
 
+class NamedKinds(Kinds):
+    """A name, or a group of keys selected by its key `kind`.
+
+    A string is the name of a kind without keys or an import path, and is kept; the name of a kind with keys
+    stands for its group with defaults.
+
+    Args:
+        plain: names of the kinds without keys.
+        known: as of `Kinds`.
+    """
+
+    def __init__(self, *plain: str, **known: str) -> None:
+        super().__init__(**known)
+        self.plain = plain
+
+    def convert(self, values: str | Mapping[str, Any], path: str) -> Any:
+        """Converts a string, or a mapping as `Kinds.convert`."""
+        if isinstance(values, str):
+            return self._named(values, path)
+        kind = values.get("kind")
+        if kind in self.known:
+            return from_dict(dict(values), self.group(kind), path)
+        if not isinstance(kind, str):
+            raise UserError(f"{path}: has no kind; give kind: {', '.join(self.known)}")
+        if keys := ", ".join(key for key in values if key != "kind"):
+            raise UserError(
+                f"{path}: {kind!r} has no keys, got {keys}; sizes of an import path stand in its brackets"
+            )
+        return self._named(kind, path)
+
+    def _named(self, name: str, path: str) -> Any:
+        kind, bracket, _ = name.partition("(")
+        if kind in self.known and bracket:
+            key = f"{path.removeprefix('config.')}.KEY"
+            raise UserError(f"{path}: {name!r}: sizes of {kind} are keys of its group: --config.{key}=…")
+        if kind in self.known:
+            return self.group(kind)()
+        if name in self.plain or ":" in name:
+            return name
+        raise UserError(
+            f"{path}: {name!r} is none of {', '.join([*self.plain, *self.known])}, nor an import path "
+            "'package.module:Class'"
+        )
+
+
 def from_dict(values: Mapping[str, Any], cls: type, path: str = "config") -> Any:
     """Builds the frozen dataclass `cls` from nested mappings.
 
@@ -99,9 +144,11 @@ def _convert(value: Any, hint: Any, path: str) -> Any:
     if typing.get_origin(hint) is Annotated:
         if dataclasses.is_dataclass(value):
             return value
-        if not isinstance(value, Mapping | ml_collections.ConfigDict):
+        kinds = hint.__metadata__[0]
+        is_name = isinstance(kinds, NamedKinds) and isinstance(value, str)
+        if not is_name and not isinstance(value, Mapping | ml_collections.ConfigDict):
             raise UserError(f"{path}: expected a group of keys, got {value!r}")
-        return hint.__metadata__[0].convert(value, path)
+        return kinds.convert(value, path)
     if dataclasses.is_dataclass(hint):
         if isinstance(value, hint):
             return value

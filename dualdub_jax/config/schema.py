@@ -4,13 +4,17 @@ import dataclasses
 from fractions import Fraction
 from typing import Annotated, Any
 
-from dualdub_jax.config.groups import Kinds, machine
+from dualdub_jax.config.groups import Kinds, NamedKinds, machine
 from dualdub_jax.errors import UserError
 
 _CODECS = Kinds(
     mel_rvq="dualdub_jax.codecs.mel_rvq.config:MelRVQConfig",
     dac="dualdub_jax.codecs.dac.config:DacConfig",
     wavtokenizer="dualdub_jax.codecs.wavtokenizer.config:WavTokenizerConfig",
+)
+_DECODERS = NamedKinds(
+    "codec",
+    flow_matching="dualdub_jax.decoders.flow_matching.config:FlowMatchingConfig",
 )
 
 
@@ -189,7 +193,8 @@ class StreamConfig:
 
     codec: Annotated[Any, _CODECS] = dataclasses.field(default_factory=_CODECS.default)
     head: str = "depth"  # or an import path
-    decoder: str = "codec"  # the codec's own decoder, or the import path of a `decoders.base.WaveformDecoder`
+    # "codec", the codec's own; a group of keys with `kind`; or the import path of a `WaveformDecoder`.
+    decoder: Annotated[Any, _DECODERS] = "codec"
 
 
 @dataclasses.dataclass(frozen=True)

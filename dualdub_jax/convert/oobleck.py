@@ -12,7 +12,7 @@ import numpy as np
 
 from dualdub_jax.convert.names import StateDict, numbered_layers
 from dualdub_jax.convert.snake_blocks import take_snake, take_units
-from dualdub_jax.decoders.oobleck.autoencoder import OobleckConfig
+from dualdub_jax.decoders.oobleck.config import OobleckConfig
 from dualdub_jax.errors import UserError
 
 PyTree = Any  # {"encoder", "decoder": parameters}

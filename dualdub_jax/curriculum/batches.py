@@ -11,25 +11,49 @@ from dualdub_jax.types import Stream
 Share = tuple[int, int]  # (index, count), see `parallel.mesh.batch_share`
 
 
-def no_batches(batch_size: int, crop_frames: int | None) -> None:
+def no_batches(batch_size: int, crop_frames: int | None, target: tuple[int, int] | None = None) -> None:
     """A `MakeCrops` where a codec's phases are only looked at."""
 
 
 def codec_mixture(config: Config, stream: Stream) -> Sequence[SourceConfig]:
-    """The mixture that trains a stream's codec and its waveform decoder."""
+    """The mixture that trains a stream's codec."""
     training = getattr(codec_config(config, stream), "training", None)
     return getattr(training, "mixture", ())
 
 
+def decoder_mixture(config: Config, stream: Stream) -> Sequence[SourceConfig]:
+    """The mixture of its own that trains a stream's waveform decoder; empty: that of the codec."""
+    training = getattr(config.streams[stream].decoder, "training", None)
+    return getattr(training, "mixture", ())
+
+
 def codec_batches(config: Config, stream: Stream, share: Share) -> MakeCrops:
-    """Makes batches of crops for the phases of a stream's codec and waveform decoder."""
+    """Makes batches of crops for the phases of a stream's codec."""
+    return _crops(config, stream, share, codec_mixture(config, stream), "codec")
+
+
+def decoder_batches(config: Config, stream: Stream, share: Share) -> MakeCrops:
+    """Makes batches of crops for the phases of a stream's waveform decoder."""
+    mixture = decoder_mixture(config, stream)
+    if mixture:
+        return _crops(config, stream, share, mixture, "decoder")
+    return codec_batches(config, stream, share)
+
+
+def _crops(
+    config: Config, stream: Stream, share: Share, mixture: Sequence[SourceConfig], part: str
+) -> MakeCrops:
     process_index, process_count = share
 
-    def make(batch_size: int, crop_frames: int | None) -> loader.BatchIterator:
+    def make(
+        batch_size: int, crop_frames: int | None, target: tuple[int, int] | None = None
+    ) -> loader.BatchIterator:
         return loader.make_codec_batches(
             config,
             stream,
-            mixture=codec_mixture(config, stream),
+            mixture=mixture,
+            target=target,
+            part=part,
             seed=config.seed,
             batch_size=batch_size,
             crop_frames=crop_frames or codec_config(config, stream).training.crop_frames,

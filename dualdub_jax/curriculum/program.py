@@ -19,7 +19,7 @@ from dualdub_jax.codecs.base import CodecTraining, RunPhase, of_stream
 from dualdub_jax.codecs.registry import codec_training, make_codecs, pretrained_codec
 from dualdub_jax.config import Config, StageConfig
 from dualdub_jax.curriculum import init_from, start, video_encoder
-from dualdub_jax.curriculum.batches import codec_batches, pair_batches, stage_batches
+from dualdub_jax.curriculum.batches import codec_batches, decoder_batches, pair_batches, stage_batches
 from dualdub_jax.curriculum.phase_names import dependents, phase_names
 from dualdub_jax.curriculum.preflight.run import check_run
 from dualdub_jax.curriculum.run_config import run_config_written
@@ -228,7 +228,10 @@ class _Run:
         codec = variables if training is None else training.train_decoder(run, variables)
         parts = {f"{stream}_codec": codec}
         if has_decoder(self._config, stream):
-            batches, initial = codec_batches(self._config, stream, self.share), given.get(f"{stream}_decoder")
+            batches, initial = (
+                decoder_batches(self._config, stream, self.share),
+                given.get(f"{stream}_decoder"),
+            )
             decoder = decoder_training(self._config, stream, batches, initial)
             parts[f"{stream}_decoder"] = decoder.train(run, variables)
         return parts

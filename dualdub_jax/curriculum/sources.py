@@ -20,6 +20,7 @@ from dualdub_jax.bundles.bundle import (
 from dualdub_jax.codecs.base import of_stream
 from dualdub_jax.codecs.registry import codec_training, pretrained_codec
 from dualdub_jax.config import Config
+from dualdub_jax.curriculum.batches import no_batches
 from dualdub_jax.curriculum.run_config import FILE_NAME, read_run_config
 from dualdub_jax.curriculum.stage import stage_phase
 from dualdub_jax.decoders.base import decoder_training, has_decoder
@@ -224,7 +225,7 @@ class RunSource:
         def result(phase: Phase) -> PyTree:
             return self._result(of_stream(phase, stream))
 
-        training = codec_training(self.config, stream, _no_batches)
+        training = codec_training(self.config, stream, no_batches)
         if training is None:
             encoder = codec = pretrained_codec(self.config, stream)
         else:
@@ -232,7 +233,7 @@ class RunSource:
             codec = training.train_decoder(result, encoder)
         parts = {f"{stream}_codec": codec}
         if has_decoder(self.config, stream):
-            decoder = decoder_training(self.config, stream, _no_batches)
+            decoder = decoder_training(self.config, stream, no_batches)
             parts[f"{stream}_decoder"] = decoder.train(result, encoder)
         return parts
 
@@ -311,10 +312,6 @@ def _locate(source: StorePath) -> _Checkpoint:
 
 def _resolved(path: StorePath) -> StorePath:
     return path if is_remote(path) else path.resolve()
-
-
-def _no_batches(batch_size: int, crop_frames: int | None) -> None:
-    """A placeholder: nothing is trained."""
 
 
 def _flat(tree: PyTree) -> dict[str, Any]:

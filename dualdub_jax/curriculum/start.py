@@ -17,6 +17,7 @@ from dualdub_jax.checkpoints.tree_paths import check_shapes
 from dualdub_jax.codecs.registry import codec_config
 from dualdub_jax.config import Config
 from dualdub_jax.curriculum.sources import Source, open_source
+from dualdub_jax.decoders.flow_matching.config import DECODING_KEYS
 from dualdub_jax.errors import UserError
 from dualdub_jax.parallel import distributed
 from dualdub_jax.stores.path import absolute as absolute_path
@@ -122,7 +123,7 @@ def _check_settings(config: Config, saved: Config, stream: Stream) -> None:
     if not found:
         saved_settings, settings = (
             settings_of(
-                without=_TRAINING_KEYS,
+                without=(*_TRAINING_KEYS, *DECODING_KEYS),
                 codec=codec_config(each, stream),
                 decoder=each.streams[stream].decoder,
             )

@@ -1,10 +1,12 @@
 """The contract of a waveform decoder: tokens of one stream to a waveform at the decoder's own rate.
 
-`config.streams.<stream>.decoder` is "codec", the codec's own decoder, or the import path of a class that
-replaces it. Source: the paper (its section on the waveform decoder) replaces WavTokenizer's decoder by flow
-matching into the latent space of a frozen autoencoder; the interface is our choice.
+`config.streams.<stream>.decoder` is "codec", the codec's own decoder, or replaces it: a group of keys of a
+built-in kind, or the import path of a class. Source: the paper (its section on the waveform decoder) replaces
+WavTokenizer's decoder by flow matching into the latent space of a frozen autoencoder; the interface is our
+choice.
 """
 
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
@@ -37,13 +39,16 @@ class DecoderTraining(Protocol):
 class WaveformDecoder(Protocol):
     """A waveform decoder bound to its variables: a plain class, constructed with these fields as keywords.
 
+    Optional: a further parameter `codec=None` of the constructor receives the stream's codec on the grid.
     Optional: `training(config, stream, make_batches) -> DecoderTraining` (class method); `make_batches`, and
     a further parameter `initial=None`, as in `Codec.training`. Without it, variables are initialised from a
     bundle (`config.codecs_from`). Sizes that the import path sets are keyword arguments of the constructor,
     of `init` and of `training`.
 
     Attributes:
-        sample_rate_hz: of the waveform; may differ from the codec's.
+        sample_rate_hz: of the waveform; may differ from the codec's, and need not be a multiple of the grid's
+            frame rate.
+        num_channels: of the waveform, 1 or 2; optional, 1 if absent.
     """
 
     config: Config
@@ -60,11 +65,12 @@ class WaveformDecoder(Protocol):
         tokens: Int[Array, "B T Q"],
         frame_mask: Bool[Array, "B T"] | None = None,
         conditions: Mapping[str, Array] | None = None,
-    ) -> Float[Array, "B S"]:
-        """Decodes tokens to a mono waveform; arguments as of `Codec.decode`.
+    ) -> Float[Array, "B S"] | Float[Array, "B S 2"]:
+        """Decodes tokens to a waveform; arguments as of `Codec.decode`.
 
         Returns:
-            float32[B, S] with S = T / frame rate of the grid * `sample_rate_hz`.
+            float32[B, S], or float32[B, S, 2] in stereo, with S = T / frame rate of the grid *
+            `sample_rate_hz`, rounded up.
         """
         ...
 
@@ -75,12 +81,19 @@ class WaveformDecoder(Protocol):
         ...
 
 
-DECODERS = Slot("config.streams.<stream>.decoder", WaveformDecoder, ("config", "stream", "variables"))
+DECODERS = Slot(
+    "config.streams.<stream>.decoder",
+    WaveformDecoder,
+    ("config", "stream", "variables"),
+    {"flow_matching": "dualdub_jax.decoders.flow_matching.decoder:FlowMatchingDecoder"},
+)
 CODEC = "codec"
 
 
 class CodecDecoder:
     """The codec's own decoder, as a `WaveformDecoder`."""
+
+    num_channels = 1
 
     def __init__(self, codec: Codec) -> None:
         self.sample_rate_hz = codec.spec.sample_rate_hz
@@ -91,6 +104,17 @@ class CodecDecoder:
 def has_decoder(config: Config, stream: Stream) -> bool:
     """Whether a waveform decoder replaces the decoder of the stream's codec."""
     return config.streams[stream].decoder != CODEC
+
+
+def decoder_kind(config: Config, stream: Stream) -> str:
+    """ "codec", the name of a built-in kind, or an import path."""
+    decoder = config.streams[stream].decoder
+    return decoder if isinstance(decoder, str) else decoder.kind
+
+
+def num_channels(decoder: WaveformDecoder | CodecDecoder) -> int:
+    """Channels of a decoder's waveform."""
+    return getattr(decoder, "num_channels", 1)
 
 
 def make_decoder(
@@ -106,12 +130,15 @@ def make_decoder(
     """
     if not has_decoder(config, stream):
         return CodecDecoder(codec)
-    return DECODERS.make(config.streams[stream].decoder, config=config, stream=stream, variables=variables)
+    found, sizes = DECODERS.find(decoder_kind(config, stream))
+    if "codec" in inspect.signature(found).parameters:
+        sizes = sizes | {"codec": codec}
+    return found(config=config, stream=stream, variables=variables, **sizes)
 
 
 def abstract_decoder(config: Config, stream: Stream) -> PyTree:
     """`jax.ShapeDtypeStruct`s of a decoder's variables."""
-    found, sizes = DECODERS.find(config.streams[stream].decoder)
+    found, sizes = DECODERS.find(decoder_kind(config, stream))
     return jax.eval_shape(lambda key: found.init(config, stream, key, **sizes), jax.random.key(0))
 
 
@@ -129,8 +156,8 @@ def decoder_training(
     Raises:
         UserError: the class has no `training`, or cannot start from given variables.
     """
-    found, sizes = DECODERS.find(config.streams[stream].decoder)
-    where = f"config.streams.{stream}.decoder={config.streams[stream].decoder}"
+    found, sizes = DECODERS.find(decoder_kind(config, stream))
+    where = f"config.streams.{stream}.decoder={decoder_kind(config, stream)}"
     if not hasattr(found, "training"):
         raise UserError(
             f"{where}: has no `training`; initialise it from a bundle: --config.codecs_from=BUNDLE"

@@ -19,7 +19,7 @@ from dualdub_jax.stores.path import StorePath
 
 
 class Soundtrack:
-    """The tracks of a film, float32[S] each, exactly as long as the film.
+    """The tracks of a film, float32[S] each, exactly as long as the film; [S, 2] with a stereo decoder.
 
     Attributes:
         project: the whole job: film, script, windows, tokens, gains, times, warnings. Its temporary folder

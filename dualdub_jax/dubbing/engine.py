@@ -16,8 +16,8 @@ from jaxtyping import Float, Int, UInt8
 from dualdub_jax.bundles.bundle import load_bundle
 from dualdub_jax.codecs.base import CodecSpec, CodecStream
 from dualdub_jax.codecs.registry import make_codecs
-from dualdub_jax.config import Config, SamplingConfig, whole
-from dualdub_jax.decoders.base import make_decoder
+from dualdub_jax.config import Config, SamplingConfig
+from dualdub_jax.decoders.base import CODEC, CodecDecoder, decoder_kind, make_decoder, num_channels
 from dualdub_jax.dsp.acoustics import Acoustics
 from dualdub_jax.dubbing.generation import Steering, generate_tokens, sample_acoustics
 from dualdub_jax.dubbing.sampling import stream_sampling
@@ -43,22 +43,36 @@ class Engine:
         config: of the bundle.
         tokenizer: of scripts.
         codecs: by stream.
+        decoder_kinds: by stream, "codec" for the codec's own waveform decoder.
     """
 
-    def __init__(self, config: Config, params: PyTree, absent: Sequence[Condition] = ()):
+    def __init__(
+        self,
+        config: Config,
+        params: PyTree,
+        absent: Sequence[Condition] = (),
+        *,
+        use_codec_decoders: bool = False,
+    ):
         """Binds parameters.
 
         Args:
             config: of the bundle.
             params: as `bundle.load_bundle` returns them.
             absent: conditions that are always masked, for models trained without them.
+            use_codec_decoders: decode with the codecs' own decoders, whatever the bundle has.
         """
         self.config = config
         self._absent = absent
         self.tokenizer = make_tokenizer(config.model)
         self.codecs = make_codecs(config, {stream: params[f"{stream}_codec"] for stream in STREAMS})
+        self.decoder_kinds = {
+            stream: CODEC if use_codec_decoders else decoder_kind(config, stream) for stream in STREAMS
+        }
         self._decoders = {
-            stream: make_decoder(config, stream, self.codecs[stream], params.get(f"{stream}_decoder"))
+            stream: CodecDecoder(self.codecs[stream])
+            if use_codec_decoders
+            else make_decoder(config, stream, self.codecs[stream], params.get(f"{stream}_decoder"))
             for stream in STREAMS
         }
         self._extractor = make_extractor(config)
@@ -71,10 +85,16 @@ class Engine:
 
     @classmethod
     def from_bundle(
-        cls, directory: pathlib.Path, *, mesh: Mesh | None = None, allow_code: bool = False
+        cls,
+        directory: pathlib.Path,
+        *,
+        mesh: Mesh | None = None,
+        allow_code: bool = False,
+        use_codec_decoders: bool = False,
     ) -> "Engine":
-        """Reads a bundle; arguments and errors as `bundle.load_bundle`."""
-        return cls(*load_bundle(directory, mesh=mesh, allow_code=allow_code))
+        """Reads a bundle; arguments and errors as `bundle.load_bundle` and of the constructor."""
+        config, params = load_bundle(directory, mesh=mesh, allow_code=allow_code)
+        return cls(config, params, use_codec_decoders=use_codec_decoders)
 
     @property
     def has_acoustics(self) -> bool:
@@ -102,6 +122,10 @@ class Engine:
     def sample_rate_hz(self, stream: Stream) -> int:
         """Sample rate of a decoded track."""
         return self._decoders[stream].sample_rate_hz
+
+    def num_channels(self, stream: Stream) -> int:
+        """Channels of a decoded track."""
+        return num_channels(self._decoders[stream])
 
     def sample_acoustics(self, video: Mapping[str, np.ndarray], seed: int) -> Acoustics | None:
         """Samples room acoustics for a film.
@@ -223,7 +247,7 @@ class Engine:
         tokens: Int[np.ndarray, "T Q"],
         voice: Float[np.ndarray, " S_voice"] | None = None,
         acoustics: Acoustics | None = None,
-    ) -> Float[np.ndarray, " S"]:
+    ) -> Float[np.ndarray, " S"] | Float[np.ndarray, "S 2"]:
         """Decodes a whole track: in one call if it is short, else in chunks.
 
         Args:
@@ -233,7 +257,7 @@ class Engine:
             acoustics: rendered by codecs conditioned on acoustics; None: those that the tokens carry.
 
         Returns:
-            float32[T / frame rate * sample rate].
+            float32[T / frame rate * sample rate, rounded up]; of a stereo decoder float32[S, 2].
         """
         decoder = self.open_decoder(stream, voice, acoustics)
         return np.concatenate([decoder.push(tokens), decoder.flush()])
@@ -248,10 +272,8 @@ class Engine:
         mask = (np.arange(padded) < num_frames)[None]
         conditions = self._decoder_conditions(stream, voice, acoustics)
         waveform = self._decoders[stream].decode(rows, mask, conditions)
-        samples_per_frame = whole(
-            self.sample_rate_hz(stream) / self.config.grid.frame_rate, f"{stream}: samples per frame"
-        )
-        return np.asarray(waveform)[0, : num_frames * samples_per_frame]
+        num_samples = math.ceil(num_frames * self.sample_rate_hz(stream) / self.config.grid.frame_rate)
+        return np.asarray(waveform)[0, :num_samples]
 
     def open_decoder(
         self, stream: Stream, voice: np.ndarray | None = None, acoustics: Acoustics | None = None
@@ -268,6 +290,7 @@ class Engine:
             open_stream=open_stream,
             sample_rate_hz=self.sample_rate_hz(stream),
             max_frames=math.ceil(ONE_CALL_S * frame_rate),
+            num_channels=self.num_channels(stream),
         )
 
     def _decoder_conditions(

@@ -25,11 +25,12 @@ class Mixdown:
     """Decoded tracks with the gains of their mix.
 
     Attributes:
-        speech: float32[S'], S' >= num_samples; None: switched off, all zeros.
-        background: likewise.
+        speech: float32[S'], or [S', 2] in stereo, S' >= num_samples; None: switched off, all zeros.
+        background: likewise, of as many channels.
         num_samples: length of the film's tracks.
         stem_gain: of both stems.
         mix_gain: of the sum of the stems.
+        num_channels: of all tracks.
     """
 
     speech: Samples | None
@@ -37,9 +38,12 @@ class Mixdown:
     num_samples: int
     stem_gain: float
     mix_gain: float
+    num_channels: int = 1
 
     @classmethod
-    def measure(cls, speech: Samples | None, background: Samples | None, num_samples: int) -> "Mixdown":
+    def measure(
+        cls, speech: Samples | None, background: Samples | None, num_samples: int, num_channels: int = 1
+    ) -> "Mixdown":
         """Measures the gains; arguments as the attributes.
 
         Raises:
@@ -48,7 +52,7 @@ class Mixdown:
         for name, track in zip(STREAMS, (speech, background), strict=True):
             if track is not None and len(track) < num_samples:
                 raise ValueError(f"{name}: {len(track)} samples, but the film has {num_samples}")
-        plain = cls(speech, background, num_samples, 1.0, 1.0)
+        plain = cls(speech, background, num_samples, 1.0, 1.0, num_channels)
         peak = 0.0
         for blocks in plain._decoded():
             for name, block in zip(STREAMS, blocks, strict=True):
@@ -60,13 +64,13 @@ class Mixdown:
         return dataclasses.replace(guarded, mix_gain=_guard(sum_peak))
 
     def blocks(self) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """Yields speech, background and mix, float32[n] each: multiples of 1/32768 within the ceiling."""
+        """Yields speech, background and mix, float32[n] (stereo [n, 2]), multiples of 1/32768."""
         for speech, background in self._stems():
             mix = _round((speech + background) * self.mix_gain)
             yield speech.astype(np.float32), background.astype(np.float32), mix.astype(np.float32)
 
     def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Speech, background and mix as a whole, float32[num_samples] each."""
+        """Speech, background and mix as a whole, float32[num_samples] each, [num_samples, 2] in stereo."""
         return tuple(np.concatenate(parts) for parts in zip(*self.blocks(), strict=True))
 
     def _stems(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -77,7 +81,9 @@ class Mixdown:
         for first in range(0, self.num_samples, BLOCK_SAMPLES):
             end = min(first + BLOCK_SAMPLES, self.num_samples)
             yield tuple(
-                np.zeros(end - first) if track is None else np.asarray(track[first:end], np.float64)
+                np.zeros(end - first if self.num_channels == 1 else (end - first, self.num_channels))
+                if track is None
+                else np.asarray(track[first:end], np.float64)
                 for track in (self.speech, self.background)
             )
 

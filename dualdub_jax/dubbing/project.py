@@ -64,7 +64,9 @@ class Project:
         folder: where everything lies; named by the user, or temporary.
         progress: measures the steps.
         film, script: after `read`, like `used`: the streams that are generated; the others are silent.
-        checkpoint, windows, num_frames, sample_rate_hz, num_samples: the plan; like all below after `dub`.
+        checkpoint, windows, num_frames, sample_rate_hz, num_channels, num_samples: the plan; like all below
+            after `dub`.
+        decoder_kinds: by stream, the kind of its waveform decoder.
         take: tokens and their settings.
         strip: uint8[N, height, width, 3], thumbnails of the film.
         utterances: what is due in the speech track, and when; empty without speech.
@@ -86,6 +88,8 @@ class Project:
     windows: tuple[Window, ...]
     num_frames: int
     sample_rate_hz: int
+    num_channels: int
+    decoder_kinds: Mapping[Stream, str]
     num_samples: int
     used: tuple[Stream, ...]
     take: Take
@@ -213,6 +217,8 @@ class Project:
         self.checkpoint = checkpoint
         rates_hz = {engine.sample_rate_hz(stream) for stream in STREAMS}
         self.sample_rate_hz = max(rates_hz)
+        self.num_channels = max(engine.num_channels(stream) for stream in self.used)
+        self.decoder_kinds = engine.decoder_kinds
         self.num_samples = film.num_samples(self.sample_rate_hz)
         # Enough for every track to reach the film's end.
         self.num_frames = max(
@@ -285,7 +291,7 @@ class Project:
     @contextlib.contextmanager
     def _decoded_files(self) -> Iterator[dict[Stream, FloatFile]]:
         """Files for the decoded tracks, which are removed once they are mixed."""
-        files = {name: FloatFile(self.folder / f"{name}.decoded") for name in self.used}
+        files = {name: FloatFile(self.folder / f"{name}.decoded", self.num_channels) for name in self.used}
         try:
             yield files
         finally:
@@ -301,7 +307,9 @@ class Project:
     ) -> None:
         for index, (name, file) in enumerate(files.items()):
             decoder = engine.open_decoder(name, voice, self.take.acoustics)
-            blocks = decode_track(decoder, self.take.tokens[name], self.sample_rate_hz, self.num_samples)
+            blocks = decode_track(
+                decoder, self.take.tokens[name], self.sample_rate_hz, self.num_samples, self.num_channels
+            )
             if name == "speech":
                 blocks = SpeechGate(self.utterances, self.sample_rate_hz, self.num_samples).apply(blocks)
             with explain_errors(file.path):
@@ -309,13 +317,15 @@ class Project:
             advance((index + 1) / len(files))
 
     def _mix(self, files: Mapping[Stream, FloatFile]) -> None:
-        mixdown = Mixdown.measure(files.get("speech"), files.get("background"), self.num_samples)
+        tracks = files.get("speech"), files.get("background")
+        mixdown = Mixdown.measure(*tracks, self.num_samples, self.num_channels)
         folder = self.folder / "tracks"
         with contextlib.ExitStack() as stack:
             stack.enter_context(explain_errors(folder / "mix.wav"))
             folder.mkdir()
             writers = [
-                stack.enter_context(WavWriter(folder / f"{name}.wav", self.sample_rate_hz)) for name in TRACKS
+                stack.enter_context(WavWriter(folder / f"{name}.wav", self.sample_rate_hz, self.num_channels))
+                for name in TRACKS
             ]
             for blocks in mixdown.blocks():
                 for writer, block in zip(writers, blocks, strict=True):
@@ -365,6 +375,8 @@ class Project:
             "takes": [{"file": "takes/take_001.npz", **self.take.settings()}],
             "tracks": {
                 "sample_rate_hz": self.sample_rate_hz,
+                "num_channels": self.num_channels,
+                "decoders": dict(self.decoder_kinds),
                 "num_samples": self.num_samples,
                 "used": list(self.used),
                 "stem_gain": self.mixdown.stem_gain,

@@ -19,16 +19,18 @@ class TrackDecoder(Protocol):
 
     Attributes:
         sample_rate_hz: of the waveform.
+        num_channels: of the waveform, 1 or 2.
     """
 
     sample_rate_hz: int
+    num_channels: int
 
     def push(self, tokens: np.ndarray) -> np.ndarray:
-        """Takes int32[t, Q]; returns float32[s], the samples that are complete, s may be 0."""
+        """Takes int32[t, Q]; returns float32[s], or [s, 2] in stereo, the samples that are complete."""
         ...
 
     def flush(self) -> np.ndarray:
-        """Ends the track; returns float32[s], the rest of its samples."""
+        """Ends the track; returns float32[s], or [s, 2] in stereo, the rest of its samples."""
         ...
 
 
@@ -40,11 +42,13 @@ class DubbingEngine(Protocol):
         tokenizer: of scripts.
         frame_specs: by row of `Batch` ("video", "video_features"), the video frames that `encode_frames`
             takes; their rates may differ from the grid's.
+        decoder_kinds: by stream, the kind of its waveform decoder, "codec" for the codec's own.
     """
 
     config: Config
     tokenizer: Tokenizer
     frame_specs: Mapping[str, FrameSpec]
+    decoder_kinds: Mapping[Stream, str]
 
     def encode_frames(self, row: str, frames: np.ndarray) -> np.ndarray:
         """A row of video from uint8[n, size, size, 3]: the frames, or features float32[n, D].
@@ -55,6 +59,10 @@ class DubbingEngine(Protocol):
 
     def sample_rate_hz(self, stream: Stream) -> int:
         """Sample rate of a decoded track; the streams' may differ."""
+        ...
+
+    def num_channels(self, stream: Stream) -> int:
+        """Channels of a decoded track, 1 or 2; the streams' may differ."""
         ...
 
     def sample_acoustics(self, video: Mapping[str, np.ndarray], seed: int) -> Acoustics | None:

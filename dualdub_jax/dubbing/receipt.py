@@ -36,6 +36,8 @@ def make_receipt(project: Project) -> dict[str, Any]:
         "duration_s": float(film.duration_s),
         "num_samples": project.num_samples,
         "sample_rate_hz": project.sample_rate_hz,
+        "num_channels": project.num_channels,
+        "decoders": dict(project.decoder_kinds),
         "script": project.script.text,
         "unspoken": dict(project.script.unspoken),
         "use_speech": "speech" in project.used,

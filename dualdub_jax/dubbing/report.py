@@ -11,13 +11,14 @@ from collections.abc import Mapping, Sequence
 
 from dualdub_jax.dsp.acoustics import Acoustics
 from dualdub_jax.dubbing.project import Project
-from dualdub_jax.media.track import Track
+from dualdub_jax.media.track import MonoView, Track
 from dualdub_jax.pages.data_uri import data_uri, film_uri, flac_bytes, is_playable, jpeg_uri, png_uri
 from dualdub_jax.pages.page import fill_page, two_column_rows
 from dualdub_jax.pages.track_pictures import mel_levels_db, paint_spectrogram, waveform_svg
 
 MAX_EMBEDDED_BYTES = 24_000_000  # a file; larger ones are only named
 _SILENT = '<div class="silent">silent: every sample is zero</div>'
+_CHANNELS = {1: "mono", 2: "stereo"}
 _TICK_STEPS_S = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200)
 
 
@@ -66,7 +67,7 @@ def render_report(
         "top_khz": f"{rate_hz / 2000:g}",
     }
     for name in ("speech", "background"):
-        track = project.tracks[name]
+        track = MonoView(project.tracks[name])
         fields[f"{name}_wave"] = waveform_svg(track) or _SILENT
         mel = png_uri(paint_spectrogram(mel_levels_db(track, rate_hz)))
         fields[f"{name}_mel"] = f'<img alt="mel spectrogram" src="{mel}">'
@@ -77,7 +78,11 @@ def _facts(project: Project) -> list[tuple[str, str]]:
     film, voice = project.film, project.request.voice
     return [
         ("Video", f"{film.size[0]} x {film.size[1]}, {film.rate_hz:.3f} frames/s, {film.codec}"),
-        ("Samples", f"{project.num_samples} at {project.sample_rate_hz} Hz"),
+        (
+            "Samples",
+            f"{project.num_samples} at {project.sample_rate_hz} Hz, {_CHANNELS[project.num_channels]}",
+        ),
+        ("Waveform decoders", ", ".join(f"{s}: {kind}" for s, kind in project.decoder_kinds.items())),
         ("Voice", voice.name if voice else "sampled by the model"),
         ("Acoustics", _acoustics(project.take.acoustics)),
         ("Checkpoint", project.checkpoint.name),

@@ -16,7 +16,7 @@ from dualdub_jax.dsp.activity import active_span_s, levels_dbfs
 from dualdub_jax.dubbing.protocol import DubbingEngine
 from dualdub_jax.dubbing.utterances import TOLERANCE_S, Utterance
 from dualdub_jax.dubbing.window import MAX_RATE
-from dualdub_jax.media.track import Samples
+from dualdub_jax.media.track import Samples, as_mono
 
 MARGIN_DB = 2.0
 LEAST_THRESHOLD_DBFS = -60.0  # whatever the noise: softer speech is inaudible beside a background
@@ -122,7 +122,7 @@ class Listener:
             if i + 1 < len(utterances):
                 stop_s = min(stop_s, (utterance.end_s + utterances[i + 1].start_s) / 2)
             first, end = max(0, round(begin_s * sample_rate_hz)), round(stop_s * sample_rate_hz)
-            span_s = active_span_s(track[first:end], sample_rate_hz, self.threshold_dbfs)
+            span_s = active_span_s(as_mono(track[first:end]), sample_rate_hz, self.threshold_dbfs)
             if span_s is not None:
                 span_s = tuple(first / sample_rate_hz + time_s for time_s in span_s)
             found.append(SpokenUtterance(utterance, span_s))
@@ -131,7 +131,7 @@ class Listener:
     def _decode(self, tokens: np.ndarray) -> tuple[np.ndarray, int]:
         """Samples float32[S] of at most a window of speech tokens, and their rate."""
         decoder = self._open_decoder()
-        return np.concatenate([decoder.push(tokens), decoder.flush()]), decoder.sample_rate_hz
+        return as_mono(np.concatenate([decoder.push(tokens), decoder.flush()])), decoder.sample_rate_hz
 
 
 def _is_hurried(text: str, span_s: tuple[float, float]) -> bool:

@@ -40,9 +40,9 @@ class SpeechGate:
         self._gains = np.tile([0.0, 1.0, 1.0, 0.0], len(corners))
 
     def apply(self, blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-        """Applies the gain to a track that begins with the first of float32[n] blocks."""
+        """Applies the gain to a track that begins with the first of float32[n] or [n, 2] blocks."""
         first = 0
         for block in blocks:
             gain = np.interp(np.arange(first, first + len(block)), self._samples, self._gains)
-            yield (block * gain).astype(np.float32)
+            yield (block.T * gain).T.astype(np.float32)
             first += len(block)

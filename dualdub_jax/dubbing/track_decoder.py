@@ -23,10 +23,10 @@ _PUSHED_FRAMES = 250
 
 
 class BufferedTrackDecoder:
-    """Implements `protocol.TrackDecoder` for a codec.
+    """Implements `protocol.TrackDecoder` for a codec or a waveform decoder.
 
     Attributes:
-        sample_rate_hz: of the waveform.
+        sample_rate_hz, num_channels: of the waveform.
     """
 
     def __init__(
@@ -35,16 +35,18 @@ class BufferedTrackDecoder:
         open_stream: Callable[[], "CodecStream"],
         sample_rate_hz: int,
         max_frames: int,
+        num_channels: int = 1,
     ) -> None:
         """Begins a track.
 
         Args:
-            decode: decodes a whole track, int32[T, Q] -> float32[S].
+            decode: decodes a whole track, int32[T, Q] -> float32[S], or [S, 2] in stereo.
             open_stream: begins a streaming decoder of a batch of one.
             sample_rate_hz: of the waveform.
             max_frames: the longest track that `decode` is given.
+            num_channels: of the waveform.
         """
-        self.sample_rate_hz = sample_rate_hz
+        self.sample_rate_hz, self.num_channels = sample_rate_hz, num_channels
         self._decode, self._open_stream, self._max_frames = decode, open_stream, max_frames
         self._held: list[np.ndarray] = []  # int32[t, Q] each, while the track is short
         self._stream: CodecStream | None = None
@@ -55,7 +57,7 @@ class BufferedTrackDecoder:
             return _row(self._stream.push(np.asarray(tokens)[None]))
         self._held.append(np.asarray(tokens))
         if sum(map(len, self._held)) <= self._max_frames:
-            return np.zeros(0, np.float32)
+            return silence(0, self.num_channels)
         self._stream = self._open_stream()
         held, self._held = np.concatenate(self._held), []
         return _row(self._stream.push(held[None]))
@@ -65,9 +67,14 @@ class BufferedTrackDecoder:
         if self._stream is not None:
             return _row(self._stream.flush())
         if not self._held:
-            return np.zeros(0, np.float32)
+            return silence(0, self.num_channels)
         held, self._held = np.concatenate(self._held), []
         return self._decode(held)
+
+
+def silence(num_samples: int, num_channels: int) -> np.ndarray:
+    """Zeros, float32[S], or [S, 2] in stereo."""
+    return np.zeros(num_samples if num_channels == 1 else (num_samples, num_channels), np.float32)
 
 
 def _row(waveforms: Any) -> np.ndarray:
@@ -75,18 +82,19 @@ def _row(waveforms: Any) -> np.ndarray:
 
 
 def decode_track(
-    decoder: TrackDecoder, tokens: np.ndarray, sample_rate_hz: int, num_samples: int
+    decoder: TrackDecoder, tokens: np.ndarray, sample_rate_hz: int, num_samples: int, num_channels: int = 1
 ) -> Iterator[np.ndarray]:
-    """Decodes a track to an exact number of samples at the rate of the mix.
+    """Decodes a track to an exact number of samples at the rate of the mix, and to its channels.
 
     Args:
         decoder: new, of this track.
         tokens: int32[T, Q].
         sample_rate_hz: of the mix; the decoder's may be lower or higher.
         num_samples: length of the track; samples beyond are cut off.
+        num_channels: of the mix; a mono track sounds in the middle of a stereo mix.
 
     Yields:
-        float32[s] blocks.
+        float32[s] blocks, or [s, 2] in stereo.
 
     Raises:
         ValueError: the tokens are too few.
@@ -94,16 +102,18 @@ def decode_track(
     blocks = _decode_blocks(decoder, tokens)
     missing = 0
     if decoder.sample_rate_hz != sample_rate_hz:
-        blocks = _resample(blocks, decoder.sample_rate_hz, sample_rate_hz)
+        blocks = _resample(blocks, decoder.sample_rate_hz, sample_rate_hz, decoder.num_channels)
         # Lengths are rounded once at each rate: the last samples may fall between them.
         missing = math.ceil(sample_rate_hz / decoder.sample_rate_hz) + 1
+    if num_channels != decoder.num_channels:
+        blocks = (np.repeat(block[:, None], num_channels, axis=1) for block in blocks)
     num_left = num_samples
     for block in blocks:
         yield block[:num_left]
         num_left -= min(len(block), num_left)
     if num_left > missing:
         raise ValueError(f"{len(tokens)} frames of tokens end {num_left} samples before the film does")
-    yield np.zeros(num_left, np.float32)
+    yield silence(num_left, num_channels)
 
 
 def _decode_blocks(decoder: TrackDecoder, tokens: np.ndarray) -> Iterator[np.ndarray]:
@@ -112,8 +122,10 @@ def _decode_blocks(decoder: TrackDecoder, tokens: np.ndarray) -> Iterator[np.nda
     yield decoder.flush()
 
 
-def _resample(blocks: Iterator[np.ndarray], rate_hz: int, new_rate_hz: int) -> Iterator[np.ndarray]:
-    resampler = soxr.ResampleStream(rate_hz, new_rate_hz, 1, dtype="float32")
+def _resample(
+    blocks: Iterator[np.ndarray], rate_hz: int, new_rate_hz: int, num_channels: int
+) -> Iterator[np.ndarray]:
+    resampler = soxr.ResampleStream(rate_hz, new_rate_hz, num_channels, dtype="float32")
     for block in blocks:
         yield resampler.resample_chunk(block)
-    yield resampler.resample_chunk(np.zeros(0, np.float32), last=True)
+    yield resampler.resample_chunk(silence(0, num_channels), last=True)

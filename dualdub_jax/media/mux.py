@@ -28,7 +28,7 @@ def mux_soundtrack(
 
     Args:
         film: the film; its packets are read from `film.path`.
-        mix: float32[S] in [-1, 1], read in blocks.
+        mix: float32[S], or [S, 2] in stereo, in [-1, 1], read in blocks.
         sample_rate_hz: of `mix`.
         out: the name that chooses the container; nothing is written there.
         file: where the bytes go; opened for reading and writing, seekable.

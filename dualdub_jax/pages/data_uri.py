@@ -50,7 +50,7 @@ def flac_bytes(track: Samples, rate_hz: int, max_bytes: int | None = None) -> by
     """A FLAC file, 16 bits, without loss.
 
     Args:
-        track: float32[S] in [-1, 1], read in blocks.
+        track: float32[S], or [S, 2] in stereo, in [-1, 1], read in blocks.
         rate_hz: of `track`.
         max_bytes: None: no limit.
 
@@ -58,7 +58,9 @@ def flac_bytes(track: Samples, rate_hz: int, max_bytes: int | None = None) -> by
         The file's content; None if it is larger than `max_bytes`.
     """
     file = io.BytesIO()
-    with soundfile.SoundFile(file, "w", rate_hz, 1, "PCM_16", format="FLAC") as encoder:
+    shape = track[:0].shape
+    num_channels = 1 if len(shape) == 1 else shape[1]
+    with soundfile.SoundFile(file, "w", rate_hz, num_channels, "PCM_16", format="FLAC") as encoder:
         for first in range(0, len(track), _BLOCK_SAMPLES):
             encoder.write(track[first : first + _BLOCK_SAMPLES])
             if max_bytes is not None and file.tell() > max_bytes:

@@ -52,7 +52,7 @@ def import_paths(config: Config) -> dict[str, str]:
         node: Any = to_dict(config)
         for part in key.split("."):
             node = node[part]
-        if is_import_path(node):
+        if isinstance(node, str) and is_import_path(node):
             found[f"config.{key}"] = node
     return found
 

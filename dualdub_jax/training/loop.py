@@ -1,5 +1,6 @@
 """The training loop of any phase: state, batches, steps, metrics, checkpoints, exact resumption."""
 
+import dataclasses
 import itertools
 import time
 import zlib
@@ -72,6 +73,7 @@ def run_phase(
     """
     rng = jax.random.fold_in(jax.random.key(config.seed), _stable_hash(phase.name))
     init_rng, step_rng = jax.random.split(rng)
+    phase = dataclasses.replace(phase, frozen=_on_mesh(phase.frozen, mesh))
     with jax.set_mesh(mesh), nn.logical_axis_rules(RULES):
         # ------------------------------------------------------------------------------------- state
         # Shapes and shardings are derived abstractly, so that no device ever holds more than its shard.
@@ -270,6 +272,19 @@ def compile_step(phase: Phase, config: Config, shardings: PyTree, state: PyTree,
 
     jitted = jax.jit(step, out_shardings=(shardings, None), donate_argnums=(0,), keep_unused=True)
     return jitted.lower(state, *inputs).compile()
+
+
+def _on_mesh(frozen: PyTree, mesh: Mesh) -> PyTree:
+    """Host arrays, such as public weights, on all devices, so that no step transfers them."""
+    everywhere = NamedSharding(mesh, PartitionSpec())
+    return jax.tree.map(
+        lambda x: (
+            jax.make_array_from_callback(x.shape, everywhere, x.__getitem__)
+            if isinstance(x, np.ndarray)
+            else x
+        ),
+        frozen,
+    )
 
 
 def _flag(is_set: bool, mesh: Mesh) -> jax.Array:

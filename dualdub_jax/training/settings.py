@@ -27,7 +27,7 @@ _RECIPE = re.compile(
     r"(.*[._])?(num_steps|batch_size)"
     r"|(.*[._])?optimizer\.\w+"
     r"|(.*\.)?(mixture|drop)(\..+)?"
-    r"|(.*\.)?codec\.training\..+"
+    r"|(.*\.)?(codec|decoder)\.training\..+"
     r"|loss\.\w+"
     r"|model\.compute_dtype"
 )

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from dualdub_jax.convert.oobleck import is_oobleck, oobleck_from_torch
-from dualdub_jax.decoders.oobleck.autoencoder import OobleckConfig, OobleckDecoder, OobleckEncoder
+from dualdub_jax.decoders.oobleck.autoencoder import OobleckDecoder, OobleckEncoder
+from dualdub_jax.decoders.oobleck.config import OobleckConfig
 from dualdub_jax.errors import UserError
 from tests.convert.ports import golden, weights
 

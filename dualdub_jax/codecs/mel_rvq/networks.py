@@ -272,12 +272,29 @@ class CodecModules:
         mel, hidden = self.decode_tokens(variables, tokens, mask, speaker)
         if acoustics is not None and self.acoustics_renderer is not None:
             mel = self.render_acoustics(variables, mel, mask, acoustics)
+        anchor_hop = anchor_frame * self.mel_per_frame
+        waveform, phases = self.vocode(variables, mel, hidden, mask, first_frame, phase, anchor_hop)
+        return waveform, phases[:, :: self.mel_per_frame]
+
+    def vocode(
+        self,
+        variables: PyTree,
+        mel: jax.Array,
+        hidden: jax.Array,
+        mask: jax.Array,
+        first_frame: jax.Array,
+        phase: jax.Array,
+        anchor_hop: int = 0,
+    ) -> tuple[jax.Array, jax.Array]:
+        """Decodes log-mels float32[B, M, n_mels] and hidden features of `MelDecoder`; see `synthesize`.
+
+        Returns:
+            The waveform float32[B, T * samples_per_frame], zero outside bool[B, T], and float32[B, M], the
+            phase at the start of each mel frame, in periods.
+        """
         mel_mask = jnp.repeat(mask, self.mel_per_frame, axis=1)
         frames = self.vocoder.apply({"params": variables["vocoder"]}, mel, hidden, mel_mask)
-        waveform, phases = synthesize(
-            frames, mel_mask, self.config, first_frame, phase, anchor_frame * self.mel_per_frame
-        )
-        return waveform, phases[:, :: self.mel_per_frame]
+        return synthesize(frames, mel_mask, self.config, first_frame, phase, anchor_hop)
 
     def render_acoustics(
         self, variables: PyTree, mel: jax.Array, mask: jax.Array, acoustics: jax.Array

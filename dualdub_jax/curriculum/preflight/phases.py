@@ -15,7 +15,7 @@ from dualdub_jax.codecs.base import MakeCrops, of_stream
 from dualdub_jax.codecs.registry import abstract_codec, codec_training
 from dualdub_jax.config import Config, Plugin, StageConfig
 from dualdub_jax.curriculum import start, video_encoder
-from dualdub_jax.curriculum.batches import codec_batches, pair_batches, stage_batches
+from dualdub_jax.curriculum.batches import codec_batches, decoder_batches, pair_batches, stage_batches
 from dualdub_jax.curriculum.preflight.problems import Problems
 from dualdub_jax.curriculum.stage import stage_phase
 from dualdub_jax.decoders.base import decoder_training, has_decoder
@@ -108,7 +108,7 @@ class _Probe:
         def note(phase: Phase) -> None:
             self._note(of_stream(phase, stream))
 
-        crops = self._crops(stream)
+        crops = self._crops(codec_batches(self._config, stream, self._share), f"streams.{stream}.codec")
         training = codec_training(self._config, stream, crops)
         if training is not None:
             training.train_encoder(note)
@@ -118,14 +118,15 @@ class _Probe:
         if training is not None:
             training.train_decoder(note, variables)
         if has_decoder(self._config, stream):
+            crops = self._crops(
+                decoder_batches(self._config, stream, self._share), f"streams.{stream}.decoder"
+            )
             decoder_training(self._config, stream, crops).train(note, variables)
 
-    def _crops(self, stream: Stream) -> MakeCrops:
-        make = codec_batches(self._config, stream, self._share)
-
-        def checked(batch_size: int, crop_frames: int | None) -> Any:
-            self._check_batch(f"streams.{stream}.codec.training", batch_size)
-            return make(batch_size, crop_frames)
+    def _crops(self, make: MakeCrops, key: str) -> MakeCrops:
+        def checked(batch_size: int, crop_frames: int | None, target: tuple[int, int] | None = None) -> Any:
+            self._check_batch(f"{key}.training", batch_size)
+            return make(batch_size, crop_frames, target)
 
         return checked
 

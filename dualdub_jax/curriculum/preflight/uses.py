@@ -8,7 +8,7 @@ from dualdub_jax.casp.training import PHASE_NAME as CASP
 from dualdub_jax.codecs.registry import codec_spec, codec_training
 from dualdub_jax.config import Config, SourceConfig
 from dualdub_jax.curriculum import start
-from dualdub_jax.curriculum.batches import codec_mixture, no_batches
+from dualdub_jax.curriculum.batches import codec_mixture, decoder_mixture, no_batches
 from dualdub_jax.curriculum.preflight.problems import Problems
 from dualdub_jax.curriculum.video_encoder import PHASE_NAME as VIDEO
 from dualdub_jax.data_pipeline.replacement import Transform
@@ -64,7 +64,7 @@ def uses_of(config: Config, tokenizer: Tokenizer | None, problems: Problems) -> 
             found.append(example_use(config, tokenizer, where, (stage.name,), stage.mixture, stage.drop))
     for stream in start.trained_streams(config):
         with problems.noted():
-            found.append(crop_use(config, stream))
+            found += crop_uses(config, stream)
     return found
 
 
@@ -77,22 +77,37 @@ def pair_use(config: Config) -> Use:
     return Use("casp_training.mixture", (CASP,), config.casp_training.mixture, "pair", transform)
 
 
-def crop_use(config: Config, stream: Stream) -> Use:
+def crop_uses(config: Config, stream: Stream) -> list[Use]:
     """Crops of one stream's stems, which its codec and waveform decoder are trained on."""
-    phases: tuple[str, ...] = ()
+    codec_phases: tuple[str, ...] = ()
     training = codec_training(config, stream, no_batches)
     if training is not None:
-        phases += (*training.encoder_phases, *training.decoder_phases)
+        codec_phases += (*training.encoder_phases, *training.decoder_phases)
+    decoder_phases: tuple[str, ...] = ()
     if has_decoder(config, stream):
-        phases += tuple(decoder_training(config, stream, no_batches).phases)
+        decoder_phases = tuple(decoder_training(config, stream, no_batches).phases)
+    own = decoder_mixture(config, stream)
+    if not own:
+        return [
+            _crop_use(config, stream, "codec", codec_mixture(config, stream), codec_phases + decoder_phases)
+        ]
+    return [
+        _crop_use(config, stream, "codec", codec_mixture(config, stream), codec_phases),
+        _crop_use(config, stream, "decoder", own, decoder_phases),
+    ]
+
+
+def _crop_use(
+    config: Config, stream: Stream, part: str, mixture: Sequence[SourceConfig], phases: tuple[str, ...]
+) -> Use:
     spec = codec_spec(config, stream)
     voice_s = config.grid.num_voice_frames / config.grid.frame_rate
+    where = f"streams.{stream}.{part}.training.mixture"
 
     def transform(name: str) -> Transform:
-        return CropStem(name, stream, spec, _CROP_FRAMES, voice_s, silence_rate=0.0)
+        return CropStem(name, stream, spec, _CROP_FRAMES, voice_s, silence_rate=0.0, where=where)
 
-    where = f"streams.{stream}.codec.training.mixture"
-    return Use(where, phases, codec_mixture(config, stream), f"crop {stream}", transform, stream=stream)
+    return Use(where, phases, mixture, f"crop {stream}", transform, stream=stream)
 
 
 def example_use(

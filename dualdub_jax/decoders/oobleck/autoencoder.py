@@ -15,7 +15,6 @@ s, c'] | | `snake_out`, `conv_out`, no bias | [7, C, channels] | float32[B, S, c
 Source: Evans et al. (2024), "Fast timing-conditioned latent audio diffusion" and Stable Audio Open.
 """
 
-import dataclasses
 import math
 from typing import Any
 
@@ -24,6 +23,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Bool, Float
 
+from dualdub_jax.decoders.oobleck.config import OobleckConfig
 from dualdub_jax.layers.conv1d import Conv1d, Snake, SnakeDownBlock, SnakeUpBlock, upsampled, within
 from dualdub_jax.parts.shapes import checked
 from dualdub_jax.types import Array
@@ -31,24 +31,6 @@ from dualdub_jax.types import Array
 PyTree = Any  # nested dictionaries of arrays
 
 _LEAST_STD = 1e-4
-
-
-@dataclasses.dataclass(frozen=True)
-class OobleckConfig:
-    """Sizes of an autoencoder; the defaults are those of Stable Audio 2.0 and Stable Audio Open 1.0."""
-
-    sample_rate_hz: int = 44_100
-    num_channels: int = 2  # of the waveform
-    width: int = 128  # of the encoder's first convolution
-    decoder_width: int = 128  # of the decoder's last convolution
-    multiples: tuple[int, ...] = (1, 2, 4, 8, 16)  # of the widths, by stride
-    strides: tuple[int, ...] = (2, 4, 4, 8, 8)  # of the encoder, in order; even
-    latent_dim: int = 64
-
-    @property
-    def samples_per_latent(self) -> int:
-        """Samples per latent vector."""
-        return math.prod(self.strides)
 
 
 class OobleckEncoder(nn.Module):
@@ -119,6 +101,16 @@ class OobleckDecoder(nn.Module):
             lengths = None if lengths is None else upsampled(lengths, stride)
         x = Snake(True, name="snake_out")(x)
         return within(Conv1d(config.num_channels, 7, use_bias=False, name="conv_out")(x, lengths), lengths)
+
+
+def decoder_context(config: OobleckConfig) -> int:
+    """Latents on each side that a sample of `OobleckDecoder` depends on."""
+    factor, reach = 1, 3.0  # samples per latent so far; latents
+    for stride in reversed(config.strides):
+        reach += 1 / factor  # a transposed convolution reads two inputs
+        factor *= stride
+        reach += 3 * (1 + 3 + 9) / factor
+    return math.ceil(reach + 3 / factor)
 
 
 def abstract_autoencoder(config: OobleckConfig) -> PyTree:

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import soxr
 
+from dualdub_jax.media.track import as_mono
+
 SAMPLE_RATE_HZ = 16_000  # of every waveform: the rate of the recognisers and embedders
 FRAME_RATE_HZ = 25  # of video frames and of everything in `world`
 
@@ -94,7 +96,7 @@ def at_metric_rate(
     """Resamples a system's track from its codec's rate to `SAMPLE_RATE_HZ`.
 
     Args:
-        track: float32[S], mono.
+        track: float32[S], or [S, 2] in stereo, of which the mean is taken.
         sample_rate_hz: its rate.
         duration_s: of the film. A track of `round(duration_s * sample_rate_hz)` samples is mapped to exactly
             `round(duration_s * SAMPLE_RATE_HZ)`; a longer or shorter one keeps its error, so that the
@@ -104,6 +106,7 @@ def at_metric_rate(
     Returns:
         float32[S'] at `SAMPLE_RATE_HZ`; `track` itself if it already has this rate.
     """
+    track = as_mono(track)
     if sample_rate_hz == SAMPLE_RATE_HZ:
         return track
     error = len(track) - round(duration_s * sample_rate_hz)
