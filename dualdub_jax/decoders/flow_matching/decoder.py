@@ -17,59 +17,22 @@ from jaxtyping import Bool, Float, Int
 
 from dualdub_jax.codecs.base import Codec, MakeCrops
 from dualdub_jax.codecs.folded import fold_of, unfolded
-from dualdub_jax.codecs.registry import codec_class, codec_config, codec_spec
+from dualdub_jax.codecs.registry import codec_spec
 from dualdub_jax.config import Config
 from dualdub_jax.decoders.flow_matching.blocks import Layout, Plan, blend, plan_blocks
-from dualdub_jax.decoders.flow_matching.flow import euler_times, integrate
+from dualdub_jax.decoders.flow_matching.config import FlowMatchingConfig
 from dualdub_jax.decoders.flow_matching.latents import Latents, Span, abstract_oobleck, make_latents
 from dualdub_jax.decoders.flow_matching.network import FlowNetwork
+from dualdub_jax.decoders.flow_matching.sampling import restored, sample, token_mean
 from dualdub_jax.decoders.flow_matching.stream import FlowStream
+from dualdub_jax.decoders.flow_matching.stream_network import init_network, make_network
 from dualdub_jax.parts.shapes import checked
 from dualdub_jax.types import Array, Stream
 
 PyTree = Any  # {"flow": parameters of `FlowNetwork`, "statistics": {"mean", "std": float32[D]}}
 # and, with the target "oobleck", "autoencoder": parameters of its decoder.
 
-_LEAST_STD = 1e-3
 _WINDOWS_AT_ONCE = 4  # of a track; bounds the memory of attention
-
-
-def speaker_dim(config: Config, stream: Stream) -> int:
-    """Dimensions of the codec's speaker embedding; 0: its tokens carry the speaker."""
-    spec = codec_spec(config, stream)
-    if "speaker" not in spec.decode_conditions:
-        return 0
-
-    def embed(key: jax.Array) -> jax.Array:
-        found, keys = codec_class(config, stream), codec_config(config, stream)
-        return found(keys, found.init(keys, key)).encode_speaker(jnp.zeros((1, spec.samples_per_frame)))
-
-    return jax.eval_shape(embed, jax.random.key(0)).shape[-1]
-
-
-def make_network(config: Config, stream: Stream) -> FlowNetwork:
-    """The network of a stream's decoder."""
-    spec = codec_spec(config, stream)
-    return FlowNetwork(
-        config.streams[stream].decoder,
-        spec.num_codebooks,
-        spec.codebook_size,
-        make_latents(config, stream)[0].dim,
-        config.model.attention_implementation,
-    )
-
-
-def init_network(config: Config, stream: Stream, rng: jax.Array) -> PyTree:
-    """Untrained parameters of the network, boxed with logical axis names."""
-    tokens = jnp.zeros((1, 2, codec_spec(config, stream).num_codebooks), jnp.int32)
-    dim = speaker_dim(config, stream)
-    speaker = jnp.zeros((1, dim)) if dim else None
-    return make_network(config, stream).init(rng, tokens, speaker)["params"]
-
-
-def standardised(latents: jax.Array, statistics: PyTree) -> jax.Array:
-    """Latents of zero mean and unit variance in each channel."""
-    return (latents - statistics["mean"]) / jnp.maximum(statistics["std"], _LEAST_STD)
 
 
 class FlowMatchingDecoder:
@@ -242,7 +205,7 @@ class FlowMatchingDecoder:
 
 
 def _decode_blocks(
-    decoder: Any,
+    decoder: FlowMatchingConfig,
     layout: Layout,
     latents: Latents,
     network: FlowNetwork,
@@ -269,61 +232,5 @@ def _decode_blocks(
     parts = (plan.tokens, plan.weights.swapaxes(0, 1), plan.is_valid.swapaxes(0, 1), plan.position)
     windows = jax.lax.map(window, parts, batch_size=min(_WINDOWS_AT_ONCE, len(plan.tokens)))
     joined = blend(windows.swapaxes(0, 1), plan.blend, layout)
-    statistics = variables["statistics"]
-    joined = joined * jnp.maximum(statistics["std"], _LEAST_STD) + statistics["mean"]
-    span = Span(joined, lengths, own_tokens, first_latent, anchor, phase)
+    span = Span(restored(joined, variables["statistics"]), lengths, own_tokens, first_latent, anchor, phase)
     return latents.decode(frozen, span, conditions)
-
-
-def token_mean(embedded: jax.Array, index: jax.Array, weights: jax.Array) -> jax.Array:
-    """Embeddings at the rate of latents.
-
-    Args:
-        embedded: float32[B, T, D], of tokens.
-        index: int32[L, n], tokens of each latent.
-        weights: float32[B, L, n]; renormalised.
-
-    Returns:
-        float32[B, L, D].
-    """
-    weights = weights / jnp.maximum(jnp.sum(weights, axis=-1, keepdims=True), 1e-6)
-    return jnp.sum(embedded[:, index] * weights[..., None], axis=2)
-
-
-def sample(
-    decoder: Any,
-    network: FlowNetwork,
-    params: PyTree,
-    embedded: jax.Array,
-    mask: jax.Array,
-    position: jax.Array,
-    speaker: jax.Array | None,
-) -> jax.Array:
-    """Integrates the flow of one window.
-
-    Args:
-        decoder: keys of the waveform decoder.
-        network: of the flow.
-        params: its variables.
-        embedded: float32[B, L, D], tokens at the rate of latents.
-        mask: bool[B, L], True for latents inside of the track.
-        position: int32[L], absolute indices, which seed the noise of each latent.
-        speaker: float32[B, D_speaker] or None.
-
-    Returns:
-        Standardised latents float32[B, L, D].
-    """
-    start = embedded
-    if decoder.source == "noise":
-        key = jax.random.key(decoder.noise_seed)
-        draw = jax.vmap(lambda i: jax.random.normal(jax.random.fold_in(key, i), embedded.shape[-1:]))
-        start = jnp.broadcast_to(draw(position), embedded.shape)
-
-    def velocity(x: jax.Array, t: jax.Array) -> jax.Array:
-        found = network.apply(params, x, t, mask, embedded, speaker, method="velocity")
-        if decoder.guidance_scale == 1.0:
-            return found
-        blind = network.apply(params, x, t, mask, jnp.zeros_like(embedded), speaker, method="velocity")
-        return blind + decoder.guidance_scale * (found - blind)
-
-    return integrate(velocity, start, euler_times(decoder.num_euler_steps, decoder.sway))

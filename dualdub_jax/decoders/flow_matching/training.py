@@ -17,16 +17,11 @@ from dualdub_jax.codecs.base import MakeCrops, RunPhase
 from dualdub_jax.codecs.registry import codec_class, codec_config
 from dualdub_jax.config import Config
 from dualdub_jax.decoders.flow_matching.config import DECODING_KEYS
-from dualdub_jax.decoders.flow_matching.decoder import (
-    init_network,
-    make_network,
-    sample,
-    standardised,
-    token_mean,
-)
 from dualdub_jax.decoders.flow_matching.flow import flow_error
 from dualdub_jax.decoders.flow_matching.latents import make_latents, read_oobleck
 from dualdub_jax.decoders.flow_matching.resampling import token_weights
+from dualdub_jax.decoders.flow_matching.sampling import sample, standardised, token_mean
+from dualdub_jax.decoders.flow_matching.stream_network import init_network, make_network
 from dualdub_jax.parallel.sharding import constrain
 from dualdub_jax.training.initial_values import with_values
 from dualdub_jax.training.optimizer import make_optimizer, make_schedule
