@@ -1,13 +1,17 @@
 """Defaults and helpers that configs share."""
 
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, FieldReference
 
 from dualdub_jax.config import Config, to_dict
 
 
 def default_config() -> ConfigDict:
     """All keys at their defaults; sequences (stages, mixtures) are lists of dictionaries."""
-    return ConfigDict(to_dict(Config()), convert_dict=True)
+    config = ConfigDict(to_dict(Config()), convert_dict=True)
+    for stream in (config.streams.speech, config.streams.background):
+        # A name or a group of keys: `ConfigDict` would keep the type of the default.
+        stream.decoder = FieldReference(stream.decoder, field_type=object)
+    return config
 
 
 def mixture(**weights: float) -> list[dict]:

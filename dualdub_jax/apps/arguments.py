@@ -412,6 +412,8 @@ def _add_aot(commands: argparse._SubParsersAction) -> None:
     add("--topology", required=True, metavar="CHIP:SHAPE", help="the slice, such as v5e:8x8 or v5p:4x4x4")
     add("--mesh", metavar="AXIS=N,…", help="sizes of data, fsdp, tensor, sequence (default: the config's)")
     add("--stage", metavar="NAME", help="stage whose train step is compiled (default: the last)")
+    add("--phase", metavar="NAME", help="phase of a waveform decoder whose train step is compiled, such as "
+        "decoder_speech")  # fmt: skip
     add("--decode", action="store_true", help="compile generation of a window, not a train step")
     add("--json", type=local, metavar="FILE", help="also write the figures to this file")
     aot.set_defaults(command="aot")

@@ -4,7 +4,7 @@ import argparse
 import dataclasses
 import json
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -13,6 +13,13 @@ from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 
 from dualdub_jax.config import Config, StageConfig, load_config
 from dualdub_jax.curriculum.stage import stage_phase
+from dualdub_jax.decoders.base import decoder_kind
+from dualdub_jax.decoders.flow_matching.training import (
+    abstract_crops,
+    abstract_frozen,
+    flow_phase,
+    phase_name,
+)
 from dualdub_jax.dubbing.generation import generate_tokens
 from dualdub_jax.dubbing.sampling import StreamSampling, stream_sampling
 from dualdub_jax.errors import UserError
@@ -26,7 +33,8 @@ from dualdub_jax.tools.hlo_costs import CostCounter
 from dualdub_jax.tools.hlo_program import parse_program
 from dualdub_jax.tools.roofline import Roofline
 from dualdub_jax.tools.topology import Topology, absent_devices, parse_mesh, parse_topology
-from dualdub_jax.types import Batch
+from dualdub_jax.training.phase import Phase
+from dualdub_jax.types import STREAMS, Batch, Stream
 
 PyTree = Any  # parameters: nested dictionaries of arrays
 
@@ -37,7 +45,10 @@ def run(args: argparse.Namespace) -> int:
     config = load_config(args.config, args.overrides)
     if args.mesh:
         config = dataclasses.replace(config, mesh=parse_mesh(args.mesh))
-    report = estimate(config, topology, stage_name=args.stage, decode=args.decode)
+    chosen = {"--stage": args.stage, "--phase": args.phase, "--decode": args.decode}
+    if len(given := [flag for flag, value in chosen.items() if value]) > 1:
+        raise UserError(f"{given[1]}: does not go with {given[0]}; each chooses the program")
+    report = estimate(config, topology, stage_name=args.stage, decode=args.decode, phase=args.phase)
     print(as_text(report))
     if args.json:
         args.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
@@ -46,7 +57,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def estimate(
-    config: Config, topology: Topology, stage_name: str | None = None, decode: bool = False
+    config: Config,
+    topology: Topology,
+    stage_name: str | None = None,
+    decode: bool = False,
+    phase: str | None = None,
 ) -> dict[str, Any]:
     """Compiles a program and estimates its cost.
 
@@ -55,6 +70,8 @@ def estimate(
         topology: the slice.
         stage_name: the stage whose train step is compiled; None: the last.
         decode: compile generation of one window instead, with one clip per data-parallel shard.
+        phase: compile the train step of this phase of a waveform decoder instead, such as
+            "decoder_speech".
 
     Returns:
         JSON: "parameters", "bytes_per_device", "fits", "flops_per_device", "collective_bytes",
@@ -64,11 +81,20 @@ def estimate(
         UserError: no such stage, a mesh that does not fill the slice, a batch that the mesh does not
             divide, a program that exceeds the slice's memory.
     """
-    stage = find_stage(config, stage_name)
     mesh = make_mesh(config.mesh, list(absent_devices(topology)))
     shares = mesh.shape["data"] * mesh.shape["fsdp"]
-    batch_size = shares if decode else stage.batch_size
-    lowered = lower_decode(config, mesh, shares) if decode else lower_train_step(config, stage, mesh)
+    decoder = None
+    if phase is not None:
+        decoder = decoder_step(config, find_decoder(config, phase))
+        batch_size, program = decoder.batch_size, f"train:{phase}"
+        lowered = lower_step(decoder, mesh)
+    elif decode:
+        batch_size, program = shares, "decode"
+        lowered = lower_decode(config, mesh, shares)
+    else:
+        stage = find_stage(config, stage_name)
+        batch_size, program = stage.batch_size, f"train:{stage.name}"
+        lowered = lower_train_step(config, stage, mesh)
     try:
         compiled = lowered.compile()
     except jax.errors.JaxRuntimeError as error:
@@ -85,8 +111,9 @@ def estimate(
         topology,
         mesh,
         coordinates,
-        program="decode" if decode else f"train:{stage.name}",
+        program=program,
         batch_size=batch_size,
+        step=decoder,
     )
 
 
@@ -98,6 +125,7 @@ def make_report(
     coordinates: np.ndarray,
     program: str,
     batch_size: int,
+    step: "Step | None" = None,
 ) -> dict[str, Any]:
     """Analyses a compiled program; see `estimate`.
 
@@ -109,12 +137,15 @@ def make_report(
         coordinates: int[devices, axes], coordinates of the mesh's devices in the slice.
         program: "train:STAGE" or "decode".
         batch_size: global, clips.
+        step: of a waveform decoder; None: of the language model.
     """
     counter = CostCounter(parse_program(compiled.as_text()), tile=topology.chip.tile)
     cost = counter.total()
     times = Roofline(counter, topology, coordinates).total()
     memory = compiled.memory_analysis()
-    if program == "decode":
+    if step is not None:
+        useful = step.phase.flops_per_step / mesh.size
+    elif program == "decode":
         macs = forward_macs(config)
         useful = 2.0 * batch_size * (macs.full + macs.leaf + macs.fixed) / mesh.size
     else:
@@ -135,8 +166,8 @@ def make_report(
         "topology": topology.name,
         "mesh": dict(mesh.shape),
         "global_batch_size": batch_size,
-        "remat_policy": config.model.remat_policy,
-        "parameters": num_parameters(config),
+        "remat_policy": config.model.remat_policy if step is None else step.remat_policy,
+        "parameters": num_parameters(config) if step is None else step.num_parameters,
         "bytes_per_device": {
             "arguments": memory.argument_size_in_bytes,
             "output": memory.output_size_in_bytes,
@@ -199,20 +230,98 @@ def lower_train_step(
     Raises:
         UserError: the mesh does not divide the batch.
     """
-    _check_batch(config, stage, mesh)
+    index = [s.name for s in config.stages].index(stage.name) if stage in config.stages else 0
     phase = stage_phase(config, stage, make_batches=list)
+    batch = jax.eval_shape(lambda: example_batch(config, stage.batch_size))
+    key = f"stages.{index}.batch_size"
+    return lower_step(Step(phase, batch, stage.batch_size, f"stage {stage.name}", key), mesh, platforms)
+
+
+class Step(NamedTuple):
+    """A phase with the shapes of its inputs.
+
+    Attributes:
+        phase: whose step.
+        batch: `jax.ShapeDtypeStruct`s.
+        batch_size: global, clips.
+        name: for messages.
+        key: of the config, of the batch size.
+        frozen: `jax.ShapeDtypeStruct`s of `phase.frozen`.
+        remat_policy: of its layers.
+    """
+
+    phase: Phase
+    batch: PyTree
+    batch_size: int
+    name: str
+    key: str
+    frozen: PyTree = None
+    remat_policy: str = "none"
+
+    @property
+    def num_parameters(self) -> int:
+        """Number of trained parameters; allocates none."""
+        state = jax.eval_shape(self.phase.init, jax.random.key(0), None)
+        return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(state.params))
+
+
+def lower_step(
+    step: Step, mesh: Mesh | AbstractMesh, platforms: tuple[str, ...] = ("tpu",)
+) -> jax.stages.Lowered:
+    """Lowers a phase's step on a mesh, as the training loop jits it, for abstract arrays.
+
+    Args:
+        step: the phase.
+        mesh: see `lower_train_step`.
+        platforms: targets of the lowering.
+
+    Raises:
+        UserError: the mesh does not divide the batch.
+    """
+    _check_batch(step, mesh)
     # Shapes only: nothing can be computed on absent devices.
     key = jax.eval_shape(lambda: jax.random.key(0))
-    boxed = jax.eval_shape(phase.init, key, None)
-    batch = jax.eval_shape(lambda: example_batch(config, stage.batch_size))
+    boxed = jax.eval_shape(step.phase.init, key, None)
     shardings = state_sharding(boxed, mesh)
     state = jax.tree.map(_placed, nn.unbox(boxed), shardings)
-    batch = jax.tree.map(lambda x: _placed(x, batch_sharding(mesh)), batch)
-    key = _placed(key, NamedSharding(mesh, PartitionSpec()))
+    batch = jax.tree.map(lambda x: _placed(x, batch_sharding(mesh)), step.batch)
+    everywhere = NamedSharding(mesh, PartitionSpec())
+    key, frozen = jax.tree.map(lambda x: _placed(x, everywhere), (key, step.frozen))
     use_mesh = jax.sharding.use_abstract_mesh if isinstance(mesh, AbstractMesh) else jax.set_mesh
     with use_mesh(mesh), nn.logical_axis_rules(RULES):
-        step = jax.jit(phase.step, out_shardings=(shardings, None), donate_argnames=("state",))
-        return step.trace(state, batch, key).lower(lowering_platforms=platforms)
+        jitted = jax.jit(step.phase.step, out_shardings=(shardings, None), donate_argnames=("state",))
+        return jitted.trace(state, batch, key, frozen).lower(lowering_platforms=platforms)
+
+
+def find_decoder(config: Config, name: str) -> Stream:
+    """The stream whose flow-matching decoder a phase trains.
+
+    Raises:
+        UserError: no such phase.
+    """
+    phases = {
+        phase_name(stream): stream for stream in STREAMS if decoder_kind(config, stream) == "flow_matching"
+    }
+    if name not in phases:
+        raise UserError(
+            f"--phase {name}: {config.name} has the phases {', '.join(phases) or '(none)'} of waveform "
+            "decoders; --stage names a stage"
+        )
+    return phases[name]
+
+
+def decoder_step(config: Config, stream: Stream) -> Step:
+    """The phase of a stream's flow-matching decoder."""
+    frozen, decoder = abstract_frozen(config, stream), config.streams[stream].decoder
+    return Step(
+        flow_phase(config, stream, frozen, list),
+        abstract_crops(config, stream),
+        decoder.training.batch_size,
+        phase_name(stream),
+        f"streams.{stream}.decoder.training.batch_size",
+        frozen,
+        decoder.remat_policy,
+    )
 
 
 def lower_decode(
@@ -288,13 +397,12 @@ def as_text(report: dict[str, Any]) -> str:
     return "\n".join(f"{name:32s} {value}" for name, value in rows)
 
 
-def _check_batch(config: Config, stage: StageConfig, mesh: Mesh) -> None:
+def _check_batch(step: Step, mesh: Mesh | AbstractMesh) -> None:
     shares = mesh.shape["data"] * mesh.shape["fsdp"]
-    if stage.batch_size % shares:
-        index = [s.name for s in config.stages].index(stage.name)
+    if step.batch_size % shares:
         raise UserError(
-            f"stage {stage.name}: {stage.batch_size} clips cannot be split over data x fsdp = {shares}; "
-            f"choose a multiple with --config.stages.{index}.batch_size="
+            f"{step.name}: {step.batch_size} clips cannot be split over data x fsdp = {shares}; "
+            f"choose a multiple with --config.{step.key}="
         )
 
 

@@ -69,6 +69,7 @@ class FlowMatchingDecoder:
             functools.partial(_decode_blocks, decoder, self.layout, latents, network),
             static_argnames="anchor",
         )
+        self._latents = jax.jit(functools.partial(_block_latents, decoder, self.layout, network))
 
     @classmethod
     def init(cls, config: Config, stream: Stream, rng: jax.Array) -> PyTree:
@@ -107,12 +108,11 @@ class FlowMatchingDecoder:
             ValueError: tokens outside of the codebook.
         """
         tokens = self.own_tokens(tokens)
-        num_tokens = tokens.shape[1]
+        num_tokens, num_blocks = tokens.shape[1], self._num_blocks(tokens)
         if frame_mask is None:
             lengths = np.full(len(tokens), num_tokens)
         else:
             lengths = np.asarray(frame_mask).sum(axis=1) * self._fold
-        num_blocks = max(-(-self.layout.num_latents(num_tokens) // self.layout.block), 1)
         waveform, _ = self.decode_blocks(
             tokens, 0, 0, num_blocks, lengths, self.conditions(conditions, len(tokens)), np.zeros(len(tokens))
         )
@@ -120,6 +120,24 @@ class FlowMatchingDecoder:
         num_samples = np.array([self.layout.num_samples(int(n)) for n in lengths])
         inside = np.arange(waveform.shape[1]) < num_samples[:, None]
         return self.shaped(jnp.where(inside[..., None], waveform, 0.0))
+
+    def latents(
+        self, tokens: Int[Array, "B T Q"], conditions: Mapping[str, Array] | None = None
+    ) -> Float[Array, "B L D"]:
+        """Generates what the frozen decoder reads of whole tracks; arguments as of `decode`.
+
+        Returns:
+            float32[B, L, D], L latents that the tokens reach.
+        """
+        tokens = self.own_tokens(tokens)
+        lengths = np.full(len(tokens), tokens.shape[1])
+        plan = plan_blocks(self.layout, 0, self._num_blocks(tokens), 0, tokens.shape[1], lengths)
+        speaker = self.conditions(conditions, len(tokens))["speaker"]
+        made = self._latents(self._variables, tokens, plan, speaker)
+        return made[:, : self.layout.num_latents(tokens.shape[1])]
+
+    def _num_blocks(self, tokens: np.ndarray) -> int:
+        return max(-(-self.layout.num_latents(tokens.shape[1]) // self.layout.block), 1)
 
     def open_stream(self, conditions: Mapping[str, Array] | None = None, chunk_frames: int = 8) -> FlowStream:
         """See `WaveformDecoder.open_stream`; chunks are whole blocks."""
@@ -204,6 +222,29 @@ class FlowMatchingDecoder:
         )
 
 
+def _block_latents(
+    decoder: FlowMatchingConfig,
+    layout: Layout,
+    network: FlowNetwork,
+    variables: PyTree,
+    tokens: jax.Array,
+    plan: Plan,
+    speaker: jax.Array | None,
+) -> jax.Array:
+    """Latents of consecutive blocks, float32[B, K * block, D]."""
+    params = {"params": variables["flow"]}
+    embedded = network.apply(params, tokens, method="embed")
+
+    def window(part: tuple[jax.Array, ...]) -> jax.Array:
+        index, weights, is_valid, position = part
+        start = token_mean(embedded, index, weights)
+        return sample(decoder, network, params, start, is_valid, position, speaker)
+
+    parts = (plan.tokens, plan.weights.swapaxes(0, 1), plan.is_valid.swapaxes(0, 1), plan.position)
+    windows = jax.lax.map(window, parts, batch_size=min(_WINDOWS_AT_ONCE, len(plan.tokens)))
+    return restored(blend(windows.swapaxes(0, 1), plan.blend, layout), variables["statistics"])
+
+
 def _decode_blocks(
     decoder: FlowMatchingConfig,
     layout: Layout,
@@ -221,16 +262,5 @@ def _decode_blocks(
     anchor: int,
 ) -> tuple[jax.Array, jax.Array]:
     """The jitted part of `FlowMatchingDecoder.decode_blocks`."""
-    params = {"params": variables["flow"]}
-    embedded = network.apply(params, tokens, method="embed")
-
-    def window(part: tuple[jax.Array, ...]) -> jax.Array:
-        index, weights, is_valid, position = part
-        start = token_mean(embedded, index, weights)
-        return sample(decoder, network, params, start, is_valid, position, conditions.get("speaker"))
-
-    parts = (plan.tokens, plan.weights.swapaxes(0, 1), plan.is_valid.swapaxes(0, 1), plan.position)
-    windows = jax.lax.map(window, parts, batch_size=min(_WINDOWS_AT_ONCE, len(plan.tokens)))
-    joined = blend(windows.swapaxes(0, 1), plan.blend, layout)
-    span = Span(restored(joined, variables["statistics"]), lengths, own_tokens, first_latent, anchor, phase)
-    return latents.decode(frozen, span, conditions)
+    made = _block_latents(decoder, layout, network, variables, tokens, plan, conditions["speaker"])
+    return latents.decode(frozen, Span(made, lengths, own_tokens, first_latent, anchor, phase), conditions)

@@ -6,19 +6,21 @@ from moving them there, and `regression_weight` makes each the mean of the laten
 are our choice, measured by benchmarks/flow_decoder.py; the paper states neither.
 """
 
+import math
 from typing import Any
 
+import flax.linen as nn
 import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from dualdub_jax.codecs.base import MakeCrops, RunPhase
-from dualdub_jax.codecs.registry import codec_class, codec_config
+from dualdub_jax.codecs.registry import abstract_codec, codec_class, codec_config, codec_spec
 from dualdub_jax.config import Config
 from dualdub_jax.decoders.flow_matching.config import DECODING_KEYS
 from dualdub_jax.decoders.flow_matching.flow import flow_error
-from dualdub_jax.decoders.flow_matching.latents import make_latents, read_oobleck
+from dualdub_jax.decoders.flow_matching.latents import abstract_oobleck, make_latents, read_oobleck
 from dualdub_jax.decoders.flow_matching.resampling import token_weights
 from dualdub_jax.decoders.flow_matching.sampling import sample, standardised, token_mean
 from dualdub_jax.decoders.flow_matching.stream_network import init_network, make_network
@@ -262,6 +264,33 @@ def flow_phase(
         held_out=HeldOutLoss(measure, summarise, marks_best=True),
         flops_per_step=flow_flops(config, stream),
     )
+
+
+def abstract_frozen(config: Config, stream: Stream) -> PyTree:
+    """Shapes of what the step reads and never changes, without their weights."""
+    decoder = config.streams[stream].decoder
+    frozen = {"codec": nn.unbox(abstract_codec(config, stream))}
+    if decoder.target == "oobleck":
+        frozen["encoder"] = abstract_oobleck(decoder)["encoder"]
+    return frozen
+
+
+def abstract_crops(config: Config, stream: Stream) -> Batch:
+    """Shapes of a training batch."""
+    training = config.streams[stream].decoder.training
+    spec = codec_spec(config, stream)
+    latents, layout = make_latents(config, stream)
+    lengths = {"waveform": training.crop_frames * spec.samples_per_frame}
+    if latents.crop_rate_hz:
+        num_latents = layout.num_latents(training.crop_frames)
+        lengths["target_waveform"] = num_latents * layout.samples_per_latent
+    voice_frames = math.ceil(config.grid.num_voice_frames / config.grid.frame_rate * spec.frame_rate)
+    masks = {}
+    if stream == "speech":
+        lengths["voice"] = voice_frames * spec.samples_per_frame
+        masks["voice_mask"] = jax.ShapeDtypeStruct((training.batch_size, voice_frames), bool)
+    waves = {n: jax.ShapeDtypeStruct((training.batch_size, size), jnp.float32) for n, size in lengths.items()}
+    return waves | masks
 
 
 def flow_flops(config: Config, stream: Stream) -> float:

@@ -40,8 +40,10 @@ def flow_config(speech: dict[str, Any] | str, background: Any = "codec", **grid:
     values["streams"]["speech"]["decoder"] = speech
     values["streams"]["background"]["decoder"] = background
     values["grid"] |= grid
+    rate = values["grid"]["frame_rate_hz"]
     for stream in values["streams"].values():
-        stream["codec"] |= {"frame_rate_hz": values["grid"]["frame_rate_hz"]}
+        hop = 16_000 // rate // 2
+        stream["codec"] |= {"frame_rate_hz": rate, "hop_length": hop, "vocoder_hop_length": hop // 2}
     return from_dict(values)
 
 
