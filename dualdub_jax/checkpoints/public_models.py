@@ -52,7 +52,7 @@ PUBLIC_MODELS: dict[str, PublicModel] = {
         "huggingface.co/stabilityai/stable-audio-open-1.0",
         "Stability AI Community License, gated",
         False,
-        "none yet: the latents of the paper's waveform decoder",
+        "streams.<stream>.decoder = {kind: flow_matching, target: oobleck, path: DIR}",
     ),
     "cnn14": PublicModel(
         "PANNs Cnn14 (Cnn14_16k_mAP=0.438.pth, or Cnn14_mAP=0.431.pth at 32 kHz)",

@@ -80,3 +80,17 @@ def test_blocks_make_no_difference(monkeypatch):
     assert whole.stem_gain == parts.stem_gain < 0.3 and whole.mix_gain == parts.mix_gain < 1
     for name in ("speech", "background", "mix"):
         np.testing.assert_array_equal(getattr(parts, name), getattr(whole, name))
+
+
+def test_stereo_is_mixed_by_channel_and_one_gain():
+    speech, background = noise(0.9, 4_000).reshape(-1, 2), noise(0.8, 4_000).reshape(-1, 2)
+    made = Mixdown.measure(speech, background, 1_900, num_channels=2)
+    left, right = (
+        Mixdown(speech[:, i], background[:, i], 1_900, made.stem_gain, made.mix_gain).arrays()
+        for i in range(2)
+    )
+    for track, one, other in zip(made.arrays(), left, right, strict=True):
+        assert track.shape == (1_900, 2) and np.abs(track).max() <= PEAK_CEILING + 1 / 32768
+        np.testing.assert_array_equal(track, np.stack([one, other], axis=1))
+    silent, _, mix = Mixdown.measure(None, background, 1_900, num_channels=2).arrays()
+    assert silent.shape == mix.shape == (1_900, 2) and not silent.any()

@@ -62,3 +62,30 @@ def test_tracks_have_exactly_the_samples_of_the_mix(rate_hz, num_samples):
 def test_missing_tokens_are_an_error():
     with pytest.raises(ValueError, match="49 frames of tokens end 640 samples before the film does"):
         list(decode_track(tone_decoder(16_000), np.zeros((49, 1), np.int32), 16_000, 32_000))
+
+
+class StereoDecoder(FakeDecoder):
+    """The tone at both sides, the right one at half of its level."""
+
+    def __init__(self, rate_hz: int) -> None:
+        super().__init__(400.0, rate_hz, GridConfig(), 0.5)
+        self.num_channels = 2
+
+    def push(self, tokens: np.ndarray) -> np.ndarray:
+        return super().push(tokens)[:, None] * np.float32([1.0, 0.5])
+
+    def flush(self) -> np.ndarray:
+        return super().flush()[:, None] * np.float32([1.0, 0.5])
+
+
+@pytest.mark.parametrize("rate_hz", [16_000, 44_100])
+def test_stereo_is_kept_and_mono_is_in_the_middle(rate_hz):
+    tokens = np.zeros((50, 1), np.int32)
+    stereo, mono = (
+        np.concatenate(list(decode_track(decoder, tokens, 44_100, 88_200, 2)))
+        for decoder in (StereoDecoder(rate_hz), tone_decoder(rate_hz))
+    )
+    assert stereo.shape == mono.shape == (88_200, 2)
+    np.testing.assert_allclose(stereo[:, 1], 0.5 * stereo[:, 0], atol=1e-6)
+    np.testing.assert_array_equal(mono[:, 0], mono[:, 1])
+    np.testing.assert_allclose(mono[:, 0], stereo[:, 0], atol=1e-6)

@@ -4,6 +4,7 @@ import io
 import pathlib
 from fractions import Fraction
 
+import av
 import numpy as np
 import pytest
 
@@ -93,6 +94,23 @@ def test_rates_that_the_encoder_lacks_are_resampled(tmp_path, rate_hz, out):
     second = samples[-heard_hz // 2 : -heard_hz // 4]
     peak_hz = np.abs(np.fft.rfft(second)).argmax() * heard_hz / len(second)
     assert abs(peak_hz - 300) < 5
+
+
+@pytest.mark.parametrize(("rate_hz", "out"), [(44_100, "out.mp4"), (44_100, "out.webm")])
+def test_stereo_stays_stereo(tmp_path, rate_hz, out):
+    codec = "libvpx-vp9" if out == "out.webm" else "libx264"
+    film = read_film(make_film(tmp_path / f"film{pathlib.Path(out).suffix}", codec=codec)).film
+    time_s = np.arange(film.num_samples(rate_hz)) / rate_hz
+    mix = np.stack([0.5 * np.sin(2 * np.pi * hertz * time_s) for hertz in (300, 700)], axis=1)
+    with (tmp_path / out).open("w+b") as file:
+        mux_soundtrack(film, mix.astype(np.float32), rate_hz, tmp_path / out, file)
+    with av.open(str(tmp_path / out)) as copy:
+        frames = [frame.to_ndarray() for frame in copy.decode(audio=0)]
+        sound = copy.streams.audio[0]
+        assert sound.layout.name == "stereo"
+    sides = np.concatenate(frames, axis=1)[:, : sound.rate]
+    peaks_hz = np.abs(np.fft.rfft(sides[:, -sound.rate // 2 :])).argmax(axis=1) * 2
+    assert (np.abs(peaks_hz - [300, 700]) < 5).all()
 
 
 def test_damaged_packets_are_copied_too(tmp_path):

@@ -6,7 +6,7 @@ import wave
 import numpy as np
 import pytest
 
-from dualdub_jax.media.track import Track, WavWriter
+from dualdub_jax.media.track import FloatFile, MonoView, Track, WavWriter
 
 
 def test_wav_is_exact_and_plain():
@@ -38,3 +38,17 @@ def test_slices_are_those_of_the_array(tmp_path, part):
     assert track[part].dtype == np.float32
     np.testing.assert_array_equal(track[part], samples[part])
     np.testing.assert_array_equal(np.asarray(track), samples)
+
+
+def test_stereo_is_interleaved_and_its_mean_is_mono(tmp_path):
+    samples = (np.arange(-40, 40).reshape(40, 2) / 128).astype(np.float32)
+    with WavWriter(tmp_path / "x.wav", 44_100, 2) as writer:
+        writer.write(samples[:7])
+        writer.write(samples[7:])
+    track, floats = Track(tmp_path / "x.wav"), FloatFile(tmp_path / "x.raw", 2)
+    floats.write([samples[:3], samples[3:]])
+    assert (track.num_channels, len(track), len(floats)) == (2, 40, 40)
+    for stored in (track, floats):
+        np.testing.assert_array_equal(stored[5:9], samples[5:9])
+        np.testing.assert_array_equal(MonoView(stored)[:], samples.mean(axis=1))
+        assert stored[40:50].shape == (0, 2)

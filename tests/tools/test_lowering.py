@@ -13,7 +13,15 @@ from dualdub_jax.config import MeshConfig, StageConfig
 from dualdub_jax.errors import UserError
 from dualdub_jax.layers import fused_attention
 from dualdub_jax.parallel.mesh import AXES, make_mesh
-from dualdub_jax.tools.aot import find_stage, lower_decode, lower_train_step
+from dualdub_jax.tools.aot import (
+    decoder_step,
+    find_decoder,
+    find_stage,
+    lower_decode,
+    lower_step,
+    lower_train_step,
+)
+from tests.decoders.flow_matching.tiny_flow import MEL, OOBLECK, flow_config
 from tests.tiny import tiny_config
 
 STAGE = StageConfig(name="soundtrack", batch_size=2)
@@ -82,3 +90,27 @@ def test_stages_are_found_by_name():
     assert find_stage(config, "soundtrack") is STAGE
     with pytest.raises(UserError, match="--stage middle: test has the stages soundtrack, last"):
         find_stage(config, "middle")
+
+
+@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+@pytest.mark.parametrize("keys", [MEL, OOBLECK], ids=["mel", "oobleck"])
+def test_the_step_of_a_waveform_decoder_lowers(platform, keys):
+    training = {"batch_size": 2, "crop_frames": 4}
+    config = flow_config({**keys, "compute_dtype": "bfloat16", "remat_policy": "full", "training": training})
+    step = decoder_step(config, find_decoder(config, "decoder_speech"))
+    text = lower_step(step, _one_device_mesh(), (platform,)).as_text()
+    assert "stablehlo.dot_general" in text
+    assert len(re.findall(r"tf\.aliasing_output|jax\.buffer_donor", text)) > 60
+
+
+def test_phases_of_waveform_decoders_are_found_by_name():
+    config = flow_config(MEL)
+    assert find_decoder(config, "decoder_speech") == "speech"
+    with pytest.raises(UserError, match=r"--phase soundtrack: test has the phases decoder_speech of"):
+        find_decoder(config, "soundtrack")
+    with pytest.raises(UserError, match=r"has the phases \(none\)"):
+        find_decoder(_config(), "decoder_speech")
+    step = decoder_step(config, "speech")._replace(batch_size=3)
+    mesh = AbstractMesh((2, 1, 1, 1), AXES, axis_types=(AxisType.Auto,) * len(AXES))
+    with pytest.raises(UserError, match=r"decoder_speech: 3 clips .*--config.streams.speech.decoder"):
+        lower_step(step, mesh)

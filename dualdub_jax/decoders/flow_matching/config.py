@@ -15,7 +15,8 @@ class FlowTrainingConfig:
     crop_frames: int = 50  # frames of the codec
     batch_size: int = 16
     num_steps: int = 3000
-    statistics_steps: int = 50  # first steps, whose latents give mean and standard deviation of each channel
+    # First steps, whose latents give mean and standard deviation of each channel; 0: not standardised.
+    statistics_steps: int = 50
     # Weight of the squared distance between embedding and latent, which makes the embedding predict the
     # latent's mean; 0: the embedding learns from the flow's loss alone.
     regression_weight: float = 1.0

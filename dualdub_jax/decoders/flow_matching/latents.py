@@ -37,6 +37,7 @@ from dualdub_jax.decoders.oobleck.autoencoder import (
     decoder_context,
 )
 from dualdub_jax.errors import UserError
+from dualdub_jax.layers.transformer import REMAT_POLICIES
 from dualdub_jax.types import Stream
 
 PyTree = Any  # nested dictionaries of arrays
@@ -214,6 +215,8 @@ def _check_choices(decoder: FlowMatchingConfig, where: str) -> None:
         "resampling": RESAMPLINGS,
         "source": ("embedding", "noise"),
         "condition": ("none", "add", "concatenate"),
+        "compute_dtype": ("float32", "bfloat16", "float16"),
+        "remat_policy": ("none", *REMAT_POLICIES),
     }
     for key, known in choices.items():
         if (value := getattr(decoder, key)) not in known:
@@ -236,6 +239,13 @@ def _check_choices(decoder: FlowMatchingConfig, where: str) -> None:
         raise UserError(
             f"{where}.guidance_scale: {decoder.guidance_scale:g} needs a condition, which is 'none'"
         )
+    training = decoder.training
+    if not 0.0 <= training.condition_dropout_rate <= 1.0:
+        rate = training.condition_dropout_rate
+        raise UserError(f"{where}.training.condition_dropout_rate: is {rate:g}, expected from 0 to 1")
+    for key in ("statistics_steps", "regression_weight"):
+        if (value := getattr(training, key)) < 0:
+            raise UserError(f"{where}.training.{key}: is {value:g}, expected at least 0")
     if not -1.0 <= decoder.sway <= 1.0:
         raise UserError(f"{where}.sway: is {decoder.sway:g}, expected from -1 to 1")
     if decoder.context_s < 0 or decoder.block_s <= 0:

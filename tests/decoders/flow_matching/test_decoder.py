@@ -93,6 +93,21 @@ def test_no_seam_between_blocks():
     assert (jumps[0.0] > 1).all() and (jumps[0.02] < 0.3 * jumps[0.0]).all()
 
 
+def test_tokens_that_are_folded_onto_the_grid_are_the_codecs_own():
+    """A codec of 50 frames a second, on a grid of 25 and on one of 50."""
+    values = to_dict(flow_config(OOBLECK, frame_rate_hz=50))
+    own = from_dict(values)
+    values["grid"]["frame_rate_hz"] = 25
+    folded = from_dict(values)
+    tokens = random_tokens(own, 1, 12)
+    at_once = np.asarray(random_decoder(own).decode(tokens))
+    decoder = random_decoder(folded)
+    np.testing.assert_allclose(decoder.decode(tokens.reshape(1, 6, 6)), at_once, atol=1e-6)
+    stream = decoder.open_stream()
+    streamed = np.concatenate([stream.push(tokens.reshape(1, 6, 6)), stream.flush()], axis=1)
+    np.testing.assert_allclose(streamed, at_once, atol=1e-4)
+
+
 def test_noise_is_of_its_seed_and_its_place():
     config = flow_config(CASES["noise"][0], frame_rate_hz=40)
     decoder, tokens = random_decoder(config), random_tokens(config, 1, 9)
@@ -122,6 +137,9 @@ def test_tokens_outside_of_the_codebook_are_refused(case):
         ({"width": 18, "num_heads": 4}, r"decoder.width: 18 is not an even multiple of num_heads=4"),
         ({"num_euler_steps": 0}, r"decoder.num_euler_steps: is 0, expected at least 1"),
         ({"guidance_scale": 2.0}, r"decoder.guidance_scale: 2 needs a condition"),
+        ({"compute_dtype": "bf16"}, r"decoder.compute_dtype: 'bf16' is none of float32, bfloat16, float16"),
+        ({"remat_policy": "some"}, r"decoder.remat_policy: 'some' is none of none, full"),
+        ({"training": {"regression_weight": -1}}, r"training.regression_weight: is -1, expected at least 0"),
         (
             {"block_s": 0.1},
             r"decoder.block_s: 0.1 s are 4 latents at 50 Hz, fewer than the \d+ that.*at least",

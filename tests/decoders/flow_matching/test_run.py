@@ -1,6 +1,8 @@
 """Flow-matching decoders in a run: log-mels for speech, stereo latents for the background."""
 
 import json
+import pathlib
+import shutil
 
 import jax
 import numpy as np
@@ -20,7 +22,10 @@ PHASES = ("decoder_speech", "decoder_background")
 
 def run_config(data_dir, oobleck):
     """Both decoders on codecs of the tiny config; the autoencoder's path leads to random weights."""
+    # A constant learning rate, so that a run of fewer steps is a part of a longer one.
+    optimizer = {"warmup_steps": 0, "final_learning_rate_ratio": 1.0}
     training = {"num_steps": 3, "batch_size": 2, "crop_frames": 5, "statistics_steps": 2}
+    training["optimizer"] = optimizer
     config = flow_config({**MEL, "training": training}, {**oobleck, "training": training})
     values = to_dict(config)
     mixture = [{"name": "tiny_films/soundtrack"}]
@@ -113,30 +118,20 @@ def test_the_codecs_own_decoders_are_a_flag(run, tmp_path):
 @pytest.mark.slow
 def test_it_resumes_to_the_bit_and_exports(run, tmp_path):
     folder, command = run
-    stopped = [*command[:-1], str(tmp_path / "run")]
-    phases = ["--phases", "codec_tokens_speech,codec_vocoder_speech,decoder_speech"]
-    fewer = "--config.streams.speech.decoder.training.num_steps=2"
-    constant = [
-        "--config.streams.speech.decoder.training.optimizer.final_learning_rate_ratio=1.0",
-        "--config.streams.speech.decoder.training.optimizer.warmup_steps=0",
-    ]
-    assert main([*stopped, *phases, *constant, fewer]) == 0
-    assert main([*stopped, *phases, *constant, "--extend"]) == 0
-    at_once = [*command[:-1], str(tmp_path / "at_once")]
-    assert main([*at_once, *phases, *constant]) == 0
-    checkpoints = [
-        (tmp_path / name / "decoder_speech" / "3" / "state").is_dir() for name in ("run", "at_once")
-    ]
-    assert checkpoints == [True, True]
-    losses = [
-        [
-            line["loss"]
-            for line in map(json.loads, (tmp_path / name / "metrics.jsonl").read_text().splitlines())
-            if line["phase"] == "decoder_speech" and line.get("step") == 3
-        ][-1]
-        for name in ("run", "at_once")
-    ]
-    assert losses[0] == losses[1]
+    again = tmp_path / "again"
+    shutil.copytree(folder / "run" / "codec_tokens_speech", again / "codec_tokens_speech")
+    shutil.copyfile(folder / "run" / "run_config.json", again / "run_config.json")
+    command = [*command[:-1], str(again), "--phases", "decoder_speech"]
+    assert main([*command, "--config.streams.speech.decoder.training.num_steps=2"]) == 0
+    assert main([*command]) == 2  # a longer run is another recipe
+    assert main([*command, "--extend"]) == 0
+
+    def last(workdir: pathlib.Path) -> dict[str, float]:
+        lines = map(json.loads, (workdir / "metrics.jsonl").read_text().splitlines())
+        found = [line for line in lines if line["phase"] == "decoder_speech" and line.get("step") == 3]
+        return {name: x for name, x in found[-1].items() if "loss" in name or name == "gradient_norm"}
+
+    assert len(last(again)) > 4 and last(again) == last(folder / "run")
     assert main(["export", str(folder / "run"), str(tmp_path / "exported")]) == 0
     trained, exported = (
         load_bundle(path, dtype=None)[1] for path in (folder / "run" / "bundle", tmp_path / "exported")
@@ -154,3 +149,31 @@ def test_a_long_track_is_decoded_in_chunks_to_the_same_samples(run):
         "speech", None, None)))[0]  # fmt: skip
     assert streamed.shape == at_once.shape == (32 * 16_000,)
     np.testing.assert_allclose(streamed, at_once, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        (
+            "path=",
+            "target='oobleck' has no path; get Stable Audio Open 1.0 (its autoencoder) (Stability AI "
+            "Community License, gated) from huggingface.co/stabilityai/stable-audio-open-1.0 and run: "
+            "dualdub convert FILE DIR",
+        ),
+        ("path=/nowhere/oobleck", "/nowhere/oobleck: no such folder; get Stable Audio Open 1.0"),
+        ("oobleck.latent_dim=4", "set config.streams.background.decoder.oobleck.latent_dim=3"),
+        (
+            "training.batch_size=0",
+            "streams.background.decoder.training.batch_size: is 0, expected at least 1",
+        ),
+    ],
+)
+@pytest.mark.slow
+def test_an_autoencoder_that_is_not_there_is_found_by_the_check(run, tmp_path, capsys, override, message):
+    _, command = run
+    workdir = tmp_path / "checked"
+    command = [*command[:-1], str(workdir), "--check", f"--config.streams.background.decoder.{override}"]
+    assert main(command) == 2
+    error = capsys.readouterr().err
+    assert message in error and "Traceback" not in error
+    assert not workdir.exists()
