@@ -12,6 +12,7 @@ from benchmarks.figures_table import headline, side_by_side, with_ceilings
 from benchmarks.scaling_table import as_row
 from dualdub_jax.bundles.bundle import default_bundle_path, read_bundle_header
 from dualdub_jax.config import load_config
+from dualdub_jax.decoders.flow_matching.training import flow_flops
 from dualdub_jax.evaluation.contracts.results import read_results
 from dualdub_jax.evaluation.report.terminal import print_results
 from dualdub_jax.evaluation.run.systems import Checkpoint
@@ -117,6 +118,31 @@ def test_scaling_page_shows_the_estimates(estimates):
     assert set(rows) == set(map(as_row, estimates)), "run benchmarks/scaling_table.py --keep"
     least, *_, most = (report["predicted_step_s"] for report in estimates if report["config"] == "base")
     assert f"From 16 to 256 chips a step grows by {most / least - 1:.1%}." in page
+
+
+def test_scaling_page_shows_the_estimate_of_the_waveform_decoder():
+    report = json.loads((ROOT / "docs" / "estimated" / "flow_decoder.json").read_text(encoding="utf-8"))
+    page = (ROOT / "docs" / "scaling.md").read_text(encoding="utf-8")
+    flops, used = report["flops_per_device"], report["bytes_per_device"]["total"]
+    assert (
+        f"{report['parameters'] / 1e6:.0f}M trained parameters, {report['global_batch_size']} clips: "
+        f"{used / 2**30:.1f} of {report['hbm_bytes'] / 2**30:.0f} GiB a chip and "
+        f"{1e3 * report['predicted_step_s']:.0f} ms a step; {flops['model'] / 1e12:.1f} of "
+        f"{flops['with_recomputation'] / 1e12:.1f} TFLOP a chip are the flow's"
+    ) in page
+    assert report["fits"] and report["program"] == "train:decoder_speech"
+    config = load_config(
+        "base",
+        (
+            "grid.frame_rate_hz=40",
+            "grid.num_voice_frames=75",
+            'streams.speech.codec={"kind": "wavtokenizer"}',
+            'streams.speech.decoder={"kind": "flow_matching", "target": "oobleck", '
+            '"training": {"batch_size": 192, "crop_frames": 400}}',
+        ),
+    )
+    num_devices = math.prod(report["mesh"].values())
+    assert flops["model"] == pytest.approx(flow_flops(config, "speech") / num_devices)
 
 
 def test_readme_shows_the_sizes_of_the_configs():

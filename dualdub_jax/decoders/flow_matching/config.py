@@ -20,7 +20,7 @@ class FlowTrainingConfig:
     # Weight of the squared distance between embedding and latent, which makes the embedding predict the
     # latent's mean; 0: the embedding learns from the flow's loss alone.
     regression_weight: float = 1.0
-    stop_gradient: bool = True  # the flow's loss does not move the start of its path, the embedding
+    stop_gradient: bool = False  # the flow's loss does not move the start of its path, the embedding
     condition_dropout_rate: float = 0.0  # of the embedding as condition; for guidance
     optimizer: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)
 

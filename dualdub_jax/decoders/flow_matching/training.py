@@ -1,9 +1,9 @@
 """The phase that trains a flow on frozen tokens and latents.
 
 The loss is the squared error of the velocity at random times. It has a minimum that generates nothing: far
-apart, the discrete starts of the path tell the end at every time but 0. `stop_gradient` keeps the flow's loss
-from moving them there, and `regression_weight` makes each the mean of the latents that it stands for. Both
-are our choice, measured by benchmarks/flow_decoder.py; the paper states neither.
+apart, the discrete starts of the path tell the end at every time but 0. `regression_weight` makes each start
+the mean of the latents that it stands for, which holds them together; `stop_gradient` keeps the flow's loss
+from moving them at all. Both are our choice, which benchmarks/flow_decoder.py compares.
 """
 
 import math
