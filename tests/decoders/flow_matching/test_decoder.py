@@ -72,8 +72,9 @@ def test_each_row_of_a_padded_batch_is_the_clip_alone(case):
     mask = np.arange(num_frames) < np.array([[shorter], [num_frames]])
     batch, alone = np.asarray(decoder.decode(tokens, mask)), np.asarray(decoder.decode(tokens[:1, :shorter]))
     length = alone.shape[1]
-    # A vocoder's sum of harmonics amplifies rounding of the pitch in single samples.
-    assert np.std(batch[0, :length] - alone[0]) < 1e-3 * np.std(alone)
+    # A vocoder's sum of harmonics amplifies rounding of the pitch.
+    tolerance = 1e-2 if config.streams.speech.decoder.target == "mel" else 1e-3
+    assert np.std(batch[0, :length] - alone[0]) < tolerance * np.std(alone)
     assert not batch[0, length:].any()
     np.testing.assert_allclose(batch[1], decoder.decode(tokens)[1], atol=1e-4 * np.abs(batch[1]).max())
 
