@@ -23,6 +23,7 @@ _CORE = [
     "numpy>=2.0",
     "pyarrow>=14.0.1",  # reads parquet; tensorflow-datasets requires it as well
     "av>=14.0",
+    "pillow>=10.3",  # the resampling of public image encoders
     "soundfile>=0.13",
     "soxr>=0.5",
     "scipy>=1.11",  # filters of reference voices; JAX requires it as well

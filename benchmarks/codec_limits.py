@@ -3,11 +3,13 @@
     pip install 'dualdub-jax[eval]'
     python benchmarks/codec_limits.py                             # the bundled checkpoint, data/
     python benchmarks/codec_limits.py --checkpoint runs/puppet/bundle --num-clips 40
+    python benchmarks/codec_limits.py --codec weights/wavtokenizer  # any codec, as `dualdub codec` names it
 
 Test clips are scored by Whisper tiny.en (word error rate) and a speaker encoder (cosine to the reference) in
 these versions: true audio; Griffin-Lim from true log-mels of several window sizes, roughly the bound for a
-codec on such mels; Griffin-Lim from decoded log-mels, also with a part replaced by the truth (band means, or
-half of the bands); and our vocoder from true and from decoded log-mels. The last line is the table as JSON.
+codec on such mels; and the codec. Of a mel-RVQ codec also: Griffin-Lim from decoded log-mels, with a part
+replaced by the truth (band means, or half of the bands), and its vocoder from true log-mels. The last line is
+the table as JSON.
 """
 
 import argparse
@@ -15,14 +17,15 @@ import dataclasses
 import functools
 import json
 import sys
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from codec_quality import VOICE_S, pad_stems
+from codec_quality import VOICE_S, at_listeners_rate, pad_stems
 
-from dualdub_jax.bundles.bundle import default_bundle_path, load_bundle
-from dualdub_jax.codecs.base import CodecSpec
+from dualdub_jax.bundles.bundle import default_bundle_path
+from dualdub_jax.codecs.base import Codec, CodecSpec
 from dualdub_jax.codecs.mel_rvq.codec import MelRVQCodec
 from dualdub_jax.codecs.mel_rvq.vocoder import synthesize
 from dualdub_jax.data_pipeline.builders.puppet_stage import sentences
@@ -37,6 +40,7 @@ from dualdub_jax.evaluation.analysis.word_errors import word_errors
 from dualdub_jax.evaluation.listeners.d_vector import d_vector
 from dualdub_jax.evaluation.metrics.open_asr import OpenASR, transcript
 from dualdub_jax.evaluation.metrics.speaker import Speaker
+from dualdub_jax.tools.named_codec import load_codec
 
 _MELS = ((1024, 320, 80), (640, 160, 80), (512, 160, 64))  # (n_fft, hop_length, n_mels)
 
@@ -63,6 +67,7 @@ class Clips:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--checkpoint", default=str(default_bundle_path()), help="a bundle's folder")
+    parser.add_argument("--codec", help="in place of the checkpoint's speech codec")
     parser.add_argument("--data-dir", default="data", help="folder of built datasets")
     parser.add_argument("--source", default="puppet_stage/soundtrack")
     parser.add_argument("--split", default="test_seen")
@@ -74,12 +79,11 @@ def main() -> int:
             print(absent, file=sys.stderr)
             return 2
     try:
-        config, params = load_bundle(args.checkpoint)
+        codec = load_codec(args.codec or f"{args.checkpoint}:speech").codec
         records = open_dataset(args.data_dir, args.source, args.split)
     except UserError as error:
         print(error, file=sys.stderr)
         return 2
-    codec = MelRVQCodec(config.streams["speech"].codec, params["speech_codec"])
     clips = read_clips(records, codec.spec, args.num_clips, args.sentences)
     figures = {}
     for name, waveform in make_tracks(codec, clips).items():
@@ -108,19 +112,13 @@ def read_clips(records, spec: CodecSpec, num_clips: int, kind: str = "all") -> C
     return Clips(*pad_stems(stems, voices, spec), texts)
 
 
-def make_tracks(codec: MelRVQCodec, clips: Clips) -> dict[str, np.ndarray]:
+def make_tracks(codec: Codec, clips: Clips) -> dict[str, np.ndarray]:
     """Resynthesises the clips' speech in every version: name -> float32[B, S]."""
-    config, spec, modules = codec.config, codec.spec, codec.modules
+    spec = codec.spec
     tokens = codec.encode(clips.waveform, clips.mask)
-    reference = codec.encode_speaker(clips.voice, clips.voice_mask)
-    decoded, hidden = jax.jit(modules.decode_tokens)(codec.variables, tokens, clips.mask, reference)
-    mel_mask = jnp.repeat(clips.mask, modules.mel_per_frame, axis=1)
-
-    @jax.jit
-    def vocode(mel: jax.Array) -> jax.Array:
-        frames = modules.vocoder.apply({"params": codec.variables["vocoder"]}, mel, hidden, mel_mask)
-        phase = jnp.zeros(len(clips.mask))
-        return synthesize(frames, mel_mask, config, jnp.int32(0), phase)[0]
+    reference = None
+    if "speaker" in spec.decode_conditions:
+        reference = codec.encode_speaker(clips.voice, clips.voice_mask)
 
     @functools.partial(jax.jit, static_argnums=(1, 2))
     def rebuild(mel: jax.Array, n_fft: int, hop_length: int) -> jax.Array:
@@ -134,9 +132,37 @@ def make_tracks(codec: MelRVQCodec, clips: Clips) -> dict[str, np.ndarray]:
 
     tracks = {"true": clips.waveform}
     for n_fft, hop_length, n_mels in _MELS:
-        mel = log_mel(clips.waveform, spec.sample_rate_hz, n_fft, hop_length, n_mels)
+        whole = np.pad(clips.waveform, ((0, 0), (0, -clips.waveform.shape[1] % hop_length)))
+        mel = log_mel(whole, spec.sample_rate_hz, n_fft, hop_length, n_mels)
         name = f"true mels ({n_fft}, {hop_length}, {n_mels}), Griffin-Lim"
         tracks[name] = rebuild(mel, n_fft, hop_length)
+    name = "the codec"
+    if isinstance(codec, MelRVQCodec):
+        tracks |= _mel_tracks(codec, clips, tokens, reference, rebuild)
+        name = "decoded mels, our vocoder (the codec)"
+    conditions = {} if reference is None else {"speaker": reference}
+    tracks[name] = codec.decode(tokens, clips.mask, conditions)
+    return {name: np.asarray(waveform) for name, waveform in tracks.items()}
+
+
+def _mel_tracks(
+    codec: MelRVQCodec,
+    clips: Clips,
+    tokens: jax.Array,
+    reference: jax.Array | None,
+    rebuild: Callable[[jax.Array, int, int], jax.Array],
+) -> dict[str, jax.Array]:
+    """The versions between mels, tokens and vocoder of a mel-RVQ codec."""
+    config, modules, tracks = codec.config, codec.modules, {}
+    decoded, hidden = jax.jit(modules.decode_tokens)(codec.variables, tokens, clips.mask, reference)
+    mel_mask = jnp.repeat(clips.mask, modules.mel_per_frame, axis=1)
+
+    @jax.jit
+    def vocode(mel: jax.Array) -> jax.Array:
+        frames = modules.vocoder.apply({"params": codec.variables["vocoder"]}, mel, hidden, mel_mask)
+        phase = jnp.zeros(len(clips.mask))
+        return synthesize(frames, mel_mask, config, jnp.int32(0), phase)[0]
+
     true, half, count = modules.log_mel(clips.waveform), config.n_mels // 2, mel_mask.sum(1)[:, None, None]
     mean_error = jnp.where(mel_mask[..., None], true - decoded, 0).sum(1, keepdims=True) / count
     for name, mel in {
@@ -147,17 +173,17 @@ def make_tracks(codec: MelRVQCodec, clips: Clips) -> dict[str, np.ndarray]:
     }.items():
         tracks[f"{name}, Griffin-Lim"] = rebuild(mel, config.n_fft, config.hop_length)
     tracks["true mels, our vocoder"] = vocode(true)
-    tracks["decoded mels, our vocoder (the codec)"] = vocode(decoded)
-    return {name: np.asarray(waveform) for name, waveform in tracks.items()}
+    return tracks
 
 
 def score(waveform: np.ndarray, clips: Clips, spec: CodecSpec) -> dict[str, float]:
     """Mean cosine of d-vectors to the reference, and Whisper's word error rate in per cent."""
     cosines, errors = [], np.zeros(2)
     for i, text in enumerate(clips.texts):
-        speech = waveform[i, : clips.mask[i].sum() * spec.samples_per_frame]
-        speaker = d_vector(speech)
-        reference = d_vector(clips.voice[i, : clips.voice_mask[i].sum() * spec.samples_per_frame])
+        hop, rate = spec.samples_per_frame, spec.sample_rate_hz
+        speech = at_listeners_rate(waveform[i, : clips.mask[i].sum() * hop], rate)
+        voice = at_listeners_rate(clips.voice[i, : clips.voice_mask[i].sum() * hop], rate)
+        speaker, reference = d_vector(speech), d_vector(voice)
         cosines.append(0.0 if speaker is None else float(speaker @ reference))
         errors += word_errors(text, normalise(transcript(speech)))
     return {"voice": float(np.mean(cosines)), "wer_open": float(100 * errors[0] / errors[1])}

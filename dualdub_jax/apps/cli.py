@@ -1,4 +1,4 @@
-"""The command line: `dualdub demo | dub | train | data … | evaluate | export | convert | aot`.
+"""The command line: `dualdub demo | dub | train | data … | evaluate | export | convert | codec … | aot`.
 
 Exit status 0: the job is complete; 2: bad usage or bad input, one line on standard error that names the
 remedy; 130 or 143: interrupted by SIGINT or SIGTERM; 1: a fault of ours, with a traceback (of `evaluate`
@@ -347,8 +347,19 @@ def _convert(args: argparse.Namespace) -> int:
 
     converted = convert_public_weights(args.source, args.out)
     print(converted.summary)
+    if converted.check:
+        print(converted.check)
     print(f"wrote {args.out}; in a config: {converted.usage}")
     return 0
+
+
+def _codec(args: argparse.Namespace) -> int:
+    _quieten_libraries()
+    from dualdub_jax.parallel.program_cache import keep_programs
+    from dualdub_jax.tools import codec
+
+    keep_programs()
+    return codec.run(args)
 
 
 def _aot(args: argparse.Namespace) -> int:
@@ -388,6 +399,9 @@ _COMMANDS = {
     "evaluate": _evaluate,
     "export": _export,
     "convert": _convert,
+    "codec encode": _codec,
+    "codec decode": _codec,
+    "codec roundtrip": _codec,
     "aot": _aot,
 }
 

@@ -62,6 +62,32 @@ def refuse_content(directory: pathlib.Path) -> None:
         raise UserError(f"{directory}: already exists; choose a new or empty folder")
 
 
+def converted_kind(directory: pathlib.Path) -> str | None:
+    """The kind of model in a folder of `write_converted`; None for any other folder, as a bundle's."""
+    try:
+        config = json.loads((pathlib.Path(directory) / _CONFIG).read_text(encoding="utf-8"))
+        return config["kind"] if "format" in config else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def read_sizes(directory: pathlib.Path, kind: str) -> dict[str, Any]:
+    """Reads the sizes of the architecture alone; arguments and errors as `read_converted`."""
+    directory = pathlib.Path(directory)
+    if not directory.is_dir():
+        raise UserError(f"{directory}: no such folder; {how_to_get(kind)}")
+    with damage_named(f"{directory}: these converted weights", "run dualdub convert again"):
+        config = json.loads((directory / _CONFIG).read_text(encoding="utf-8"))
+        found, sizes = config["kind"], config["sizes"]
+    if found != kind or config.get("format") != _FORMAT:
+        title = PUBLIC_MODELS[kind].title
+        raise UserError(
+            f"{directory}: holds {found!r} in format {config.get('format')}, expected {kind!r} in format "
+            f"{_FORMAT} ({title}); name another folder, or run dualdub convert again"
+        )
+    return sizes
+
+
 def read_converted(directory: pathlib.Path, kind: str) -> tuple[dict[str, Any], PyTree]:
     """Reads a folder.
 
@@ -76,17 +102,7 @@ def read_converted(directory: pathlib.Path, kind: str) -> tuple[dict[str, Any], 
         UserError: no such folder, another kind, or a damaged file.
     """
     directory = pathlib.Path(directory)
-    if not directory.is_dir():
-        raise UserError(f"{directory}: no such folder; {how_to_get(kind)}")
-    with damage_named(f"{directory}: these converted weights", "run dualdub convert again"):
-        config = json.loads((directory / _CONFIG).read_text(encoding="utf-8"))
-        found, sizes = config["kind"], config["sizes"]
-    if found != kind or config.get("format") != _FORMAT:
-        title = PUBLIC_MODELS[kind].title
-        raise UserError(
-            f"{directory}: holds {found!r} in format {config.get('format')}, expected {kind!r} in format "
-            f"{_FORMAT} ({title}); name another folder, or run dualdub convert again"
-        )
+    sizes = read_sizes(directory, kind)
     with damage_named(f"{directory}: these converted weights", "run dualdub convert again"):
         shapes = safetensors_tree.read_shapes(directory)
         here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])

@@ -40,12 +40,26 @@ PUBLIC_MODELS: dict[str, PublicModel] = {
         True,
         "streams.<stream>.codec = {kind: dac, path: DIR}",
     ),
+    "mimi": PublicModel(
+        "Mimi",
+        "huggingface.co/kyutai/mimi",
+        "CC BY 4.0",
+        True,
+        "streams.<stream>.codec = {kind: mimi, path: DIR}",
+    ),
     "clip": PublicModel(
         "CLIP ViT-B/32",
         "huggingface.co/openai/clip-vit-base-patch32",
         "MIT",
         True,
         "video_features.extractor = clip(path='DIR')",
+    ),
+    "siglip": PublicModel(
+        "SigLIP 2 B/16",
+        "huggingface.co/google/siglip2-base-patch16-224",
+        "Apache-2.0",
+        True,
+        "video_features.extractor = siglip(path='DIR')",
     ),
     "oobleck": PublicModel(
         "Stable Audio Open 1.0 (its autoencoder)",

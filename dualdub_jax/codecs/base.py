@@ -40,7 +40,8 @@ class CodecSpec:
     frame_rate: Fraction
     num_codebooks: int
     codebook_size: int
-    decode_conditions: frozenset[str] = frozenset()
+    # Not in the repr, from which fingerprints are made: a set's order differs between processes.
+    decode_conditions: frozenset[str] = dataclasses.field(default=frozenset(), repr=False)
 
     @property
     def samples_per_frame(self) -> int:

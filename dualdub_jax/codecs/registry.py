@@ -23,6 +23,7 @@ CODECS = Slot(
     {
         "mel_rvq": "dualdub_jax.codecs.mel_rvq.codec:MelRVQCodec",
         "dac": "dualdub_jax.codecs.dac.codec:DacCodec",
+        "mimi": "dualdub_jax.codecs.mimi.codec:MimiCodec",
         "wavtokenizer": "dualdub_jax.codecs.wavtokenizer.codec:WavTokenizerCodec",
     },
 )

@@ -1,10 +1,12 @@
-"""Streaming for decoders that relate all frames of a clip to each other: overlapping windows, cross-faded.
+"""Streaming for decoders that are not causal: overlapping windows, cross-faded, or cut where they agree.
 
     | window_frames            |
                   | overlap |             |
                   | window_frames         |
 
-A track of at most one window is decoded in one call and equals it. Source: our choice.
+A track of at most one window is decoded in one call and equals it. Longer ones equal it if windows are cut
+and half of the overlap is the decoder's receptive field, and are close if the decoder has none, as with
+attention over the whole clip. Source: our choice.
 """
 
 from collections.abc import Callable
@@ -23,6 +25,7 @@ class WindowedStream:
         samples_per_frame: int,
         window_frames: int,
         overlap_frames: int,
+        is_faded: bool = True,
     ) -> None:
         """Opens a stream.
 
@@ -31,6 +34,7 @@ class WindowedStream:
             samples_per_frame: of the codec.
             window_frames: of one call.
             overlap_frames: shared by two windows; at most half of one.
+            is_faded: cross-fade the overlap; otherwise one window ends and the next begins at its middle.
 
         Raises:
             ValueError: an overlap longer than half of a window.
@@ -40,9 +44,8 @@ class WindowedStream:
         self._decode, self._samples = decode, samples_per_frame
         self._window, self._overlap = window_frames, overlap_frames
         # Equal power is for unrelated signals; those of two windows agree.
-        self._rise = (np.arange(overlap_frames * samples_per_frame) + 0.5) / (
-            overlap_frames * samples_per_frame
-        )
+        rise = (np.arange(overlap_frames * samples_per_frame) + 0.5) / (overlap_frames * samples_per_frame)
+        self._rise = rise if is_faded else np.round(rise)
         self._reset()
 
     def push(self, tokens: jax.Array) -> jax.Array:

@@ -10,6 +10,7 @@ from dualdub_jax.errors import UserError
 _CODECS = Kinds(
     mel_rvq="dualdub_jax.codecs.mel_rvq.config:MelRVQConfig",
     dac="dualdub_jax.codecs.dac.config:DacConfig",
+    mimi="dualdub_jax.codecs.mimi.config:MimiConfig",
     wavtokenizer="dualdub_jax.codecs.wavtokenizer.config:WavTokenizerConfig",
 )
 _DECODERS = NamedKinds(

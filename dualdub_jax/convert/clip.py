@@ -1,6 +1,7 @@
 """CLIP: the image tower of public state dicts to `ClipConfig` and parameters.
 
-Two layouts are read: OpenAI's (open_clip writes it too) and `transformers`'. The text tower is not used.
+Two layouts are read: OpenAI's (open_clip writes it too) and `transformers`', also of its bare image tower,
+which has no projection. The text tower is not used.
 """
 
 import itertools
@@ -10,6 +11,13 @@ from typing import Any
 
 import numpy as np
 
+from dualdub_jax.convert.image_tower import (
+    check_tower,
+    patch_kernel,
+    preprocessing,
+    take_blocks,
+    take_stacked_qkv,
+)
 from dualdub_jax.convert.names import StateDict
 from dualdub_jax.encoders.clip.tower import ClipConfig
 from dualdub_jax.errors import UserError
@@ -26,13 +34,14 @@ _HEAD_DIM = 64  # of every published tower but ViT-H and larger, whose config.js
 
 def is_clip(names: Mapping[str, Any]) -> bool:
     """Whether a state dict holds an image tower of CLIP."""
-    return "visual.class_embedding" in names or any(
-        n.endswith("vision_model.pre_layrnorm.weight") for n in names
-    )
+    return "visual.class_embedding" in names or any(n.endswith("pre_layrnorm.weight") for n in names)
 
 
 def clip_from_torch(
-    tensors: Mapping[str, np.ndarray], where: str, config: Mapping[str, Any] | None = None
+    tensors: Mapping[str, np.ndarray],
+    where: str,
+    config: Mapping[str, Any] | None = None,
+    preprocessor: Mapping[str, Any] | None = None,
 ) -> tuple[ClipConfig, PyTree]:
     """Converts a state dict.
 
@@ -40,6 +49,7 @@ def clip_from_torch(
         tensors: by name, in either layout.
         where: the file, for messages.
         config: the checkpoint's config.json, for what no tensor tells: heads, activation, epsilon.
+        preprocessor: its preprocessor_config.json; None: that of the published models.
 
     Returns:
         Sizes and float32 parameters.
@@ -63,44 +73,27 @@ def clip_from_torch(
         mlp_width=mlp_width,
         patch_size=patch_size,
         image_size=side * patch_size,
-        embedding_dim=params["project"]["kernel"].shape[1],
+        embedding_dim=params["project"]["kernel"].shape[1] if "project" in params else 0,
         activation=settings.get("hidden_act", "quick_gelu"),
         norm_epsilon=settings.get("layer_norm_eps", 1e-5),
+        **preprocessing(preprocessor or {}, side * patch_size, where),
     )
-    if sizes.activation not in ("quick_gelu", "gelu"):
-        raise UserError(f"{where}: its activation is {sizes.activation!r}, expected quick_gelu or gelu")
+    check_tower(sizes, where)
     return sizes, params
 
 
-def _patches(weight: np.ndarray) -> np.ndarray:
-    """[D, 3, P, P] -> [P * P * 3, D]."""
-    return weight.transpose(2, 3, 1, 0).reshape(-1, weight.shape[0]) if weight.ndim == 4 else weight
-
-
 def _transformers(state: StateDict) -> PyTree:
-    root = "vision_model."
+    root = "vision_model." if "vision_model.pre_layrnorm.weight" in state else ""
     params: dict[str, Any] = {
         "class_token": state.take(f"{root}embeddings.class_embedding"),
-        "patch": {"kernel": _patches(state.take(f"{root}embeddings.patch_embedding.weight"))},
+        "patch": {"kernel": patch_kernel(state.take(f"{root}embeddings.patch_embedding.weight"))},
         "positions": state.take(f"{root}embeddings.position_embedding.weight"),
         "norm_in": state.norm(f"{root}pre_layrnorm"),
         "norm_out": state.norm(f"{root}post_layernorm"),
-        "project": {"kernel": state.take("visual_projection.weight").T},
     }
-    for i in itertools.count():
-        block = f"{root}encoder.layers.{i}"
-        if not state.has_prefix(f"{block}."):
-            break
-        params[f"block_{i}"] = {
-            "norm_attention": state.norm(f"{block}.layer_norm1"),
-            "query": state.linear(f"{block}.self_attn.q_proj"),
-            "key": state.linear(f"{block}.self_attn.k_proj"),
-            "value": state.linear(f"{block}.self_attn.v_proj"),
-            "out": state.linear(f"{block}.self_attn.out_proj"),
-            "norm_mlp": state.norm(f"{block}.layer_norm2"),
-            "up": state.linear(f"{block}.mlp.fc1"),
-            "down": state.linear(f"{block}.mlp.fc2"),
-        }
+    if root or "visual_projection.weight" in state:
+        params["project"] = {"kernel": state.take("visual_projection.weight").T}
+    params |= take_blocks(state, f"{root}encoder.layers")
     state.refuse_missing()
     return params
 
@@ -108,7 +101,7 @@ def _transformers(state: StateDict) -> PyTree:
 def _openai(state: StateDict) -> PyTree:
     params: dict[str, Any] = {
         "class_token": state.take("visual.class_embedding"),
-        "patch": {"kernel": _patches(state.take("visual.conv1.weight"))},
+        "patch": {"kernel": patch_kernel(state.take("visual.conv1.weight"))},
         "positions": state.take("visual.positional_embedding"),
         "norm_in": state.norm("visual.ln_pre"),
         "norm_out": state.norm("visual.ln_post"),
@@ -118,14 +111,7 @@ def _openai(state: StateDict) -> PyTree:
         block = f"visual.transformer.resblocks.{i}"
         if not state.has_prefix(f"{block}."):
             break
-        weight, bias = state.take(f"{block}.attn.in_proj_weight"), state.take(f"{block}.attn.in_proj_bias")
-        state.refuse_missing()
-        qkv = {
-            name: {"kernel": w.T, "bias": b}
-            for name, w, b in zip(
-                ("query", "key", "value"), np.split(weight, 3), np.split(bias, 3), strict=True
-            )
-        }
+        qkv = take_stacked_qkv(state, f"{block}.attn")
         params[f"block_{i}"] = qkv | {
             "norm_attention": state.norm(f"{block}.ln_1"),
             "out": state.linear(f"{block}.attn.out_proj"),

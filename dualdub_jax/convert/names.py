@@ -53,17 +53,17 @@ class StateDict:
         """`prefix.weight` and `prefix.bias` of a torch LayerNorm."""
         return {"scale": self.take(f"{prefix}.weight"), "bias": self.take(f"{prefix}.bias")}
 
-    def conv(self, prefix: str) -> dict[str, np.ndarray]:
-        """A torch Conv1d as a kernel [taps, in, out] and its bias if it has one; weight norm is folded."""
+    def conv(self, prefix: str, use_bias: bool = True) -> dict[str, np.ndarray]:
+        """A torch Conv1d as a kernel [taps, in, out] and its bias; weight norm is folded."""
         weight = self._folded(prefix)
         kernel = {"kernel": weight.transpose(2, 1, 0) if weight.ndim == 3 else weight}
-        return kernel | ({"bias": self.take(f"{prefix}.bias")} if f"{prefix}.bias" in self else {})
+        return kernel | ({"bias": self.take(f"{prefix}.bias")} if use_bias else {})
 
-    def transposed_conv(self, prefix: str) -> dict[str, np.ndarray]:
-        """A torch ConvTranspose1d, weight [in, out, taps], as a kernel [taps, in, out] and a bias."""
+    def transposed_conv(self, prefix: str, use_bias: bool = True) -> dict[str, np.ndarray]:
+        """A torch ConvTranspose1d, weight [in, out, taps], as a kernel [taps, in, out] and its bias."""
         weight = self._folded(prefix)
         kernel = {"kernel": weight.transpose(2, 0, 1) if weight.ndim == 3 else weight}
-        return kernel | ({"bias": self.take(f"{prefix}.bias")} if f"{prefix}.bias" in self else {})
+        return kernel | ({"bias": self.take(f"{prefix}.bias")} if use_bias else {})
 
     def _folded(self, prefix: str) -> np.ndarray:
         for norm, direction in _WEIGHT_NORMS:
@@ -131,7 +131,13 @@ def numbered_layers(
 
 
 def fold_weight_norm(norm: np.ndarray, direction: np.ndarray) -> np.ndarray:
-    """The kernel of torch's weight norm over all but the first axis, computed in float64."""
+    """The kernel of torch's weight norm over all but the first axis, computed in float64.
+
+    Raises:
+        ValueError: not one norm for each entry of the first axis.
+    """
+    if norm.shape != (*direction.shape[:1], *(1 for _ in direction.shape[1:])):
+        raise ValueError(f"a norm of {list(norm.shape)} for a kernel of {list(direction.shape)}")
     direction = direction.astype(np.float64)
     length = np.sqrt(np.sum(direction**2, axis=tuple(range(1, direction.ndim)), keepdims=True))
     return (norm * direction / length).astype(np.float32)

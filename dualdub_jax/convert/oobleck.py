@@ -67,7 +67,7 @@ def oobleck_from_torch(
         num_blocks += 1
     for side, params in (("encoder", encoder), ("decoder", decoder)):
         params["snake_out"] = take_snake(state, f"{side}.snake1")
-        params["conv_out"] = state.conv(f"{side}.conv2")
+        params["conv_out"] = state.conv(f"{side}.conv2", use_bias=side == "encoder")
     state.finish()
     width = encoder["conv_in"]["bias"].size
     downs = [encoder[f"block_{i}"]["down"]["kernel"] for i in range(num_blocks)]

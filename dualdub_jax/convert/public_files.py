@@ -13,7 +13,7 @@ from dualdub_jax.checkpoints.damage import damage_named
 from dualdub_jax.convert.torch_file import read_tensors
 from dualdub_jax.errors import UserError
 
-_CONFIG = "config.json"
+_CONFIG, _PREPROCESSOR = "config.json", "preprocessor_config.json"
 _WHOLE = ("model.safetensors", "diffusion_pytorch_model.safetensors", "pytorch_model.bin")
 _CHUNK = 1 << 24
 
@@ -26,12 +26,14 @@ class PublicCheckpoint:
         where: its path, for messages.
         tensors: by name, floating-point ones as float32.
         config: its config.json; {} if it has none.
+        preprocessor: its preprocessor_config.json; {} if it has none.
         files: the files with tensors.
     """
 
     where: str
     tensors: Mapping[str, np.ndarray]
     config: Mapping[str, Any]
+    preprocessor: Mapping[str, Any]
     files: tuple[pathlib.Path, ...]
 
     def source(self) -> dict[str, str]:
@@ -52,15 +54,24 @@ def read_checkpoint(path: pathlib.Path) -> PublicCheckpoint:
     """
     path = pathlib.Path(path)
     files = checkpoint_files(path) if path.is_dir() else (path,)
-    config_file = (path if path.is_dir() else path.parent) / _CONFIG
-    config: Mapping[str, Any] = {}
-    if config_file.is_file():
-        with damage_named(f"{config_file}: this config", "download it again"):
-            config = json.loads(config_file.read_text(encoding="utf-8"))
+    folder = path if path.is_dir() else path.parent
+    config, preprocessor = (_read_json(folder / name) for name in (_CONFIG, _PREPROCESSOR))
     tensors: dict[str, np.ndarray] = {}
     for file in files:
         tensors |= read_tensors(file)[0]
-    return PublicCheckpoint(str(path), tensors, config, files)
+    return PublicCheckpoint(str(path), tensors, config, preprocessor, files)
+
+
+def _read_json(file: pathlib.Path) -> Mapping[str, Any]:
+    """A file's settings; {} if there is none."""
+    if not file.is_file():
+        return {}
+    with damage_named(f"{file}: these settings", "download the file again"):
+        settings = json.loads(file.read_text(encoding="utf-8"))
+    if not isinstance(settings, Mapping):
+        found = type(settings).__name__
+        raise UserError(f"{file}: expected settings by name, got {found}; download it again")
+    return settings
 
 
 def checkpoint_files(folder: pathlib.Path) -> tuple[pathlib.Path, ...]:

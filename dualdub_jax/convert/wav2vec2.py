@@ -58,7 +58,7 @@ def take_encoder(state: StateDict, prefix: str) -> PyTree:
         name = f"{prefix}feature_extractor.conv_layers.{i}.0"
         if not state.has_prefix(f"{name}."):
             break
-        convs[f"conv_{i}"] = state.conv(name)
+        convs[f"conv_{i}"] = state.conv(name, use_bias=f"{name}.bias" in state)
     params: dict[str, Any] = {
         "features": convs | {"conv_norm": state.norm(f"{prefix}feature_extractor.conv_layers.0.2")},
         "features_norm": state.norm(f"{prefix}layer_norm"),

@@ -80,7 +80,8 @@ class FeatureExtractor(Protocol):
     """Frozen video features, such as CLIP's: a plain class, selected by `config.video_features.extractor`.
 
     Attributes:
-        frame_spec: rate and size of its input frames.
+        frame_spec: rate and size of its input frames, and its own preprocessing: fit and filter. Data
+            preparation and dubbing use it alike.
         dim: D_video.
         fingerprint: identifies weights and preprocessing; keys cached features.
     """
@@ -119,7 +120,10 @@ FEATURE_EXTRACTORS = Slot(
     "config.video_features.extractor",
     FeatureExtractor,
     (),
-    {"clip": "dualdub_jax.encoders.clip.extractor:ClipExtractor"},
+    {
+        "clip": "dualdub_jax.encoders.clip.extractor:ClipExtractor",
+        "siglip": "dualdub_jax.encoders.siglip:SiglipExtractor",
+    },
 )
 
 

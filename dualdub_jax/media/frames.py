@@ -8,7 +8,10 @@ Rules, all of them our choice:
 - **Shape**: pictures are turned and mirrored as the file asks and shown with square pixels. "letterbox"
   keeps the aspect ratio and centres the picture on black: squashing would change the shape of faces and
   mouths, and cropping would lose what sounds at the edges. "crop" scales the shorter side and cuts out the
-  centre, the preprocessing of CLIP (Radford et al., 2021).
+  centre, as CLIP (Radford et al., 2021); "stretch" scales both sides, as SigLIP (Zhai et al., 2023).
+- **Filter**: "area" averages areas while pictures are converted to RGB, which is fast. "bilinear" and
+  "bicubic" are Pillow's, with antialiasing, of the RGB picture: the preprocessing of public image encoders,
+  to the last bit of a pixel.
 """
 
 import dataclasses
@@ -19,6 +22,7 @@ from typing import Literal
 import av
 import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
+from PIL import Image
 
 from dualdub_jax.media.orientation import orientation_of
 
@@ -33,12 +37,14 @@ class FrameSpec:
     Attributes:
         frame_rate: frames a second, exactly.
         frame_size: height and width, pixels.
-        fit: "letterbox" or "crop".
+        fit: "letterbox", "crop" or "stretch".
+        filter: "area", "bilinear" or "bicubic".
     """
 
     frame_rate: Fraction
     frame_size: int
-    fit: Literal["letterbox", "crop"] = "letterbox"
+    fit: Literal["letterbox", "crop", "stretch"] = "letterbox"
+    filter: Literal["area", "bilinear", "bicubic"] = "area"
 
 
 def frames_before(position: Fraction) -> int:
@@ -58,17 +64,15 @@ def display_size(picture: av.VideoFrame, pixel_aspect: Fraction) -> tuple[int, i
 
 
 class Scaler:
-    """Scales, turns and mirrors pictures.
+    """Scales, turns and mirrors pictures by averaging areas.
 
     It is kept from picture to picture: to set up the scaler of libswscale costs more than to use it.
     """
 
-    def __init__(
-        self, interpolation: Interpolation = Interpolation.AREA, num_threads: int = MAX_THREADS
-    ) -> None:
-        """Chooses the filter and the number of threads of libswscale."""
+    def __init__(self, num_threads: int = MAX_THREADS) -> None:
+        """Chooses the number of threads of libswscale."""
         self._reformatter = VideoReformatter()
-        self._options = {"interpolation": interpolation, "threads": num_threads}
+        self._options = {"interpolation": Interpolation.AREA, "threads": num_threads}
 
     def scale(self, picture: av.VideoFrame, width: int, height: int) -> np.ndarray:
         """uint8[height, width, 3], RGB, turned and mirrored as the file asks."""
@@ -77,6 +81,26 @@ class Scaler:
             width, height = height, width
         small = self._reformatter.reformat(picture, width, height, "rgb24", **self._options)
         return orientation.apply(small.to_ndarray())
+
+
+class AntialiasedScaler:
+    """As `Scaler`, by Pillow's resampling of the RGB picture.
+
+    Args:
+        name: "bilinear" or "bicubic".
+        num_threads: of the conversion to RGB.
+    """
+
+    def __init__(self, name: str, num_threads: int = MAX_THREADS) -> None:
+        self._filter = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}[name]
+        self._reformatter, self._num_threads = VideoReformatter(), num_threads
+
+    def scale(self, picture: av.VideoFrame, width: int, height: int) -> np.ndarray:
+        """uint8[height, width, 3], RGB, turned and mirrored as the file asks."""
+        whole = self._reformatter.reformat(picture, format="rgb24", threads=self._num_threads)
+        # Turned first: rows and columns are rounded one after the other.
+        turned = np.ascontiguousarray(orientation_of(picture).apply(whole.to_ndarray()))
+        return np.asarray(Image.fromarray(turned).resize((width, height), self._filter))
 
 
 class FrameFitter:
@@ -91,11 +115,13 @@ class FrameFitter:
             num_threads: of the scaler.
         """
         self._spec, self._pixel_aspect = spec, pixel_aspect
-        interpolation = Interpolation.AREA if spec.fit == "letterbox" else Interpolation.BICUBIC
-        self._scaler = Scaler(interpolation, num_threads)
+        is_area = spec.filter == "area"
+        self._scaler = Scaler(num_threads) if is_area else AntialiasedScaler(spec.filter, num_threads)
 
     def fit(self, picture: av.VideoFrame) -> np.ndarray:
         """uint8[frame_size, frame_size, 3], RGB."""
+        if self._spec.fit == "stretch":
+            return self._scaler.scale(picture, self._spec.frame_size, self._spec.frame_size)
         width, height = display_size(picture, self._pixel_aspect)
         return (self._letterbox if self._spec.fit == "letterbox" else self._crop)(picture, width, height)
 
@@ -111,8 +137,8 @@ class FrameFitter:
 
     def _crop(self, picture: av.VideoFrame, width: int, height: int) -> np.ndarray:
         size, shorter = self._spec.frame_size, min(width, height)
-        # The longer side is rounded down, the offset to the nearest even number: so does torchvision.
+        # The longer side and the offset are rounded down, as `transformers` does.
         scaled_width, scaled_height = (size * side // shorter for side in (width, height))
-        top, left = round((scaled_height - size) / 2), round((scaled_width - size) / 2)
+        top, left = (scaled_height - size) // 2, (scaled_width - size) // 2
         scaled = self._scaler.scale(picture, scaled_width, scaled_height)
         return np.ascontiguousarray(scaled[top : top + size, left : left + size])

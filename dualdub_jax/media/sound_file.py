@@ -1,7 +1,9 @@
 """Sound files: the samples of any container and codec, at a given rate."""
 
+import contextlib
+import math
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import av
 import numpy as np
@@ -54,17 +56,68 @@ def sound_rate_hz(path: pathlib.Path | str) -> int:
         return stream.rate
 
 
+def read_blocks(path: pathlib.Path | str, sample_rate_hz: int) -> Iterator[np.ndarray]:
+    """As `read_mono`, in blocks and to the end, so that memory does not grow with the file.
+
+    Yields:
+        float32[s] blocks.
+
+    Raises:
+        UserError: as `read_mono`; sound that cannot be decoded to its end, or contains values that are not
+            finite.
+    """
+    path, num_samples = pathlib.Path(path), 0
+    try:
+        for block in _blocks(path, sample_rate_hz, lambda samples: samples.mean(axis=1, keepdims=True)):
+            if not np.isfinite(block).all():
+                raise UserError(f"{path}: holds samples that are not numbers; give an undamaged recording")
+            num_samples += len(block)
+            yield block[:, 0]
+    except _DamagedError as damaged:
+        raise UserError(
+            f"{path}: its sound {damaged} after {num_samples / sample_rate_hz:.2f} s; repair it, or convert "
+            "it to a WAV file"
+        ) from None
+
+
+def stated_seconds(path: pathlib.Path | str) -> float | None:
+    """The duration that a media file states, seconds, without decoding it; None: it states none.
+
+    Raises:
+        UserError: the file is missing, empty, or not media.
+    """
+    with open_media(path, "sound") as container:
+        return None if container.duration is None else container.duration / av.time_base
+
+
+class _DamagedError(Exception):
+    """Sound that ends before its file does; the text is the reason."""
+
+
 def _read(
     path: pathlib.Path | str, sample_rate_hz: int, max_s: float, mix: Callable[[np.ndarray], np.ndarray]
 ) -> np.ndarray:
     """float32[S, C], resampled after `mix` of float32[S, channels]."""
-    path = pathlib.Path(path)
     blocks: list[np.ndarray] = []
-    layout = None
+    # A damaged end does no harm to a reference: the samples before it are used.
+    with contextlib.suppress(_DamagedError):
+        for block in _blocks(pathlib.Path(path), sample_rate_hz, mix, max_s):
+            blocks.append(block)
+    return np.concatenate(blocks)
+
+
+def _blocks(
+    path: pathlib.Path,
+    sample_rate_hz: int,
+    mix: Callable[[np.ndarray], np.ndarray],
+    max_s: float = math.inf,
+) -> Iterator[np.ndarray]:
+    """Yields float32[s, C]; raises `_DamagedError` at the end of what can be decoded."""
+    layout, damage = None, ""
     with open_media(path, "sound") as container:
         stream = container.streams.best("audio")
         if stream is None or stream.codec_context is None:
-            raise UserError(f"{path}: no sound in it; give a recording of a voice")
+            raise UserError(f"{path}: no sound in it; give a sound file, or a film with sound")
         try:
             for frame in container.decode(stream):
                 samples = mix(_channels(frame))
@@ -73,19 +126,22 @@ def _read(
                     resampler = soxr.ResampleStream(layout[0], sample_rate_hz, layout[1], dtype="float32")
                     limit = max_s * frame.sample_rate
                 if (frame.sample_rate, samples.shape[1]) != layout:
+                    damage = "changes its sample rate or channels"
                     break
-                blocks.append(resampler.resample_chunk(samples).reshape(-1, layout[1]))
+                yield resampler.resample_chunk(samples).reshape(-1, layout[1])
                 limit -= frame.samples
                 if limit <= 0:
                     break
         except av.error.FFmpegError:
-            # A damaged end does no harm to a reference: the samples before it are used.
             if layout is None:
                 raise UserError(f"{path}: its sound cannot be decoded; give a WAV or FLAC file") from None
+            damage = "cannot be decoded"
     if layout is None:
-        raise UserError(f"{path}: the sound stream is empty; give a recording of a voice")
+        raise UserError(f"{path}: the sound stream is empty; give a file with sound in it")
     rest = resampler.resample_chunk(np.zeros((0, layout[1]), np.float32), last=True)
-    return np.concatenate([*blocks, rest.reshape(-1, layout[1])])
+    yield rest.reshape(-1, layout[1])
+    if damage:
+        raise _DamagedError(damage)
 
 
 def _channels(frame: av.AudioFrame) -> np.ndarray:

@@ -1,1 +1,1 @@
-"""Tools around training that need no data: what a program costs on hardware that is not there."""
+"""Export, what a program costs on hardware that is not there, and what a codec does to a sound."""

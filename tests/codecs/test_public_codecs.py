@@ -1,6 +1,8 @@
 """Frozen public codecs in a run: WavTokenizer speaks, DAC makes the background; trained, bundled, dubbed."""
 
 import json
+import pathlib
+import shutil
 
 import jax
 import numpy as np
@@ -11,6 +13,10 @@ from dualdub_jax.apps.cli import main
 from dualdub_jax.bundles.bundle import load_bundle
 from dualdub_jax.checkpoints.converted import read_converted
 from dualdub_jax.config import to_dict
+from dualdub_jax.data_pipeline.dataset import Dataset
+from dualdub_jax.data_pipeline.record import decode_stem, text
+from dualdub_jax.data_pipeline.sidecars import SidecarStore
+from dualdub_jax.tools.named_codec import load_codec
 from tests.convert.ports import weights, write_torch_file
 from tests.films import make_film
 from tests.tiny import tiny_config
@@ -60,6 +66,34 @@ def test_a_codec_trains_nothing_and_is_in_the_bundle(run):
             params[f"{stream}_codec"],
             converted,
         )
+
+
+def test_tokens_and_features_are_prepared_with_them(run, tiny_data_dir, tmp_path):
+    source = pathlib.Path(tiny_data_dir) / "tiny_films" / "soundtrack" / "1.0.0"
+    folder = shutil.copytree(source, tmp_path / "films")
+    (run / "clip").mkdir()
+    (run / "clip" / "config.json").write_text(json.dumps({"num_attention_heads": 3}))
+    write_torch_file(run / "clip" / "x.pt", weights("clip"))
+    assert main(["convert", str(run / "clip" / "x.pt"), str(run / "clip" / "out")]) == 0
+    extractor = f"clip(path={str(run / 'clip' / 'out')!r})"
+    overrides = {"video_features.extractor": extractor, "model.video.kind": "features"}
+    overrides["model.video.feature_dim"] = 20
+    command = ["data", "prepare", str(folder), "--config", str(run / "public.py")]
+    command += ["--codecs-from", str(run / "run" / "bundle")]
+    assert main([*command, *(f"--config.{key}={value}" for key, value in overrides.items())]) == 0
+    record = Dataset(folder).records("train")[0]
+    clip, stores = text(record["id"]), {}
+    for kind in ("video_features", "speech_tokens", "background_tokens"):
+        (header,) = (folder / "sidecars" / kind).glob("*/sidecar.json")
+        stores[kind] = SidecarStore.open(folder, kind, header.parent.name).get(clip)
+    num_frames = round(float(record["duration_s"]) * 25)
+    assert stores["video_features"].shape == (-(-num_frames // 3), 20)
+    assert stores["speech_tokens"].shape == (num_frames, 4)  # 100 frames a second of one codebook
+    assert stores["background_tokens"].shape == (num_frames, 12)
+    codec = load_codec(f"{run / 'run' / 'bundle'}:background").codec
+    stem = decode_stem(record["background"], clip, float(record["duration_s"]), codec.spec.sample_rate_hz)
+    codes = np.asarray(codec.encode(stem[None])).reshape(num_frames, 12)
+    assert (codes == stores["background_tokens"]).mean() > 0.99
 
 
 def test_a_film_is_dubbed_without_the_converted_folders(run, tmp_path):

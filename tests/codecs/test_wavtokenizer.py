@@ -9,6 +9,8 @@ import pytest
 
 from dualdub_jax.codecs.wavtokenizer.codec import WavTokenizerCodec
 from dualdub_jax.codecs.wavtokenizer.config import WavTokenizerConfig
+from dualdub_jax.convert import published_codes
+from dualdub_jax.convert.published_codes import check_tone
 from dualdub_jax.convert.wavtokenizer import wavtokenizer_from_torch
 from dualdub_jax.errors import UserError
 from tests.convert.ports import golden, weights
@@ -112,6 +114,17 @@ def test_missing_and_unexpected_tensors_are_listed():
         wavtokenizer_from_torch(lacking, "x.bin")
     with pytest.raises(UserError, match=r"holds backbone.extra, which"):
         wavtokenizer_from_torch(state | {"backbone.extra": np.ones(2)}, "x.bin")
+
+
+def test_known_codes_of_a_tone_are_compared_for_checkpoints_of_the_published_size(codec, monkeypatch):
+    assert check_tone(codec.config, codec.variables) == ""
+    said = check_tone(codec.config, codec.variables, published=codec.config)
+    assert "not those of WavTokenizer-large-unify-40token (1323 1442 3524" in said
+    t = np.arange(1200) / 2400
+    tone = (0.5 * np.sin(2 * np.pi * 440 * t)).astype(np.float32)
+    codes = np.asarray(codec.encode(tone[None]))[0, :10, 0]
+    monkeypatch.setattr(published_codes, "_TONE_CODES", tuple(codes.tolist()))
+    assert "as published" in check_tone(codec.config, codec.variables, published=codec.config)
 
 
 def test_the_published_size_is_the_default():

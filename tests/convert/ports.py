@@ -11,6 +11,22 @@ import zipfile
 
 import numpy as np
 
+# What no tensor of the golden codecs and image towers tells: their config.json.
+MIMI_SETTINGS = {
+    "sampling_rate": 1200,
+    "num_attention_heads": 3,
+    "head_dim": 8,
+    "sliding_window": 5,
+}
+SETTINGS = {
+    "wavtokenizer": {"sampling_rate": 2400, "decoder_attention_num_groups": 8},
+    "dac": {"sampling_rate": 3000},
+    "mimi": MIMI_SETTINGS,
+    "oobleck": {"sampling_rate": 4800},
+    "clip": {"num_attention_heads": 3},
+    "siglip": {"num_attention_heads": 3},
+}
+
 _GOLDEN = pathlib.Path(__file__).parent.parent / "golden"
 
 

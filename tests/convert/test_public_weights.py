@@ -16,20 +16,16 @@ from dualdub_jax.config import from_dict
 from dualdub_jax.convert.public_weights import CONVERTERS, convert_public_weights
 from dualdub_jax.encoders.base import FEATURE_EXTRACTORS
 from dualdub_jax.errors import UserError
+from tests.convert import ports
 from tests.convert.ports import golden, weights, write_torch_file
 from tests.golden.make_metrics_golden import WAVLM
 
-SETTINGS = {
-    "wavtokenizer": {"sampling_rate": 2400, "decoder_attention_num_groups": 8},
-    "dac": {"sampling_rate": 3000},
-    "oobleck": {"sampling_rate": 4800},
-    "clip": {"num_attention_heads": 3},
+SETTINGS = ports.SETTINGS | {
     "cnn14": {},
     "vggish": {},
     "utmos": {"num_attention_heads": 3},
     "wavlm_sv": WAVLM,
 }
-
 GOLDEN = {"cnn14": "cnn14_16000"}  # kinds whose golden run has another name
 
 

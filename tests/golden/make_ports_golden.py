@@ -41,6 +41,32 @@ CLIP = {
     "patch_size": 8,
     "projection_dim": 20,
 }
+SIGLIP = {
+    "hidden_size": 36,
+    "num_attention_heads": 3,
+    "num_hidden_layers": 2,
+    "intermediate_size": 52,
+    "image_size": 24,
+    "patch_size": 8,
+}
+MIMI = {
+    "sampling_rate": 1200,
+    "hidden_size": 24,
+    "num_filters": 4,
+    "upsampling_ratios": [3, 2],
+    "num_residual_layers": 2,
+    "codebook_size": 16,
+    "codebook_dim": 12,
+    "vector_quantization_hidden_dimension": 12,
+    "num_quantizers": 4,
+    "upsample_groups": 24,
+    "num_hidden_layers": 2,
+    "intermediate_size": 40,
+    "num_attention_heads": 3,
+    "num_key_value_heads": 1,
+    "head_dim": 8,
+    "sliding_window": 5,
+}
 OOBLECK = {
     "encoder_hidden_size": 6,
     "downsampling_ratios": [2, 4, 6],
@@ -64,10 +90,16 @@ def main() -> None:
     import torch
     from diffusers import AutoencoderOobleck
     from transformers import (
+        CLIPImageProcessorPil,
         CLIPVisionConfig,
         CLIPVisionModelWithProjection,
         DacConfig,
         DacModel,
+        MimiConfig,
+        MimiModel,
+        SiglipImageProcessorPil,
+        SiglipVisionConfig,
+        SiglipVisionModel,
         WavTokenizerConfig,
         WavTokenizerModel,
     )
@@ -136,6 +168,46 @@ def main() -> None:
             mean=latents.mean.transpose(1, 2),
             std=latents.std.transpose(1, 2),
             decoded=model.decode(latents.mean).sample.transpose(1, 2),
+        )
+
+    model = perturbed(SiglipVisionModel(SiglipVisionConfig(**SIGLIP)))
+    pixels = torch.tensor((images / 127.5 - 1).transpose(0, 3, 1, 2).astype(np.float32))
+    with torch.no_grad():
+        keep("siglip", model, images=images, pooled=model(pixels).pooler_output)
+
+    rng = np.random.default_rng(1)
+    for name, shape in (("wide", (51, 90)), ("tall", (83, 40)), ("small", (17, 12))):
+        picture = rng.integers(0, 256, (*shape, 3)).astype(np.uint8)
+        as_they_are = {"do_rescale": False, "do_normalize": False}
+        clip = CLIPImageProcessorPil(size={"shortest_edge": 24}, crop_size={"height": 24, "width": 24})
+        siglip = SiglipImageProcessorPil(size={"height": 24, "width": 24}, resample=2)
+        arrays[f"preprocessing/{name}"] = picture
+        for key, processor in (("clip", clip), ("siglip", siglip)):
+            made = processor(picture, return_tensors="np", **as_they_are)["pixel_values"][0]
+            arrays[f"preprocessing/{name}_{key}"] = made.transpose(1, 2, 0).astype(np.uint8)
+
+    model = perturbed(MimiModel(MimiConfig(**MIMI)))
+    with torch.no_grad():
+        for parameter in model.decoder.decoder_seanet.layers[-1].parameters():
+            parameter.mul_(0.005)  # samples in [-1, 1]
+        waveform = sound(12 * 20 + 7)
+        latents = model.encoder(torch.tensor(waveform)[:, None]).latents
+        for part in ("semantic", "acoustic"):
+            quantizer = getattr(model.quantizer, f"{part}_residual_vector_quantizer")
+            for i, layer in enumerate(quantizer.layers):
+                low = quantizer.input_proj(latents)[0].T[:16] / (i + 1)
+                layer.codebook.cluster_usage.copy_(0.5 + torch.rand(16))
+                entries = low * (1 + 0.3 * torch.randn(16, 1)) + 0.02 * torch.randn(16, 12)
+                layer.codebook.embed_sum.copy_(entries * layer.codebook.cluster_usage[:, None])
+        codes = model.encode(torch.tensor(waveform)[:, None]).audio_codes
+        two = model.encode(torch.tensor(waveform)[:, None], num_quantizers=2).audio_codes
+        keep(
+            "mimi",
+            model,
+            waveform=waveform,
+            codes=codes.transpose(1, 2),
+            decoded=model.decode(codes).audio_values[:, 0],
+            two_decoded=model.decode(two).audio_values[:, 0],
         )
 
     np.savez_compressed(pathlib.Path(__file__).with_name("ports.npz"), **arrays)

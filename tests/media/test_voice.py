@@ -83,7 +83,7 @@ def test_the_recordings_level_does_not_matter(tmp_path, level):
         ("gone.wav", None, "gone.wav: no such file; give the path of a sound file"),
         ("empty.wav", lambda p: p.write_bytes(b""), "empty.wav: the file is empty"),
         ("text.wav", lambda p: p.write_text("no sound\n" * 200), "text.wav: not a media file"),
-        ("film.mp4", lambda p: make_film(p), "film.mp4: no sound in it; give a recording of a voice"),
+        ("film.mp4", lambda p: make_film(p), "film.mp4: no sound in it; give a sound file"),
         (
             "header.wav",
             lambda p: soundfile.write(p, np.zeros(0), 16_000),

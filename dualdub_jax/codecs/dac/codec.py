@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int
 from dualdub_jax.codecs.base import CodecSpec
 from dualdub_jax.codecs.dac.config import DacConfig
 from dualdub_jax.codecs.dac.networks import DacDecoder, DacEncoder, dequantise, quantise
-from dualdub_jax.codecs.public_weights import read_public_codec
+from dualdub_jax.codecs.public_weights import cast_to, read_public_codec
 from dualdub_jax.codecs.windowed_stream import WindowedStream
 from dualdub_jax.parts.shapes import checked
 from dualdub_jax.types import Array
@@ -36,7 +36,7 @@ class DacCodec:
         self.config = config
         self.spec = self.spec_of(config)
         self.variables = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), variables)
-        self.latency_frames = round(config.stream_s * config.frame_rate)
+        self.latency_frames = self._window_frames
         self._encode, self._decode = jax.jit(self._codes), jax.jit(self._waveform)
 
     @classmethod
@@ -66,12 +66,12 @@ class DacCodec:
 
     @classmethod
     def pretrained(cls, config: DacConfig) -> PyTree:
-        """Reads the converted weights in `config.path`.
+        """Reads the converted weights in `config.path`; with fewer codebooks than theirs, the first ones.
 
         Raises:
             UserError: no path (says how to get the weights), or weights of other sizes.
         """
-        return read_public_codec(cls, config)
+        return read_public_codec(cls, config, _first_codebooks)
 
     @checked
     def encode(
@@ -100,13 +100,18 @@ class DacCodec:
     def stream(self, conditions: Mapping[str, Array] | None = None, chunk_frames: int = 8) -> WindowedStream:
         """See `Codec.stream`; the window is the config's, whatever `chunk_frames`."""
         del conditions, chunk_frames
-        rate = self.config.frame_rate
+        # Cut, not faded, where both windows have the decoder's whole receptive field.
         return WindowedStream(
             self.decode,
             samples_per_frame=self.spec.samples_per_frame,
-            window_frames=round(self.config.stream_s * rate),
-            overlap_frames=round(self.config.stream_overlap_s * rate),
+            window_frames=self._window_frames,
+            overlap_frames=2 * self.config.context_frames,
+            is_faded=False,
         )
+
+    @property
+    def _window_frames(self) -> int:
+        return max(round(self.config.stream_s * self.config.frame_rate), 4 * self.config.context_frames)
 
     def _codes(self, variables: PyTree, waveform: jax.Array, lengths: jax.Array | None) -> jax.Array:
         # Lower precision moves latents across the border of two entries.
@@ -116,4 +121,10 @@ class DacCodec:
 
     def _waveform(self, variables: PyTree, tokens: jax.Array, lengths: jax.Array | None) -> jax.Array:
         latents = dequantise(variables["quantiser"], tokens)
-        return DacDecoder(self.config).apply({"params": variables["decoder"]}, latents, lengths)
+        params, latents = cast_to(self.config.decode_dtype, (variables["decoder"], latents))
+        return DacDecoder(self.config).apply({"params": params}, latents, lengths).astype(jnp.float32)
+
+
+def _first_codebooks(variables: PyTree, config: DacConfig) -> PyTree:
+    quantiser = jax.tree.map(lambda x: x[: config.num_codebooks], variables["quantiser"])
+    return {**variables, "quantiser": quantiser}

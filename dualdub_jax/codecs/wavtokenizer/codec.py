@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Bool, Float, Int
 
 from dualdub_jax.codecs.base import CodecSpec
-from dualdub_jax.codecs.public_weights import read_public_codec
+from dualdub_jax.codecs.public_weights import cast_to, read_public_codec
 from dualdub_jax.codecs.wavtokenizer.config import WavTokenizerConfig
 from dualdub_jax.codecs.wavtokenizer.decoder import WavTokenizerDecoder
 from dualdub_jax.codecs.wavtokenizer.encoder import WavTokenizerEncoder, nearest_codes
@@ -117,4 +117,5 @@ class WavTokenizerCodec:
 
     def _waveform(self, variables: PyTree, tokens: jax.Array, mask: jax.Array) -> jax.Array:
         latents = variables["codebook"][tokens[..., 0]]
-        return WavTokenizerDecoder(self.config).apply({"params": variables["decoder"]}, latents, mask)
+        params, latents = cast_to(self.config.decode_dtype, (variables["decoder"], latents))
+        return WavTokenizerDecoder(self.config).apply({"params": params}, latents, mask)

@@ -14,9 +14,9 @@ class WavTokenizerConfig:
     """
 
     kind: str = "wavtokenizer"
-    path: str = (
-        ""  # folder of `dualdub convert`; needed to begin a run, not by a bundle, which holds the weights
-    )
+    # Folder of `dualdub convert`; needed to begin a run, not by a bundle, which holds the weights. Not in the
+    # repr, from which fingerprints are made: weights may move.
+    path: str = dataclasses.field(default="", repr=False)
     sample_rate_hz: int = 24_000
     strides: tuple[int, ...] = (4, 5, 5, 6)  # of the encoder, in the order of its layers
     num_filters: int = 32  # of the encoder's first convolution; doubled by every stride
@@ -32,6 +32,7 @@ class WavTokenizerConfig:
     decoder_mlp_width: int = 2304
     decoder_num_blocks: int = 12
     decoder_num_groups: int = 32
+    decode_dtype: str = "float32"  # of the decoder's computation, or "bfloat16"; tokens are float32's
     stream_s: float = 10.0  # longest window that a streaming decoder decodes in one call
     stream_overlap_s: float = 1.0  # cross-faded by two of its windows
 

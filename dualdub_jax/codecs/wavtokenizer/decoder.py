@@ -46,12 +46,13 @@ class MaskedGroupNorm(nn.Module):
         scale = self.param("scale", nn.with_logical_partitioning(init.ones_init(), ("norm",)), (width,))
         bias = self.param("bias", nn.with_logical_partitioning(init.zeros_init(), ("norm",)), (width,))
         valid = mask[:, :, None, None]
-        groups = jnp.where(valid, x.reshape(batch, length, self.num_groups, -1), 0.0)
+        groups = x.reshape(batch, length, self.num_groups, -1).astype(jnp.float32)
+        groups = jnp.where(valid, groups, 0.0)
         count = jnp.maximum(jnp.sum(mask, axis=1), 1)[:, None, None, None] * groups.shape[-1]
         mean = jnp.sum(groups, axis=(1, 3), keepdims=True) / count
         centred = jnp.where(valid, groups - mean, 0.0)
         variance = jnp.sum(jnp.square(centred), axis=(1, 3), keepdims=True) / count
-        normed = centred * jax.lax.rsqrt(variance + _EPSILON)
+        normed = (centred * jax.lax.rsqrt(variance + _EPSILON)).astype(x.dtype)
         return normed.reshape(batch, length, width) * scale + bias
 
 
