@@ -79,10 +79,10 @@ class VideoEncoderConfig:
 
 @dataclasses.dataclass(frozen=True)
 class AlignerConfig:
-    """The cross-modal aligner: its kind, the sizes of "grid", and the script aligner, for any kind."""
+    """The cross-modal aligner: its kind, the sizes of "grid" and "paper", and the script aligner, for any kind."""
 
-    kind: str = "grid"  # or an import path, followed by sizes in brackets (docs/forking.md)
-    use_noncausal: bool = True  # attention of each frame over the whole video
+    kind: str = "grid"  # or "paper", or an import path; with sizes in brackets (docs/forking.md)
+    use_noncausal: bool = True  # attention over the whole video
     use_causal: bool = True  # mutual attention between the streams' pasts
     use_script: bool = False  # monotonic alignment with the script, for models too small to learn it
     num_heads: int = 4
