@@ -29,7 +29,7 @@ from dualdub_jax.data_pipeline.stem_tokens import StemTokenizer, TokenCache
 from dualdub_jax.data_pipeline.video_features import FeatureComputer
 from dualdub_jax.encoders.extraction import make_extractor
 from dualdub_jax.errors import UserError
-from dualdub_jax.models.batch import validate_batch
+from dualdub_jax.models.batch import check_tokens, validate_batch
 from dualdub_jax.text.tokenizer import make_tokenizer
 from dualdub_jax.training.bad_records import BadRecord
 from dualdub_jax.training.held_out import HeldOutSets
@@ -240,6 +240,7 @@ def make_batches(
 
     def finish(batch: HostBatch) -> HostBatch:
         batch = compute_features(tokenise(batch))
+        check_tokens(batch, config)
         validate_batch({name: value for name, value in batch.items() if name not in _BESIDE_FIELDS}, config)
         return batch
 

@@ -13,7 +13,7 @@ import tokenizers
 from dualdub_jax.config import ModelConfig
 from dualdub_jax.errors import UserError
 from dualdub_jax.parts.import_path import is_import_path
-from dualdub_jax.parts.slot import Slot
+from dualdub_jax.parts.slot import Slot, with_sizes
 from dualdub_jax.stores.failures import reached
 from dualdub_jax.stores.local_copy import local_copy
 from dualdub_jax.stores.path import StorePath, as_path
@@ -153,8 +153,8 @@ def with_vocabulary_file(config: ModelConfig, path: str) -> ModelConfig:
     """The config with another path of its vocabulary file."""
     name = path
     if _is_tiktoken(config.script_tokenizer):
-        sizes = {**TOKENIZERS.find(config.script_tokenizer)[1], "path": path}
-        name = f"tiktoken({', '.join(f'{key}={value!r}' for key, value in sizes.items())})"
+        sizes = TOKENIZERS.find(config.script_tokenizer)[1]
+        name = with_sizes(config.script_tokenizer, {**sizes, "path": path})
     return dataclasses.replace(config, script_tokenizer=name)
 
 

@@ -70,6 +70,12 @@ def check_parts(config: Config, problems: Problems) -> Parts:
     tokenizer = extractor = initial = None
     with problems.noted():
         tokenizer = make_tokenizer(model)
+        num_tokens = len(tokenizer.encode(model.background_prompt))
+        if num_tokens > config.grid.num_script_tokens:
+            problems.add(
+                f"model.background_prompt: has {num_tokens} tokens with the markers, more than "
+                f"grid.num_script_tokens={config.grid.num_script_tokens}; shorten it, or raise that"
+            )
     with problems.noted():
         extractor = make_extractor(config)
     if problems.messages:  # a bundle is compared with parts that exist
