@@ -269,7 +269,8 @@ def make_batches(
     batches = take_share(examples, stage.batch_size, process_index, process_count, f"stage {stage.name!r}")
     described = describe_stream(stage.name, sources, split, seed, stage.batch_size, repeat, shuffle)
     described |= {"drop": list(stage.drop)} if stage.drop else {}
-    described |= {"drops": drops} if any(source.drop for source in stage.mixture) else {}
+    for entry, source in zip(described["mixture"], stage.mixture, strict=True):
+        entry += [list(source.drop)] if source.drop else []
     described |= {"max_clips": max_clips} if max_clips is not None else {}
     return BatchIterator(batches, finish, num_workers, described, held_out)
 

@@ -14,11 +14,13 @@ from dualdub_jax.bundles.bundle import load_bundle
 from dualdub_jax.codecs.registry import codec_spec, grid_spec
 from dualdub_jax.config import load_config
 from dualdub_jax.dubbing.engine import Engine
+from dualdub_jax.evaluation.contracts import registry
 from dualdub_jax.models.analytic_flops import has_formula
 from dualdub_jax.tools.aot import lower_train_step
 from dualdub_jax.tools.random_parts import write_random_parts
 from dualdub_jax.training.optimizer import make_schedule
 from dualdub_jax.types import STREAMS
+from tests.evaluation.toy import Level
 from tests.films import make_film
 
 VARIANTS = ("dualdub", "dualdub:late_aligner")
@@ -145,6 +147,17 @@ def test_its_export_dubs_without_codecs_and_vocabulary_beside_it(run, tmp_path, 
     finally:
         for name in ("wavtokenizer", "tiny.tiktoken"):
             (parts / f"{name}.away").rename(parts / name)
+
+
+@pytest.mark.slow
+def test_its_bundle_is_evaluated(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(registry, "all_metrics", lambda casp_weights: [Level()])
+    report = tmp_path / "results.json"
+    evaluate = ["evaluate", "--suite", "puppet", "--limit", "1", "--checkpoint", str(run[1] / "bundle")]
+    assert main([*evaluate, "--workdir", str(tmp_path / "work"), "--json", str(report)]) == 0
+    results = json.loads(report.read_text())
+    assert results["num_scored"] == 1 and results["failures"] == []
+    assert results["metrics"]["level_error"]["value"] is not None
 
 
 @pytest.mark.slow

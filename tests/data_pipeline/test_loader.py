@@ -335,6 +335,26 @@ def test_a_stage_hides_what_it_drops(tiny_data_dir: str) -> None:
         iterator.set_state(state)
 
 
+def test_a_dataset_hides_what_its_entry_drops(tiny_data_dir: str) -> None:
+    two = dataclasses.replace(
+        ALONE,
+        mixture=(
+            dataclasses.replace(ALONE.mixture[0], drop=("speech", "video")),
+            SourceConfig("tiny_films/text_speech"),
+        ),
+    )
+    with batches(tiny_data_dir, two) as iterator:
+        batch, state = next(iterator), json.loads(json.dumps(iterator.get_state()))
+    is_first = np.array([name.startswith(ALONE.mixture[0].name) for name in batch["example_ids"]])
+    assert is_first.any() and not is_first.all()
+    np.testing.assert_array_equal(batch["has_speech"], ~is_first)
+    with batches(tiny_data_dir, two) as iterator:
+        iterator.set_state(state)  # also as JSON gives it back
+    undropped = dataclasses.replace(two, mixture=(ALONE.mixture[0], two.mixture[1]))
+    with batches(tiny_data_dir, undropped) as iterator, pytest.raises(UserError, match="mixture="):
+        iterator.set_state(state)
+
+
 def test_a_misspelt_drop_is_named(tiny_data_dir: str) -> None:
     with (
         pytest.raises(UserError, match="'vidoe' is none of video, script"),

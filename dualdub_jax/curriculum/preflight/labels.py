@@ -120,6 +120,8 @@ def _check_model(
     problems: Problems,
 ) -> list[str]:
     labels = set().union(*(_labels(use, findings) for use in stages))
+    if config.model.voice_source == "target" and "speech" in labels:
+        labels.add("voice")
     notes = []
     for part in _model_parts(config, initial):
         if part.label in labels or not part.is_used:
