@@ -132,7 +132,7 @@ def test_an_interrupted_run_ends_in_the_same_bits(run, tmp_path):
 
 
 @pytest.mark.slow
-def test_its_export_dubs_without_codecs_and_vocabulary_beside_it(run, tmp_path, monkeypatch):
+def test_its_export_dubs_without_codecs_and_vocabulary_beside_it(run, tmp_path, capsys):
     bundle, parts = tmp_path / "exported", run[1].parent / "parts"
     assert main(["export", str(run[1]), str(bundle)]) == 0
     for name in ("wavtokenizer", "tiny.tiktoken"):  # both are in the bundle
@@ -144,9 +144,16 @@ def test_its_export_dubs_without_codecs_and_vocabulary_beside_it(run, tmp_path, 
         assert main([*dub, "--script", "Hello, you!", "--allow-inaudible"]) == 0
         assert out.is_file()
         assert main(dub) == 0  # without speech
+        out.unlink()
+        capsys.readouterr()
+        (parts / "clip").rename(parts / "clip.away")  # which is not in the bundle
+        assert main(dub) == 2
+        error = capsys.readouterr().err
+        assert f"{parts}/clip: no such folder; get CLIP" in error and error.count("\n") == 1
+        assert not out.exists()
     finally:
-        for name in ("wavtokenizer", "tiny.tiktoken"):
-            (parts / f"{name}.away").rename(parts / name)
+        for away in parts.glob("*.away"):
+            away.rename(away.with_suffix(""))
 
 
 @pytest.mark.slow
