@@ -23,8 +23,8 @@ from tests.tiny_dataset import NUM_TEST_CLIPS, NUM_TRAIN_CLIPS
 
 GRID = GridConfig(num_frames=20, frame_size=16, num_script_tokens=20, num_voice_frames=8)
 STREAMS_OF_LEVELS = StreamsConfig(
-    speech=StreamConfig(codec=MelRVQConfig(num_codebooks=3)),
-    background=StreamConfig(codec=MelRVQConfig(num_codebooks=2)),
+    speech=StreamConfig(codec=MelRVQConfig(num_codebooks=3, codebook_size=1024)),
+    background=StreamConfig(codec=MelRVQConfig(num_codebooks=2, codebook_size=1024)),
 )
 MIXED = StageConfig(
     name="mixed",
