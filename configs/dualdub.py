@@ -89,7 +89,7 @@ def _set_model(config: ConfigDict) -> None:
     # Unstated: those of Sheared-LLaMA-1.3B, whose shape this is. Initialised at random.
     config.model.update({"num_kv_heads": 16, "mlp_width": 5504, "rope_theta": 10_000.0})
     config.model.update({"use_qk_norm": False, "use_qkv_bias": False})
-    config.model.update({"compute_dtype": "bfloat16", "remat_policy": "full"})
+    config.model.update({"compute_dtype": "bfloat16", "remat_policy": "attention"})
     config.model.aligner.update({"num_heads": 16, "head_dim": 128})  # unstated: those of the language model
 
 

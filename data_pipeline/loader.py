@@ -268,9 +268,10 @@ def make_batches(
 
     batches = take_share(examples, stage.batch_size, process_index, process_count, f"stage {stage.name!r}")
     described = describe_stream(stage.name, sources, split, seed, stage.batch_size, repeat, shuffle)
-    described |= {"drop": list(stage.drop)} if stage.drop else {}
-    for entry, source in zip(described["mixture"], stage.mixture, strict=True):
-        entry += [list(source.drop)] if source.drop else []
+    if any(source.drop for source in stage.mixture):
+        described["drop"] = {name: list(drop) for name, drop in drops.items()}
+    elif stage.drop:
+        described["drop"] = list(stage.drop)
     described |= {"max_clips": max_clips} if max_clips is not None else {}
     return BatchIterator(batches, finish, num_workers, described, held_out)
 

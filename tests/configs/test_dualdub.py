@@ -139,15 +139,14 @@ def test_its_export_dubs_without_codecs_and_vocabulary_beside_it(run, tmp_path, 
         (parts / name).rename(parts / f"{name}.away")
     try:
         film = make_film(tmp_path / "film.mp4", num_frames=20)
-        out = tmp_path / "dubbed.mp4"
-        dub = ["dub", str(film), "--checkpoint", str(bundle), "--out", str(out), "--force"]
-        assert main([*dub, "--script", "Hello, you!", "--allow-inaudible"]) == 0
-        assert out.is_file()
-        assert main(dub) == 0  # without speech
-        out.unlink()
+        spoken, silent, out = (tmp_path / f"{name}.mp4" for name in ("spoken", "silent", "none"))
+        dub = ["dub", str(film), "--checkpoint", str(bundle), "-o"]
+        assert main([*dub, str(spoken), "--script", "Hello, you!", "--allow-inaudible"]) == 0
+        assert main([*dub, str(silent)]) == 0  # without speech
+        assert spoken.is_file() and silent.is_file()
         capsys.readouterr()
         (parts / "clip").rename(parts / "clip.away")  # which is not in the bundle
-        assert main(dub) == 2
+        assert main([*dub, str(out)]) == 2
         error = capsys.readouterr().err
         assert f"{parts}/clip: no such folder; get CLIP" in error and error.count("\n") == 1
         assert not out.exists()
