@@ -13,8 +13,10 @@ from dualdub_jax.apps.cli import main
 from dualdub_jax.bundles.bundle import load_bundle
 from dualdub_jax.codecs.registry import codec_spec, grid_spec
 from dualdub_jax.config import load_config
+from dualdub_jax.curriculum.stage import stage_phase
 from dualdub_jax.dubbing.engine import Engine
 from dualdub_jax.evaluation.contracts import registry
+from dualdub_jax.models.aligners.paper import ATTENTIONS
 from dualdub_jax.models.analytic_flops import has_formula
 from dualdub_jax.tools.aot import lower_train_step
 from dualdub_jax.tools.random_parts import write_random_parts
@@ -62,8 +64,13 @@ def test_its_stages_are_the_papers():
 
 
 def test_the_other_reading_freezes_the_aligner_until_the_last_stage():
-    stages = load_config("dualdub:late_aligner").stages
-    assert [bool(stage.freeze) for stage in stages] == [True, True, False]
+    config = load_config("dualdub:late_aligner")
+    attentions = {f"attend_{name}" for name in ATTENTIONS}
+    for stage, is_frozen in zip(config.stages, (True, True, False), strict=True):
+        state = jax.eval_shape(stage_phase(config, stage, list).init, jax.random.key(0), None)
+        assert set(state.params.get("aligner", {})) == (set() if is_frozen else attentions)
+        assert state.extra is None or set(state.extra["aligner"]) == attentions
+        assert state.ema_params is None
 
 
 def test_its_step_lowers_for_tpu_and_cuda_without_any_weights():
