@@ -86,9 +86,11 @@ def _set_inputs(config: ConfigDict) -> None:
 def _set_model(config: ConfigDict) -> None:
     """A Llama of 24 layers and 16 heads of 128; the aligner."""
     config.model.update({"width": 2048, "num_layers": 24, "num_heads": 16, "head_dim": 128})
-    # Unstated: those of Sheared-LLaMA-1.3B, whose shape this is. Initialised at random.
+    # Unstated: those of Sheared-LLaMA-1.3B, whose shape this is, initialised at random;
+    # --config.init_from.backbone=DIR starts from its weights.
     config.model.update({"num_kv_heads": 16, "mlp_width": 5504, "rope_theta": 10_000.0})
-    config.model.update({"use_qk_norm": False, "use_qkv_bias": False})
+    config.model.update({"use_qk_norm": False, "use_qkv_bias": False, "rms_norm_eps": 1e-5})
+    config.model.causal_prefix = True  # text, voice and frames are read left to right
     config.model.update({"compute_dtype": "bfloat16", "remat_policy": "attention"})
     config.model.aligner.update({"num_heads": 16, "head_dim": 128})  # unstated: those of the language model
 
