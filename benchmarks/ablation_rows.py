@@ -9,6 +9,11 @@ from dualdub_jax.dubbing.engine import Condition
 
 # Fractions of the steps of a run from random initialisation, close to those of the default's phases.
 _CURRICULUM = {"video_encoder": 0.18, "text_speech": 0.32, "video_audio": 0.06, "soundtrack": 0.44}
+# The paper's order of the first two stages, with the mixture of each.
+_PAPER_ORDER = {
+    "video_audio": {"video_audio": 1.0},
+    "text_speech": {"video_audio": 0.5, "text_speech": 0.5},
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,14 +39,16 @@ class Row:
     Attributes:
         about: description.
         aligner: switches of the branches: non-causal, causal and script.
+        kind: of the aligner; "": the base's.
         parts: models by name; with two, each generates one track.
         absent: conditions removed in training and generation.
-        from_nothing: "" to start from the bundle's model; "curriculum" or "alone" (the last stage) to start
-            from random initialisation.
+        from_nothing: "" to start from the bundle's model; "curriculum", "paper_order" or "alone" (the last
+            stage) to start from random initialisation.
     """
 
     about: str
     aligner: tuple[bool, bool, bool] = (True, True, True)
+    kind: str = ""
     parts: Mapping[str, Part] = dataclasses.field(default_factory=lambda: {"": _WHOLE})
     absent: tuple[Condition, ...] = ()
     from_nothing: str = ""
@@ -53,6 +60,11 @@ ROWS = {
     "no_noncausal": Row("aligner without its non-causal branch", aligner=(False, True, True)),
     "no_script": Row("aligner without its script branch", aligner=(True, True, False)),
     "none": Row("aligner: none", aligner=(False, False, False)),
+    "paper": Row("the paper's aligner, and script", kind="paper"),
+    "paper_no_script": Row("the paper's aligner", (True, True, False), kind="paper"),
+    "paper_no_causal": Row(
+        "the paper's aligner, and script, without its causal attentions", (True, False, True), kind="paper"
+    ),
     "no_room": Row("no acoustic condition", absent=("acoustics",)),
     "no_room_no_causal": Row(
         "no acoustic condition, aligner without its causal branch",
@@ -70,6 +82,7 @@ ROWS = {
     "no_video": Row("no video", absent=("video",)),
     "no_voice": Row("no voice", absent=("voice",)),
     "curriculum": Row("random initialisation, curriculum", from_nothing="curriculum"),
+    "paper_order": Row("random initialisation, curriculum in the paper's order", from_nothing="paper_order"),
     "soundtrack_alone": Row("random initialisation, last stage only", from_nothing="alone"),
 }
 
@@ -85,7 +98,7 @@ def row_config(base: Config, name: str, part: str, seed: int, num_steps: int) ->
         num_steps: of the last stage; of all phases together for random initialisation.
     """
     row, of_part = ROWS[name], ROWS[name].parts[part]
-    shares = _CURRICULUM if row.from_nothing == "curriculum" else {"soundtrack": 1.0}
+    shares = _CURRICULUM if row.from_nothing in ("curriculum", "paper_order") else {"soundtrack": 1.0}
     steps = {phase: round(share * num_steps) for phase, share in shares.items()}
     stages = []
     for stage in base.stages:
@@ -96,10 +109,15 @@ def row_config(base: Config, name: str, part: str, seed: int, num_steps: int) ->
             stage = dataclasses.replace(
                 stage, num_steps=steps[stage.name], drop=(*of_part.drop, *row.absent), optimizer=optimizer
             )
+            sources = _PAPER_ORDER.get(stage.name) if row.from_nothing == "paper_order" else None
             if stage.name == "soundtrack":
-                mixture = [SourceConfig(f"puppet_stage/{each}", w) for each, w in of_part.sources.items()]
+                sources = of_part.sources
+            if sources is not None:
+                mixture = [SourceConfig(f"puppet_stage/{each}", w) for each, w in sources.items()]
                 stage = dataclasses.replace(stage, mixture=tuple(mixture))
             stages.append(stage)
+    if row.from_nothing == "paper_order":
+        stages.sort(key=lambda stage: [*_PAPER_ORDER, "soundtrack"].index(stage.name))
     films = base.video_training
     warmup = min(films.optimizer.warmup_steps, steps.get(VIDEO_ENCODER, 0) // 5)
     films = dataclasses.replace(
@@ -108,7 +126,8 @@ def row_config(base: Config, name: str, part: str, seed: int, num_steps: int) ->
         optimizer=dataclasses.replace(films.optimizer, warmup_steps=warmup),
     )
     switches = zip(("use_noncausal", "use_causal", "use_script"), row.aligner, strict=True)
-    aligner = dataclasses.replace(base.model.aligner, **dict(switches))
+    kind = row.kind or base.model.aligner.kind
+    aligner = dataclasses.replace(base.model.aligner, kind=kind, **dict(switches))
     return dataclasses.replace(
         base,
         name=f"ablation_{name}",

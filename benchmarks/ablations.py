@@ -6,10 +6,10 @@
 
 For each row, the last stage of the curriculum is retrained for `--steps` steps, from the parameters of a
 bundle with randomly initialised aligners (which favours the bundle's own setting, row `all`), or (rows
-`curriculum` and `soundtrack_alone`) from its codecs only. Finished models are not retrained, so several
-processes can divide the rows with `--train-only`. Then every row is evaluated: test clips of another world
-seed are dubbed and scored by the metrics of `dualdub evaluate`, and the validation loss is computed, which is
-independent of sampling. The last line is the table as JSON.
+`curriculum`, `paper_order` and `soundtrack_alone`) from its codecs only. Finished models are not retrained,
+so several processes can divide the rows with `--train-only`. Then every row is evaluated: test clips of
+another world seed are dubbed and scored by the metrics of `dualdub evaluate`, and the validation loss is
+computed, which is independent of sampling. The last line is the table as JSON.
 """
 
 import argparse
@@ -75,6 +75,7 @@ def main() -> int:
     parser.add_argument("--seeds", default="0", help="of training, such as 0,1")
     parser.add_argument("--steps", type=int, default=500, help="of the last stage, per model")
     parser.add_argument("--limit", type=int, default=60, help="number of test clips")
+    parser.add_argument("--losses-only", action="store_true", help="evaluate by validation losses alone")
     parser.add_argument("--train-only", action="store_true", help="train the rows without evaluating them")
     args = parser.parse_args()
     try:
@@ -203,19 +204,21 @@ def score(
     args: argparse.Namespace, base: Config, row: Row, models: Mapping[str, pathlib.Path]
 ) -> dict[str, dict[str, float | None]]:
     """Evaluates a row: figure -> value, number of clips and 95% interval if defined."""
+    found: dict[str, dict[str, float | None]] = {}
+    for path in models.values():
+        found |= {name: {"value": value} for name, value in validation_losses(base.data_dir, path).items()}
+    if args.losses_only:
+        return found
     folder = args.workdir / "evaluation"
     metrics = registry.select(registry.all_metrics(None), _METRICS)
     suite = PuppetSuite(folder, limit=args.limit)
     results = evaluate(
         suite, metrics, folder, checkpoint=RowCheckpoint(row, models), progress=make_progress()
     )
-    found = {
+    return found | {
         name: {key: results["metrics"][name].get(key) for key in ("value", "low", "high", "n")}
         for name in _FIGURES
     }
-    for path in models.values():
-        found |= {name: {"value": value} for name, value in validation_losses(base.data_dir, path).items()}
-    return found
 
 
 def validation_losses(data_dir: str, bundle: pathlib.Path) -> dict[str, float]:
@@ -246,8 +249,9 @@ def validation_losses(data_dir: str, bundle: pathlib.Path) -> dict[str, float]:
 
 def print_table(scores: Mapping[str, Mapping[str, Mapping[str, Any]]], args: argparse.Namespace) -> None:
     """Prints a Markdown table, and the same as JSON."""
-    columns = (*_FIGURES, "loss_speech", "loss_background")
-    print(f"{args.steps} steps, {args.limit} test clips, [95% bootstrap interval over clips]\n")
+    columns = (*(() if args.losses_only else _FIGURES), "loss_speech", "loss_background")
+    clips = "" if args.losses_only else f", {args.limit} test clips, [95% bootstrap interval over clips]"
+    print(f"{args.steps} steps{clips}\n")
     print(f"| row | seed | {' | '.join(columns)} |")
     print("|---" * (len(columns) + 2) + "|")
     for name, found in scores.items():

@@ -1,6 +1,6 @@
 """Estimates the step time of the size ladder on TPU slices, and its weak scaling, without hardware.
 
-    python benchmarks/scaling_table.py                        # base, large, xl: many minutes each
+    python benchmarks/scaling_table.py                        # base, dualdub, large, xl: many minutes each
     python benchmarks/scaling_table.py --weak-scaling base    # constant work a chip on 16, 64 and 256 chips
     python benchmarks/scaling_table.py --only xl --keep docs/estimated/scaling.json
 
@@ -25,7 +25,13 @@ from dualdub_jax.tools.aot import estimate
 from dualdub_jax.tools.topology import Topology, parse_topology
 
 _CONFIGS = pathlib.Path(__file__).parent.parent / "configs"
-_LADDER = (("base", "v5e:4x4"), ("large", "v5e:8x8"), ("xl", "v5p:4x4x4"))
+_LADDER = (
+    ("base", "v5e:4x4"),
+    ("dualdub", "v5p:2x2x2"),
+    ("dualdub", "v5e:4x4"),
+    ("large", "v5e:8x8"),
+    ("xl", "v5p:4x4x4"),
+)
 _WEAK_SCALING = ("v5e:4x4", "v5e:8x8", "v5e:16x16")
 _COLUMNS = (
     "config",

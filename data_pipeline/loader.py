@@ -7,6 +7,7 @@ part of the position.
 """
 
 import dataclasses
+import itertools
 import math
 import os
 import zlib
@@ -28,7 +29,7 @@ from dualdub_jax.data_pipeline.stem_tokens import StemTokenizer, TokenCache
 from dualdub_jax.data_pipeline.video_features import FeatureComputer
 from dualdub_jax.encoders.extraction import make_extractor
 from dualdub_jax.errors import UserError
-from dualdub_jax.models.batch import validate_batch
+from dualdub_jax.models.batch import check_tokens, validate_batch
 from dualdub_jax.text.tokenizer import make_tokenizer
 from dualdub_jax.training.bad_records import BadRecord
 from dualdub_jax.training.held_out import HeldOutSets
@@ -205,7 +206,7 @@ def make_batches(
 
     Raises:
         UserError: a mixture that `curriculum.open_mixture` refuses, a batch size that is not a multiple of
-            `process_count`, or an unknown name in `stage.drop`. While iterating: no usable record in many
+            `process_count`, or an unknown part in `drop`. While iterating: no usable record in many
             draws; without `repeat`, any record that cannot be used.
     """
     where = f"stage {stage.name!r}: mixture"
@@ -215,9 +216,13 @@ def make_batches(
     )
     sources = with_tokens(token_fingerprints or {}, sources)
     tokenizer = make_tokenizer(config.model)
+    drops = {source.name: (*stage.drop, *source.drop) for source in stage.mixture}
+    for name in dict.fromkeys(itertools.chain(*drops.values())):
+        if name not in PARTS:
+            raise UserError(f"stage {stage.name!r}: drop: {name!r} is none of {', '.join(PARTS)}")
     examples = mix_examples(
         sources,
-        lambda source: transforms.MakeExample(source.name, config, tokenizer),
+        lambda source: transforms.MakeExample(source.name, config, tokenizer, drops[source.name]),
         seed=[seed, zlib.crc32(stage.name.encode())],
         repeat=repeat,
         shuffle=shuffle,
@@ -229,17 +234,13 @@ def make_batches(
         fill = stage.batch_size - len(examples) % stage.batch_size
         empty = grain.MapDataset.source([transforms.unfilled_example(config)] * fill)
         examples = grain.MapDataset.concatenate([examples, empty])
-    for name in stage.drop:
-        if name not in PARTS:
-            raise UserError(f"stage {stage.name!r}: drop: {name!r} is none of {', '.join(PARTS)}")
     tokenise = StemTokenizer(codecs, config.grid.num_frames, {} if token_cache is None else token_cache)
 
     compute_features = FeatureComputer(extractor)
 
     def finish(batch: HostBatch) -> HostBatch:
         batch = compute_features(tokenise(batch))
-        for name in stage.drop:
-            batch[f"has_{name}"] = np.zeros_like(batch[f"has_{name}"])
+        check_tokens(batch, config)
         validate_batch({name: value for name, value in batch.items() if name not in _BESIDE_FIELDS}, config)
         return batch
 
@@ -267,7 +268,10 @@ def make_batches(
 
     batches = take_share(examples, stage.batch_size, process_index, process_count, f"stage {stage.name!r}")
     described = describe_stream(stage.name, sources, split, seed, stage.batch_size, repeat, shuffle)
-    described |= {"drop": list(stage.drop)} if stage.drop else {}
+    if any(source.drop for source in stage.mixture):
+        described["drop"] = {name: list(drop) for name, drop in drops.items()}
+    elif stage.drop:
+        described["drop"] = list(stage.drop)
     described |= {"max_clips": max_clips} if max_clips is not None else {}
     return BatchIterator(batches, finish, num_workers, described, held_out)
 

@@ -38,8 +38,8 @@ RECORD: dict[str, str] = {
     "video_features_rate_hz": "float64, frame rate of video_features; 0 without them",
     "licence": "str, the clip's licence, such as CC-BY-4.0; empty: unknown",
     "events": "str, JSON object of annotations; training reads speech.words and speech.phonemes, "
-    "[[text, start_s, end_s], …] over all words of the script, and acoustics, {rt60_s, noise_dbfs}, "
-    "which both stems share",
+    "[[text, start_s, end_s], …] over all words of the script, speech.written, the script with case and "
+    "punctuation, and acoustics, {rt60_s, noise_dbfs}, which both stems share",
 }
 
 
@@ -122,6 +122,25 @@ def text(value: str | bytes) -> str:
 def script(record: Record) -> str | None:
     """The script; "" is a clip without speech, None an unknown script."""
     return text(record["script"]) if record["has_script"] else None
+
+
+def written_script(record: Record, clip: str) -> str | None:
+    """The script with case and punctuation, as many words as `script`; without such, `script`.
+
+    Raises:
+        UserError: annotated, but not as a text of as many words.
+    """
+    words = script(record)
+    speech = events(record, clip).get("speech") or {}
+    written = speech.get("written") if isinstance(speech, dict) else None
+    if words is None or written is None:
+        return words
+    if not isinstance(written, str) or len(written.split()) != len(words.split()):
+        raise UserError(
+            f"{clip}: speech.written of its events is not its script of {len(words.split())} words; build "
+            "the dataset again"
+        )
+    return written
 
 
 def duration_s(record: Record, clip: str) -> float:

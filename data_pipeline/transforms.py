@@ -26,9 +26,10 @@ from dualdub_jax.media.frames import FrameSpec
 from dualdub_jax.media.record_video import decode_frames
 from dualdub_jax.models.batch import empty_example
 from dualdub_jax.text.phonemes import LABELS_PER_FRAME, PAUSE, SYMBOLS, plain
-from dualdub_jax.text.tokenizer import Tokenizer
+from dualdub_jax.text.tokenizer import Tokenizer, reads_case
 from dualdub_jax.types import STREAMS, Stream
 
+VOICE_SOURCES = ("recording", "target")
 _TOLERANCE = 1e-2  # of a frame: TFDS stores seconds in single precision, and n frames must stay n
 
 
@@ -89,12 +90,15 @@ class MakeExample:
         source_name: name of the dataset, for ids and errors.
         config: for the fields of a batch and the time grid.
         tokenizer: of the scripts.
+        drop: parts that examples are made without.
     """
 
-    def __init__(self, source_name: str, config: Config, tokenizer: Tokenizer) -> None:
+    def __init__(
+        self, source_name: str, config: Config, tokenizer: Tokenizer, drop: Sequence[str] = ()
+    ) -> None:
         self._source_name = source_name
         self._config, self._grid = config, config.grid
-        self._tokenizer = tokenizer
+        self._tokenizer, self._drop = tokenizer, frozenset(drop)
 
     def begin(self, rng: np.random.Generator) -> Callable[[Record], dict[str, Any]]:
         """See `replacement.Transform`."""
@@ -110,7 +114,8 @@ class MakeExample:
         clip = clip_id(self._source_name, record)
         duration_s = record_lib.duration_s(record, clip)
         clip_frames = num_frames_of(duration_s, grid.frame_rate)
-        script = record_lib.script(record)
+        streams = [stream for stream in STREAMS if stream not in self._drop]
+        script = None if "script" in self._drop else record_lib.script(record)
         if clip_frames > grid.num_frames and script:
             raise UserError(
                 f"{clip}: has a script and {clip_frames} frames, more than the window of {grid.num_frames}; "
@@ -121,35 +126,60 @@ class MakeExample:
         example = unfilled_example(self._config)
         example["example_ids"] = clip
         example["frame_mask"][:num_frames] = True
-        example["stems"] = {}
-        for stream in STREAMS:
+        for stream in streams:
             flac, tokens = bytes(record[stream]), self._tokens(record, clip, stream, clip_frames)
             stem = Stem(clip, flac, duration_s, clip_frames, start_frame, num_frames, tokens)
             if tokens is None or not stem.is_whole:
                 record_lib.check_stem(record, clip, stream)
             example["stems"][stream] = stem
             example[f"has_{stream}"] = np.bool_(len(flac) > 0)
-        if "video" in example and record["video"]:
+        has_video = "video" not in self._drop
+        if has_video and "video" in example and record["video"]:
             example["video"][:num_frames] = self._frames(record, clip, start_frame, num_frames)
             example["has_video"] = np.True_
-        if "video_features" in example and (record["video_features"] or record["video"]):
+        if has_video and "video_features" in example and (record["video_features"] or record["video"]):
             if FRAME_SPEC in record:
                 example["feature_frames"] = self._feature_frames(record, clip, start_frame, num_frames)
             else:
                 example["video_features"][:num_frames] = self._features(record, clip, start_frame, num_frames)
             example["has_video"] = np.True_
         acoustics = record_lib.read_acoustics(record, clip)
-        if np.isfinite(acoustics).all():
+        if "acoustics" not in self._drop and np.isfinite(acoustics).all():
             example["acoustics"], example["has_acoustics"] = acoustics, np.True_
         if script is not None:
-            self._add_script(example, script, clip)
-            self._add_alignment(example, record, script, clip)
-        if record["voice"]:
-            example |= decode_voice(
-                record["voice"], clip, grid.sample_rate_hz, grid.samples_per_frame, grid.num_voice_frames
-            )
-            example["has_voice"] = np.True_
+            is_written = reads_case(self._tokenizer)
+            text = record_lib.written_script(record, clip) if is_written else script
+            self._add_script(example, text, clip)
+            self._add_alignment(example, record, script, text, clip)
+        elif not example["has_speech"] and self._config.model.background_prompt:
+            self._add_script(example, self._config.model.background_prompt, clip)
+        if "voice" not in self._drop:
+            self._add_voice(example, record, clip, duration_s, rng)
         return example
+
+    def _add_voice(
+        self,
+        example: dict[str, Any],
+        record: Record,
+        clip: str,
+        duration_s: float,
+        rng: np.random.Generator,
+    ) -> None:
+        grid = self._grid
+        if self._config.model.voice_source == "target":
+            flac = record["speech"]
+            samples = record_lib.decode_stem(flac, clip, duration_s, grid.sample_rate_hz) if flac else None
+            if samples is None or not samples.any():  # silence is no voice
+                return
+        elif record["voice"]:
+            samples = record_lib.decode_voice(record["voice"], clip, grid.sample_rate_hz)
+        else:
+            return
+        surplus = len(samples) // grid.samples_per_frame - grid.num_voice_frames
+        if surplus > 0:
+            samples = samples[int(rng.integers(surplus + 1)) * grid.samples_per_frame :]
+        example |= whole_frames(samples, clip, grid.samples_per_frame, grid.num_voice_frames)
+        example["has_voice"] = np.True_
 
     def _frames(self, record: Record, clip: str, start_frame: int, num_frames: int) -> np.ndarray:
         """uint8[num_frames, frame_size, frame_size, 3]."""
@@ -209,13 +239,18 @@ class MakeExample:
         example["script_tokens"][: len(ids)] = ids
         example["script_mask"][: len(ids)] = True
 
-    def _add_alignment(self, example: dict[str, Any], record: Record, script: str, clip: str) -> None:
-        """The token spoken in each frame, from the times of words; a pause belongs to the token before it."""
+    def _add_alignment(
+        self, example: dict[str, Any], record: Record, script: str, text: str, clip: str
+    ) -> None:
+        """The token spoken in each frame, from the times of words; a pause belongs to the token before it.
+
+        `text` is the script as it was tokenised, of as many words.
+        """
         timed = record_lib.timings(record, clip, "words")
         if not timed:
             return
-        words, phonemes = script.split(), record_lib.timings(record, clip, "phonemes")
-        if [word for word, _, _ in timed] != words:
+        words, phonemes = text.split(), record_lib.timings(record, clip, "phonemes")
+        if [word for word, _, _ in timed] != script.split():
             raise UserError(f"{clip}: speech.words of its events are not its script; build the dataset again")
         middles_s = (np.arange(self._grid.num_frames) + 0.5) / float(self._grid.frame_rate)
         places = np.zeros(self._grid.num_frames, np.int32)  # the begin marker
@@ -421,7 +456,15 @@ def decode_voice(
     Raises:
         UserError: no sound that can be read, or less than a frame of it.
     """
-    samples = record_lib.decode_voice(flac, clip, sample_rate_hz)
+    return whole_frames(
+        record_lib.decode_voice(flac, clip, sample_rate_hz), clip, samples_per_frame, num_frames
+    )
+
+
+def whole_frames(
+    samples: np.ndarray, clip: str, samples_per_frame: int, num_frames: int
+) -> dict[str, np.ndarray]:
+    """`decode_voice` of float32[S]."""
     # Whole frames only: a frame that is half padding would look like a voice that fades.
     covered = min(len(samples) // samples_per_frame, num_frames)
     if covered < 1:

@@ -152,7 +152,9 @@ def test_readme_shows_the_sizes_of_the_configs():
 
 
 def test_the_estimates_are_of_the_present_configs(estimates):
-    configs = {name: load_config(str(ROOT / "configs" / f"{name}.py")) for name in ("base", "large", "xl")}
+    configs = {
+        name: load_config(str(ROOT / "configs" / f"{name}.py")) for name in ("base", "dualdub", "large", "xl")
+    }
     for report in estimates:
         config, num_devices = configs[report["config"]], math.prod(report["mesh"].values())
         assert report["parameters"] == num_parameters(config)

@@ -3,7 +3,7 @@
     DIR/config.json    format version, config, training metadata
     DIR/params/        orbax: {"model": …, "speech_codec": …, "background_codec": …}, and "<stream>_decoder"
                        where a waveform decoder replaces the codec's own
-    DIR/tokenizer.json the vocabulary of the script tokenizer, if it has one
+    DIR/tokenizer.json the vocabulary of the script tokenizer, if it has one; vocabulary.tiktoken for tiktoken
 
 or, in place of params/, the same tree as safetensors (checkpoints/safetensors_tree.py). Nothing is pickled.
 `dualdub train` and `dualdub export` write bundles, `dualdub dub --checkpoint DIR` reads them; orbax and
@@ -41,14 +41,15 @@ from dualdub_jax.stores.commit import staged_folder
 from dualdub_jax.stores.failures import reached, store_errors
 from dualdub_jax.stores.local_copy import local_copy
 from dualdub_jax.stores.path import StorePath, as_path, is_remote
-from dualdub_jax.text.tokenizer import vocabulary_file
+from dualdub_jax.text.tokenizer import vocabulary_file, with_vocabulary_file
 from dualdub_jax.types import STREAMS
 
 PyTree = Any  # nested dictionaries of arrays, or of their shapes
 FileFormat = Literal["orbax", "safetensors"]
 
 FORMAT_VERSION = 2
-_HEADER, _TOKENIZER = "config.json", "tokenizer.json"
+_HEADER = "config.json"
+_VOCABULARIES = {".tiktoken": "vocabulary.tiktoken"}  # by suffix; others are tokenizer.json
 _INCOMPLETE = "the checkpoint is incomplete; copy it again"
 
 
@@ -117,7 +118,8 @@ def save_bundle(
     params = _as_dtype(params, dtype)
     vocabulary = vocabulary_file(config.model)
     if vocabulary:
-        config = _with_tokenizer(config, _TOKENIZER)
+        name = _VOCABULARIES.get(vocabulary.suffix, "tokenizer.json")
+        config = _with_vocabulary(config, name)
     text = json.dumps(
         {"format_version": FORMAT_VERSION, "config": config_lib.to_dict(config), "training": training},
         indent=1,
@@ -130,7 +132,7 @@ def save_bundle(
             orbax_tree.write(temporary / "params", params)
         if distributed.is_first():
             if vocabulary:
-                (temporary / _TOKENIZER).write_bytes(vocabulary.read_bytes())
+                (temporary / name).write_bytes(vocabulary.read_bytes())
             (temporary / _HEADER).write_text(text + "\n", encoding="utf-8")
 
 
@@ -186,14 +188,16 @@ def _is_half_written(directory: StorePath) -> bool:
     return has_params and not (directory / _HEADER).is_file()
 
 
-def _with_tokenizer(config: Config, name: str) -> Config:
-    return dataclasses.replace(config, model=dataclasses.replace(config.model, script_tokenizer=name))
+def _with_vocabulary(config: Config, path: str) -> Config:
+    return dataclasses.replace(config, model=with_vocabulary_file(config.model, path))
 
 
 def _with_files(config: Config, directory: StorePath) -> Config:
     """The config with the path of the bundle's vocabulary."""
-    if config.model.script_tokenizer == _TOKENIZER and (directory / _TOKENIZER).is_file():
-        return _with_tokenizer(config, str(directory / _TOKENIZER))
+    vocabulary = vocabulary_file(config.model)
+    is_own = vocabulary is not None and str(vocabulary) in ("tokenizer.json", *_VOCABULARIES.values())
+    if is_own and (directory / vocabulary.name).is_file():
+        return _with_vocabulary(config, str(directory / vocabulary.name))
     return config
 
 

@@ -104,7 +104,11 @@ def casp_phase(config: Config, make_batches: Callable[[], Any], audio_encoder: P
 def make_casp_optimizer(config: OptimizerConfig, num_steps: int) -> optax.GradientTransformation:
     """AdamW with weight decay on every parameter, norms and temperature included, as in the authors' code."""
     adamw = optax.adamw(
-        make_schedule(config, num_steps), b1=config.b1, b2=config.b2, weight_decay=config.weight_decay
+        make_schedule(config, num_steps),
+        b1=config.b1,
+        b2=config.b2,
+        eps=config.eps,
+        weight_decay=config.weight_decay,
     )
     return optax.chain(optax.clip_by_global_norm(config.clip_norm), adamw) if config.clip_norm else adamw
 

@@ -85,7 +85,9 @@ def load_config(path: str, overrides: Sequence[str] = ()) -> Config:
         _apply_override(values, override)
     config = from_dict(values, Config)
     for key in _PATHS:
-        as_path(_value(config, key), f"config.{key}")
+        value = _value(config, key)
+        if "(" not in value:  # a kind with sizes, which has its paths in brackets
+            as_path(value, f"config.{key}")
     return config
 
 

@@ -80,10 +80,10 @@ class VideoEncoderConfig:
 
 @dataclasses.dataclass(frozen=True)
 class AlignerConfig:
-    """The cross-modal aligner: its kind, the sizes of "grid", and the script aligner, for any kind."""
+    """The cross-modal aligner: kind, sizes of "grid" and "paper", and the script aligner, for any kind."""
 
-    kind: str = "grid"  # or an import path, followed by sizes in brackets (docs/forking.md)
-    use_noncausal: bool = True  # attention of each frame over the whole video
+    kind: str = "grid"  # or "paper", or an import path; with sizes in brackets (docs/forking.md)
+    use_noncausal: bool = True  # attention over the whole video
     use_causal: bool = True  # mutual attention between the streams' pasts
     use_script: bool = False  # monotonic alignment with the script, for models too small to learn it
     num_heads: int = 4
@@ -121,7 +121,8 @@ class ModelConfig:
     use_qk_norm: bool = True
     head_width: int = 256  # hidden width of the depth heads
     backbone: str = "transformer"
-    script_tokenizer: str = "bytes"  # "bytes", "phonemes" (English), a tokenizer.json's path, an import path
+    # "bytes", "phonemes" (English), "tiktoken(path=…)", a tokenizer.json's path, an import path
+    script_tokenizer: str = "bytes"
     script_vocab_size: int = 259  # 256 bytes, padding, begin, end
     script_encoder: str = "embedding"
     speaker_encoder: str = "attention_pooling"
@@ -137,6 +138,12 @@ class ModelConfig:
     rope_scaling: RopeScalingConfig = RopeScalingConfig()
     # Script and voice attend to what is before them, as a public language model was trained, in place of all.
     causal_prefix: bool = False
+    # Script of examples without speech whose script is unknown, and of films dubbed without speech, such as
+    # "Generate audio for the video."; empty: none, which is a learned null.
+    background_prompt: str = ""
+    # Reference voice in training: "recording", another one of the speaker; "target", the clip's own speech
+    # (paper). Of longer ones, a random part of `grid.num_voice_frames`.
+    voice_source: str = "recording"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,7 +169,7 @@ class MeshConfig:
 
 @dataclasses.dataclass(frozen=True)
 class OptimizerConfig:
-    """AdamW with linear warm-up, cosine decay and a moving average of the parameters."""
+    """AdamW with linear warm-up, cosine decay and a moving average of the parameters; Adam without decay."""
 
     learning_rate: float = 2e-3  # peak
     warmup_steps: int = 200
@@ -170,8 +177,10 @@ class OptimizerConfig:
     b1: float = 0.9
     b2: float = 0.98
     weight_decay: float = 0.02
-    clip_norm: float = 1.0  # of the global gradient norm; CASP: 0 for no clipping
-    ema_decay: float = 0.999  # of the moving average, per step
+    clip_norm: float = 1.0  # of the global gradient norm; 0: no clipping
+    ema_decay: float = 0.999  # of the moving average, per step; stages of the model: 0 for no average
+    eps: float = 1e-8
+    initial_learning_rate_ratio: float = 0.0  # of the first step, relative to the peak
 
 
 @dataclasses.dataclass(frozen=True)
@@ -182,6 +191,7 @@ class SourceConfig:
     weight: float = 1.0
     # Of the held-out loss (`HeldOutConfig`); empty: "validation", "val" or "test", the first there is.
     held_out_split: str = machine("")
+    drop: tuple[str, ...] = ()  # parts of its examples to mask, beside those of the stage: its task
 
 
 @dataclasses.dataclass(frozen=True)

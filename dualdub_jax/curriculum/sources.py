@@ -214,7 +214,8 @@ class RunSource:
         phase = stage_phase(self.config, stage, lambda: None)
         shapes = sharded_params(self.config, self._mesh, ["model"])["model"]
         trained, frozen = split_frozen(shapes, stage.freeze)
-        part = "params" if self._use_raw_params else "ema_params"
+        has_average = stage.optimizer.ema_decay > 0
+        part = "ema_params" if has_average and not self._use_raw_params else "params"
         parts = {part: trained} if frozen is None else {part: trained, "extra": frozen}
         restored = self._read_phase(phase, parts, _find_step(self._workdir / name, self._step))
         return merge_frozen(restored.state[part], restored.state.get("extra"))

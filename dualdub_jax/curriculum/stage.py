@@ -56,7 +56,8 @@ def stage_phase(
         params = model.init(rng, example_batch(config))["params"]
         # Frozen parameters have no gradient, average or optimizer slot; one copy makes checkpoints complete.
         trained, frozen = split_frozen(with_values(params, initial_params), stage.freeze)
-        return first_state(trained, optimizer, extra=frozen)
+        has_average = stage.optimizer.ema_decay > 0
+        return first_state(trained, optimizer, has_average=has_average, extra=frozen)
 
     def losses_of(params: PyTree, batch: Batch) -> Losses:
         output = model.apply({"params": params}, batch)
@@ -82,7 +83,7 @@ def stage_phase(
         return state, metrics | {"gradient_norm": norm, "learning_rate": schedule(state.step - 1)}
 
     def held_out_losses(state: TrainState, batch: Batch) -> Losses:
-        return losses_of(merge_frozen(state.ema_params, state.extra), batch)
+        return losses_of(merge_frozen(state.result, state.extra), batch)
 
     return Phase(
         name=stage.name,
@@ -105,7 +106,7 @@ def stage_phase(
         step=step,
         make_batches=make_batches,
         prepare=lambda fields: Batch(**fields),
-        parameters=lambda state: merge_frozen(state.ema_params, state.extra),
+        parameters=lambda state: merge_frozen(state.result, state.extra),
         held_out=held_out_loss(held_out_losses, config),
         flops_per_step=model_flops(config, stage.batch_size) if has_formula(config) else None,
     )

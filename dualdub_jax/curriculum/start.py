@@ -5,6 +5,7 @@
 stages, or in a fork whose model has additional parts.
 """
 
+import contextlib
 import dataclasses
 from typing import Any
 
@@ -15,11 +16,13 @@ from dualdub_jax.bundles.bundle import part_names, sharded_params
 from dualdub_jax.casp import bundle as casp_bundle
 from dualdub_jax.checkpoints.tree_paths import check_shapes
 from dualdub_jax.codecs.registry import codec_config
-from dualdub_jax.config import Config
+from dualdub_jax.config import Config, VideoFeaturesConfig
 from dualdub_jax.curriculum.sources import Source, open_source
 from dualdub_jax.decoders.flow_matching.config import DECODING_KEYS
+from dualdub_jax.encoders.base import FEATURE_EXTRACTORS
 from dualdub_jax.errors import UserError
 from dualdub_jax.parallel import distributed
+from dualdub_jax.parts.slot import with_sizes
 from dualdub_jax.stores.path import absolute as absolute_path
 from dualdub_jax.stores.path import as_path
 from dualdub_jax.training.settings import differences, settings_of
@@ -34,6 +37,8 @@ _TRAINING_KEYS = ("training", "ema_decay", "num_unquantised_steps", "phonetic_di
 
 def with_absolute_paths(config: Config) -> Config:
     """The config with absolute paths of its sources, so that a run can be exported from any folder.
+
+    Likewise of the weights that a feature extractor reads, which bundles name and do not contain.
 
     Raises:
         UserError: `train_codecs` has no stream of that name, or no `codecs_from`.
@@ -52,7 +57,17 @@ def with_absolute_paths(config: Config) -> Config:
     if backbone := config.init_from.backbone:
         backbone = str(absolute_path(as_path(backbone, "init_from.backbone")))
         absolute["init_from"] = dataclasses.replace(config.init_from, backbone=backbone)
-    return dataclasses.replace(config, **absolute)
+    return dataclasses.replace(config, **absolute, video_features=_with_absolute_path(config.video_features))
+
+
+def _with_absolute_path(features: VideoFeaturesConfig) -> VideoFeaturesConfig:
+    sizes: dict[str, Any] = {}
+    with contextlib.suppress(UserError):  # what cannot be found is reported by the check of the run
+        sizes = FEATURE_EXTRACTORS.find(features.extractor)[1]
+    if not sizes.get("path"):
+        return features
+    place = str(absolute_path(as_path(sizes["path"], "config.video_features.extractor")))
+    return dataclasses.replace(features, extractor=with_sizes(features.extractor, {**sizes, "path": place}))
 
 
 def trained_streams(config: Config) -> tuple[Stream, ...]:

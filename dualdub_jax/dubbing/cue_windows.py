@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 from dualdub_jax.config import GridConfig
-from dualdub_jax.dubbing.utterances import CueGroup, Utterance, group_cues
+from dualdub_jax.dubbing.utterances import CueGroup, group_cues
 from dualdub_jax.dubbing.window import (
     MAX_RATE,
     CountTokens,
@@ -22,7 +22,7 @@ from dualdub_jax.dubbing.window import (
     most_letters,
 )
 from dualdub_jax.errors import UserError
-from dualdub_jax.text.script import Cue, Script, Word, join_words
+from dualdub_jax.text.script import Cue, Script, Word
 
 
 def plan_cue_windows(
@@ -105,9 +105,10 @@ def _needs_pause(start: int, first: int, end: int, grid: GridConfig) -> bool:
 
 
 def _window(
-    start: int, end: int, grid: GridConfig, text: str = "", due: tuple[int, int] | None = None
+    start: int, end: int, grid: GridConfig, words: Sequence[Word] = (), due: tuple[int, int] = (0, 0)
 ) -> Window:
-    return Window(start, end - start, min(start, context_frames(grid)), text, due)
+    window = Window(start, end - start, min(start, context_frames(grid)), due=due if words else None)
+    return window.saying(words)
 
 
 def _divide(
@@ -125,27 +126,25 @@ def _divide(
     while True:
         ends = [start + length * (i + 1) // num_parts for i in range(num_parts)]
         starts = [start, *ends[:-1]]
-        texts = _by_time(group, ends, grid.frame_rate)
-        if max(map(count_tokens, texts)) <= grid.num_script_tokens:
+        spoken = _by_time(group, ends, grid.frame_rate)
+        if max(map(count_tokens, spoken)) <= grid.num_script_tokens:
             return [
-                _window(
-                    part_start, part_end, grid, text, (max(first, part_start), part_end) if text else None
-                )
-                for part_start, part_end, text in zip(starts, ends, texts, strict=True)
+                _window(part_start, part_end, grid, words, (max(first, part_start), part_end))
+                for part_start, part_end, words in zip(starts, ends, spoken, strict=True)
             ]
         if num_parts >= length // least_new_frames(grid):
-            raise _too_many_tokens(source, group.utterance, count_tokens, grid)
+            raise _too_many_tokens(source, group, count_tokens, grid)
         num_parts += 1
 
 
-def _by_time(group: CueGroup, ends: Sequence[int], frame_rate: Fraction) -> list[str]:
+def _by_time(group: CueGroup, ends: Sequence[int], frame_rate: Fraction) -> list[list[Word]]:
     """Assigns each word to the part at its time; `ends` are the frames behind the parts."""
     chosen: list[list[Word]] = [[] for _ in ends]
     for cue in group.cues:
         for word, time_s in zip(cue.words, _due_times(cue), strict=True):
             index = next((i for i, end in enumerate(ends) if time_s < end / frame_rate), len(ends) - 1)
             chosen[index].append(word)
-    return [join_words(words) for words in chosen]
+    return chosen
 
 
 def _due_times(cue: Cue) -> list[Fraction]:
@@ -159,10 +158,9 @@ def _due_times(cue: Cue) -> list[Fraction]:
     return times
 
 
-def _too_many_tokens(
-    source: str, utterance: Utterance, count_tokens: CountTokens, grid: GridConfig
-) -> UserError:
+def _too_many_tokens(source: str, group: CueGroup, count_tokens: CountTokens, grid: GridConfig) -> UserError:
+    num_tokens = count_tokens([word for cue in group.cues for word in cue.words])
     return UserError(
-        f"{source}: {utterance.name} has {count_tokens(utterance.text)} tokens, but the model reads at most "
+        f"{source}: {group.utterance.name} has {num_tokens} tokens, but the model reads at most "
         f"{grid.num_script_tokens} at a time; shorten the text or divide it into longer cues"
     )

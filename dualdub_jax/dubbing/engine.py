@@ -23,6 +23,7 @@ from dualdub_jax.dubbing.generation import Steering, generate_tokens, sample_aco
 from dualdub_jax.dubbing.sampling import stream_sampling
 from dualdub_jax.dubbing.steering import LATEST_RATE, SILENCE_DBFS, make_steering, silence_tokens
 from dualdub_jax.dubbing.track_decoder import CHUNK_S, ONE_CALL_S, BufferedTrackDecoder
+from dualdub_jax.dubbing.window import count_letters
 from dualdub_jax.encoders.base import video_inputs
 from dualdub_jax.encoders.extraction import make_extractor
 from dualdub_jax.media.frames import FrameSpec
@@ -30,6 +31,7 @@ from dualdub_jax.models.batch import empty_example
 from dualdub_jax.models.dualdub import make_model
 from dualdub_jax.parts.shapes import checked
 from dualdub_jax.text.tokenizer import make_tokenizer
+from dualdub_jax.text.words import split_words
 from dualdub_jax.types import STREAMS, Batch, Stream
 
 PyTree = dict  # a bundle's parameters: nested dictionaries of arrays
@@ -164,7 +166,7 @@ class Engine:
             video: by row, "video" uint8[T, size, size, 3] and "video_features" float32[T, D_video], as
                 `encode_frames` returns them, on the grid; T is at most `config.grid.num_frames`, context
                 frames included.
-            script: of this window; "": no speech.
+            script: of this window, with case and punctuation if the tokenizer knows them; "": no speech.
             voice: float32[S] in [-1, 1], reference recording at the grid's sample rate; truncated to
                 `config.grid.num_voice_frames`. None: no reference.
             acoustics: of both streams; ignored by a model without acoustics conditioning. None: unknown.
@@ -194,7 +196,9 @@ class Engine:
         steering = None
         if use_speech and speech_span is not None:
             silence, silent_codes = self._silence(_noise_dbfs(acoustics))
-            steering = self._steering(batch, len(script), speech_span, max(num_context), silent_codes)
+            steering = self._steering(
+                batch, count_letters(split_words(script)), speech_span, max(num_context), silent_codes
+            )
             speech = np.where(steering.is_silent[:, None], silence, batch.speech_tokens)
             batch = batch.replace(speech_tokens=speech)
         guidance = sampling.guidance_scale
@@ -329,7 +333,9 @@ class Engine:
         for row, frames in video.items():
             fields[row][:num_frames] = frames
         fields["frame_mask"][:num_frames] = True
-        ids = self.tokenizer.encode(script)
+        # Without a speech stream, the script is that of training on clips without speech.
+        prompt = self.config.model.background_prompt
+        ids = self.tokenizer.encode(script if use_speech else prompt)
         if len(ids) > grid.num_script_tokens:
             raise ValueError(f"script has {len(ids)} tokens, a window holds {grid.num_script_tokens}")
         fields["script_tokens"][: len(ids)] = ids
@@ -343,8 +349,7 @@ class Engine:
             fields[f"{stream}_tokens"][: len(tokens)] = tokens
         fields |= {
             "has_video": np.True_,
-            # Without a speech stream, the script is unknown, as in training on clips without speech.
-            "has_script": np.bool_(use_speech),
+            "has_script": np.bool_(use_speech or bool(prompt)),
             "has_voice": np.bool_(voice is not None and use_speech),
             "has_acoustics": np.bool_(acoustics is not None),
             "has_speech": np.bool_(use_speech),

@@ -19,7 +19,7 @@ import pathlib
 import shutil
 import tempfile
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -49,6 +49,8 @@ from dualdub_jax.media.track import FloatFile, Track, WavWriter
 from dualdub_jax.media.voice import read_voice
 from dualdub_jax.stores.path import as_local_path
 from dualdub_jax.text.script import Script, read_script
+from dualdub_jax.text.tokenizer import reads_case
+from dualdub_jax.text.words import Word, join_words
 
 TRACKS = ("speech", "background", "mix")
 _SEED_STEP = 1_000_003  # between the seeds of consecutive windows
@@ -225,8 +227,8 @@ class Project:
             film.num_frames(grid.frame_rate, rate_hz) for rate_hz in rates_hz | {grid.sample_rate_hz}
         )
 
-        def count_tokens(text: str) -> int:
-            return len(engine.tokenizer.encode(text))
+        def count_tokens(words: Sequence[Word]) -> int:
+            return len(engine.tokenizer.encode(join_words(words, written=reads_case(engine.tokenizer))))
 
         # Words that are not generated need no time.
         script = self.script if "speech" in self.used else Script(self.script.source)
@@ -235,7 +237,7 @@ class Project:
         return voice
 
     def _generate(self, engine: DubbingEngine, voice: np.ndarray | None, advance: Advance) -> None:
-        has_speech = "speech" in self.used
+        has_speech, is_written = "speech" in self.used, reads_case(engine.tokenizer)
         sampling = self.request.sampling_with(engine.config.sampling)
         frames = WindowFrames(self._reader, engine, self.num_frames)
         tokens: dict[Stream, np.ndarray] = {}  # int32[num_frames, Q], filled window by window
@@ -250,7 +252,7 @@ class Project:
             generate = functools.partial(
                 engine.generate,
                 video=video,
-                script=window.text if has_speech else "",
+                script=(window.written if is_written else window.text) if has_speech else "",
                 voice=voice if has_speech else None,
                 acoustics=acoustics,
                 use_speech=has_speech,

@@ -12,7 +12,7 @@ MIN_NEW_S = 1  # of a window after the first
 COMFORTABLE_RATE = 14  # letters and spaces a second; conversational English
 MAX_RATE = 20  # the fastest intelligible speech
 
-CountTokens = Callable[[str], int]
+CountTokens = Callable[[Sequence[Word]], int]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +26,7 @@ class Window:
         text: spoken in the new frames.
         due: frames [first, end) on the film's grid in which `text` is spoken; the speech of other new frames
             is silence. None: the model chooses when in the new frames to speak.
+        written: `text` with case and punctuation, for tokenizers that know them.
     """
 
     start_frame: int
@@ -33,6 +34,11 @@ class Window:
     num_context: int = 0
     text: str = ""
     due: tuple[int, int] | None = None
+    written: str = ""
+
+    def saying(self, words: Sequence[Word]) -> "Window":
+        """The window with other words."""
+        return dataclasses.replace(self, text=join_words(words), written=join_words(words, written=True))
 
     @property
     def first_frame(self) -> int:

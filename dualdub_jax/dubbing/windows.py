@@ -9,7 +9,6 @@ comfortable rate, and sentences are not divided over two windows if that can be 
 this is spoken faster up to a limit, and refused beyond it. Source: our choice.
 """
 
-import dataclasses
 import itertools
 from collections.abc import Sequence
 
@@ -21,6 +20,7 @@ from dualdub_jax.dubbing.window import (
     CountTokens,
     Window,
     context_frames,
+    count_letters,
     least_new_frames,
 )
 from dualdub_jax.errors import UserError
@@ -36,7 +36,7 @@ def plan_windows(
         num_frames: of the film, on the grid.
         script: may be empty.
         grid: holds the window's length and its number of script tokens.
-        count_tokens: number of tokens of a text, markers included.
+        count_tokens: number of tokens of some words, markers included.
 
     Returns:
         Windows in order; their new frames tile [0, num_frames).
@@ -48,8 +48,8 @@ def plan_windows(
     if script.cues:
         return plan_cue_windows(num_frames, script, grid, count_tokens)
     windows = _tile(num_frames, grid)
-    texts = _in_order(script, windows, grid, count_tokens)
-    return [dataclasses.replace(w, text=text) for w, text in zip(windows, texts, strict=True)]
+    spoken = _in_order(script, windows, grid, count_tokens)
+    return [window.saying(words) for window, words in zip(windows, spoken, strict=True)]
 
 
 def _tile(num_frames: int, grid: GridConfig) -> list[Window]:
@@ -68,20 +68,22 @@ def _tile(num_frames: int, grid: GridConfig) -> list[Window]:
     ]
 
 
-def _fits(text: str, window: Window, rate: int, grid: GridConfig, count_tokens: CountTokens) -> bool:
+def _fits(
+    words: Sequence[Word], window: Window, rate: int, grid: GridConfig, count_tokens: CountTokens
+) -> bool:
     most = rate * window.num_new // grid.frame_rate
     # Tokens never outnumber letters by much: long texts are refused without tokenising them.
-    return len(text) <= most and count_tokens(text) <= grid.num_script_tokens
+    return count_letters(words) <= most and count_tokens(words) <= grid.num_script_tokens
 
 
 def _in_order(
     script: Script, windows: Sequence[Window], grid: GridConfig, count_tokens: CountTokens
-) -> list[str]:
+) -> list[Sequence[Word]]:
     for rate in (COMFORTABLE_RATE, (COMFORTABLE_RATE + MAX_RATE) // 2, MAX_RATE):
         for keep_sentences in (True, False):
-            texts, num_spoken = _fill(script.words, windows, rate, keep_sentences, grid, count_tokens)
+            spoken, num_spoken = _fill(script.words, windows, rate, keep_sentences, grid, count_tokens)
             if num_spoken == len(script.words):
-                return texts
+                return spoken
     most = len(join_words(script.words[:num_spoken]))
     seconds = float(windows[-1].end_frame / grid.frame_rate)
     raise UserError(
@@ -97,13 +99,13 @@ def _fill(
     keep_sentences: bool,
     grid: GridConfig,
     count_tokens: CountTokens,
-) -> tuple[list[str], int]:
-    """Fills windows in order; returns their texts and the number of words assigned."""
+) -> tuple[list[Sequence[Word]], int]:
+    """Fills windows in order; returns their words and the number of words assigned."""
 
     def fits(chosen: Sequence[Word], window: Window) -> bool:
-        return _fits(join_words(chosen), window, rate, grid, count_tokens)
+        return _fits(chosen, window, rate, grid, count_tokens)
 
-    texts, position = [], 0
+    spoken, position = [], 0
     for window in windows:
         begin = position
         while position < len(words) and fits(words[begin : position + 1], window):
@@ -115,5 +117,5 @@ def _fill(
             ends = [i + 1 for i in range(begin, position) if words[i].ends_sentence]
             if ends:  # the unfinished sentence moves to the next window as a whole
                 position = ends[-1]
-        texts.append(join_words(words[begin:position]))
-    return texts, position
+        spoken.append(words[begin:position])
+    return spoken, position

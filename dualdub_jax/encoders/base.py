@@ -71,7 +71,7 @@ class SpeakerEncoder(Protocol):
             has_voice: bool[B], False without a reference.
 
         Returns:
-            float[B, vectors, D]; learned nulls without a reference.
+            float[B, vectors, D]; without a reference learned nulls, or zeros.
         """
         ...
 
@@ -114,7 +114,10 @@ SPEAKER_ENCODERS = Slot(
     "config.model.speaker_encoder",
     SpeakerEncoder,
     ("config", "grid"),
-    {"attention_pooling": "dualdub_jax.encoders.speaker:AttentionPoolingEncoder"},
+    {
+        "attention_pooling": "dualdub_jax.encoders.speaker:AttentionPoolingEncoder",
+        "mean_pooling": "dualdub_jax.encoders.mean_pooling:MeanPoolingEncoder",
+    },
 )
 FEATURE_EXTRACTORS = Slot(
     "config.video_features.extractor",

@@ -2,20 +2,15 @@
 
 import flax.linen as nn
 import jax.numpy as jnp
-from einops import rearrange
 from jaxtyping import Bool, Float
 
 from dualdub_jax.config import GridConfig, ModelConfig
-from dualdub_jax.dsp.mel import log_mel
+from dualdub_jax.encoders.reference_mels import reference_mels
 from dualdub_jax.layers.attention import Attention
 from dualdub_jax.layers.basic import SwiGLU, dense, learned, rms_norm
 from dualdub_jax.layers.transformer import Transformer
 from dualdub_jax.parts.shapes import checked
 from dualdub_jax.types import Array
-
-N_MELS = 80
-N_FFT = 1024
-MELS_PER_FRAME = 2  # mel frames per grid frame
 
 
 class AttentionPoolingEncoder(nn.Module):
@@ -53,17 +48,9 @@ class AttentionPoolingEncoder(nn.Module):
             self, "queries", (config.num_speaker_vectors, config.speaker_width), ("positions", "embed")
         )
         voice_mask = voice_mask & has_voice[:, None]
-        sample_mask = jnp.repeat(voice_mask, self.grid.samples_per_frame, axis=1)
-        mels = log_mel(
-            jnp.where(sample_mask, voice, 0.0),
-            sample_rate_hz=self.grid.sample_rate_hz,
-            n_fft=N_FFT,
-            hop_length=self.grid.samples_per_frame // MELS_PER_FRAME,
-            n_mels=N_MELS,
-        )
-        mels = rearrange(mels, "B (R k) m -> B R (k m)", k=MELS_PER_FRAME)  # [B, R, 160]
+        mels = reference_mels(self.grid, voice, voice_mask)
         x = dense(config.speaker_width, ("patch", "embed"), name="in", dtype=dtype, use_bias=True)(
-            mels.astype(dtype) * 0.25
+            mels.astype(dtype)
         )
         x = jnp.where(voice_mask[:, :, None], x, 0.0)
         num_frames = voice_mask.shape[1]

@@ -107,7 +107,7 @@ def dot_product_attention(
 
 
 class RelativeTimeBias(nn.Module):
-    """A learned relative bias by distance in frames: float[N, T, S] for queries 0..T-1 and keys 0..S-1.
+    """A learned bias by distance in frames: float[N, T, S] for T consecutive queries and keys 0..S-1.
 
     Distances are clipped at `max_distance`. Source: our choice.
     """
@@ -116,9 +116,9 @@ class RelativeTimeBias(nn.Module):
     max_distance: int
 
     @nn.compact
-    def __call__(self, num_queries: int, num_keys: int) -> jax.Array:
+    def __call__(self, num_queries: int, num_keys: int, first_query: jax.Array | int = 0) -> jax.Array:
         table = learned(self, "table", (self.num_heads, 2 * self.max_distance + 1), ("heads", "positions"))
-        distance = jnp.arange(num_keys)[None, :] - jnp.arange(num_queries)[:, None]
+        distance = jnp.arange(num_keys)[None, :] - (first_query + jnp.arange(num_queries))[:, None]
         index = jnp.clip(distance, -self.max_distance, self.max_distance) + self.max_distance
         return table[:, index]
 

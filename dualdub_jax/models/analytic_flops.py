@@ -11,12 +11,18 @@ import dataclasses
 
 from dualdub_jax.codecs.registry import grid_spec
 from dualdub_jax.config import Config
-from dualdub_jax.encoders import speaker as speaker_encoder
+from dualdub_jax.encoders import mean_pooling, reference_mels
+from dualdub_jax.encoders.base import SPEAKER_ENCODERS
+from dualdub_jax.models.aligners import paper as paper_aligner
 from dualdub_jax.models.aligners import script as script_aligner
+from dualdub_jax.models.aligners.base import ALIGNERS
 from dualdub_jax.types import STREAMS, Stream
 
 _VOICE_HEADS = 4
-_COUNTED = {"pixels", "features", "grid", "transformer", "embedding", "attention_pooling", "depth"}
+_COUNTED = {
+    *("pixels", "features", "grid", "paper", "transformer", "embedding"),
+    *("attention_pooling", "mean_pooling", "depth", "linear"),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +58,12 @@ def has_formula(config: Config) -> bool:
         model.speaker_encoder,
     )
     kinds += tuple(config.streams[stream].head for stream in STREAMS)
-    return set(kinds) <= _COUNTED
+    return {_name(kind) for kind in kinds} <= _COUNTED
+
+
+def _name(kind: str) -> str:
+    """The name of a kind without the sizes in brackets."""
+    return kind.partition("(")[0]
 
 
 def model_flops(config: Config, batch_size: int) -> float:
@@ -146,9 +157,14 @@ def _video(config: Config) -> Macs:
 def _voice(config: Config) -> Macs:
     grid, model = config.grid, config.model
     frames, width, vectors = grid.num_voice_frames, model.speaker_width, model.num_speaker_vectors
-    hops = speaker_encoder.MELS_PER_FRAME
-    mels = frames * hops * (speaker_encoder.N_FFT // 2 + 1) * speaker_encoder.N_MELS
-    into = frames * hops * speaker_encoder.N_MELS * width
+    hops = reference_mels.MELS_PER_FRAME
+    mels = frames * hops * (reference_mels.N_FFT // 2 + 1) * reference_mels.N_MELS
+    into = frames * hops * reference_mels.N_MELS * width
+    if _name(model.speaker_encoder) == "mean_pooling":
+        found, sizes = SPEAKER_ENCODERS.find(model.speaker_encoder)
+        heads = mean_pooling.NUM_HEADS * (width // mean_pooling.NUM_HEADS)
+        layers = _layers(sizes.get("num_layers", found.num_layers), frames, width, heads, heads, 2 * width)
+        return Macs(full=layers + width * model.width, leaf=into, fixed=mels)
     heads = _VOICE_HEADS * (width // _VOICE_HEADS)
     layer = _layers(1, frames, width, heads, heads, 2 * width)
     pooling = _attention(vectors, frames, width, width, heads, heads, frames)
@@ -160,6 +176,11 @@ def _aligner(config: Config) -> Macs:
     model, aligner = config.model, config.model.aligner
     frames, heads = config.grid.num_frames, aligner.num_heads * aligner.head_dim
     attention = _attention(frames, frames, model.width, model.width, heads, heads, frames)
+    if _name(aligner.kind) == "paper":
+        sizes = ALIGNERS.find(aligner.kind)[1]
+        is_on = {True: aligner.use_causal, False: aligner.use_noncausal}
+        attentions = [name for name, causal in paper_aligner.ATTENTIONS.items() if is_on[causal]]
+        return Macs(full=attention * sum(sizes.get(name, True) for name in attentions))
     around = attention if aligner.use_noncausal else 0
     mutual = 2 * attention if aligner.use_causal else 0
     return Macs(full=frames * model.width**2 + around + mutual)
@@ -178,5 +199,8 @@ def _script_aligner(config: Config) -> Macs:
 
 def _head(config: Config, stream: Stream) -> Macs:
     width, codec = config.model.head_width, grid_spec(config, stream)
+    if _name(config.streams[stream].head) == "linear":
+        logits = codec.num_codebooks * codec.codebook_size
+        return Macs(full=config.grid.num_frames * config.model.width * logits)
     a_codebook = width * (config.model.width + width + codec.codebook_size)
     return Macs(full=config.grid.num_frames * codec.num_codebooks * a_codebook)

@@ -9,6 +9,7 @@ import numpy as np
 from dualdub_jax.codecs.registry import grid_spec
 from dualdub_jax.config import Config
 from dualdub_jax.encoders.base import video_inputs
+from dualdub_jax.errors import UserError
 from dualdub_jax.types import ROWS, STREAMS, Batch, Row
 
 
@@ -67,6 +68,29 @@ def example_batch(config: Config, batch_size: int = 1) -> Batch:
             for name, field in batch_fields(config).items()
         }
     )
+
+
+def check_tokens(batch: Mapping[str, Any], config: Config) -> None:
+    """Checks that codec and script tokens of a host batch are those of the config's vocabularies.
+
+    Args:
+        batch: host batch, by field, and "example_ids".
+        config: of the run.
+
+    Raises:
+        UserError: names the first clip with a token that is out of range.
+    """
+    sizes = {f"{stream}_tokens": grid_spec(config, stream).codebook_size for stream in STREAMS}
+    for name, size in (*sizes.items(), ("script_tokens", config.model.script_vocab_size)):
+        tokens = batch[name]
+        wrong = ((tokens < 0) | (tokens >= size)).reshape(len(tokens), -1)
+        if wrong.any():
+            row = int(np.argmax(wrong.any(axis=1)))
+            least, most = int(tokens[row].min()), int(tokens[row].max())
+            raise UserError(
+                f"{batch['example_ids'][row]}: its {name} are {least} to {most}, expected 0 to {size - 1}; "
+                "make them with the codec and the tokenizer of this config"
+            )
 
 
 def validate_batch(batch: Mapping[str, Any], config: Config) -> None:

@@ -136,9 +136,58 @@ class DepthHead(nn.Module):
         return x + nn.gelu(self.hidden(self.hidden_norm(x)))
 
 
+class LinearHead(nn.Module):
+    """One linear layer: the head of a language model, for one codebook.
+
+    Codebooks are predicted independently of each other; `DepthHead` suits several. Source: the paper's heads,
+    one for each stream, both of which read the same hidden state. The backbone ends in a norm.
+
+    Attributes:
+        config: of the model.
+        num_codebooks: Q.
+        codebook_size: V.
+    """
+
+    config: ModelConfig
+    num_codebooks: int
+    codebook_size: int
+
+    def setup(self):
+        num_logits = self.num_codebooks * self.codebook_size
+        self.out = dense(num_logits, ("embed", "vocab"), name="out", dtype=self.config.compute_dtype)
+
+    @checked
+    def __call__(self, state: Float[Array, "B T D"], codes: Int[Array, "B T Q"]) -> Float[Array, "B T Q V"]:
+        """See `Head.__call__`."""
+        del codes
+        logits = rearrange(self.out(state), "B T (Q V) -> B T Q V", Q=self.num_codebooks)
+        return constrain(logits.astype(jnp.float32), "batch", "length", None, "act_vocab")
+
+    @checked
+    def begin(self, state: Float[Array, "B D"]) -> Float[Array, "B Q V"]:
+        """See `Head.begin`; the carry is the logits."""
+        return rearrange(self.out(state), "B (Q V) -> B Q V", Q=self.num_codebooks).astype(jnp.float32)
+
+    @checked
+    def next_logits(self, carry: Float[Array, "B Q V"], codebook: int) -> Float[Array, "B V"]:
+        """See `Head.next_logits`."""
+        return carry[:, codebook]
+
+    @checked
+    def observe(
+        self, carry: Float[Array, "B Q V"], codes: Int[Array, " B"], codebook: int
+    ) -> Float[Array, "B Q V"]:
+        """See `Head.observe`; the carry does not change."""
+        del codes, codebook
+        return carry
+
+
 HEADS = Slot(
     "config.streams.<stream>.head",
     Head,
     ("config", "num_codebooks", "codebook_size"),
-    {"depth": "dualdub_jax.models.heads:DepthHead"},
+    {
+        "depth": "dualdub_jax.models.heads:DepthHead",
+        "linear": "dualdub_jax.models.heads:LinearHead",
+    },
 )

@@ -8,6 +8,7 @@ the user allows it (`check_trusted`).
 
 import ast
 import difflib
+import functools
 import importlib
 import re
 import sys
@@ -110,8 +111,11 @@ def import_class(text: str, key: str) -> tuple[type, dict[str, Any]]:
     return found, path.sizes
 
 
+# Cached, since data threads resolve kinds for each batch, and `ast.parse` of CPython 3.11 fails now and then
+# when another thread runs within it.
+@functools.lru_cache(maxsize=1024)
 def parse(text: str, key: str) -> ImportPath:
-    """Parses an import path without importing it.
+    """Parses an import path without importing it; its sizes are not to be changed.
 
     Raises:
         UserError: not an import path, or sizes that are not literals.

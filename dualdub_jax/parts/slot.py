@@ -10,6 +10,12 @@ from dualdub_jax.errors import UserError
 from dualdub_jax.parts.import_path import import_class, is_import_path
 
 
+def with_sizes(kind: str, sizes: Mapping[str, Any]) -> str:
+    """A kind or import path with other sizes in its brackets."""
+    name = kind.partition("(")[0]
+    return f"{name}({', '.join(f'{key}={value!r}' for key, value in sizes.items())})" if sizes else name
+
+
 @dataclasses.dataclass(frozen=True)
 class Slot:
     """A config key and the contract of the classes that it selects.

@@ -7,9 +7,9 @@ They read numbers, ordinals, dates, times, money, measures, fractions, telephone
 Words that are not beside a number or an address never reach them, and are spoken as they are.
 `abbreviations` and `written_forms` add what the grammars lack.
 
-The result is lower case; accents are folded (`é` becomes `e`), and the apostrophes of contractions are kept:
-"I'll" is another word than "ill". Source: our choice; grammars: Zhang et al., "NeMo Inverse Text
-Normalization", 2021.
+The words are lower case, with their written forms beside them; accents are folded (`é` becomes `e`), and the
+apostrophes of contractions are kept: "I'll" is another word than "ill". Source: our choice; grammars: Zhang
+et al., "NeMo Inverse Text Normalization", 2021.
 """
 
 import functools
@@ -19,7 +19,7 @@ import unicodedata
 from typing import Any
 
 from dualdub_jax.text.abbreviations import expand_abbreviations, spell_initialisms
-from dualdub_jax.text.words import SENTENCE_MARKS, Word, split_words
+from dualdub_jax.text.words import PAUSE_MARKS, SENTENCE_MARKS, Word, split_words
 from dualdub_jax.text.written_forms import rewrite, spell_digits
 
 _APOSTROPHES = re.compile("[`\u00b4\u2018\u2019\u201b\u02bc\u02b9\u2032\uff07]")
@@ -155,14 +155,16 @@ def _grammars() -> Any:
 
 
 def _letters(text: str, unspoken: dict[str, None]) -> str:
-    """Lower-case letters a to z, apostrophes, sentence marks and spaces; collects what it drops."""
+    """Letters a to z of either case, apostrophes, marks and spaces; collects what it drops."""
     out: list[str] = []
-    for character in unicodedata.normalize("NFKD", text.casefold()):
-        category = unicodedata.category(character)
-        if "a" <= character <= "z" or character in SENTENCE_MARKS or character == "'":
+    for character in unicodedata.normalize("NFKD", text):
+        category, folded = unicodedata.category(character), character.casefold()
+        if character in SENTENCE_MARKS + PAUSE_MARKS + "'":
             out.append(character)
-        elif character in _LIGATURES:
-            out.append(_LIGATURES[character])
+        elif all("a" <= letter <= "z" for letter in folded):
+            out.append(character if character.isascii() else folded)
+        elif folded in _LIGATURES:
+            out.append(_LIGATURES[folded])
         elif category in ("Mn", "Cf"):
             continue  # removed without a word boundary: accents, soft hyphens
         else:

@@ -1,9 +1,10 @@
-"""Script tokenizers: the interface, bytes, and Hugging Face files.
+"""Script tokenizers: the interface, bytes, Hugging Face files, and the file that a tokenizer reads.
 
 The tokens of a script, with begin and end marker, are part of the prefix of the language model. An empty
 script (no speech) consists of the two markers; an unknown script has no tokens.
 """
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -12,7 +13,7 @@ import tokenizers
 from dualdub_jax.config import ModelConfig
 from dualdub_jax.errors import UserError
 from dualdub_jax.parts.import_path import is_import_path
-from dualdub_jax.parts.slot import Slot
+from dualdub_jax.parts.slot import Slot, with_sizes
 from dualdub_jax.stores.failures import reached
 from dualdub_jax.stores.local_copy import local_copy
 from dualdub_jax.stores.path import StorePath, as_path
@@ -20,7 +21,11 @@ from dualdub_jax.text.phonemes import PhonemeTokenizer
 
 
 class Tokenizer(Protocol):
-    """The interface of a script tokenizer."""
+    """The interface of a script tokenizer.
+
+    Optional: the attribute `reads_case`, True if scripts are to reach it with case and punctuation; by
+    default they are lower-case words.
+    """
 
     @property
     def vocab_size(self) -> int:
@@ -111,6 +116,8 @@ class HuggingFaceTokenizer:
             f"pass {role}_token with the name that its vocabulary has"
         )
 
+    reads_case = True
+
     @property
     def vocab_size(self) -> int:
         # Not the number of entries: ids of added tokens may have gaps, and embeddings are indexed by id.
@@ -127,29 +134,51 @@ class HuggingFaceTokenizer:
 _OWN = {"bytes": ByteTokenizer, "phonemes": PhonemeTokenizer}
 
 
+def reads_case(tokenizer: Tokenizer) -> bool:
+    """Whether scripts reach a tokenizer with case and punctuation."""
+    return getattr(tokenizer, "reads_case", False)
+
+
 def vocabulary_file(config: ModelConfig) -> StorePath | None:
     """The file that `config.script_tokenizer` names; None for a tokenizer without one."""
     name = config.script_tokenizer
-    return None if name in _OWN or is_import_path(name) else as_path(name, "model.script_tokenizer")
+    if _is_tiktoken(name):
+        path = TOKENIZERS.find(name)[1].get("path", "")
+    else:
+        path = "" if name in _OWN or is_import_path(name) else name
+    return as_path(path, "model.script_tokenizer") if path else None
+
+
+def with_vocabulary_file(config: ModelConfig, path: str) -> ModelConfig:
+    """The config with another path of its vocabulary file."""
+    name = path
+    if _is_tiktoken(config.script_tokenizer):
+        sizes = TOKENIZERS.find(config.script_tokenizer)[1]
+        name = with_sizes(config.script_tokenizer, {**sizes, "path": path})
+    return dataclasses.replace(config, script_tokenizer=name)
+
+
+def _is_tiktoken(name: str) -> bool:
+    return name.partition("(")[0] == "tiktoken"
 
 
 def make_tokenizer(config: ModelConfig) -> Tokenizer:
     """Makes the tokenizer named by `config.script_tokenizer`.
 
-    It is "bytes"; "phonemes" (English); the import path of a class with the methods of `Tokenizer`, its
-    arguments in brackets; or the path of a `tokenizer.json`.
+    It is "bytes"; "phonemes" (English); "tiktoken(path='…')"; the import path of a class with the methods of
+    `Tokenizer`, its arguments in brackets; or the path of a `tokenizer.json`.
 
     Raises:
         UserError: the file is missing or malformed, the class cannot be imported or lacks a method, or the
             ids exceed `config.script_vocab_size`.
     """
-    path = vocabulary_file(config)
-    if path is not None:
-        tokenizer: Tokenizer = HuggingFaceTokenizer(path)
-    elif config.script_tokenizer in _OWN:
-        tokenizer = _OWN[config.script_tokenizer]()
+    name = config.script_tokenizer
+    if name in _OWN:
+        tokenizer: Tokenizer = _OWN[name]()
+    elif is_import_path(name) or _is_tiktoken(name):
+        tokenizer = TOKENIZERS.make(name)
     else:
-        tokenizer = TOKENIZERS.make(config.script_tokenizer)
+        tokenizer = HuggingFaceTokenizer(as_path(name, "model.script_tokenizer"))
     # A larger embedding table is valid (public models pad theirs); a smaller one would clamp ids silently.
     if tokenizer.vocab_size > config.script_vocab_size:
         raise UserError(
@@ -159,4 +188,9 @@ def make_tokenizer(config: ModelConfig) -> Tokenizer:
     return tokenizer
 
 
-TOKENIZERS = Slot("config.model.script_tokenizer", Tokenizer, ())
+TOKENIZERS = Slot(
+    "config.model.script_tokenizer",
+    Tokenizer,
+    (),
+    {"tiktoken": "dualdub_jax.text.tiktoken_file:TiktokenTokenizer"},
+)

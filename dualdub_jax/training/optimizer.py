@@ -10,10 +10,10 @@ from dualdub_jax.config import OptimizerConfig
 
 
 def make_schedule(config: OptimizerConfig, num_steps: int) -> optax.Schedule:
-    """Linear warm-up from zero, then cosine decay to `final_learning_rate_ratio` of the peak."""
+    """Linear warm-up from `initial_learning_rate_ratio` of the peak, then cosine decay to the final one."""
     warmup_steps = min(config.warmup_steps, max(num_steps // 4, 1))
     return optax.warmup_cosine_decay_schedule(
-        0.0,
+        config.learning_rate * config.initial_learning_rate_ratio,
         config.learning_rate,
         warmup_steps,
         max(num_steps, warmup_steps + 1),
@@ -28,16 +28,15 @@ def make_optimizer(config: OptimizerConfig, num_steps: int) -> optax.GradientTra
         config: learning rate and other hyperparameters.
         num_steps: of the phase, for the schedule.
     """
-    return optax.chain(
-        optax.clip_by_global_norm(config.clip_norm),
-        optax.adamw(
-            make_schedule(config, num_steps),
-            b1=config.b1,
-            b2=config.b2,
-            weight_decay=config.weight_decay,
-            mask=lambda params: jax.tree.map_with_path(is_decayed, params),
-        ),
+    adamw = optax.adamw(
+        make_schedule(config, num_steps),
+        b1=config.b1,
+        b2=config.b2,
+        eps=config.eps,
+        weight_decay=config.weight_decay,
+        mask=lambda params: jax.tree.map_with_path(is_decayed, params),
     )
+    return optax.chain(optax.clip_by_global_norm(config.clip_norm), adamw) if config.clip_norm else adamw
 
 
 def is_decayed(path: tuple[Any, ...], leaf: Any) -> bool:

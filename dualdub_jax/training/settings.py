@@ -134,8 +134,8 @@ def check_settings(
 
 def is_recipe(change: Change) -> bool:
     """True if the change leaves the arrays of a state and their meaning as they are."""
-    if change.key.endswith("clip_norm") and not (change.old and change.new):
-        return False  # without clipping, CASP's optimizer has another structure
+    if change.key.endswith(("clip_norm", "ema_decay")) and not (change.old and change.new):
+        return False  # without clipping or an average, the state has another structure
     return re.fullmatch(_RECIPE, change.key) is not None
 
 

@@ -28,6 +28,11 @@ class TrainState:
     opt_state: PyTree
     extra: PyTree = None
 
+    @property
+    def result(self) -> PyTree:
+        """The moving average of the parameters, or without one the parameters."""
+        return self.params if self.ema_params is None else self.ema_params
+
 
 def first_state(
     params: PyTree,

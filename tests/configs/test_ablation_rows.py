@@ -51,6 +51,19 @@ def test_rows_differ_in_the_parts_that_they_name(rows, base):
     missing = {"/".join(path.split("/")[:2]) for path in whole - parts("no_noncausal")}
     assert missing == {"aligner/noncausal"} and parts("no_noncausal") < whole
     assert parts("no_room") == parts("no_video") == whole  # hidden, not removed
+    attentions = {path.split("/")[1] for path in parts("paper") - whole}
+    assert len(attentions) == 4 and parts("paper") - parts("paper_no_causal") == {
+        path for path in parts("paper") if path.startswith("aligner/") and "video" not in path
+    }
+
+
+def test_the_papers_order_has_as_many_steps_of_each_stage(rows, base):
+    ours, papers = (rows.row_config(base, name, "", 0, 100) for name in ("curriculum", "paper_order"))
+    assert [stage.name for stage in papers.stages] == ["video_audio", "text_speech", "soundtrack"]
+    steps = [{stage.name: stage.num_steps for stage in config.stages} for config in (ours, papers)]
+    assert steps[0] == steps[1] and ours.video_training == papers.video_training
+    assert len(papers.stages[0].mixture) == 1 and len(papers.stages[1].mixture) == 2
+    assert papers.stages[2].mixture == ours.stages[2].mixture
 
 
 def _paths(tree: dict) -> list[tuple[str, ...]]:

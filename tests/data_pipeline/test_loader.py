@@ -23,8 +23,8 @@ from tests.tiny_dataset import NUM_TEST_CLIPS, NUM_TRAIN_CLIPS
 
 GRID = GridConfig(num_frames=20, frame_size=16, num_script_tokens=20, num_voice_frames=8)
 STREAMS_OF_LEVELS = StreamsConfig(
-    speech=StreamConfig(codec=MelRVQConfig(num_codebooks=3)),
-    background=StreamConfig(codec=MelRVQConfig(num_codebooks=2)),
+    speech=StreamConfig(codec=MelRVQConfig(num_codebooks=3, codebook_size=1024)),
+    background=StreamConfig(codec=MelRVQConfig(num_codebooks=2, codebook_size=1024)),
 )
 MIXED = StageConfig(
     name="mixed",
@@ -332,6 +332,26 @@ def test_a_stage_hides_what_it_drops(tiny_data_dir: str) -> None:
     assert not blind["has_video"].any() and not blind["has_speech"].any()
     np.testing.assert_array_equal(blind["has_background"], whole["has_background"])
     with batches(tiny_data_dir, ALONE) as iterator, pytest.raises(UserError, match="has drop=None"):
+        iterator.set_state(state)
+
+
+def test_a_dataset_hides_what_its_entry_drops(tiny_data_dir: str) -> None:
+    two = dataclasses.replace(
+        ALONE,
+        mixture=(
+            dataclasses.replace(ALONE.mixture[0], drop=("speech", "video")),
+            SourceConfig("tiny_films/text_speech"),
+        ),
+    )
+    with batches(tiny_data_dir, two) as iterator:
+        batch, state = next(iterator), json.loads(json.dumps(iterator.get_state()))
+    is_first = np.array([name.startswith(ALONE.mixture[0].name) for name in batch["example_ids"]])
+    assert is_first.any() and not is_first.all()
+    np.testing.assert_array_equal(batch["has_speech"], ~is_first)
+    with batches(tiny_data_dir, two) as iterator:
+        iterator.set_state(state)  # also as JSON gives it back
+    undropped = dataclasses.replace(two, mixture=(ALONE.mixture[0], two.mixture[1]))
+    with batches(tiny_data_dir, undropped) as iterator, pytest.raises(UserError, match="has drop=None"):
         iterator.set_state(state)
 
 

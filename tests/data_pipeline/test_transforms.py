@@ -131,7 +131,7 @@ def test_video_and_stems_of_a_long_clip_are_cropped_alike(has_script: bool) -> N
     stem = np.repeat(levels, SAMPLES_PER_FRAME)
     record = make_record("x", num_frames=20, script="", has_script=has_script, background=flac_bytes(stem))
     starts = set()
-    for seed in range(20):
+    for seed in range(60):
         example = example_of(record, seed)
         sound = example["stems"]["background"].decode(SPEC)
         start = round(float(sound[0]) * 40) - 1
@@ -286,3 +286,93 @@ def test_stems_are_decoded_at_the_rate_of_the_codec() -> None:
     made = crop.crop(record, np.random.default_rng(0))
     assert made["waveform"].shape == (2400,) and made["voice"].shape == (2400,)
     assert made["voice_mask"].shape == (4,) and made["voice_mask"].all()
+
+
+# ------------------------------------------------------------------------------------------- tasks and voices
+
+
+def _made(
+    record: dict[str, Any], *, seed: int = 0, drop: tuple[str, ...] = (), **model: Any
+) -> dict[str, Any]:
+    config = dataclasses.replace(CONFIG, model=dataclasses.replace(CONFIG.model, **model))
+    return MakeExample("films/a", config, ByteTokenizer(), drop).example(record, np.random.default_rng(seed))
+
+
+@pytest.mark.parametrize("drop", [("video", "background"), ("speech", "script", "voice"), ("acoustics",)])
+def test_dropped_parts_are_absent_and_their_stems_are_not_encoded(drop: tuple[str, ...]) -> None:
+    record = make_record("x", events=json.dumps({"acoustics": {"rt60_s": 0.3, "noise_dbfs": -50.0}}))
+    whole, example = _made(record), _made(record, drop=drop)
+    for part in ("video", "script", "voice", "acoustics", "speech", "background"):
+        assert whole[f"has_{part}"], part
+        assert example[f"has_{part}"] == (part not in drop), part
+    for stream in ("speech", "background"):
+        assert bool(example["stems"][stream].flac) == (stream not in drop)
+
+
+def test_a_long_clip_can_be_cut_once_its_script_is_dropped() -> None:
+    record = make_record("x", num_frames=40)
+    with pytest.raises(UserError, match="has a script and 40 frames"):
+        _made(record)
+    assert _made(record, drop=("script",))["frame_mask"].all()
+
+
+def test_clips_without_speech_and_script_have_the_prompt() -> None:
+    prompt = {"background_prompt": "make sound"}
+
+    def script_of(record: dict[str, Any], **changes: Any) -> str | None:
+        example = _made(record, **prompt, **changes)
+        ids = example["script_tokens"][example["script_mask"]].tolist()
+        return ByteTokenizer().decode(ids) if example["has_script"] else None
+
+    spoken = make_record("x", script="hello")
+    assert script_of(spoken) == "hello"
+    assert script_of(spoken, drop=("speech", "script")) == "make sound"
+    assert script_of(spoken, drop=("script",)) is None  # an unknown script, and not no speech
+    assert script_of(make_record("x", script="", speech=b"", has_script=False)) == "make sound"
+    assert not _made(make_record("x", script="", speech=b"", has_script=False))["has_script"]
+
+
+def test_the_voice_can_be_a_random_part_of_the_clips_own_speech() -> None:
+    ramp = np.arange(16 * SAMPLES_PER_FRAME) / (20 * SAMPLES_PER_FRAME)
+    record = make_record("x", num_frames=16, speech=flac_bytes(ramp))
+    starts = set()
+    for seed in range(60):
+        example = _made(record, seed=seed, voice_source="target")
+        voice = example["voice"]
+        assert example["has_voice"] and example["voice_mask"].all() and len(voice) == 8 * SAMPLES_PER_FRAME
+        start = round(float(voice[0]) * 20)
+        np.testing.assert_allclose(voice, ramp[start * SAMPLES_PER_FRAME :][: len(voice)], atol=1e-4)
+        np.testing.assert_array_equal(voice, _made(record, seed=seed, voice_source="target")["voice"])
+        starts.add(start)
+    assert min(starts) == 0 and max(starts) == 8 and len(starts) > 5
+
+
+def test_a_long_recording_is_a_voice_from_a_random_place() -> None:
+    record = make_record("x", voice=flac_bytes(np.linspace(0, 0.9, 30 * SAMPLES_PER_FRAME)))
+    first = {float(_made(record, seed=seed)["voice"][0]) for seed in range(8)}
+    assert len(first) > 3
+
+
+@pytest.mark.parametrize("speech", [b"", flac_bytes(np.zeros(10 * SAMPLES_PER_FRAME))])
+def test_without_a_sound_of_speech_there_is_no_voice_of_it(speech: bytes) -> None:
+    assert not _made(make_record("x", speech=speech), voice_source="target")["has_voice"]
+
+
+class _Cased(ByteTokenizer):
+    reads_case = True
+
+
+def test_scripts_reach_tokenizers_that_know_case_as_they_were_written() -> None:
+    events = json.dumps({"speech": {"written": "Bin blue, NOW!"}})
+    record = make_record("x", script="bin blue now", events=events)
+
+    def text_of(tokenizer: ByteTokenizer, record: dict[str, Any]) -> str:
+        example = MakeExample("films/a", CONFIG, tokenizer).example(record, np.random.default_rng(0))
+        return tokenizer.decode(example["script_tokens"].tolist())
+
+    assert text_of(ByteTokenizer(), record) == "bin blue now"
+    assert text_of(_Cased(), record) == "Bin blue, NOW!"
+    assert text_of(_Cased(), make_record("x", script="bin blue now")) == "bin blue now"
+    record["events"] = json.dumps({"speech": {"written": "Bin blue"}})
+    with pytest.raises(UserError, match=r"films/a:x: speech\.written .* is not its script of 3 words"):
+        text_of(_Cased(), record)

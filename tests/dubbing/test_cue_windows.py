@@ -14,6 +14,7 @@ from dualdub_jax.errors import UserError
 from dualdub_jax.text.normaliser import normalise
 from dualdub_jax.text.script import Cue, Script
 from dualdub_jax.text.tokenizer import ByteTokenizer
+from dualdub_jax.text.words import join_words
 
 GRID = GridConfig()
 
@@ -24,7 +25,10 @@ def script_of(*cues: tuple[float, float, str]) -> Script:
 
 
 def plan(num_frames: int, *cues: tuple[float, float, str], grid: GridConfig = GRID):
-    return plan_windows(num_frames, script_of(*cues), grid, lambda text: len(ByteTokenizer().encode(text)))
+    def count_tokens(words):
+        return len(ByteTokenizer().encode(join_words(words)))
+
+    return plan_windows(num_frames, script_of(*cues), grid, count_tokens)
 
 
 def assert_sound(windows, num_frames: int, grid: GridConfig = GRID) -> None:

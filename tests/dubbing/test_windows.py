@@ -1,6 +1,7 @@
 """Planning: windows tile the film, and every word has its place or is refused."""
 
 import itertools
+from collections.abc import Sequence
 
 import pytest
 
@@ -11,12 +12,13 @@ from dualdub_jax.errors import UserError
 from dualdub_jax.text.normaliser import normalise
 from dualdub_jax.text.script import Script
 from dualdub_jax.text.tokenizer import ByteTokenizer
+from dualdub_jax.text.words import Word, join_words
 
 GRID = GridConfig()
 
 
-def count_tokens(text: str) -> int:
-    return len(ByteTokenizer().encode(text))
+def count_tokens(words: Sequence[Word]) -> int:
+    return len(ByteTokenizer().encode(join_words(words)))
 
 
 def script_of(text: str) -> Script:

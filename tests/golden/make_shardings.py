@@ -19,6 +19,7 @@ CASES: dict[str, tuple[str, MeshConfig, int]] = {
     "small_data8": ("small", MeshConfig(data=8), 128),
     "base_data4_fsdp4": ("base", MeshConfig(data=4, fsdp=4), 256),
     "base_data4_fsdp2_tensor2_sequence2": ("base", MeshConfig(data=4, fsdp=2, tensor=2, sequence=2), 256),
+    "dualdub_data2_fsdp8": ("dualdub", MeshConfig(data=2, fsdp=8), 192),
     "large_data4_fsdp16": ("large", MeshConfig(data=4, fsdp=16), 1024),
     "large_data4_fsdp8_tensor2": ("large", MeshConfig(data=4, fsdp=8, tensor=2), 1024),
     "xl_data4_fsdp16": ("xl", MeshConfig(data=4, fsdp=16), 1024),

@@ -5,7 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from dualdub_jax.models.batch import batch_fields, validate_batch
+from dualdub_jax.errors import UserError
+from dualdub_jax.models.batch import batch_fields, check_tokens, validate_batch
 from dualdub_jax.types import Batch
 from tests.tiny import tiny_config
 
@@ -54,3 +55,19 @@ def test_a_missing_field_is_named() -> None:
 def test_rows_that_disagree_in_number_are_named() -> None:
     with pytest.raises(ValueError, match="speech_tokens: has 3 rows, video has 2"):
         validate_batch({**make_batch(), "speech_tokens": np.zeros((3, 12, 3), np.int32)}, CONFIG)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("speech_tokens", 16, "b: its speech_tokens are 0 to 16, expected 0 to 15"),
+        ("background_tokens", -1, "b: its background_tokens are -1 to 0, expected 0 to 15"),
+        ("script_tokens", 259, "b: its script_tokens are 0 to 259, expected 0 to 258"),
+    ],
+)
+def test_tokens_out_of_range_name_their_clip(name: str, value: int, message: str) -> None:
+    batch = make_batch() | {"example_ids": ["a", "b"]}
+    check_tokens(batch, CONFIG)
+    batch[name][1].flat[-1] = value
+    with pytest.raises(UserError, match=message):
+        check_tokens(batch, CONFIG)

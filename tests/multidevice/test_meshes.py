@@ -56,3 +56,10 @@ def test_the_bundle_loads_onto_every_mesh_in_both_formats_and_generates_there(re
         assert (counted["split"] > 0.6 * counted["all"]) == is_split, name
         assert is_split or counted["split"] == 0, name
     assert results["generated"] == ["background", "speech"]
+
+
+def test_the_papers_system_agrees_too():
+    output = programs.run("tests.multidevice.paper_program", [], num_devices=8, timeout_s=600)
+    losses = json.loads(output.splitlines()[-1])
+    assert len(losses["one"]) == 3
+    assert losses["fsdp2_tensor2_sequence2"] == pytest.approx(losses["one"], rel=LOSS_TOLERANCE)

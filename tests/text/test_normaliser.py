@@ -113,3 +113,20 @@ def test_endless_words_can_be_divided():
     assert join_words(words) == "a" * 101 + " end"
     assert max(len(word.text) for word in words) <= 5
     assert len(normalise("antidisestablishment")[0]) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        ("Hello, World! It's me.", "Hello, World! It's me."),
+        ("\u201cStop!\u201d, she said \u2014 twice .", "Stop!, she said, twice."),
+        ("CAF\u00c9 Stra\u00dfe", "CAFE Strasse"),
+        ("No marks here", "No marks here"),
+        ("x" * 30 + "!", "x" * 30 + "!"),
+    ],
+)
+def test_case_and_punctuation_are_kept_beside_the_words(text, written):
+    words, _ = normalise(text)
+    assert join_words(words, written=True) == written
+    plain = join_words(words)
+    assert plain == "".join(c for c in written.lower() if c.isalpha() or c in " '")

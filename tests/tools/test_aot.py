@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from dualdub_jax.apps import cli
-from dualdub_jax.config import MeshConfig, StageConfig
+from dualdub_jax.config import MeshConfig, StageConfig, load_config
 from dualdub_jax.errors import UserError
 from dualdub_jax.layers.transformer import REMAT_POLICIES, Transformer
 from dualdub_jax.models.analytic_flops import hardware_flops, model_flops, repeated_by_a_layer
@@ -58,6 +58,15 @@ def test_counted_flops_agree_with_the_formula(report):
     assert flops["with_recomputation"] == pytest.approx(hardware_flops(_config(), BATCH_SIZE), rel=0.05)
     assert flops["with_recomputation"] > 1.05 * flops["model"]
     assert flops["in_tiles"] > flops["with_recomputation"]
+
+
+def test_the_formula_covers_the_papers_parts():
+    sizes = ["grid.num_frames=24", "grid.num_script_tokens=8", "grid.num_voice_frames=6"]
+    config = load_config("dualdub:tiny", [*sizes, "model.width=96", "model.speaker_width=48"])
+    mesh = make_mesh(MeshConfig(), jax.devices()[:1])
+    compiled = lower_train_step(config, STAGE, mesh, ("cpu",)).compile()
+    counted = CostCounter(parse_program(compiled.as_text())).total().flops
+    assert counted == pytest.approx(model_flops(config, BATCH_SIZE), rel=0.05)
 
 
 STACK = {"num_heads": 4, "num_kv_heads": 2, "head_dim": 24, "mlp_width": 224, "use_qk_norm": True}

@@ -38,3 +38,31 @@ def test_schedule_warms_up_peaks_and_ends_at_its_ratio():
     assert schedule(0) == 0.0
     np.testing.assert_allclose(schedule(10), 1.0)
     np.testing.assert_allclose(schedule(110), 0.1, rtol=1e-5)
+
+
+def test_warm_up_can_start_above_zero():
+    schedule = make_schedule(
+        OptimizerConfig(
+            learning_rate=1.0,
+            warmup_steps=10,
+            initial_learning_rate_ratio=0.01,
+            final_learning_rate_ratio=0.01,
+        ),
+        110,
+    )
+    np.testing.assert_allclose([schedule(0), schedule(5), schedule(110)], [0.01, 0.505, 0.01], rtol=1e-5)
+
+
+def test_without_decay_and_clipping_it_is_adam_with_its_epsilon():
+    config = OptimizerConfig(
+        learning_rate=1.0, warmup_steps=1, b1=0.9, b2=0.98, eps=1e-2, weight_decay=0.0, clip_norm=0.0
+    )
+    grads = jax.tree.map(lambda x: 3e-2 * jnp.ones_like(x), PARAMS)
+    reference, params = optax.adam(make_schedule(config, 100), b1=0.9, b2=0.98, eps=1e-2), PARAMS
+    state = reference.init(params)
+    for _ in range(2):
+        updates, state = reference.update(grads, state, params)
+    expected = optax.apply_updates(params, updates)
+    moved = _step(config, grads)
+    jax.tree.map(np.testing.assert_array_equal, moved, expected)
+    assert abs(float(moved["a"]["bias"][0]) - 0.25) < 1e-4  # 1 - m / (sqrt(v) + eps), not clipped to norm 1

@@ -120,6 +120,8 @@ def _check_model(
     problems: Problems,
 ) -> list[str]:
     labels = set().union(*(_labels(use, findings) for use in stages))
+    if config.model.voice_source == "target" and "speech" in labels:
+        labels.add("voice")
     notes = []
     for part in _model_parts(config, initial):
         if part.label in labels or not part.is_used:
@@ -135,11 +137,15 @@ def _check_model(
 
 def _labels(use: Use, findings: Mapping[str, Findings]) -> set[str]:
     """Labels that at least one checked record of a mixture has, after dropping."""
-    found = {label for source in use.mixture for label in findings[source.name].labels}
-    found -= set(use.dropped)
-    if "video" in use.dropped:
+    return {label for source in use.mixture for label in _labels_of(use, source.name, findings)}
+
+
+def _labels_of(use: Use, name: str, findings: Mapping[str, Findings]) -> set[str]:
+    dropped = set(use.dropped_of(name))
+    found = set(findings[name].labels) - dropped
+    if "video" in dropped:
         found -= {"video_features"}
-    if {"script", "speech"} & set(use.dropped):
+    if {"script", "speech"} & dropped:
         found -= {"word times"}
     return found
 

@@ -1,8 +1,10 @@
 """Everything that a config names: classes by kind or import path, tokenizers, bundles, extractors."""
 
 import dataclasses
+import pathlib
 
-from dualdub_jax.codecs.registry import codec_training, grid_spec
+from dualdub_jax.checkpoints.public_models import PUBLIC_MODELS, how_to_get
+from dualdub_jax.codecs.registry import codec_config, codec_training, grid_spec
 from dualdub_jax.config import Config
 from dualdub_jax.curriculum import start
 from dualdub_jax.curriculum.batches import no_batches
@@ -18,7 +20,7 @@ from dualdub_jax.parallel.mesh import make_mesh
 from dualdub_jax.stores.failures import reached
 from dualdub_jax.stores.path import StorePath, as_path
 from dualdub_jax.text.tokenizer import Tokenizer, make_tokenizer
-from dualdub_jax.types import STREAMS
+from dualdub_jax.types import STREAMS, Stream
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,14 +64,20 @@ def check_parts(config: Config, problems: Problems) -> Parts:
     for stream in STREAMS:
         with problems.noted():
             grid_spec(config, stream)
-            if stream in start.trained_streams(config):
-                codec_training(config, stream, no_batches)
+            if stream in start.trained_streams(config) and not codec_training(config, stream, no_batches):
+                _check_public_weights(config, stream, problems)
         with problems.noted():
             if has_decoder(config, stream) and stream in start.trained_streams(config):
                 decoder_training(config, stream, no_batches)
     tokenizer = extractor = initial = None
     with problems.noted():
         tokenizer = make_tokenizer(model)
+        num_tokens = len(tokenizer.encode(model.background_prompt))
+        if num_tokens > config.grid.num_script_tokens:
+            problems.add(
+                f"model.background_prompt: has {num_tokens} tokens with the markers, more than "
+                f"grid.num_script_tokens={config.grid.num_script_tokens}; shorten it, or raise that"
+            )
     with problems.noted():
         extractor = make_extractor(config)
     if problems.messages:  # a bundle is compared with parts that exist
@@ -82,6 +90,14 @@ def check_parts(config: Config, problems: Problems) -> Parts:
         with problems.noted():
             initial = start.check_model(config, make_mesh(config.mesh))
     return Parts(tokenizer, extractor, initial)
+
+
+def _check_public_weights(config: Config, stream: Stream, problems: Problems) -> None:
+    """Notes a folder that is missing; its content is read when the run begins."""
+    codec = codec_config(config, stream)
+    if codec.kind in PUBLIC_MODELS and not (codec.path and pathlib.Path(codec.path).is_dir()):
+        where = codec.path or f"streams.{stream}.codec.path"
+        problems.add(f"{where}: no such folder; {how_to_get(codec.kind)}")
 
 
 def _check_folders(config: Config, problems: Problems) -> None:

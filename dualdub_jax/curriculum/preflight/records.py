@@ -52,7 +52,8 @@ def check_samples(
     """
     found = {}
     for name, source in opened.items():
-        named = {use.kind: use for use in uses if name in [other.name for other in use.mixture]}
+        reading = [use for use in uses if name in [other.name for other in use.mixture]]
+        named = {(use.kind, use.dropped_of(name)): use for use in reading}
         made = [use.transform(name) for use in named.values()]
         indices = sample(len(source.records))
         found[name] = check_records(name, source.records, made, indices, limit_s=_LIMIT_S)

@@ -29,9 +29,9 @@ class Use:
         where: the key of the mixture, as messages name it.
         phases: names of the phases that read it.
         mixture: datasets and weights.
-        kind: of the transform; transforms of one kind are equal.
+        kind: of the transform; transforms of one kind that drop the same are equal.
         transform: name of a dataset -> the transform of its records.
-        dropped: parts that are masked in all examples.
+        dropped: parts that are masked in all examples; `dropped_of` has those of one dataset.
         stream: of a codec's crops.
     """
 
@@ -42,6 +42,11 @@ class Use:
     transform: Callable[[str], Transform]
     dropped: tuple[str, ...] = ()
     stream: Stream | None = None
+
+    def dropped_of(self, name: str) -> tuple[str, ...]:
+        """Parts that are masked in the examples of a dataset."""
+        own = next((source.drop for source in self.mixture if source.name == name), ())
+        return (*self.dropped, *own)
 
 
 def uses_of(config: Config, tokenizer: Tokenizer | None, problems: Problems) -> list[Use]:
@@ -121,6 +126,7 @@ def example_use(
     """Examples of a stage; see `Use` for the arguments."""
 
     def transform(name: str) -> Transform:
-        return MakeExample(name, config, tokenizer)
+        return MakeExample(name, config, tokenizer, use.dropped_of(name))
 
-    return Use(where, phases, mixture, "example", transform, dropped)
+    use = Use(where, phases, mixture, "example", transform, dropped)
+    return use

@@ -8,6 +8,7 @@ from typing import Any
 
 from dualdub_jax.config import Config
 from dualdub_jax.curriculum.preflight.problems import Problems
+from dualdub_jax.data_pipeline.transforms import VOICE_SOURCES
 from dualdub_jax.layers.attention import ROPE_SCALINGS
 from dualdub_jax.layers.fused_attention import IMPLEMENTATIONS
 from dualdub_jax.layers.transformer import REMAT_POLICIES
@@ -27,6 +28,7 @@ _AT_LEAST_ZERO = ("num_steps", "warmup_steps", "every_steps", "num_loader_worker
 _DTYPES = ("float32", "bfloat16", "float16")
 _CHOICES = {
     "model.compute_dtype": _DTYPES,
+    "model.voice_source": VOICE_SOURCES,
     "model.remat_policy": ("none", *REMAT_POLICIES),
     "model.attention_implementation": tuple(IMPLEMENTATIONS),
     "model.rope_scaling.kind": ROPE_SCALINGS,

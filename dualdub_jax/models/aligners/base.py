@@ -84,5 +84,8 @@ ALIGNERS = Slot(
     "config.model.aligner.kind",
     Aligner,
     ("config",),
-    {"grid": "dualdub_jax.models.aligners.grid:GridAligner"},
+    {
+        "grid": "dualdub_jax.models.aligners.grid:GridAligner",
+        "paper": "dualdub_jax.models.aligners.paper:PaperAligner",
+    },
 )

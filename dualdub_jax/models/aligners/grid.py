@@ -5,8 +5,8 @@
   predicted, for acoustic harmony.
 
 Both are optional (`config.aligner`). Source: the paper sums four cross-attentions (its section on the
-cross-modal aligner) and queries video from the audio streams, see configs/proj/paper_aligner. This form is
-our choice. Video queries itself, and a direct path adds the co-timed video frame to each token frame.
+cross-modal aligner) and queries video from the audio streams, see paper.py. This form is our choice. Video
+queries itself, and a direct path adds the co-timed video frame to each token frame.
 """
 
 from collections.abc import Callable
