@@ -2,6 +2,7 @@
 
     dualdub convert wavtokenizer_large_unify_600_24k.ckpt weights/wavtokenizer
     dualdub convert clip-vit-base-patch32 weights/clip
+    dualdub convert stable-audio-open-1.0/model.safetensors weights/oobleck
     dualdub train --config dualdub --workdir runs/dualdub
 
 Frozen parts are files of the user (docs/weights.md), also weights/cl100k_base.tiktoken; datasets are those of
@@ -27,6 +28,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.name = "dualdub"
     _set_inputs(config)
     _set_model(config)
+    _set_decoders(config)
     is_late = arg == "late_aligner"
     # Without a path around the aligner, stage 1 would not see its video.
     sizes = "positions='rotary'" + (", starts_at_zero=True, adds_video=True" if is_late else "")
@@ -95,6 +97,28 @@ def _set_model(config: ConfigDict) -> None:
     config.model.aligner.update({"num_heads": 16, "head_dim": 128})  # unstated: those of the language model
 
 
+def _set_decoders(config: ConfigDict) -> None:
+    """Flow matching from the token embedding, without noise, into the latents of a frozen autoencoder."""
+    sources = {"speech": ("libritts", "v2c_animation", "anim400k"),
+               "background": ("vggsound", "v2c_animation", "anim400k")}  # fmt: skip
+    for stream, names in sources.items():  # unstated: one decoder a stream
+        decoder = {"kind": "flow_matching", "target": "oobleck", "path": "weights/oobleck"}
+        decoder |= {"resampling": "nearest", "source": "embedding", "condition": "none"}
+        decoder |= {"num_layers": 8, "num_heads": 16, "width": 2048}
+        # Unstated: feed-forward width, Euler steps, blocks, and a table of the latent's width.
+        decoder |= {"mlp_width": 5504, "num_euler_steps": 10, "embedding_dim": 0}
+        decoder |= {"compute_dtype": "bfloat16", "remat_policy": "attention"}
+        training = {"mixture": [{"name": name, "weight": 1.0} for name in names]}
+        # The loss is that of the flow alone. Unstated: crops, steps, standardised latents, the optimizer,
+        # which is the language model's.
+        training |= {"regression_weight": 0.0, "stop_gradient": False, "statistics_steps": 50}
+        training |= {"batch_size": 192, "crop_frames": 400, "num_steps": 100_000}
+        optimizer = {"learning_rate": 2e-4, "warmup_steps": 4000, "final_learning_rate_ratio": 0.01}
+        optimizer |= {"b1": 0.9, "b2": 0.98, "eps": 1e-9, "weight_decay": 0.0, "ema_decay": 0.0}
+        decoder["training"] = {**training, "optimizer": optimizer}
+        config.streams[stream].decoder = ConfigDict(decoder)
+
+
 def _shrink(config: ConfigDict) -> None:
     """The system in miniature, in place: tiny random parts, four seconds, Puppet Stage."""
     config.name += "_tiny"
@@ -103,6 +127,14 @@ def _shrink(config: ConfigDict) -> None:
     sizes |= {"decoder_mlp_width": 64, "decoder_num_blocks": 1, "decoder_num_groups": 4}
     for stream in ("speech", "background"):
         config.streams[stream].codec.update({"path": "weights/tiny/wavtokenizer", **sizes})
+        decoder = config.streams[stream].decoder
+        decoder.update({"path": "weights/tiny/oobleck", "num_layers": 1, "num_heads": 2, "width": 16})
+        decoder.update({"mlp_width": 32, "num_euler_steps": 2, "compute_dtype": "float32"})
+        decoder.oobleck = {"multiples": (1, 2, 2, 2), "strides": (4, 8, 8, 4)}
+        decoder.oobleck.update({"width": 4, "decoder_width": 4, "latent_dim": 4})
+        decoder.training.update({"mixture": common.mixture(soundtrack=1.0), "num_steps": 6})
+        decoder.training.update({"batch_size": 4, "crop_frames": 40, "statistics_steps": 2})
+        decoder.training.optimizer.warmup_steps = 2
     config.video_features.extractor = "clip(path='weights/tiny/clip', frame_rate_hz='25/3')"
     config.model.video.feature_dim = 24
     # The hash of the file that `random_parts` writes.

@@ -3,8 +3,9 @@
     python -m dualdub_jax.tools.random_parts --config dualdub:tiny
     dualdub train --config dualdub:tiny --workdir runs/dualdub_tiny
 
-Codecs with a path, CLIP features and a `.tiktoken` vocabulary are written in the formats of real ones, of the
-config's sizes and with random weights: a run with them tests a setup, and means nothing.
+Codecs with a path, autoencoders of waveform decoders, CLIP features and a `.tiktoken` vocabulary are written
+in the formats of real ones, of the config's sizes and with random weights: a run with them tests a setup, and
+means nothing.
 """
 
 import argparse
@@ -24,6 +25,8 @@ from dualdub_jax.checkpoints.converted import write_converted
 from dualdub_jax.codecs.public_weights import jsonable_sizes
 from dualdub_jax.codecs.registry import codec_class, codec_config
 from dualdub_jax.config import Config, load_config
+from dualdub_jax.decoders.oobleck.autoencoder import abstract_autoencoder
+from dualdub_jax.decoders.oobleck.config import OobleckConfig
 from dualdub_jax.encoders.base import FEATURE_EXTRACTORS
 from dualdub_jax.encoders.clip.extractor import ClipExtractor
 from dualdub_jax.encoders.clip.tower import ClipConfig, ClipTower
@@ -34,33 +37,9 @@ from dualdub_jax.types import STREAMS
 _SOURCE = {"converted_from": "random values", "sha256": hashlib.sha256(b"random").hexdigest()}
 # Pieces of English words, so that tokens are more than bytes.
 _MERGES = [
-    "th",
-    "he",
-    "in",
-    "er",
-    "an",
-    "re",
-    "on",
-    "at",
-    "en",
-    "nd",
-    "st",
-    "es",
-    "ng",
-    "to",
-    "or",
-    "it",
-    "is",
-    "ed",
-    "ar",
-    "ou",
-    "ve",
-    "te",
-    "me",
-    "ing",
-    "and",
-    "the",
-]
+    "th", "he", "in", "er", "an", "re", "on", "at", "en", "nd", "st", "es", "ng", "to", "or", "it", "is",
+    "ed", "ar", "ou", "ve", "te", "me", "ing", "and", "the",
+]  # fmt: skip
 
 
 def write_random_parts(config: Config, seed: int = 0) -> list[pathlib.Path]:
@@ -85,6 +64,7 @@ def write_random_parts(config: Config, seed: int = 0) -> list[pathlib.Path]:
             variables = jax.tree.map(np.asarray, nn.unbox(variables))
             write_converted(pathlib.Path(path), codec.kind, jsonable_sizes(codec), variables, _SOURCE)
             written.append(pathlib.Path(path))
+        written += _write_autoencoder(config.streams[stream].decoder, seed)
     if config.video_features.extractor:
         written += _write_clip(config, seed)
     vocabulary = vocabulary_file(config.model)
@@ -93,6 +73,19 @@ def write_random_parts(config: Config, seed: int = 0) -> list[pathlib.Path]:
         vocabulary.write_text(_vocabulary(), encoding="ascii")
         written.append(pathlib.Path(vocabulary))
     return written
+
+
+def _write_autoencoder(decoder: Any, seed: int) -> list[pathlib.Path]:
+    path = getattr(decoder, "path", "")
+    if not path or pathlib.Path(path).exists():
+        return []
+    sizes: OobleckConfig = decoder.oobleck
+    rng = np.random.default_rng(seed)
+    params = jax.tree.map(
+        lambda x: (0.1 * rng.normal(size=x.shape)).astype(x.dtype), abstract_autoencoder(sizes)
+    )
+    write_converted(pathlib.Path(path), "oobleck", dataclasses.asdict(sizes), params, _SOURCE)
+    return [pathlib.Path(path)]
 
 
 def _write_clip(config: Config, seed: int) -> list[pathlib.Path]:

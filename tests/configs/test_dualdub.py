@@ -40,6 +40,10 @@ def test_it_is_the_papers_system(name):
         assert spec == codec_spec(config, stream)  # one token a frame
         assert (spec.sample_rate_hz, spec.num_codebooks, spec.codebook_size) == (24_000, 1, 4096)
         assert config.streams[stream].head == "linear"
+        decoder = config.streams[stream].decoder
+        assert (decoder.num_layers, decoder.num_heads, decoder.width) == (8, 16, 2048)
+        assert (decoder.source, decoder.condition, decoder.resampling) == ("embedding", "none", "nearest")
+        assert decoder.training.regression_weight == 0 and not decoder.training.stop_gradient
     assert config.streams.speech.codec == config.streams.background.codec
     assert (model.aligner.use_causal, model.aligner.use_noncausal, model.aligner.use_script) == (1, 1, 0)
     assert (config.loss.condition_dropout_rate, config.loss.past_dropout_rate) == (0, 0)
@@ -92,6 +96,11 @@ def _arguments(folder, data_dir) -> list[str]:
     config = load_config("dualdub:tiny")
     found = {"data_dir": data_dir, "grid.num_frames": 32, "grid.num_script_tokens": 48}
     found |= {f"streams.{stream}.codec.path": folder / "wavtokenizer" for stream in STREAMS}
+    found |= {f"streams.{stream}.decoder.path": folder / "oobleck" for stream in STREAMS}
+    for stream in STREAMS:
+        training = f"streams.{stream}.decoder.training"
+        found |= {f"{training}.num_steps": 2, f"{training}.batch_size": 2, f"{training}.crop_frames": 10}
+        found |= {f"{training}.statistics_steps": 1, f"{training}.mixture.0.name": "tiny_films/soundtrack"}
     found["video_features.extractor"] = f"clip(path='{folder}/clip', frame_rate_hz='25/3')"
     found["model.script_tokenizer"] = config.model.script_tokenizer.replace("weights/tiny", str(folder))
     found |= {"checkpoint.save_every_steps": 1, "held_out.every_steps": 2, "held_out.num_clips": 2}
@@ -109,7 +118,7 @@ def run(tmp_path_factory, tiny_data_dir):
     shutil.copytree(tiny_data_dir, folder / "data")
     overrides = _arguments(folder / "parts", folder / "data")
     config = load_config("dualdub:tiny", [text.removeprefix("--config.") for text in overrides])
-    assert len(write_random_parts(config)) == 3
+    assert len(write_random_parts(config)) == 4
     assert write_random_parts(config) == []  # those that exist are kept
     assert main(["data", "prepare", str(folder / "data"), "--config", "dualdub:tiny", *overrides]) == 0
     command = ["train", "--config", "dualdub:tiny", *overrides, "--workdir"]
