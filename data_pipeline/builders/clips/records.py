@@ -23,7 +23,7 @@ from dualdub_jax.data_pipeline.builders.clips.shots import shot_changes_s
 from dualdub_jax.data_pipeline.builders.clips.small_video import SmallVideo, Span, small_videos
 from dualdub_jax.data_pipeline.builders.clips.sound import Sound, SoundReader, read_sound, sound_end_s
 from dualdub_jax.data_pipeline.builders.clips.source_clip import SourceClip, Word
-from dualdub_jax.data_pipeline.builders.clips.spoken import spoken_text, spoken_words
+from dualdub_jax.data_pipeline.builders.clips.spoken import spoken_text, spoken_words, written_words
 from dualdub_jax.data_pipeline.builders.clips.word_times import MAX_ALIGNED_S, align
 from dualdub_jax.data_pipeline.record import Record
 from dualdub_jax.errors import UserError
@@ -119,6 +119,7 @@ class _Opened:
         self._script = self._spoken_script()
         if settings.align_words and self._script and not self._words:
             self._words = self._align()
+        self._written = written_words(clip.text, clip.language, self._script)
 
     def _sounding(self) -> Iterator[tuple[str, Fraction]]:
         """Media that may have sound, and when the clip's time zero is on each one's clock."""
@@ -269,6 +270,8 @@ class _Opened:
         source: dict[str, Any] = {"id": clip.id, "start_s": round(float(span.start_s), 4)}
         events: dict[str, Any] = {**clip.notes, "source": source}
         speech = {"words": words} if words else {}
+        if self._written is not None:
+            speech["written"] = self._written_in(span) if is_cut else " ".join(self._written)
         if clip.speaker:
             speech["voice_id"] = clip.speaker
         if speech:
@@ -291,6 +294,10 @@ class _Opened:
             events=json.dumps(events),
             **fields,
         )
+
+    def _written_in(self, span: Span) -> str:
+        pairs = zip(self._written, self._words, strict=True)
+        return " ".join(text for text, word in pairs if span.start_s <= word[1] < span.end_s)
 
     @functools.cached_property
     def _voice(self) -> bytes:

@@ -19,6 +19,24 @@ def spoken_text(text: str, language: str) -> str:
     return join_words(normalise(text)[0])
 
 
+def written_words(text: str | None, language: str, script: str | None) -> tuple[str, ...] | None:
+    """The words of a script with case and punctuation, for tokenizers that know them.
+
+    Args:
+        text: of the source.
+        language: of the text.
+        script: its spoken words.
+
+    Returns:
+        As many words as the script has; None if the text is unknown, or has other words.
+    """
+    if text is None or not script:
+        return None
+    written = join_words(normalise(text)[0], written=True) if _is_english(language) else text
+    words = tuple(written.split())
+    return words if len(words) == len(script.split()) and " ".join(words) != script else None
+
+
 def spoken_words(words: Sequence[Word], language: str) -> tuple[Word, ...]:
     """Words with times, each as it is spoken; one that becomes several shares its time among them."""
     spoken = []

@@ -54,12 +54,13 @@ def test_every_column_reaches_its_record(media: pathlib.Path, suffix: str) -> No
     assert dataset.splits == ["validation"]
     clip = clips_of(dataset, "validation")["one"]
     assert record.script(clip) == "hello world it's forty two"
+    assert record.written_script(clip, "x") == "Hello, World: it's forty two!"
     assert record.text(clip["licence"]) == "CC-BY-4.0" and abs(clip["duration_s"] - 50 / 30) < 1e-3
     assert record.sample_rate_hz(clip["speech"], "x") == 44_100
     assert record.sample_rate_hz(clip["background"], "x") == 48_000
     assert len(record.decode_voice(clip["voice"], "x", 8_000)) == 80_000  # 10 s at most
     events = record.events(clip)
-    assert events["speech"] == {"voice_id": "ann"} and events["language"] == "en-GB"
+    assert events["speech"]["voice_id"] == "ann" and events["language"] == "en-GB"
 
 
 def test_columns_are_named_by_the_user_and_sound_without_stems_is_a_stem(media: pathlib.Path) -> None:
@@ -145,10 +146,11 @@ def test_long_clips_are_cut_in_pauses_and_scripts_with_them(tmp_path: pathlib.Pa
     pauses = ((2.6, 2.9), (3.3, 3.4), (6.2, 6.8))
     write_sound(tmp_path / "a.wav", 9.5, silences_s=pauses)
     words = [["one", 0.2, 2.6], ["two", 2.9, 3.3], ["three", 3.4, 6.2], ["four", 6.8, 9.0]]
-    row = {"speech": "a.wav", "text": "one two three four", "words": json.dumps(words)}
+    row = {"speech": "a.wav", "text": "One, two, Three. Four!", "words": json.dumps(words)}
     dataset, _ = build_one("manifest", tmp_path / "out", source=_table(tmp_path / "clips.csv", [row]))
     clips = list(clips_of(dataset).values())
     assert [record.script(clip) for clip in clips] == ["one", "two three", "four"]
+    assert [record.written_script(clip, "x") for clip in clips] == ["One,", "two, Three.", "Four!"]
     ends = np.cumsum([clip["duration_s"] for clip in clips])
     assert 2.6 <= ends[0] <= 2.9 and 6.2 <= ends[1] <= 6.8 and ends[2] == pytest.approx(9.5)
     stems = [record.decode_stem(c["speech"], "x", c["duration_s"], 16_000) for c in clips]
