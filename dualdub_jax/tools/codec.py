@@ -58,7 +58,7 @@ def _encode(args: argparse.Namespace, progress: Progress) -> tuple[NamedCodec, T
 def _read(args: argparse.Namespace, progress: Progress) -> tuple[NamedCodec, TokenFile]:
     content = read_tokens(args.file)
     num_codebooks = content.tokens.shape[1]
-    named = load_codec(args.codec or content.codec, num_codebooks, args.allow_code)
+    named = load_codec(args.codec or content.codec, num_codebooks, args.allow_code, file=args.file)
     check_tokens(args.file, content, named)
     if args.voice is not None:
         content = dataclasses.replace(content, speaker=_speaker(named.codec, args.voice))

@@ -65,7 +65,9 @@ def bits_per_frame(codec: Codec) -> float:
     return codec.spec.num_codebooks * math.log2(codec.spec.codebook_size)
 
 
-def load_codec(name: str, num_codebooks: int | None = None, allow_code: bool = False) -> NamedCodec:
+def load_codec(
+    name: str, num_codebooks: int | None = None, allow_code: bool = False, *, file: pathlib.Path | None = None
+) -> NamedCodec:
     """Loads a codec.
 
     Args:
@@ -74,6 +76,7 @@ def load_codec(name: str, num_codebooks: int | None = None, allow_code: bool = F
         num_codebooks: use the first ones only, of converted weights; None: all.
         allow_code: import a class that a bundle's config names from outside of this package, which executes
             code.
+        file: whose tokens have so many codebooks, for messages; None: the user asked for so many.
 
     Raises:
         UserError: nothing is there, or no codec; a stream is missing or unknown; as `load_bundle`.
@@ -84,7 +87,19 @@ def load_codec(name: str, num_codebooks: int | None = None, allow_code: bool = F
     path = default_bundle_path() if text == DEFAULT else absolute(as_path(text, "--codec"))
     kind = None if is_remote(path) else converted_kind(path)
     if kind is None:
-        return _of_bundle(text, path, stream, num_codebooks, allow_code)
+        named = _of_bundle(text, path, stream, allow_code)
+        own = named.codec.spec.num_codebooks
+        if num_codebooks not in (None, own):
+            if file is not None:
+                raise UserError(
+                    f"{file}: holds tokens of {num_codebooks} codebooks, but the codec {named.name} has {own}; "
+                    "name the codec that made it"
+                )
+            raise UserError(
+                f"--codebooks {num_codebooks}: the codec {named.name} has {own}, and only converted weights are "
+                "used in part; leave the option out"
+            )
+        return named
     if stream:
         raise UserError(f"--codec {name}: {path} holds one codec, not one a stream; leave out :{stream}")
     return NamedCodec(str(path), kind, _converted(path, kind, num_codebooks))
@@ -104,9 +119,7 @@ def _converted(path: pathlib.Path, kind: str, num_codebooks: int | None) -> Code
     return found(config, found.pretrained(config))
 
 
-def _of_bundle(
-    text: str, path: StorePath, stream: Stream | str, num_codebooks: int | None, allow_code: bool
-) -> NamedCodec:
+def _of_bundle(text: str, path: StorePath, stream: Stream | str, allow_code: bool) -> NamedCodec:
     if not is_remote(path) and not (path / "config.json").is_file():
         raise UserError(
             f"--codec {text}: no folder of dualdub convert and no bundle; give one, or default:speech or "
@@ -123,10 +136,5 @@ def _of_bundle(
     check_shapes(shapes, traverse_util.unflatten_dict(stored, sep="/"), str(path))
     found, settings = codec_class(config, stream), codec_config(config, stream)
     codec = found(settings, read_arrays(path, shapes)[part])
-    if num_codebooks not in (None, codec.spec.num_codebooks):
-        raise UserError(
-            f"--codebooks {num_codebooks}: the {stream} codec of {path} has {codec.spec.num_codebooks}, and "
-            "only converted weights are used in part; leave the option out"
-        )
     name = f"{DEFAULT if text == DEFAULT else path}:{stream}"
     return NamedCodec(name, config.streams[stream].codec.kind, codec)
