@@ -92,12 +92,12 @@ def load_codec(
         if num_codebooks not in (None, own):
             if file is not None:
                 raise UserError(
-                    f"{file}: holds tokens of {num_codebooks} codebooks, but the codec {named.name} has {own}; "
-                    "name the codec that made it"
+                    f"{file}: holds tokens of {num_codebooks} codebooks, but the codec {named.name} has "
+                    f"{own}; name the codec that made it"
                 )
             raise UserError(
-                f"--codebooks {num_codebooks}: the codec {named.name} has {own}, and only converted weights are "
-                "used in part; leave the option out"
+                f"--codebooks {num_codebooks}: the codec {named.name} has {own}, and only converted weights "
+                "are used in part; leave the option out"
             )
         return named
     if stream:
