@@ -131,16 +131,7 @@ def test_scaling_page_shows_the_estimate_of_the_waveform_decoder():
         f"{flops['with_recomputation'] / 1e12:.1f} TFLOP a chip are the flow's"
     ) in page
     assert report["fits"] and report["program"] == "train:decoder_speech"
-    config = load_config(
-        "base",
-        (
-            "grid.frame_rate_hz=40",
-            "grid.num_voice_frames=75",
-            'streams.speech.codec={"kind": "wavtokenizer"}',
-            'streams.speech.decoder={"kind": "flow_matching", "target": "oobleck", '
-            '"training": {"batch_size": 192, "crop_frames": 400}}',
-        ),
-    )
+    config = load_config(report["config"])
     num_devices = math.prod(report["mesh"].values())
     assert flops["model"] == pytest.approx(flow_flops(config, "speech") / num_devices)
 

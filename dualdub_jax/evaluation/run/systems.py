@@ -129,10 +129,14 @@ class Checkpoint:
         duration_s, rate_hz = soundtrack.film.duration_s, soundtrack.sample_rate_hz
         seconds = soundtrack.project.progress.seconds
         return Tracks(
-            at_metric_rate(soundtrack.speech, rate_hz, duration_s, self._resample),
-            at_metric_rate(soundtrack.background, rate_hz, duration_s, self._resample),
+            at_metric_rate(self._channel(soundtrack.speech), rate_hz, duration_s, self._resample),
+            at_metric_rate(self._channel(soundtrack.background), rate_hz, duration_s, self._resample),
             generation_s=seconds["generate"] + seconds["decode"],
         )
+
+    def _channel(self, track: np.ndarray) -> np.ndarray:
+        """One channel of a track, as files are read."""
+        return track[:, 0] if track.ndim == 2 and self._reading == "first_channel" else track
 
     def _dub(self, footage: Footage, script: str) -> Soundtrack:
         seed = zlib.crc32(f"{self.seed} {footage.clip.id}".encode()) % 2**31
@@ -173,7 +177,9 @@ class Checkpoint:
         if voice is not None and grid.sample_rate_hz != SAMPLE_RATE_HZ:
             voice = soxr.resample(voice, SAMPLE_RATE_HZ, grid.sample_rate_hz)
         decoded = engine.decode(stream, tokens, voice)
-        return at_metric_rate(decoded, engine.sample_rate_hz(stream), duration_s, self._resample)
+        return at_metric_rate(
+            self._channel(decoded), engine.sample_rate_hz(stream), duration_s, self._resample
+        )
 
 
 def true_tracks(clip: Clip) -> Tracks:

@@ -110,22 +110,35 @@ def test_a_script_that_is_the_name_of_a_file_is_still_spoken(checkpoint, speakin
     assert said == ["soon"]
 
 
+def _dubbed(generate_s):
+    """A soundtrack of two seconds; its background is stereo."""
+    progress = types.SimpleNamespace(seconds={"generate": generate_s, "decode": 0.0})
+    project = types.SimpleNamespace(num_frames=50, used=("speech", "background"), progress=progress)
+    return types.SimpleNamespace(
+        project=project,
+        film=types.SimpleNamespace(duration_s=2.0),
+        sample_rate_hz=16_000,
+        speech=track(0.1, 32_000),
+        background=np.stack([track(0.1, 32_000), track(0.3, 32_000)], axis=1),
+    )
+
+
 def test_compiling_is_not_measured(tiny_bundle, speaking, tmp_path, monkeypatch):
     fresh = Checkpoint(tiny_bundle)
     seconds = iter([100.0, 1.0, 2.0])
     store = StemStore(tmp_path, "ours", {})
-
-    def dub(footage, script):
-        progress = types.SimpleNamespace(seconds={"generate": next(seconds), "decode": 0.0})
-        project = types.SimpleNamespace(num_frames=50, used=("speech", "background"), progress=progress)
-        film = types.SimpleNamespace(duration_s=2.0)
-        return types.SimpleNamespace(
-            project=project, film=film, sample_rate_hz=16_000, speech=None, background=None
-        )
-
-    monkeypatch.setattr(fresh, "_dub", dub)
+    monkeypatch.setattr(fresh, "_dub", lambda footage, script: _dubbed(next(seconds)))
     assert fresh.generate(speaking, store).generation_s == 1.0  # the first one compiled
     assert fresh.generate(speaking, store).generation_s == 2.0
+
+
+@pytest.mark.parametrize(("reading", "level"), [("mean", 0.2), ("first_channel", 0.1)])
+def test_stereo_is_read_as_files_are(tiny_bundle, speaking, tmp_path, monkeypatch, reading, level):
+    fresh = Checkpoint(tiny_bundle, reading=reading)
+    monkeypatch.setattr(fresh, "_dub", lambda footage, script: _dubbed(1.0))
+    tracks = fresh.generate(speaking, StemStore(tmp_path, "ours", {}))
+    np.testing.assert_allclose(tracks.background, track(level, 32_000), atol=1e-6)
+    np.testing.assert_allclose(tracks.speech, track(0.1, 32_000), atol=1e-6)
 
 
 def test_coded_tracks_are_as_long_as_the_film_and_silence_stays_silent(checkpoint, speaking):
