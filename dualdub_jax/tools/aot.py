@@ -81,18 +81,20 @@ def estimate(
         UserError: no such stage, a mesh that does not fill the slice, a batch that the mesh does not
             divide, a program that exceeds the slice's memory.
     """
+    # Names are checked before the compiler is looked for.
+    stage = find_stage(config, stage_name) if phase is None and not decode else None
+    found = find_decoder(config, phase) if phase is not None else None
     mesh = make_mesh(config.mesh, list(absent_devices(topology)))
     shares = mesh.shape["data"] * mesh.shape["fsdp"]
     decoder = None
-    if phase is not None:
-        decoder = decoder_step(config, find_decoder(config, phase))
+    if found is not None:
+        decoder = decoder_step(config, found)
         batch_size, program = decoder.batch_size, f"train:{phase}"
         lowered = lower_step(decoder, mesh)
     elif decode:
         batch_size, program = shares, "decode"
         lowered = lower_decode(config, mesh, shares)
     else:
-        stage = find_stage(config, stage_name)
         batch_size, program = stage.batch_size, f"train:{stage.name}"
         lowered = lower_train_step(config, stage, mesh)
     try:
