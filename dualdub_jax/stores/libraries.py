@@ -14,9 +14,18 @@ from typing import Any
 import fsspec
 
 
-@functools.cache
 def prepare(scheme: str) -> None:
     """Makes the settings for a scheme, "gs" or "s3"; must precede its first use in a process."""
+    _prepare_libraries(scheme)
+    if scheme == "gs" and (emulator := os.environ.get("STORAGE_EMULATOR_HOST")):
+        # The variable of Google's own libraries and gcsfs; tensorstore has others. Not once for all: a test
+        # may start its emulator after another one has named a path.
+        os.environ.setdefault("TENSORSTORE_GCS_HTTP_URL", emulator)
+        os.environ.setdefault("GOOGLE_AUTH_TOKEN_FOR_TESTING", "emulator")
+
+
+@functools.cache
+def _prepare_libraries(scheme: str) -> None:
     # One implementation everywhere: with TensorFlow installed, etils would use TensorFlow's.
     os.environ.setdefault("EPATH_USE_TF", "false")
     protocols = {"gs": ("gs", "gcs"), "s3": ("s3", "s3a")}[scheme]
@@ -30,10 +39,6 @@ def prepare(scheme: str) -> None:
         # Its file system for zonal buckets asks for each bucket's layout, with permissions that few accounts
         # have.
         os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
-        if emulator := os.environ.get("STORAGE_EMULATOR_HOST"):
-            # The variable of Google's own libraries and gcsfs; tensorstore has others.
-            os.environ.setdefault("TENSORSTORE_GCS_HTTP_URL", emulator)
-            os.environ.setdefault("GOOGLE_AUTH_TOKEN_FOR_TESTING", "emulator")
 
 
 def file_system(path: os.PathLike[str]) -> Any:

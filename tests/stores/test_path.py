@@ -1,6 +1,7 @@
 """Which paths are accepted, and the errors of the others."""
 
 import importlib.util
+import os
 import pathlib
 import re
 from fractions import Fraction
@@ -70,6 +71,20 @@ def test_a_missing_library_is_named_with_its_extra(scheme, library, monkeypatch)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=rf"needs the package {library}; pip install 'dualdub-jax\[stores\]'"):
         as_path(f"{scheme}://films/data")
+
+
+def test_an_emulator_that_is_started_later_is_used(monkeypatch):
+    """Otherwise tensorstore would send its requests to the service itself, again and again."""
+    for name in ("STORAGE_EMULATOR_HOST", "TENSORSTORE_GCS_HTTP_URL", "GOOGLE_AUTH_TOKEN_FOR_TESTING"):
+        monkeypatch.delenv(name, raising=False)
+    as_path("gs://films/data")
+    assert "TENSORSTORE_GCS_HTTP_URL" not in os.environ
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", "http://127.0.0.1:9")
+    for name in ("TENSORSTORE_GCS_HTTP_URL", "GOOGLE_AUTH_TOKEN_FOR_TESTING"):
+        monkeypatch.setenv(name, "")  # so that it is restored
+        del os.environ[name]
+    as_path("gs://films/data")
+    assert os.environ["TENSORSTORE_GCS_HTTP_URL"] == "http://127.0.0.1:9"
 
 
 def test_an_orbax_without_the_names_for_s3_is_named(monkeypatch):
