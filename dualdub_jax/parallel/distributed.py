@@ -8,6 +8,7 @@ import pathlib
 import shutil
 import sys
 import time
+import uuid
 from collections.abc import Iterator
 from typing import Any
 
@@ -212,7 +213,12 @@ def _rewritten_folder(directory: StorePath, marker: str) -> Iterator[None]:
 def _remove(folder: pathlib.Path, patience_s: float = 5.0) -> None:
     """Removes a folder into which threads of a failed save may still write for a moment."""
     until = time.monotonic() + patience_s
-    shutil.rmtree(folder, ignore_errors=True)
-    while folder.exists() and time.monotonic() < until:
+    while folder.exists():
+        # Under another name it is out of their reach; a thread may make it anew.
+        gone = folder.with_name(f"{folder.name}.{uuid.uuid4().hex[:8]}")
+        with contextlib.suppress(OSError):
+            folder.rename(gone)
+        shutil.rmtree(gone if gone.exists() else folder, ignore_errors=True)
+        if time.monotonic() > until:
+            return
         time.sleep(0.05)
-        shutil.rmtree(folder, ignore_errors=True)
