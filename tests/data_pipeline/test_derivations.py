@@ -167,7 +167,9 @@ def test_prepared_tokens_reach_the_batch_and_stems_are_not_decoded(
         raise AssertionError("a stem was decoded")
 
     monkeypatch.setattr("dualdub_jax.data_pipeline.record._decode_flac", decoded)
-    monkeypatch.setattr("dualdub_jax.data_pipeline.transforms.decode_voice", lambda *_: {})
+    monkeypatch.setattr(
+        "dualdub_jax.data_pipeline.record.decode_voice", lambda *_: np.ones(6 * 640, np.float32)
+    )
     for batch, expected in zip(batches_of(token_fingerprints=prints), computed, strict=True):
         without_voice = {
             name: value for name, value in expected.items() if name not in ("voice", "voice_mask")
