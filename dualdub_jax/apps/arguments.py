@@ -399,8 +399,8 @@ def _add_codec(commands: argparse._SubParsersAction) -> None:
     codec = commands.add_parser(
         "codec",
         help="encode a sound with a codec, and decode it",
-        description="Encodes a sound to tokens and decodes tokens to sound, to hear what a codec does to it.",
-        epilog="example:\n  dualdub codec roundtrip song.mp3 --codec default:background --out heard.wav",
+        description="Encodes a sound to tokens and decodes tokens to sound: what a codec loses is audible.",
+        epilog="example:\n  dualdub codec roundtrip song.mp3 --codec default:background --out decoded.wav",
     )
     actions = codec.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for name, what, example in (
@@ -408,7 +408,7 @@ def _add_codec(commands: argparse._SubParsersAction) -> None:
          "song.mp3 --codec weights/wavtokenizer --out song.tokens"),
         ("decode", "decode a file of tokens to a sound", "song.tokens --out song.wav"),
         ("roundtrip", "encode a sound and decode it again",
-         "film.mp4 --codec default:speech --out heard.wav"),
+         "film.mp4 --codec default:speech --out decoded.wav"),
     ):  # fmt: skip
         action = actions.add_parser(
             name,

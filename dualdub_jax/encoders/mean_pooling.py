@@ -5,14 +5,11 @@ import jax.numpy as jnp
 from jaxtyping import Bool, Float
 
 from dualdub_jax.config import GridConfig, ModelConfig
-from dualdub_jax.encoders.reference_mels import reference_mels
+from dualdub_jax.encoders.reference_mels import encode_reference
 from dualdub_jax.errors import UserError
 from dualdub_jax.layers.basic import dense, rms_norm
-from dualdub_jax.layers.transformer import Transformer
 from dualdub_jax.parts.shapes import checked
 from dualdub_jax.types import Array
-
-NUM_HEADS = 4
 
 
 class MeanPoolingEncoder(nn.Module):
@@ -56,21 +53,7 @@ class MeanPoolingEncoder(nn.Module):
                 f"{config.speaker_encoder} computes 1; set it to 1"
             )
         voice_mask = voice_mask & has_voice[:, None]
-        mels = reference_mels(self.grid, voice, voice_mask)
-        x = dense(config.speaker_width, ("patch", "embed"), name="in", dtype=dtype, use_bias=True)(
-            mels.astype(dtype)
-        )
-        num_frames = voice_mask.shape[1]
-        mask = jnp.broadcast_to(voice_mask[:, None, :], (len(voice_mask), num_frames, num_frames))
-        x, _ = Transformer(
-            num_layers=self.num_layers,
-            num_heads=NUM_HEADS,
-            num_kv_heads=NUM_HEADS,
-            head_dim=config.speaker_width // NUM_HEADS,
-            mlp_width=2 * config.speaker_width,
-            dtype=dtype,
-            name="layers",
-        )(jnp.where(voice_mask[:, :, None], x, 0.0), mask, jnp.arange(num_frames))
+        x = encode_reference(config, self.grid, voice, voice_mask, self.num_layers)
         total = jnp.where(voice_mask[:, :, None], x, 0.0).sum(axis=1, keepdims=True)
         mean = total / jnp.maximum(voice_mask.sum(axis=1), 1).astype(dtype)[:, None, None]
         vector = dense(config.width, ("embed", "mlp"), name="out", dtype=dtype)(

@@ -5,10 +5,9 @@ import jax.numpy as jnp
 from jaxtyping import Bool, Float
 
 from dualdub_jax.config import GridConfig, ModelConfig
-from dualdub_jax.encoders.reference_mels import reference_mels
+from dualdub_jax.encoders.reference_mels import NUM_HEADS, encode_reference
 from dualdub_jax.layers.attention import Attention
 from dualdub_jax.layers.basic import SwiGLU, dense, learned, rms_norm
-from dualdub_jax.layers.transformer import Transformer
 from dualdub_jax.parts.shapes import checked
 from dualdub_jax.types import Array
 
@@ -48,26 +47,15 @@ class AttentionPoolingEncoder(nn.Module):
             self, "queries", (config.num_speaker_vectors, config.speaker_width), ("positions", "embed")
         )
         voice_mask = voice_mask & has_voice[:, None]
-        mels = reference_mels(self.grid, voice, voice_mask)
-        x = dense(config.speaker_width, ("patch", "embed"), name="in", dtype=dtype, use_bias=True)(
-            mels.astype(dtype)
-        )
-        x = jnp.where(voice_mask[:, :, None], x, 0.0)
-        num_frames = voice_mask.shape[1]
-        mask = jnp.broadcast_to(voice_mask[:, None, :], (voice_mask.shape[0], num_frames, num_frames))
-        x, _ = Transformer(
-            num_layers=1,
-            num_heads=4,
-            num_kv_heads=4,
-            head_dim=config.speaker_width // 4,
-            mlp_width=2 * config.speaker_width,
-            dtype=dtype,
-            name="layers",
-        )(x, mask, jnp.arange(num_frames))
+        x = encode_reference(config, self.grid, voice, voice_mask, num_layers=1)
         queries = jnp.broadcast_to(queries, (voice.shape[0], *queries.shape)).astype(dtype)
-        pooling_mask = jnp.broadcast_to(voice_mask[:, None, :], (*queries.shape[:2], num_frames))
+        pooling_mask = jnp.broadcast_to(voice_mask[:, None, :], (*queries.shape[:2], voice_mask.shape[1]))
         pooled, _ = Attention(
-            num_heads=4, num_kv_heads=4, head_dim=config.speaker_width // 4, dtype=dtype, name="pooling"
+            num_heads=NUM_HEADS,
+            num_kv_heads=NUM_HEADS,
+            head_dim=config.speaker_width // NUM_HEADS,
+            dtype=dtype,
+            name="pooling",
         )(queries, pooling_mask, context=x)
         pooled = pooled + SwiGLU(2 * config.speaker_width, dtype, name="mlp")(
             rms_norm("mlp_norm", dtype)(pooled)

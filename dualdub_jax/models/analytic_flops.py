@@ -11,14 +11,13 @@ import dataclasses
 
 from dualdub_jax.codecs.registry import grid_spec
 from dualdub_jax.config import Config
-from dualdub_jax.encoders import mean_pooling, reference_mels
+from dualdub_jax.encoders import reference_mels
 from dualdub_jax.encoders.base import SPEAKER_ENCODERS
 from dualdub_jax.models.aligners import paper as paper_aligner
 from dualdub_jax.models.aligners import script as script_aligner
 from dualdub_jax.models.aligners.base import ALIGNERS
 from dualdub_jax.types import STREAMS, Stream
 
-_VOICE_HEADS = 4
 _COUNTED = {
     *("pixels", "features", "grid", "paper", "transformer", "embedding"),
     *("attention_pooling", "mean_pooling", "depth", "linear"),
@@ -160,12 +159,11 @@ def _voice(config: Config) -> Macs:
     hops = reference_mels.MELS_PER_FRAME
     mels = frames * hops * (reference_mels.N_FFT // 2 + 1) * reference_mels.N_MELS
     into = frames * hops * reference_mels.N_MELS * width
+    heads = reference_mels.NUM_HEADS * (width // reference_mels.NUM_HEADS)
     if _name(model.speaker_encoder) == "mean_pooling":
         found, sizes = SPEAKER_ENCODERS.find(model.speaker_encoder)
-        heads = mean_pooling.NUM_HEADS * (width // mean_pooling.NUM_HEADS)
         layers = _layers(sizes.get("num_layers", found.num_layers), frames, width, heads, heads, 2 * width)
         return Macs(full=layers + width * model.width, leaf=into, fixed=mels)
-    heads = _VOICE_HEADS * (width // _VOICE_HEADS)
     layer = _layers(1, frames, width, heads, heads, 2 * width)
     pooling = _attention(vectors, frames, width, width, heads, heads, frames)
     out = vectors * (3 * width * 2 * width + width * model.width)

@@ -66,7 +66,9 @@ def test_its_group_has_its_own_keys_and_a_wrong_one_is_named():
         UserError, match=r"streams.speech.codec.codebook_sise: .*nearest one is .*codebook_size"
     ):
         codec_config(toy_config(codebook_sise=5), "speech")
-    with pytest.raises(UserError, match=r"codec.kind: 'wav' is none of mel_rvq, dac, wavtokenizer, nor"):
+    with pytest.raises(
+        UserError, match=r"codec.kind: 'wav' is none of mel_rvq, dac, mimi, wavtokenizer, nor"
+    ):
         from_dict({"streams": {"speech": {"codec": {"kind": "wav"}}}})
 
 

@@ -1,4 +1,4 @@
-"""What is told of a corpus: its figures, and a page on which a bad one is seen."""
+"""Inspection of a corpus: its figures, and the page of its best and worst clips."""
 
 import base64
 import io

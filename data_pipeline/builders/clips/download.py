@@ -1,4 +1,4 @@
-"""What is told of a corpus that is not there: where to get it, under which licence, how it lies on disk."""
+"""Corpora that users download themselves: where each is, its licence, and its files."""
 
 import dataclasses
 

@@ -45,7 +45,11 @@ def retrieval(values: Sequence[np.ndarray], top: int) -> float:
 
 
 class _CaspWeights:
-    """CASP among a metric's requirements; see `listeners.public_weights.Weights`."""
+    """CASP among a metric's requirements, which has a converter of its own; see `metric.Required`.
+
+    Attributes:
+        folder: of the converted weights; None: not given.
+    """
 
     distribution = "weights of casp"
 
@@ -53,6 +57,7 @@ class _CaspWeights:
         self.folder = folder
 
     def missing(self) -> str | None:
+        """What to bring, in one line; None if the folder is there."""
         if self.folder is not None and (self.folder / "config.json").is_file():
             return None
         return (
@@ -62,6 +67,7 @@ class _CaspWeights:
         )
 
     def version(self) -> str:
+        """Empty: `DualScore.settings` has the digest."""
         return ""
 
 
