@@ -3,11 +3,11 @@
     python benchmarks/evaluate.py --num-clips 12
 
 Puppet Stage clips of split test_seen. Two rows are scored: the soundtracks of the next clip, as the
-shuffled row has them, which analyses the truth too; and the same with the opposite sign, beside a truth that
-is known by then. A metric's models are loaded before. CPU seconds of this process; the first line names the
-processor. `clips_per_hour` is for four rows (ours, truth, codec, shuffled) at the time of one new soundtrack each. The
-last line is JSON; `ratio_known_truth` is the time of rows that each analyse the truth over that of rows that
-share it. Needs the extras "data" and "eval".
+shuffled row has them, which analyses the truth too; and the same with the opposite sign, beside a truth
+that is known by then. A metric's models are loaded before. CPU seconds of this process; the first line
+names the processor. `clips_per_hour` is for four rows (ours, truth, codec, shuffled) at the time of one new
+soundtrack each. The last line is JSON; `ratio_known_truth` is the time of rows that each analyse the truth
+over that of rows that share it. Needs the extras "data" and "eval".
 """
 
 import argparse
