@@ -4,13 +4,11 @@ The commands themselves are in `cli.py`. Nothing heavy is imported here, so that
 """
 
 import argparse
-import dataclasses
-import math
-import pathlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NoReturn
 
-from dualdub_jax.config import SamplingConfig
+from dualdub_jax.apps.argument_types import ALLOW_CODE_HELP, count, seed
+from dualdub_jax.apps.dub_arguments import add_demo, add_dub
 from dualdub_jax.errors import UserError
 from dualdub_jax.stores.argument import local, stored
 
@@ -65,18 +63,8 @@ def make_parser(builder: "type[Builder] | None" = None) -> argparse.ArgumentPars
     )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
-    demo = commands.add_parser(
-        "demo",
-        help="dub the bundled clip",
-        description="Dubs the bundled clip with the bundled model.",
-        epilog="example:\n  dualdub demo --out out/demo",
-    )
-    demo.add_argument("--out", type=local, default=pathlib.Path("out/demo"), metavar="DIR",
-                      help="folder for the results (default: %(default)s)")  # fmt: skip
-    demo.add_argument("--seed", type=_seed, default=0, metavar="N", help="of the sampling (default: 0)")
-    demo.set_defaults(command="demo")
-
-    _add_dub(commands)
+    add_demo(commands)
+    add_dub(commands)
     _add_train(commands)
     _add_data(commands, builder)
     _add_evaluate(commands)
@@ -85,68 +73,6 @@ def make_parser(builder: "type[Builder] | None" = None) -> argparse.ArgumentPars
     _add_codec(commands)
     _add_aot(commands)
     return parser
-
-
-def _add_dub(commands: argparse._SubParsersAction) -> None:
-    dub = commands.add_parser(
-        "dub",
-        help="generate the soundtrack of a film",
-        description="Generates the soundtrack of a film. The video stream is copied unchanged.",
-        epilog="examples:\n"
-        '  dualdub dub film.mp4 --script "lay blue at e nine soon" --voice voice.wav\n'
-        "  dualdub dub film.mkv --script film.srt -o dubbed.mkv --stems stems --receipt receipt.json\n"
-        "  dualdub dub film.mp4 --no-speech --seed 7",
-    )
-    add = dub.add_argument
-    add("video", type=local, metavar="VIDEO", help="the film: any container, size and frame rate")
-    add("--script", default="", metavar="TEXT|FILE", help="the words to speak, or a text or subtitle file")
-    add("--voice", type=local, metavar="FILE", help="a recording of the reference voice")
-    add(
-        "--rt60",
-        type=float,
-        metavar="S",
-        help="reverberation time of both tracks, 0.05 to 3.2 s (default: sampled)",
-    )
-    add(
-        "--noise",
-        type=float,
-        metavar="DBFS",
-        help="noise floor of both tracks, -80 to -20 dBFS (default: sampled)",
-    )
-    add("--checkpoint", type=stored, metavar="DIR", help="the model (default: the bundled one)")
-    add("--allow-code", action="store_true", help=_ALLOW_CODE_HELP)
-    add(
-        "--decoder",
-        choices=("checkpoint", "codec"),
-        default="checkpoint",
-        help="waveform decoders: those of the checkpoint (default), or the codecs' own",
-    )
-    add("-o", "--output", type=local, metavar="FILE", help=_OUTPUT_HELP)
-    add("--stems", type=local, metavar="DIR", help="folder for speech.wav, background.wav and mix.wav")
-    add(
-        "--receipt",
-        type=local,
-        metavar="FILE",
-        help="JSON with everything needed to reproduce the result",
-    )
-    add("--report", type=local, metavar="FILE", help="HTML page with pictures and players")
-    add("--project", type=local, metavar="DIR", help="keep the project (plan, tokens, tracks) there")
-    add("--no-speech", action="store_true", help="leave the speech track silent")
-    add("--no-background", action="store_true", help="leave the background track silent")
-    add("--allow-overrun", action="store_true", help="cut cues off at the end of the video")
-    add(
-        "--allow-inaudible", action="store_true", help="write files although nothing of the script is audible"
-    )
-    add("--seed", type=_seed, default=0, metavar="N", help="of the sampling (default: 0)")
-    sampling = dub.add_argument_group("sampling (defaults: the checkpoint's)")
-    for field in dataclasses.fields(SamplingConfig):
-        sampling.add_argument(
-            f"--{field.name.replace('_', '-')}",
-            type=_sampling_value(field.name, field.type),
-            metavar="N" if field.type is int else "X",
-            help=_SAMPLING_HELP[field.name.removeprefix("speech_").removeprefix("background_")],
-        )
-    dub.set_defaults(command="dub")
 
 
 def _add_train(commands: argparse._SubParsersAction) -> None:
@@ -184,8 +110,8 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
         help="one of several processes; a TPU slice, SLURM or Kubernetes gives rank and number")  # fmt: skip
     several.add_argument("--coordinator", metavar="HOST:PORT",
         help="address of process 0, without such a cluster")  # fmt: skip
-    several.add_argument("--num-processes", type=_count, metavar="N", help="number of processes")
-    several.add_argument("--process-id", type=_seed, metavar="I", help="rank of this process, from 0")
+    several.add_argument("--num-processes", type=count, metavar="N", help="number of processes")
+    several.add_argument("--process-id", type=seed, metavar="I", help="rank of this process, from 0")
     train.set_defaults(command="train")
 
 
@@ -224,7 +150,7 @@ def _add_data(commands: argparse._SubParsersAction, builder: "type[Builder] | No
         metavar="DIR",
         help="where datasets are kept; also gs://… or s3://…",
     )
-    add("--processes", type=_count, metavar="N", help="number of parallel processes (default: one per core)")
+    add("--processes", type=count, metavar="N", help="number of parallel processes (default: one per core)")
     _add_beam(build)
     if builder is not None:
         builder.add_arguments(build.add_argument_group(f"options of {builder.name}", builder.description))
@@ -308,10 +234,10 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
     )
     add("--pairs", type=local, metavar="FILE", help="score the soundtracks listed in this manifest")
     add("--checkpoint", type=stored, metavar="DIR", help="the model (default: the bundled one)")
-    add("--allow-code", action="store_true", help=_ALLOW_CODE_HELP)
+    add("--allow-code", action="store_true", help=ALLOW_CODE_HELP)
     add("--against", type=stored, metavar="OTHER",
         help="compare clip by clip with another checkpoint, or another run's JSON or workdir")  # fmt: skip
-    add("--limit", type=_count, metavar="N", help="number of clips (default: puppet 200, others all)")
+    add("--limit", type=count, metavar="N", help="number of clips (default: puppet 200, others all)")
     add("--workdir", type=local, metavar="DIR",
         help="keeps soundtracks and scores (default: out/evaluate/SUITE)")  # fmt: skip
     add("--json", type=local, metavar="FILE", help="all results and the protocol")
@@ -324,10 +250,10 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
     add("--weights", type=local, metavar="DIR",
         help="converted weights of the paper's metric models, one folder each (docs/weights.md)")  # fmt: skip
     add("--list-metrics", action="store_true", help="list all metrics and the packages that they need")
-    add("--seed", type=_seed, metavar="N", help="of the sampling (default: 0)")
+    add("--seed", type=seed, metavar="N", help="of the sampling (default: 0)")
     puppet = evaluate.add_argument_group("puppet")
     puppet.add_argument(
-        "--world-seed", type=_seed, metavar="N", help="of the films (default: 1; 0 is the training data's)"
+        "--world-seed", type=seed, metavar="N", help="of the films (default: 1; 0 is the training data's)"
     )
     puppet.add_argument(
         "--split",
@@ -373,7 +299,7 @@ def _add_export(commands: argparse._SubParsersAction) -> None:
     add("--config", metavar="FILE", help="of the run, where its workdir has no run_config.json")
     add("--config.KEY=VALUE", dest="overrides", action="store_const", const=(), default=(),
         help="the overrides given to `dualdub train`; only with --config")  # fmt: skip
-    add("--allow-code", action="store_true", help=_ALLOW_CODE_HELP)
+    add("--allow-code", action="store_true", help=ALLOW_CODE_HELP)
     export.set_defaults(command="export")
 
 
@@ -426,12 +352,12 @@ def _add_codec(commands: argparse._SubParsersAction) -> None:
             help="a folder of `dualdub convert`, or BUNDLE:speech or BUNDLE:background; BUNDLE may be default"
             + ("" if is_sound else " (default: where the codec of the tokens was)"))  # fmt: skip
         if is_sound:
-            add("--codebooks", type=_count, metavar="N", help="of converted weights, use the first N only")
+            add("--codebooks", type=count, metavar="N", help="of converted weights, use the first N only")
         add("--voice", type=local, metavar="FILE",
             help="the speaker's, for a decoder that is conditioned on one (default: the sound)")  # fmt: skip
         add("-o", "--out", type=local, required=True, metavar="FILE",
             help="the file of tokens" if name == "encode" else "the sound, .wav or .flac")  # fmt: skip
-        add("--allow-code", action="store_true", help=_ALLOW_CODE_HELP)
+        add("--allow-code", action="store_true", help=ALLOW_CODE_HELP)
         action.set_defaults(command=f"codec {name}")
 
 
@@ -461,22 +387,6 @@ def _add_aot(commands: argparse._SubParsersAction) -> None:
 
 
 _CONFIG_HELP = "one of the project's configs, such as puppet, or a Python file with get_config()"
-_ALLOW_CODE_HELP = "import the classes that the checkpoint's config names, which runs their code"
-_OUTPUT_HELP = (
-    "the dubbed film: .mp4, .m4v, .mov, .mkv or .webm (default: VIDEO.soundtrack.mp4 beside VIDEO, "
-    "without its suffix)"
-)
-_SAMPLING_HELP = {
-    "temperature": "0: the likeliest token; higher is more varied",
-    "top_k": "sample from the N likeliest tokens; 0: from all",
-    "top_p": "sample from the likeliest tokens that sum to this probability; 1: from all",
-    "guidance_scale": "scale of classifier-free guidance on video, script and voice; 1: none",
-    "guidance_codebooks": "guide the first N codebooks of each frame only; 0: all",
-}
-
-
-def _seed(text: str) -> int:
-    return _number(text, int, 0, 2**31 - 1)
 
 
 def _names(text: str) -> list[str]:
@@ -486,31 +396,10 @@ def _names(text: str) -> list[str]:
     return names
 
 
-def _count(text: str) -> int:
-    return _number(text, int, 1, 2**31 - 1)
-
-
 def _step(text: str) -> int | str:
     if text in ("newest", "best"):
         return text
     try:
-        return _count(text)
+        return count(text)
     except argparse.ArgumentTypeError:
         raise argparse.ArgumentTypeError(f"expected a step, newest or best, got {text!r}") from None
-
-
-def _sampling_value(name: str, kind: type) -> object:
-    low, high = (1e-6, 1.0) if name.endswith("top_p") else (0, math.inf)
-    return lambda text: _number(text, kind, low, high)
-
-
-def _number(text: str, kind: type, low: float, high: float) -> float:
-    try:
-        value = kind(text)
-    except ValueError:
-        value = math.nan
-    if not low <= value <= high:
-        what = "a whole number" if kind is int else "a number"
-        limits = f"from {low} to {high}" if high < math.inf else f"of at least {low}"
-        raise argparse.ArgumentTypeError(f"expected {what} {limits}, got {text!r}")
-    return value

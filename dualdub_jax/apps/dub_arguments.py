@@ -1,0 +1,103 @@
+"""The options of `dualdub demo` and `dualdub dub`."""
+
+import argparse
+import dataclasses
+import math
+import pathlib
+
+from dualdub_jax.apps.argument_types import ALLOW_CODE_HELP, number, seed
+from dualdub_jax.config import SamplingConfig
+from dualdub_jax.stores.argument import local, stored
+
+
+def add_demo(commands: argparse._SubParsersAction) -> None:
+    demo = commands.add_parser(
+        "demo",
+        help="dub the bundled clip",
+        description="Dubs the bundled clip with the bundled model.",
+        epilog="example:\n  dualdub demo --out out/demo",
+    )
+    demo.add_argument("--out", type=local, default=pathlib.Path("out/demo"), metavar="DIR",
+                      help="folder for the results (default: %(default)s)")  # fmt: skip
+    demo.add_argument("--seed", type=seed, default=0, metavar="N", help="of the sampling (default: 0)")
+    demo.set_defaults(command="demo")
+
+
+def add_dub(commands: argparse._SubParsersAction) -> None:
+    dub = commands.add_parser(
+        "dub",
+        help="generate the soundtrack of a film",
+        description="Generates the soundtrack of a film. The video stream is copied unchanged.",
+        epilog="examples:\n"
+        '  dualdub dub film.mp4 --script "lay blue at e nine soon" --voice voice.wav\n'
+        "  dualdub dub film.mkv --script film.srt -o dubbed.mkv --stems stems --receipt receipt.json\n"
+        "  dualdub dub film.mp4 --no-speech --seed 7",
+    )
+    add = dub.add_argument
+    add("video", type=local, metavar="VIDEO", help="the film: any container, size and frame rate")
+    add("--script", default="", metavar="TEXT|FILE", help="the words to speak, or a text or subtitle file")
+    add("--voice", type=local, metavar="FILE", help="a recording of the reference voice")
+    add(
+        "--rt60",
+        type=float,
+        metavar="S",
+        help="reverberation time of both tracks, 0.05 to 3.2 s (default: sampled)",
+    )
+    add(
+        "--noise",
+        type=float,
+        metavar="DBFS",
+        help="noise floor of both tracks, -80 to -20 dBFS (default: sampled)",
+    )
+    add("--checkpoint", type=stored, metavar="DIR", help="the model (default: the bundled one)")
+    add("--allow-code", action="store_true", help=ALLOW_CODE_HELP)
+    add(
+        "--decoder",
+        choices=("checkpoint", "codec"),
+        default="checkpoint",
+        help="waveform decoders: those of the checkpoint (default), or the codecs' own",
+    )
+    add("-o", "--output", type=local, metavar="FILE", help=_OUTPUT_HELP)
+    add("--stems", type=local, metavar="DIR", help="folder for speech.wav, background.wav and mix.wav")
+    add(
+        "--receipt",
+        type=local,
+        metavar="FILE",
+        help="JSON with everything needed to reproduce the result",
+    )
+    add("--report", type=local, metavar="FILE", help="HTML page with pictures and players")
+    add("--project", type=local, metavar="DIR", help="keep the project (plan, tokens, tracks) there")
+    add("--no-speech", action="store_true", help="leave the speech track silent")
+    add("--no-background", action="store_true", help="leave the background track silent")
+    add("--allow-overrun", action="store_true", help="cut cues off at the end of the video")
+    add(
+        "--allow-inaudible", action="store_true", help="write files although nothing of the script is audible"
+    )
+    add("--seed", type=seed, default=0, metavar="N", help="of the sampling (default: 0)")
+    sampling = dub.add_argument_group("sampling (defaults: the checkpoint's)")
+    for field in dataclasses.fields(SamplingConfig):
+        sampling.add_argument(
+            f"--{field.name.replace('_', '-')}",
+            type=_sampling_value(field.name, field.type),
+            metavar="N" if field.type is int else "X",
+            help=_SAMPLING_HELP[field.name.removeprefix("speech_").removeprefix("background_")],
+        )
+    dub.set_defaults(command="dub")
+
+
+_OUTPUT_HELP = (
+    "the dubbed film: .mp4, .m4v, .mov, .mkv or .webm (default: VIDEO.soundtrack.mp4 beside VIDEO, "
+    "without its suffix)"
+)
+_SAMPLING_HELP = {
+    "temperature": "0: the likeliest token; higher is more varied",
+    "top_k": "sample from the N likeliest tokens; 0: from all",
+    "top_p": "sample from the likeliest tokens that sum to this probability; 1: from all",
+    "guidance_scale": "scale of classifier-free guidance on video, script and voice; 1: none",
+    "guidance_codebooks": "guide the first N codebooks of each frame only; 0: all",
+}
+
+
+def _sampling_value(name: str, kind: type) -> object:
+    low, high = (1e-6, 1.0) if name.endswith("top_p") else (0, math.inf)
+    return lambda text: number(text, kind, low, high)
