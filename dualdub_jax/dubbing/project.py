@@ -13,13 +13,12 @@ film. The folder holds
 
 import contextlib
 import dataclasses
-import functools
 import json
 import pathlib
 import shutil
 import tempfile
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,7 +29,7 @@ from dualdub_jax.dsp.acoustics import Acoustics
 from dualdub_jax.dubbing.cue_windows import check_cue_rates
 from dualdub_jax.dubbing.mixdown import Mixdown
 from dualdub_jax.dubbing.progress import Advance, Progress
-from dualdub_jax.dubbing.protocol import DubbingEngine
+from dualdub_jax.dubbing.protocol import DubbingEngine, WindowRequest
 from dualdub_jax.dubbing.request import DubRequest
 from dualdub_jax.dubbing.speech_check import Listener, SpokenUtterance
 from dualdub_jax.dubbing.speech_gate import SpeechGate
@@ -122,6 +121,7 @@ class Project:
         self.losses: list[str] = []
         self._is_temporary = folder is None
         self._reader: FilmReader | None = None
+        self._voice: np.ndarray | None = None  # float32[S], after `plan`
         self.folder = _make_folder(folder)
         leftovers.add(self.folder)
         # Called by `close`, or when an unclosed project or the process ends.
@@ -200,11 +200,27 @@ class Project:
                 request allows it.
         """
         with self.progress.step("read inputs"):
-            voice = self._plan(engine, checkpoint)
-        with self.progress.step("generate") as advance:
-            self._generate(engine, voice, advance)
+            self.plan(engine, checkpoint)
+        with (
+            self.progress.step("generate") as advance,
+            contextlib.closing(self.window_requests(engine, advance)) as requests,
+        ):
+            request = next(requests, None)
+            while request is not None:
+                try:
+                    request = requests.send(engine.generate(**request))
+                except StopIteration:
+                    break
+        self.finish(engine)
+
+    def finish(self, engine: DubbingEngine) -> None:
+        """The last stages: decodes and mixes the tracks of `take`, checks the speech, saves the project.
+
+        Raises:
+            UserError: nothing of the script is audible, unless the request allows it.
+        """
         with self.progress.step("decode") as advance, self._decoded_files() as files:
-            self._decode(engine, voice, files, advance)
+            self._decode(engine, files, advance)
             self._mix(files)
         self._check_speech()
         self._save()
@@ -212,10 +228,14 @@ class Project:
             self._remove.detach()
             leftovers.discard(self.folder)
 
-    def _plan(self, engine: DubbingEngine, checkpoint: pathlib.Path) -> np.ndarray | None:
-        """Plans windows and tracks; returns the reference recording, float32[S]."""
+    def plan(self, engine: DubbingEngine, checkpoint: pathlib.Path) -> None:
+        """Reads the reference recording, plans windows and tracks.
+
+        Raises:
+            UserError: an unusable voice, or a script too long for the film.
+        """
         grid, request, film = engine.config.grid, self.request, self.film
-        voice = None if request.voice is None else read_voice(request.voice, grid)
+        self._voice = None if request.voice is None else read_voice(request.voice, grid)
         self.checkpoint = checkpoint
         rates_hz = {engine.sample_rate_hz(stream) for stream in STREAMS}
         self.sample_rate_hz = max(rates_hz)
@@ -234,9 +254,26 @@ class Project:
         script = self.script if "speech" in self.used else Script(self.script.source)
         self.windows = tuple(plan_windows(self.num_frames, script, grid, count_tokens))
         self.utterances = find_utterances(script, self.windows, grid.frame_rate)
-        return voice
 
-    def _generate(self, engine: DubbingEngine, voice: np.ndarray | None, advance: Advance) -> None:
+    def window_requests(
+        self, engine: DubbingEngine, advance: Advance
+    ) -> Generator[WindowRequest, Mapping[Stream, np.ndarray], None]:
+        """Asks for the tokens of the windows one by one; at its end, `take` is made and saved.
+
+        A window needs the tokens of the one before it, so that a film asks for one at a time. Whoever drives
+        the generator answers with what `engine.generate(**request)` returns, alone or in a batch with the
+        windows of other films.
+
+        Args:
+            engine: samples the acoustics, and decodes what is needed to plan on.
+            advance: progress.
+
+        Yields:
+            Arguments of `engine.generate`; receives its result.
+
+        Raises:
+            UserError: acoustics are requested of a model without that condition.
+        """
         has_speech, is_written = "speech" in self.used, reads_case(engine.tokenizer)
         sampling = self.request.sampling_with(engine.config.sampling)
         frames = WindowFrames(self._reader, engine, self.num_frames)
@@ -247,26 +284,27 @@ class Project:
             if index == 0:
                 acoustics = self._choose_acoustics(engine.sample_acoustics(video, self.request.seed))
                 if has_speech:
-                    self._listener = Listener(engine, voice, acoustics)
+                    self._listener = Listener(engine, self._voice, acoustics)
             past = slice(window.first_frame, window.start_frame)
-            generate = functools.partial(
-                engine.generate,
+            request = WindowRequest(
                 video=video,
                 script=(window.written if is_written else window.text) if has_speech else "",
-                voice=voice if has_speech else None,
+                voice=self._voice if has_speech else None,
                 acoustics=acoustics,
                 use_speech=has_speech,
                 use_background="background" in self.used,
                 context={name: tokens[name][past] for name in self.used} if window.num_context else {},
                 seed=(self.request.seed + index * _SEED_STEP) % 2**31,
                 sampling=sampling,
+                speech_span=window.speech_span if has_speech else None,
             )
-            new = generate(speech_span=window.speech_span if has_speech else None)
+            new = yield request
             if window.text and window.due is None:
                 made = np.asarray(new["speech"])[window.num_context :]
                 if not self._listener.is_spoken(window.text, made):
                     # Nothing on screen speaks the words: they are spoken anyway.
-                    new = generate(speech_span=(window.num_context, window.num_context + window.num_new))
+                    span = (window.num_context, window.num_context + window.num_new)
+                    new = yield WindowRequest(**(request | {"speech_span": span}))
             for name in self.used:
                 made = np.asarray(new[name])[window.num_context :]
                 track = tokens.setdefault(name, np.zeros((self.num_frames, made.shape[1]), np.int32))
@@ -303,12 +341,11 @@ class Project:
     def _decode(
         self,
         engine: DubbingEngine,
-        voice: np.ndarray | None,
         files: Mapping[Stream, FloatFile],
         advance: Advance,
     ) -> None:
         for index, (name, file) in enumerate(files.items()):
-            decoder = engine.open_decoder(name, voice, self.take.acoustics)
+            decoder = engine.open_decoder(name, self._voice, self.take.acoustics)
             blocks = decode_track(
                 decoder, self.take.tokens[name], self.sample_rate_hz, self.num_samples, self.num_channels
             )

@@ -1,7 +1,7 @@
 """What a project needs of a model: the engine of a bundle, or a stand-in of a test."""
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Protocol, TypedDict
 
 import numpy as np
 
@@ -32,6 +32,21 @@ class TrackDecoder(Protocol):
     def flush(self) -> np.ndarray:
         """Ends the track; returns float32[s], or [s, 2] in stereo, the rest of its samples."""
         ...
+
+
+class WindowRequest(TypedDict):
+    """The tokens of one window, as arguments of `DubbingEngine.generate`."""
+
+    video: Mapping[str, np.ndarray]
+    script: str
+    voice: np.ndarray | None
+    acoustics: Acoustics | None
+    use_speech: bool
+    use_background: bool
+    context: Mapping[str, np.ndarray]
+    seed: int
+    sampling: SamplingConfig
+    speech_span: tuple[int, int] | None
 
 
 class DubbingEngine(Protocol):

@@ -95,6 +95,30 @@ def test_features_at_their_own_rate(tmp_path):
         assert 120 < np.count_nonzero(np.diff(held)) < 130 and np.diff(exact).all()
 
 
+def test_films_that_take_turns_are_the_films_alone(tmp_path):
+    films = [make_film(tmp_path / f"{n}.mp4", num_frames=n) for n in (150, 60, 240)]
+    engine, requests = FakeEngine(), {}
+    projects = [Project(DubRequest(film, script="hello. and more.", seed=n)) for n, film in enumerate(films)]
+    for project in projects:
+        project.read()
+        project.plan(engine, CHECKPOINT)
+        requests[project] = project.window_requests(engine, lambda fraction: None)
+    tokens, num_turns = dict.fromkeys(projects), 0
+    while requests:
+        for project in list(requests):
+            try:
+                tokens[project] = engine.generate(**requests[project].send(tokens[project]))
+            except StopIteration:
+                del requests[project]
+                project.finish(engine)
+        num_turns += 1
+    assert num_turns == 1 + max(len(project.windows) for project in projects) == 4
+    for n, (film, project) in enumerate(zip(films, projects, strict=True)):
+        with project, dub(film, FakeEngine(), script="hello. and more.", seed=n) as alone:
+            for name, track in alone.tracks.items():
+                np.testing.assert_array_equal(project.tracks[name][:], track[:])
+
+
 def test_a_folder_keeps_the_whole_project(tmp_path, temporary):
     (tmp_path / "s.srt").write_text("1\n00:00:01,000 --> 00:00:02,500\nANN: hello you\n")
     film = make_film(tmp_path / "film.mp4", num_frames=150)
