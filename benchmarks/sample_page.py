@@ -139,7 +139,7 @@ def _render(sample: Sample, model: "dualdub_jax.dubbing.dub.DualDub", out: pathl
         deliver(project, Targets(out / f"{sample.name}.mp4"))
         rate_hz = project.sample_rate_hz
         tracks = {stream: np.asarray(project.tracks[stream][:]) for stream in STREAMS}
-        acoustics = project.take.acoustics
+        acoustics = project.take.acoustics[0]
         duration_s = float(project.film.duration_s)
     voice = read_mono(sample.request.voice, rate_hz)
     (out / f"{sample.name}.voice.ogg").write_bytes(opus_bytes(voice, rate_hz, _BIT_RATE))

@@ -101,6 +101,7 @@ def _measure_demo(soundtrack: "Soundtrack", assets: pathlib.Path) -> list[tuple[
 def _dub(args: argparse.Namespace) -> int:
     import dataclasses
 
+    from dualdub_jax.apps.dub_arguments import voices_of
     from dualdub_jax.config import SamplingConfig
     from dualdub_jax.dubbing.delivery import Targets
     from dualdub_jax.dubbing.request import DubRequest
@@ -122,6 +123,9 @@ def _dub(args: argparse.Namespace) -> int:
         sampling=sampling,
         allow_overrun=args.allow_overrun,
         must_speak=not args.allow_inaudible,
+        voices=voices_of(args.voices),
+        max_rate=args.max_rate,
+        strict=args.strict,
     )
     # Not `with_name`, which fails for a path without a name, such as "/".
     out = args.output or args.video.parent / f"{args.video.stem}.soundtrack.mp4"

@@ -4,9 +4,12 @@ import argparse
 import dataclasses
 import math
 import pathlib
+from collections.abc import Mapping, Sequence
 
 from dualdub_jax.apps.argument_types import ALLOW_CODE_HELP, number, seed
 from dualdub_jax.config import SamplingConfig
+from dualdub_jax.dubbing.rates import COMFORTABLE_RATE, MAX_RATE
+from dualdub_jax.errors import UserError
 from dualdub_jax.stores.argument import local, stored
 
 
@@ -31,12 +34,31 @@ def add_dub(commands: argparse._SubParsersAction) -> None:
         epilog="examples:\n"
         '  dualdub dub film.mp4 --script "lay blue at e nine soon" --voice voice.wav\n'
         "  dualdub dub film.mkv --script film.srt -o dubbed.mkv --stems stems --receipt receipt.json\n"
+        "  dualdub dub film.mp4 --script film.vtt --voices MARY=mary.wav 'OLD MAN=man.wav' --strict\n"
         "  dualdub dub film.mp4 --no-speech --seed 7",
     )
     add = dub.add_argument
     add("video", type=local, metavar="VIDEO", help="the film: any container, size and frame rate")
     add("--script", default="", metavar="TEXT|FILE", help="the words to speak, or a text or subtitle file")
     add("--voice", type=local, metavar="FILE", help="a recording of the reference voice")
+    add(
+        "--voices",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAME=FILE",
+        help="the voice of each speaker in the script, or a JSON file of them; --voice is then that of words "
+        "without a speaker",
+    )
+    add(
+        "--max-rate",
+        type=lambda text: number(text, float, 1, math.inf),
+        default=MAX_RATE / COMFORTABLE_RATE,
+        metavar="X",
+        help=f"refuse cues that need speech faster than X times the comfortable {COMFORTABLE_RATE} letters a "
+        f"second (default: {MAX_RATE / COMFORTABLE_RATE:.2f})",
+    )
+    add("--strict", action="store_true", help="refuse all cues that need more than the comfortable rate")
     add(
         "--rt60",
         type=float,
@@ -96,6 +118,25 @@ _SAMPLING_HELP = {
     "guidance_scale": "scale of classifier-free guidance on video, script and voice; 1: none",
     "guidance_codebooks": "guide the first N codebooks of each frame only; 0: all",
 }
+
+
+def voices_of(items: Sequence[str]) -> Mapping[str, str] | str:
+    """The values of `--voices` as a request takes them: recordings by name, or the path of a JSON file.
+
+    Raises:
+        UserError: neither, or a name twice.
+    """
+    if len(items) == 1 and "=" not in items[0]:
+        return items[0]
+    voices: dict[str, str] = {}
+    for item in items:
+        name, separator, path = item.partition("=")
+        if not separator:
+            raise UserError(f"--voices: expected NAME=FILE or one JSON file, got {item!r} among others")
+        if name in voices:
+            raise UserError(f"--voices: {name} has two voices, {voices[name]} and {path}; give it one")
+        voices[name] = path
+    return voices
 
 
 def _sampling_value(name: str, kind: type) -> object:

@@ -12,6 +12,7 @@ from dualdub_jax.dubbing.delivery import Targets, deliver
 from dualdub_jax.dubbing.progress import Progress
 from dualdub_jax.dubbing.project import Project
 from dualdub_jax.dubbing.protocol import DubbingEngine
+from dualdub_jax.dubbing.rates import COMFORTABLE_RATE, MAX_RATE
 from dualdub_jax.dubbing.receipt import make_receipt
 from dualdub_jax.dubbing.request import DubRequest
 from dualdub_jax.media.film import Film
@@ -103,6 +104,9 @@ class DualDub:
         sampling: SamplingConfig | Mapping[str, float] | None = None,
         allow_overrun: bool = False,
         must_speak: bool = True,
+        voices: Mapping[str, pathlib.Path | str] | pathlib.Path | str | None = None,
+        max_rate: float = MAX_RATE / COMFORTABLE_RATE,
+        strict: bool = False,
         out: pathlib.Path | str | None = None,
         project: pathlib.Path | str | None = None,
         progress: Progress | None = None,
@@ -111,7 +115,7 @@ class DualDub:
 
         Args:
             video, script, voice, use_speech, use_background, rt60_s, noise_dbfs, seed, sampling,
-            allow_overrun, must_speak: see `DubRequest`.
+            allow_overrun, must_speak, voices, max_rate, strict: see `DubRequest`.
             out: where the film will be written, if already known: a container that cannot hold the video
                 is then an error before the work and not after it.
             project: a new or empty folder that keeps the project; None: a temporary one.
@@ -132,6 +136,9 @@ class DualDub:
             sampling=sampling,
             allow_overrun=allow_overrun,
             must_speak=must_speak,
+            voices={} if voices is None else voices,
+            max_rate=max_rate,
+            strict=strict,
         )
         return self.run(request, out=out, project=project, progress=progress)
 

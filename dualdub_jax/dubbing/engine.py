@@ -20,10 +20,10 @@ from dualdub_jax.config import Config, SamplingConfig
 from dualdub_jax.decoders.base import CODEC, CodecDecoder, decoder_kind, make_decoder, num_channels
 from dualdub_jax.dsp.acoustics import Acoustics
 from dualdub_jax.dubbing.generation import Steering, generate_tokens, sample_acoustics
+from dualdub_jax.dubbing.rates import count_letters
 from dualdub_jax.dubbing.sampling import stream_sampling
 from dualdub_jax.dubbing.steering import LATEST_RATE, SILENCE_DBFS, make_steering, silence_tokens
 from dualdub_jax.dubbing.track_decoder import CHUNK_S, ONE_CALL_S, BufferedTrackDecoder
-from dualdub_jax.dubbing.window import count_letters
 from dualdub_jax.encoders.base import video_inputs
 from dualdub_jax.encoders.extraction import make_extractor
 from dualdub_jax.media.frames import FrameSpec

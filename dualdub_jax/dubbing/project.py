@@ -13,12 +13,14 @@ film. The folder holds
 
 import contextlib
 import dataclasses
+import functools
 import json
 import pathlib
 import shutil
 import tempfile
 import weakref
 from collections.abc import Generator, Iterator, Mapping, Sequence
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -26,16 +28,18 @@ import numpy as np
 from dualdub_jax.config import GridConfig
 from dualdub_jax.config.streams import STREAMS, Stream
 from dualdub_jax.dsp.acoustics import Acoustics
-from dualdub_jax.dubbing.cue_windows import check_cue_rates
+from dualdub_jax.dubbing.casting import NOBODY, assign_voices, check_cast, read_voices, spoken_by_others
 from dualdub_jax.dubbing.mixdown import Mixdown
+from dualdub_jax.dubbing.passages import check_rates, find_passages
 from dualdub_jax.dubbing.progress import Advance, Progress
 from dualdub_jax.dubbing.protocol import DubbingEngine, WindowRequest
 from dualdub_jax.dubbing.request import DubRequest
-from dualdub_jax.dubbing.speech_check import Listener, SpokenUtterance
+from dualdub_jax.dubbing.segmented_decoder import Segment, open_segments
+from dualdub_jax.dubbing.speech_check import Listener, SpokenUtterance, find_speech
 from dualdub_jax.dubbing.speech_gate import SpeechGate
 from dualdub_jax.dubbing.take import Take
 from dualdub_jax.dubbing.track_decoder import decode_track
-from dualdub_jax.dubbing.utterances import Utterance, find_utterances
+from dualdub_jax.dubbing.utterances import Utterance, find_utterances, rate_warning
 from dualdub_jax.dubbing.window import Window
 from dualdub_jax.dubbing.window_frames import WindowFrames
 from dualdub_jax.dubbing.windows import plan_windows
@@ -45,7 +49,6 @@ from dualdub_jax.media.film import Film, FilmReader
 from dualdub_jax.media.outputs import explain_errors
 from dualdub_jax.media.rehearsal import check_container
 from dualdub_jax.media.track import FloatFile, Track, WavWriter
-from dualdub_jax.media.voice import read_voice
 from dualdub_jax.stores.path import as_local_path
 from dualdub_jax.text.script import Script, read_script
 from dualdub_jax.text.tokenizer import reads_case
@@ -65,8 +68,8 @@ class Project:
         folder: where everything lies; named by the user, or temporary.
         progress: measures the steps.
         film, script: after `read`, like `used`: the streams that are generated; the others are silent.
-        checkpoint, windows, num_frames, sample_rate_hz, num_channels, num_samples: the plan; like all below
-            after `dub`.
+        checkpoint, frame_rate, windows, num_frames, sample_rate_hz, num_channels, num_samples: the plan; like
+            all below after `dub`.
         decoder_kinds: by stream, the kind of its waveform decoder.
         take: tokens and their settings.
         strip: uint8[N, height, width, 3], thumbnails of the film.
@@ -86,6 +89,7 @@ class Project:
     film: Film
     script: Script
     checkpoint: pathlib.Path
+    frame_rate: Fraction
     windows: tuple[Window, ...]
     num_frames: int
     sample_rate_hz: int
@@ -95,7 +99,7 @@ class Project:
     used: tuple[Stream, ...]
     take: Take
     strip: np.ndarray
-    utterances: tuple[Utterance, ...]
+    utterances: tuple[Utterance, ...] = ()
     mixdown: Mixdown
     spoken: tuple[SpokenUtterance, ...] = ()
     tracks: Mapping[str, Track]
@@ -121,7 +125,9 @@ class Project:
         self.losses: list[str] = []
         self._is_temporary = folder is None
         self._reader: FilmReader | None = None
-        self._voice: np.ndarray | None = None  # float32[S], after `plan`
+        self._voices: Mapping[str, np.ndarray | None] = {}  # by speaker, after `plan`
+        self._cast_warnings: list[str] = []
+        self._listeners: dict[tuple[str, Acoustics | None], Listener] = {}
         self.folder = _make_folder(folder)
         leftovers.add(self.folder)
         # Called by `close`, or when an unclosed project or the process ends.
@@ -145,7 +151,9 @@ class Project:
         """Defects of inputs and speech, and losses of the output, that the user should know of: sentences."""
         found = (spoken.warning for spoken in self.spoken)
         speech = (f"{self.script.source}: {warning}" for warning in found if warning)
-        return (*self.film.warnings, *self.losses, *self.script.warnings, *speech)
+        rates = rate_warning(self.script.source, self.utterances)
+        script = (*self.script.warnings, *self._cast_warnings, *rates)
+        return (*self.film.warnings, *self.losses, *script, *speech)
 
     @property
     def realtime_factor(self) -> float:
@@ -161,8 +169,8 @@ class Project:
                 then an error before the work and not after it.
 
         Raises:
-            UserError: the film, the script or the voice cannot be used, or a cue has more text than can be
-                spoken.
+            UserError: the film, the script or a voice cannot be used, a speaker has no voice, or a cue has
+                more text than can be spoken.
         """
         request = self.request
         with self.progress.step("read video"):
@@ -171,16 +179,21 @@ class Project:
             if out is not None:
                 self.losses = check_container(self.film, pathlib.Path(out)).losses
             self.script = read_script(
-                request.script, self.film.duration_s, request.allow_overrun, self.film.rate_hz
+                request.script,
+                self.film.duration_s,
+                request.allow_overrun,
+                self.film.rate_hz,
+                tuple(request.voices),
             )
-            if request.voice is not None:
-                read_voice(request.voice, GridConfig())  # the model's own grid is not known yet
+            self._cast_warnings = check_cast(self.script, request.voices, request.voice is not None)
+            read_voices(request.voice, request.voices, GridConfig())  # the model's own grid is not known yet
         # A script without words leaves nothing to the model: the track is silent, not nearly so.
         wanted = {"speech": request.use_speech and bool(self.script.words)}
         wanted["background"] = request.use_background
         self.used = tuple(stream for stream in STREAMS if wanted[stream])
         if wanted["speech"]:
-            check_cue_rates(self.script)
+            passages = find_passages(assign_voices(self.script, request.voices))
+            check_rates(self.script.source, passages, request.fastest_rate, request.strict)
         if not self.used:
             raise UserError(
                 f"{request.video}: nothing to generate, for there is no speech and the background is "
@@ -222,21 +235,21 @@ class Project:
         with self.progress.step("decode") as advance, self._decoded_files() as files:
             self._decode(engine, files, advance)
             self._mix(files)
-        self._check_speech()
+        self._check_speech(engine)
         self._save()
         if not self._is_temporary:
             self._remove.detach()
             leftovers.discard(self.folder)
 
     def plan(self, engine: DubbingEngine, checkpoint: pathlib.Path) -> None:
-        """Reads the reference recording, plans windows and tracks.
+        """Reads the reference recordings, plans windows and tracks.
 
         Raises:
             UserError: an unusable voice, or a script too long for the film.
         """
         grid, request, film = engine.config.grid, self.request, self.film
-        self._voice = None if request.voice is None else read_voice(request.voice, grid)
-        self.checkpoint = checkpoint
+        self._voices = read_voices(request.voice, request.voices, grid)
+        self.checkpoint, self.frame_rate = checkpoint, grid.frame_rate
         rates_hz = {engine.sample_rate_hz(stream) for stream in STREAMS}
         self.sample_rate_hz = max(rates_hz)
         self.num_channels = max(engine.num_channels(stream) for stream in self.used)
@@ -251,9 +264,14 @@ class Project:
             return len(engine.tokenizer.encode(join_words(words, written=reads_case(engine.tokenizer))))
 
         # Words that are not generated need no time.
-        script = self.script if "speech" in self.used else Script(self.script.source)
-        self.windows = tuple(plan_windows(self.num_frames, script, grid, count_tokens))
-        self.utterances = find_utterances(script, self.windows, grid.frame_rate)
+        is_spoken = "speech" in self.used
+        script = assign_voices(self.script, request.voices) if is_spoken else Script(self.script.source)
+        self.windows = tuple(plan_windows(self.num_frames, script, grid, count_tokens, request.fastest_rate))
+        self.utterances = (
+            tuple(passage.utterance for passage in find_passages(script))
+            if script.cues
+            else find_utterances(self.windows, grid.frame_rate)
+        )
 
     def window_requests(
         self, engine: DubbingEngine, advance: Advance
@@ -278,30 +296,29 @@ class Project:
         sampling = self.request.sampling_with(engine.config.sampling)
         frames = WindowFrames(self._reader, engine, self.num_frames)
         tokens: dict[Stream, np.ndarray] = {}  # int32[num_frames, Q], filled window by window
-        acoustics = None
+        acoustics: list[Acoustics | None] = []  # by scene
         for index, window in enumerate(self.windows):
             video = frames.take(window.first_frame, window.end_frame)
-            if index == 0:
-                acoustics = self._choose_acoustics(engine.sample_acoustics(video, self.request.seed))
-                if has_speech:
-                    self._listener = Listener(engine, self._voice, acoustics)
-            past = slice(window.first_frame, window.start_frame)
+            seed = (self.request.seed + index * _SEED_STEP) % 2**31
+            if window.scene == len(acoustics):
+                acoustics.append(self._choose_acoustics(engine.sample_acoustics(video, seed)))
             request = WindowRequest(
                 video=video,
                 script=(window.written if is_written else window.text) if has_speech else "",
-                voice=self._voice if has_speech else None,
-                acoustics=acoustics,
+                voice=self._voices[window.speaker] if has_speech else None,
+                acoustics=acoustics[window.scene],
                 use_speech=has_speech,
                 use_background="background" in self.used,
-                context={name: tokens[name][past] for name in self.used} if window.num_context else {},
-                seed=(self.request.seed + index * _SEED_STEP) % 2**31,
+                context=self._context(engine, index, tokens, acoustics[window.scene]),
+                seed=seed,
                 sampling=sampling,
                 speech_span=window.speech_span if has_speech else None,
             )
             new = yield request
             if window.text and window.due is None:
                 made = np.asarray(new["speech"])[window.num_context :]
-                if not self._listener.is_spoken(window.text, made):
+                listener = self._listener(engine, window.speaker, acoustics[window.scene])
+                if not listener.is_spoken(window.text, made):
                     # Nothing on screen speaks the words: they are spoken anyway.
                     span = (window.num_context, window.num_context + window.num_new)
                     new = yield WindowRequest(**(request | {"speech_span": span}))
@@ -312,14 +329,39 @@ class Project:
             advance((index + 1) / len(self.windows))
         self.film, self.strip = self._reader.finish()
         self._reader.close()
-        self.take = Take(tokens, self.request.seed, sampling, acoustics, self.checkpoint)
+        self.take = Take(tokens, self.request.seed, sampling, tuple(acoustics), self.checkpoint)
         path = self.folder / "takes" / "take_001.npz"
         with explain_errors(path):
             path.parent.mkdir()
             self.take.save(path)
 
+    def _context(
+        self,
+        engine: DubbingEngine,
+        index: int,
+        tokens: Mapping[Stream, np.ndarray],
+        acoustics: Acoustics | None,
+    ) -> dict[Stream, np.ndarray]:
+        """The tokens before a window, int32[K, Q] by stream; silence where another voice speaks."""
+        window = self.windows[index]
+        if not window.num_context:
+            return {}
+        context = {name: tokens[name][window.first_frame : window.start_frame] for name in self.used}
+        is_other = spoken_by_others(self.windows, index)
+        if "speech" in context and is_other.any():
+            silence = engine.silence(window.num_context, acoustics)
+            context["speech"] = np.where(is_other[:, None], silence, context["speech"])
+        return context
+
+    def _listener(self, engine: DubbingEngine, speaker: str, acoustics: Acoustics | None) -> Listener:
+        """Tells speech of a voice in a room from silence."""
+        key = speaker, acoustics
+        if key not in self._listeners:
+            self._listeners[key] = Listener(engine, self._voices[speaker], acoustics)
+        return self._listeners[key]
+
     def _choose_acoustics(self, sampled: Acoustics | None) -> Acoustics | None:
-        """Requested acoustics, completed by those that the model sampled, once per film."""
+        """Requested acoustics, completed by those that the model sampled, once per scene."""
         asked = self.request.acoustics
         if sampled is None and asked:
             raise UserError(
@@ -345,7 +387,7 @@ class Project:
         advance: Advance,
     ) -> None:
         for index, (name, file) in enumerate(files.items()):
-            decoder = engine.open_decoder(name, self._voice, self.take.acoustics)
+            decoder = open_segments(self._segments(engine, name), engine.config.grid.frame_rate)
             blocks = decode_track(
                 decoder, self.take.tokens[name], self.sample_rate_hz, self.num_samples, self.num_channels
             )
@@ -354,6 +396,18 @@ class Project:
             with explain_errors(file.path):
                 file.write(blocks)
             advance((index + 1) / len(files))
+
+    def _segments(self, engine: DubbingEngine, stream: Stream) -> list[Segment]:
+        """Stretches of a track with one voice and one acoustics."""
+        segments, before = [], None
+        for window in self.windows:
+            speaker = window.speaker if stream == "speech" else NOBODY
+            conditions = speaker, self.take.acoustics[window.scene]
+            if conditions != before:
+                opened = functools.partial(engine.open_decoder, stream, self._voices[speaker], conditions[1])
+                segments.append(Segment(window.start_frame, opened))
+            before = conditions
+        return segments
 
     def _mix(self, files: Mapping[Stream, FloatFile]) -> None:
         tracks = files.get("speech"), files.get("background")
@@ -372,20 +426,34 @@ class Project:
         self.mixdown = dataclasses.replace(mixdown, speech=None, background=None)
         self.tracks = {name: Track(folder / f"{name}.wav") for name in TRACKS}
 
-    def _check_speech(self) -> None:
+    def _check_speech(self, engine: DubbingEngine) -> None:
         """Measures when each utterance is audible in the finished track."""
         if "speech" not in self.used:
             return
+        listeners = [self._listeners_of(engine, utterance) for utterance in self.utterances]
+        thresholds_dbfs = [max(heard.threshold_dbfs for heard in several) for several in listeners]
         track = self.tracks["speech"]
-        self.spoken = self._listener.find(track, track.sample_rate_hz, self.utterances)
+        self.spoken = find_speech(track, track.sample_rate_hz, self.utterances, thresholds_dbfs)
         is_silent = all(spoken.span_s is None for spoken in self.spoken)
-        if is_silent and self.request.must_speak and self._listener.can_tell:
+        can_tell = all(listener.can_tell for several in listeners for listener in several)
+        if is_silent and self.request.must_speak and can_tell:
             raise UserError(
                 f"{self.script.source}: nothing of the script is audible: no speech is louder than "
-                f"{self._listener.threshold_dbfs:.0f} dBFS where it is due; choose another --seed, a video "
+                f"{max(thresholds_dbfs):.0f} dBFS where it is due; choose another --seed, a video "
                 "in which the speaker's mouth is visible, or a checkpoint trained on speech; "
                 "--allow-inaudible writes the files all the same"
             )
+
+    def _listeners_of(self, engine: DubbingEngine, utterance: Utterance) -> list[Listener]:
+        """Those of the windows in which an utterance is spoken."""
+        first, end = (
+            time_s * engine.config.grid.frame_rate for time_s in (utterance.start_s, utterance.end_s)
+        )
+        return [
+            self._listener(engine, window.speaker, self.take.acoustics[window.scene])
+            for window in self.windows
+            if window.text and window.start_frame < end and window.end_frame > first
+        ]
 
     def _save(self) -> None:
         """Writes `project.json`."""

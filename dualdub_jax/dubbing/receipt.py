@@ -23,6 +23,7 @@ def make_receipt(project: Project) -> dict[str, Any]:
         "inputs": {
             "video": _describe_file(film.path),
             "voice": _describe_file(request.voice) if request.voice else None,
+            "voices": {name: _describe_file(path) for name, path in request.voices.items()},
             "script": _describe_file(script_path) if script_path.is_file() else None,
         },
         "video": {
@@ -42,7 +43,7 @@ def make_receipt(project: Project) -> dict[str, Any]:
         "unspoken": dict(project.script.unspoken),
         "use_speech": "speech" in project.used,
         "use_background": "background" in project.used,
-        "acoustics": take.acoustics and take.acoustics._asdict(),
+        "acoustics": describe_scenes(project),
         "checkpoint": describe_folder(project.checkpoint),
         "seed": take.seed,
         "sampling": to_dict(take.sampling),
@@ -55,6 +56,21 @@ def make_receipt(project: Project) -> dict[str, Any]:
         "warnings": list(project.warnings),
         "versions": {"python": platform.python_version()} | _package_versions(),
     }
+
+
+def describe_scenes(project: Project) -> list[dict[str, Any]] | None:
+    """The acoustics of each scene with its times; None: the model has no such condition."""
+    scenes: list[dict[str, Any]] = []
+    for window in project.windows:
+        end_s = float(window.end_frame / project.frame_rate)
+        acoustics = project.take.acoustics[window.scene]
+        if acoustics is None:
+            return None
+        if window.scene == len(scenes):
+            start_s = float(window.start_frame / project.frame_rate)
+            scenes.append({"start_s": start_s, "end_s": end_s, **acoustics._asdict()})
+        scenes[window.scene]["end_s"] = min(end_s, float(project.film.duration_s))
+    return scenes
 
 
 def describe_folder(folder: StorePath) -> dict[str, Any]:

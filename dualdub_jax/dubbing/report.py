@@ -11,10 +11,12 @@ from collections.abc import Mapping, Sequence
 
 from dualdub_jax.dsp.acoustics import Acoustics
 from dualdub_jax.dubbing.project import Project
+from dualdub_jax.dubbing.request import DubRequest
 from dualdub_jax.media.track import MonoView, Track
 from dualdub_jax.pages.data_uri import data_uri, film_uri, flac_bytes, is_playable, jpeg_uri, png_uri
 from dualdub_jax.pages.page import fill_page, two_column_rows
 from dualdub_jax.pages.track_pictures import mel_levels_db, paint_spectrogram, waveform_svg
+from dualdub_jax.text.script import listed
 
 MAX_EMBEDDED_BYTES = 24_000_000  # a file; larger ones are only named
 _SILENT = '<div class="silent">silent: every sample is zero</div>'
@@ -75,7 +77,7 @@ def render_report(
 
 
 def _facts(project: Project) -> list[tuple[str, str]]:
-    film, voice = project.film, project.request.voice
+    film = project.film
     return [
         ("Video", f"{film.size[0]} x {film.size[1]}, {film.rate_hz:.3f} frames/s, {film.codec}"),
         (
@@ -83,7 +85,7 @@ def _facts(project: Project) -> list[tuple[str, str]]:
             f"{project.num_samples} at {project.sample_rate_hz} Hz, {_CHANNELS[project.num_channels]}",
         ),
         ("Waveform decoders", ", ".join(f"{s}: {kind}" for s, kind in project.decoder_kinds.items())),
-        ("Voice", voice.name if voice else "sampled by the model"),
+        ("Voice", _voices(project.request)),
         ("Acoustics", _acoustics(project.take.acoustics)),
         ("Checkpoint", project.checkpoint.name),
         ("Seed", str(project.take.seed)),
@@ -92,10 +94,16 @@ def _facts(project: Project) -> list[tuple[str, str]]:
     ]
 
 
-def _acoustics(acoustics: Acoustics | None) -> str:
-    if acoustics is None:
+def _voices(request: DubRequest) -> str:
+    default = request.voice.name if request.voice else "sampled by the model"
+    return "; ".join(f"{name}: {path.name}" for name, path in request.voices.items()) or default
+
+
+def _acoustics(scenes: Sequence[Acoustics | None]) -> str:
+    if None in scenes:
         return "not a condition of this model"
-    return f"RT60 {acoustics.rt60_s:.2f} s, noise {acoustics.noise_dbfs:.0f} dBFS"
+    texts = [f"RT60 {scene.rt60_s:.2f} s, noise {scene.noise_dbfs:.0f} dBFS" for scene in scenes]
+    return listed(texts, "; then ")
 
 
 def _figures(figures: Sequence[tuple[str, str]]) -> str:

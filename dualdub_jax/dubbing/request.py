@@ -1,13 +1,17 @@
 """A request: inputs and settings of a dub, checked before any model is loaded."""
 
 import dataclasses
+import math
 import os
 import pathlib
 import stat
 from collections.abc import Mapping
+from fractions import Fraction
 
 from dualdub_jax.config import SamplingConfig
 from dualdub_jax.dsp.acoustics import ACOUSTICS_RANGES
+from dualdub_jax.dubbing.casting import read_cast
+from dualdub_jax.dubbing.rates import COMFORTABLE_RATE, MAX_RATE
 from dualdub_jax.errors import UserError
 from dualdub_jax.media.container import open_media
 from dualdub_jax.stores.path import as_local_path
@@ -33,6 +37,11 @@ class DubRequest:
         allow_overrun: cut cues at the video's end, where they would be an error.
         must_speak: False: a script of which nothing is audible is a warning, where it would be an error (but
             for loud room noise, which may hide speech).
+        voices: by name of a speaker in the script, a recording of the voice; also the path of a JSON file of
+            them. `voice` is then that of words for which the script names nobody.
+        max_rate: the fastest speech allowed, as a factor of the comfortable rate of 14 letters a second;
+            cues and scripts that need more are an error.
+        strict: True: any speech faster than is comfortable is an error.
     """
 
     video: pathlib.Path
@@ -46,12 +55,15 @@ class DubRequest:
     sampling: SamplingConfig | Mapping[str, float] | None = None
     allow_overrun: bool = False
     must_speak: bool = True
+    voices: Mapping[str, pathlib.Path] = dataclasses.field(default_factory=dict)
+    max_rate: float = MAX_RATE / COMFORTABLE_RATE
+    strict: bool = False
 
     def __post_init__(self) -> None:
         """Accepts strings for paths, and a path or None for the script.
 
         Raises:
-            UserError: a URL; the script is a path that does not exist, or no text.
+            UserError: a URL; the script is a path that does not exist, or no text; see also `read_cast`.
         """
         object.__setattr__(self, "video", as_local_path(self.video))
         if isinstance(self.script, os.PathLike) and not pathlib.Path(self.script).exists():
@@ -63,11 +75,15 @@ class DubRequest:
         object.__setattr__(self, "script", "" if self.script is None else str(self.script))
         if self.voice is not None:
             object.__setattr__(self, "voice", as_local_path(self.voice))
+        is_file = isinstance(self.voices, str | os.PathLike)
+        object.__setattr__(self, "_voices_file", pathlib.Path(self.voices) if is_file else None)
+        object.__setattr__(self, "voices", read_cast(self.voices))
 
     @property
     def inputs(self) -> tuple[pathlib.Path, ...]:
         """Paths that no output may overwrite; the script may be text, which is no file's name."""
-        paths = (self.video, self.voice, pathlib.Path(self.script) if self.script else None)
+        script = pathlib.Path(self.script) if self.script else None
+        paths = (self.video, self.voice, script, self._voices_file, *self.voices.values())
         return tuple(path for path in paths if path is not None)
 
     @property
@@ -75,6 +91,13 @@ class DubRequest:
         """Requested acoustics by field of `Acoustics`, in its units; omitted fields are sampled."""
         asked = {"rt60_s": self.rt60_s, "noise_dbfs": self.noise_dbfs}
         return {name: float(value) for name, value in asked.items() if value is not None}
+
+    @property
+    def fastest_rate(self) -> Fraction:
+        """Letters a second that are allowed."""
+        # Exact for the default, whose quotient is not.
+        factor = Fraction(1) if self.strict else Fraction(self.max_rate).limit_denominator(1000)
+        return factor * COMFORTABLE_RATE
 
     def sampling_with(self, defaults: SamplingConfig) -> SamplingConfig:
         """The sampler's settings: the checkpoint's, with the request's overrides."""
@@ -87,7 +110,7 @@ class DubRequest:
 
         Raises:
             UserError: both tracks are off, a value is out of its range, an unknown setting of the sampler,
-                the script is no file, or the voice's file cannot be opened.
+                the script is no file, or a voice's file cannot be opened.
         """
         if not self.use_speech and not self.use_background:
             raise UserError(
@@ -101,6 +124,10 @@ class DubRequest:
                 )
         if self.seed != int(self.seed) or self.seed < 0:
             raise UserError(f"seed (--seed) is {self.seed}: give a whole number from 0")
+        if not 1 <= self.max_rate < math.inf:
+            raise UserError(
+                f"max_rate (--max-rate) is {self.max_rate:g}: give a factor of the comfortable rate, from 1"
+            )
         known = [field.name for field in dataclasses.fields(SamplingConfig)]
         if isinstance(self.sampling, Mapping) and (unknown := set(self.sampling) - set(known)):
             raise UserError(
@@ -108,5 +135,5 @@ class DubRequest:
             )
         if os.path.exists(self.script) and stat.S_IFMT(os.stat(self.script).st_mode) in _NO_FILES:
             raise UserError(f"{self.script}: is a pipe or a device; save it as a script file first")
-        if self.voice is not None:
-            open_media(self.voice, "sound").close()
+        for path in filter(None, (self.voice, *self.voices.values())):
+            open_media(path, "sound").close()

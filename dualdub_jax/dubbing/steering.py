@@ -9,7 +9,7 @@ import numpy as np
 
 from dualdub_jax.codecs.base import Codec
 from dualdub_jax.dubbing.generation import Steering
-from dualdub_jax.dubbing.window import COMFORTABLE_RATE, MAX_RATE
+from dualdub_jax.dubbing.rates import COMFORTABLE_RATE, MAX_RATE
 
 LATEST_RATE = (COMFORTABLE_RATE + MAX_RATE) // 2  # letters a second
 SLACK_TOKENS = 1.5  # that the position may be behind `LATEST_RATE` before it is moved

@@ -22,14 +22,14 @@ class Take:
         tokens: int32[T, Q] by stream in use.
         seed: of the sampler.
         sampling: its settings.
-        acoustics: that both tracks are conditioned on; None: the model has no such condition.
+        acoustics: that both tracks are conditioned on, by scene; None: the model has no such condition.
         checkpoint: folder of the model.
     """
 
     tokens: Mapping[Stream, np.ndarray]
     seed: int
     sampling: SamplingConfig
-    acoustics: Acoustics | None
+    acoustics: tuple[Acoustics | None, ...]
     checkpoint: StorePath
 
     def settings(self) -> dict[str, Any]:
@@ -37,7 +37,7 @@ class Take:
         return {
             "seed": self.seed,
             "sampling": dataclasses.asdict(self.sampling),
-            "acoustics": self.acoustics and self.acoustics._asdict(),
+            "acoustics": [scene and scene._asdict() for scene in self.acoustics],
             "checkpoint": str(self.checkpoint),
         }
 
@@ -55,11 +55,10 @@ class Take:
         with np.load(path, allow_pickle=False) as file:
             settings = json.loads(str(file["settings"]))
             tokens = {name: file[name] for name in file.files if name != "settings"}
-        acoustics = settings["acoustics"]
         return cls(
             tokens=tokens,
             seed=settings["seed"],
             sampling=SamplingConfig(**settings["sampling"]),
-            acoustics=None if acoustics is None else Acoustics(**acoustics),
+            acoustics=tuple(scene and Acoustics(**scene) for scene in settings["acoustics"]),
             checkpoint=as_path(settings["checkpoint"]),
         )

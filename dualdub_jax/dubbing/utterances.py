@@ -1,15 +1,16 @@
-"""Utterances: words that are due in one stretch of the film, without gaps or overlaps between them.
+"""Utterances: words of one speaker that are due in one stretch of the film, without overlaps between them.
 
-Cues that overlap are one utterance, for the model speaks with one voice. An untimed script has an utterance
-for every window with text. Source: our choice.
+A script with cues has those of its passages (passages.py), one without times has one for every window with
+text. Source: our choice.
 """
 
 import dataclasses
 from collections.abc import Sequence
 from fractions import Fraction
 
+from dualdub_jax.dubbing.rates import COMFORTABLE_RATE
 from dualdub_jax.dubbing.window import Window
-from dualdub_jax.text.script import Cue, Script, join_words
+from dualdub_jax.text.script import listed
 
 # Speech may begin this much before its utterance is due, and end this much after: the tolerance within which
 # viewers accept a subtitle as synchronous.
@@ -23,72 +24,62 @@ class Utterance:
     Attributes:
         text: the words.
         start_s: seconds from the first frame; likewise `end_s`.
-        cues: numbers of its cues, from 1 in order of time; empty for an untimed script.
+        cues: the number of its cue in the file; empty for an untimed script.
+        speaker: a name of the cast; "": nobody is named.
     """
 
     text: str
     start_s: Fraction
     end_s: Fraction
     cues: tuple[int, ...] = ()
+    speaker: str = ""
+
+    @property
+    def rate(self) -> Fraction:
+        """Letters and spaces a second that it needs."""
+        return len(self.text) / (self.end_s - self.start_s)
 
     @property
     def name(self) -> str:
         """For messages: "cue 2 (6.00 s to 8.00 s)"."""
         times = f"{float(self.start_s):.2f} s to {float(self.end_s):.2f} s"
         if not self.cues:
-            return f"the script between {times.replace(' to ', ' and ')}"
-        if len(self.cues) == 1:
-            return f"cue {self.cues[0]} ({times})"
-        return f"cues {self.cues[0]} to {self.cues[-1]} ({times})"
+            by = f" of {self.speaker}" if self.speaker else ""
+            return f"the script{by} between {times.replace(' to ', ' and ')}"
+        by = f"{self.speaker}, " if self.speaker else ""
+        return f"cue {self.cues[0]} ({by}{times})"
 
 
-@dataclasses.dataclass(frozen=True)
-class CueGroup:
-    """Overlapping cues, in order of their starts.
-
-    Attributes:
-        cues: with words.
-        numbers: of the cues in the script.
-    """
-
-    cues: tuple[Cue, ...]
-    numbers: tuple[int, ...]
-
-    @property
-    def utterance(self) -> Utterance:
-        """All their words, from the first start to the last end."""
-        words = [word for cue in self.cues for word in cue.words]
-        return Utterance(
-            join_words(words), self.cues[0].start_s, max(cue.end_s for cue in self.cues), self.numbers
-        )
-
-
-def group_cues(script: Script) -> list[CueGroup]:
-    """Groups the cues of a script that overlap; cues without words are left out."""
-    groups: list[CueGroup] = []
-    for number, cue in enumerate(script.cues, start=1):
-        if not cue.words:
-            continue
-        if groups and cue.start_s < groups[-1].utterance.end_s:
-            last = groups.pop()
-            groups.append(CueGroup((*last.cues, cue), (*last.numbers, number)))
-        else:
-            groups.append(CueGroup((cue,), (number,)))
-    return groups
-
-
-def find_utterances(script: Script, windows: Sequence[Window], frame_rate: Fraction) -> tuple[Utterance, ...]:
-    """The utterances of a planned film, in order of time.
+def find_utterances(windows: Sequence[Window], frame_rate: Fraction) -> tuple[Utterance, ...]:
+    """The utterances of a planned film without cues, in order of time.
 
     Args:
-        script: not empty.
         windows: the plan.
         frame_rate: of the grid, frames per second.
     """
-    if script.cues:
-        return tuple(group.utterance for group in group_cues(script))
     return tuple(
-        Utterance(window.text, window.start_frame / frame_rate, window.end_frame / frame_rate)
+        Utterance(
+            window.text,
+            window.start_frame / frame_rate,
+            window.end_frame / frame_rate,
+            speaker=window.speaker,
+        )
         for window in windows
         if window.text
     )
+
+
+def rate_warning(source: str, utterances: Sequence[Utterance]) -> list[str]:
+    """A sentence on the utterances that are spoken faster than is comfortable; none if there are none."""
+    told = [
+        f"{utterance.name} at {float(utterance.rate):.3g}, {float(utterance.rate / COMFORTABLE_RATE):.2f} "
+        "times as fast"
+        for utterance in utterances
+        if utterance.rate > COMFORTABLE_RATE
+    ]
+    if not told:
+        return []
+    return [
+        f"{source}: spoken faster than the comfortable {COMFORTABLE_RATE} letters a second: {listed(told)}; "
+        "shorten the text or give it more time (--strict refuses this)"
+    ]

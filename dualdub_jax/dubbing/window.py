@@ -1,7 +1,6 @@
 """A window: one call of the model, and what is common to all ways of planning them."""
 
 import dataclasses
-import math
 from collections.abc import Callable, Sequence
 
 from dualdub_jax.config import GridConfig
@@ -9,8 +8,6 @@ from dualdub_jax.text.script import Word, join_words
 
 CONTEXT_S = 1
 MIN_NEW_S = 1  # of a window after the first
-COMFORTABLE_RATE = 14  # letters and spaces a second; conversational English
-MAX_RATE = 20  # the fastest intelligible speech
 
 CountTokens = Callable[[Sequence[Word]], int]
 
@@ -27,6 +24,9 @@ class Window:
         due: frames [first, end) on the film's grid in which `text` is spoken; the speech of other new frames
             is silence. None: the model chooses when in the new frames to speak.
         written: `text` with case and punctuation, for tokenizers that know them.
+        speaker: of the text, a name of the cast (casting.py); windows without text continue the voice of
+            their neighbours.
+        scene: whose acoustics condition it, from 0 in order.
     """
 
     start_frame: int
@@ -35,10 +35,17 @@ class Window:
     text: str = ""
     due: tuple[int, int] | None = None
     written: str = ""
+    speaker: str = ""
+    scene: int = 0
 
     def saying(self, words: Sequence[Word]) -> "Window":
-        """The window with other words."""
-        return dataclasses.replace(self, text=join_words(words), written=join_words(words, written=True))
+        """The window with other words, of one speaker."""
+        return dataclasses.replace(
+            self,
+            text=join_words(words),
+            written=join_words(words, written=True),
+            speaker=words[0].speaker if words else self.speaker,
+        )
 
     @property
     def first_frame(self) -> int:
@@ -66,13 +73,3 @@ def context_frames(grid: GridConfig) -> int:
 def least_new_frames(grid: GridConfig) -> int:
     """New frames that a window after the first should at least have."""
     return min(round(MIN_NEW_S * grid.frame_rate), (grid.num_frames - context_frames(grid)) // 2)
-
-
-def count_letters(words: Sequence[Word]) -> int:
-    """Letters and spaces of words as they are spoken; the unit of all rates."""
-    return len(join_words(words))
-
-
-def most_letters(seconds: float) -> int:
-    """Letters and spaces that can be spoken in a time."""
-    return math.floor(MAX_RATE * seconds)

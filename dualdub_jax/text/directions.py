@@ -1,6 +1,8 @@
 """What a script has beside the words that are spoken: speaker labels, stage directions, lyrics.
 
-- **Speaker labels** begin a line: "MARY: Hello", "Old Man: Hello", "[JOHN] Hello".
+- **Speaker labels** begin a line: "MARY: Hello", "Old Man: Hello", "[JOHN] Hello". In capitals they may
+  follow a sentence as well. Names that are known, because voices are given for them, are labels in any case
+  and script. A label holds up to the next one.
 - **Stage directions** are all in square brackets, "(laughs)" and "*sighs*". Round brackets and asterisks are
   used for words to be spoken as well, so there a direction is what stands alone on its line, begins it, or is
   a word for a sound or a manner of speaking.
@@ -11,8 +13,11 @@ Source: our choice, after the conventions of subtitles for the deaf and hard of 
 
 import dataclasses
 import re
+import unicodedata
+from collections.abc import Iterable
 
 from dualdub_jax.text.label_words import MANNERS, ORDINARY, PREPOSITIONS
+from dualdub_jax.text.speakers import Turn, distinct_names
 
 SPEAKER, DIRECTION, LYRICS = "speaker labels", "stage directions", "lyrics"
 
@@ -22,18 +27,25 @@ _SQUARE = re.compile(r"\[([^\[\]\n]*(?:\n[^\[\]\n]+){0,2})\]")
 _ROUND = re.compile(r"\(([^()\n]*(?:\n[^()\n]+){0,2})\)")
 _STARRED = re.compile(r"(?<![\w*])\*([^*\n]+)\*(?![\w*])")
 _PREFIX = r"^[ \t]*(?:[-\u2013\u2014]+\s*|>>+\s*)?"
+_INSIDE = r"(?<=[.!?\u2026\"'\u201d\u2019)\]])[ \t]+"  # behind a sentence
+_CASED = [chr(code) for code in range(0xAA, 0x530) if chr(code).isalpha()]  # Latin, Greek, Cyrillic
+_UPPER = "A-Z" + "".join(letter for letter in _CASED if letter.isupper())
+_LOWER = "a-z" + "".join(letter for letter in _CASED if letter.islower())
 _BRACKETED_NAME = re.compile(
-    rf"({_PREFIX})\[([A-Z][\w.'&#-]*(?: [A-Z#\d][\w.'&#-]*){{0,2}})\]:?[ \t]*(?=\S)", re.MULTILINE
+    rf"({_PREFIX})\[([{_UPPER}][\w.'&#-]*(?: [{_UPPER}#\d][\w.'&#-]*){{0,2}})\]:?[ \t]*(?=\S)", re.MULTILINE
 )
-_CAPITALS = re.compile(
-    rf"({_PREFIX})([A-Z](?:[A-Z\d.'&#/-]*)(?: (?:[A-Z#\d&][A-Z\d.'&#/-]*|[Mm]c[A-Z]+)){{0,3}}):(?=\s|$)",
-    re.MULTILINE,
+_CAPITALS_LABEL = (
+    rf"[{_UPPER}\d.'&#/-]*(?: (?:[{_UPPER}#\d&][{_UPPER}\d.'&#/-]*|[Mm]c[{_UPPER}]+)){{0,3}}):(?=\s|$)"
 )
-_NAME = "(?:O['\u2019]|Mc|Mac)?[A-Z][a-z'\u2019]+"
+_CAPITALS = re.compile(rf"({_PREFIX})([{_UPPER}]{_CAPITALS_LABEL}", re.MULTILINE)
+_CAPITALS_INSIDE = re.compile(rf"({_INSIDE})([{_UPPER}][{_UPPER}]{_CAPITALS_LABEL}", re.MULTILINE)
+_NAME = f"(?:O['\u2019]|Mc|Mac)?[{_UPPER}][{_LOWER}'\u2019]+"
 _TITLE_CASE = re.compile(
     rf"({_PREFIX})((?:(?:Mr|Mrs|Ms|Dr|St|Prof)\. )?{_NAME}(?:[- ]{_NAME})?(?: \d)?):(?=[ \t]+\S|\s*$)",
     re.MULTILINE,
 )
+# In scripts without case, such as Chinese and Arabic; what is spoken is in Latin letters.
+_UNCASED = re.compile(rf"({_PREFIX})([^\W\d_\u0000-\u052f][^\n:\uff1a]{{0,30}})[:\uff1a]", re.MULTILINE)
 # Headings of scenes and cuts in screenplays.
 _HEADING = re.compile(
     r"^[ \t]*(?:(?:INT|EXT|I/E)\b[^a-z\n]*|(?:FADE (?:IN|OUT|TO BLACK)|[A-Z ]*CUT TO)[:.]?)$", re.M
@@ -59,43 +71,86 @@ class Spoken:
     """A text without its labels and directions.
 
     Attributes:
-        text: what remains.
-        speakers: names of its labels, in order, each once.
+        turns: what remains, by speaker; its whole text in order.
         unspoken: what was removed, in order of kinds.
     """
 
-    text: str
-    speakers: tuple[str, ...]
+    turns: tuple[Turn, ...]
     unspoken: tuple[Unspoken, ...]
 
+    @property
+    def text(self) -> str:
+        """All of it."""
+        return "".join(turn.text for turn in self.turns)
 
-def separate_directions(text: str) -> Spoken:
-    """Separates speaker labels, stage directions and lyrics from the words to be spoken."""
+    @property
+    def speakers(self) -> tuple[str, ...]:
+        """Names of the labels, in order, each once."""
+        return distinct_names(turn.speaker for turn in self.turns)
+
+
+# Stands for a label until the text is divided. Noncharacters: no text may have them.
+_MARK = re.compile("\ufdd0(\\d+)\ufdd1")
+
+
+def separate_directions(text: str, names: Iterable[str] = (), speaker: str = "") -> Spoken:
+    """Separates speaker labels, stage directions and lyrics from the words to be spoken.
+
+    Args:
+        text: of a subtitle, or of a whole script.
+        names: of known speakers.
+        speaker: of what stands before the first label.
+    """
+    text = unicodedata.normalize("NFC", text).translate({0xFDD0: 0xFFFD, 0xFDD1: 0xFFFD})
     unspoken: list[Unspoken] = []
-    speakers: list[str] = []
+    labels: list[str] = []
 
     def remove(kind: str, match: re.Match[str]) -> str:
-        unspoken.append(Unspoken(kind, " ".join(match[0].split())))
+        unspoken.append(Unspoken(kind, " ".join(_MARK.sub("", match[0]).split())))
         return " "
 
     def label(match: re.Match[str]) -> str:
-        name = " ".join(match[2].split())
-        if not _is_name(name):
-            return match[0]
-        speakers.append(name)
-        unspoken.append(Unspoken(SPEAKER, name))
-        return match[1]
+        return known_label(match) if _is_name(" ".join(match[2].split())) else match[0]
 
+    def known_label(match: re.Match[str]) -> str:
+        labels.append(" ".join(match[2].split()))
+        unspoken.append(Unspoken(SPEAKER, labels[-1]))
+        return f"\ufdd0{len(labels) - 1}\ufdd1{match[1]}"
+
+    in_brackets, before_colon = _known_labels(names)
     text = _HEADING.sub(lambda m: remove(DIRECTION, m), text)
     text = _LYRICS.sub(lambda m: remove(LYRICS, m), text)
+    for pattern in in_brackets:
+        text = pattern.sub(known_label, text)
     text = _BRACKETED_NAME.sub(label, text)
     text = _SQUARE.sub(lambda m: remove(DIRECTION, m), text)
     # A direction may stand between a name and its colon, "MARY (softly):", and behind the label.
     text = _ROUND.sub(lambda m: remove(DIRECTION, m) if _is_direction(m) else m[0], text)
     text = _STARRED.sub(lambda m: remove(DIRECTION, m) if _is_direction(m) else m[0], text)
     text = re.sub(r"(?<=\S)[ \t]+:(?=\s)", ":", text)
-    text = _TITLE_CASE.sub(label, _CAPITALS.sub(label, text))
-    return Spoken(text, tuple(dict.fromkeys(speakers)), tuple(unspoken))
+    for pattern in before_colon:
+        text = pattern.sub(known_label, text)
+    for pattern in (_CAPITALS, _CAPITALS_INSIDE, _TITLE_CASE, _UNCASED):
+        text = pattern.sub(label, text)
+    first, *rest = _MARK.split(text)
+    turns = [Turn(speaker, first)]
+    turns += [Turn(labels[int(index)], piece) for index, piece in zip(rest[::2], rest[1::2], strict=True)]
+    return Spoken(tuple(turns), tuple(unspoken))
+
+
+def _known_labels(names: Iterable[str]) -> tuple[list[re.Pattern[str]], list[re.Pattern[str]]]:
+    """Patterns of the labels of known speakers: in brackets, and before a colon."""
+    spelt = [unicodedata.normalize("NFC", name).split() for name in names]
+    spelt.sort(key=lambda words: -len(" ".join(words)))
+    if not spelt:
+        return [], []
+    name = "(" + "|".join(r"[ \t]+".join(map(re.escape, words)) for words in spelt) + ")"
+    square = rf"([ \t]*)\[[ \t]*{name}[ \t]*\]:?"
+    round_ = rf"({_PREFIX})\([ \t]*{name}[ \t]*\):?"
+    # No time of day, and no address.
+    colon = rf"({_PREFIX}|{_INSIDE}){name}[ \t]*[:\uff1a](?!\d|//)"
+    flags = re.MULTILINE | re.IGNORECASE
+    return [re.compile(square, flags), re.compile(round_, flags)], [re.compile(colon, flags)]
 
 
 def _is_name(label: str) -> bool:
@@ -110,8 +165,8 @@ def _is_direction(match: re.Match[str]) -> bool:
     words = re.findall(r"[\w.'-]+", match[1].lower())
     if not any(character.isalpha() for character in match[1]):
         return False
-    before = match.string[: match.start()].rpartition("\n")[2]
-    after = match.string[match.end() :].partition("\n")[0]
+    before = _MARK.sub("", match.string[: match.start()].rpartition("\n")[2])
+    after = _MARK.sub("", match.string[match.end() :].partition("\n")[0])
     begins_line = not before.strip(" \t-\u2013\u2014>")
     if begins_line and not after.strip(" \t.!?"):
         return True

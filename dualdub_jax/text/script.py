@@ -8,15 +8,22 @@ without a sound are listed in the script's warnings. Source: our choice.
 
 import dataclasses
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 
 from dualdub_jax.errors import UserError
-from dualdub_jax.text.directions import Unspoken, separate_directions
+from dualdub_jax.text.directions import SPEAKER, Unspoken, separate_directions
 from dualdub_jax.text.language import foreign_language
 from dualdub_jax.text.normaliser import normalise
 from dualdub_jax.text.script_source import INLINE, ScriptSource, open_source
-from dualdub_jax.text.subtitles import Subtitle, find_format, read_subtitles, remove_formatting
+from dualdub_jax.text.speakers import Turn, distinct_names
+from dualdub_jax.text.subtitles import (
+    Subtitle,
+    find_format,
+    read_subtitles,
+    remove_formatting,
+    split_voices,
+)
 from dualdub_jax.text.words import Word, join_words
 
 # Subtitle times are rounded to milliseconds or frames: a cue may end this much after the video.
@@ -31,14 +38,19 @@ class Cue:
 
     Attributes:
         start_s, end_s: the times.
-        words: what is spoken.
-        speaker: who speaks, where the script names somebody.
+        words: what is spoken, and by whom.
+        number: from 1, in the order of the file; those without words count as well.
     """
 
     start_s: Fraction
     end_s: Fraction
     words: tuple[Word, ...]
-    speaker: str | None = None
+    number: int
+
+    @property
+    def speaker(self) -> str | None:
+        """Who speaks, where the script names somebody; several are separated by commas."""
+        return ", ".join(distinct_names(word.speaker for word in self.words)) or None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +78,11 @@ class Script:
 
 
 def read_script(
-    argument: str, duration_s: Fraction, allow_overrun: bool = False, rate_hz: float | None = None
+    argument: str,
+    duration_s: Fraction,
+    allow_overrun: bool = False,
+    rate_hz: float | None = None,
+    names: Sequence[str] = (),
 ) -> Script:
     """Reads and normalises the user's script.
 
@@ -76,6 +92,7 @@ def read_script(
         duration_s: of the video, seconds.
         allow_overrun: truncate cues at the end of the video instead of raising an error.
         rate_hz: pictures a second of the video, for subtitles whose times are frames.
+        names: of known speakers, whose labels are recognised in any case and script.
 
     Raises:
         UserError: the file is missing, not UTF-8, not text or malformed; a cue starts before the video, ends
@@ -86,50 +103,66 @@ def read_script(
     source = open_source(argument)
     format_ = find_format(source)
     if format_ is None:
-        return _untimed(source)
-    return _timed(source, format_, duration_s, allow_overrun, rate_hz)
+        return _untimed(source, names)
+    return _timed(source, format_, duration_s, allow_overrun, rate_hz, names)
 
 
-def _untimed(source: ScriptSource) -> Script:
+def _untimed(source: ScriptSource, names: Sequence[str]) -> Script:
     remarks: list[Unspoken] = []
-    spoken = separate_directions(remove_formatting(source.text, remarks)[0])
-    words, dropped = normalise(spoken.text)
-    unspoken = [*remarks, *spoken.unspoken, *(Unspoken(CHARACTERS, character) for character in dropped)]
-    return _finish(source, words, (), unspoken, [spoken.text], spoken.speakers)
+    turns = [Turn(turn.speaker, remove_formatting(turn.text, remarks)) for turn in split_voices(source.text)]
+    words, text, unspoken = _spoken(turns, names)
+    return _finish(source, words, (), [*remarks, *unspoken], [text], names)
 
 
 def _timed(
-    source: ScriptSource, format_: str, duration_s: Fraction, allow_overrun: bool, rate_hz: float | None
+    source: ScriptSource,
+    format_: str,
+    duration_s: Fraction,
+    allow_overrun: bool,
+    rate_hz: float | None,
+    names: Sequence[str],
 ) -> Script:
     parsed = read_subtitles(source, format_, rate_hz)
     unspoken, warnings, texts = list(parsed.unspoken), list(parsed.warnings), []
-    cues: list[tuple[int, Cue]] = []
+    cues: list[Cue] = []
     for subtitle in _without_duplicates(parsed.subtitles):
         _check_times(source, subtitle, duration_s, allow_overrun)
-        spoken = separate_directions(subtitle.text)
-        words, dropped = normalise(spoken.text)
+        words, text, removed = _spoken(subtitle.turns, names)
         if words and subtitle.start_s >= duration_s:
             warnings.append(f"{source.name}: cue {subtitle.number} starts after the film and is not spoken")
             continue
-        unspoken += [*spoken.unspoken, *(Unspoken(CHARACTERS, character) for character in dropped)]
-        texts.append(spoken.text)
-        speaker = ", ".join(spoken.speakers) or subtitle.speaker or None
+        unspoken += removed
+        texts.append(text)
         if words:
             end_s = min(subtitle.end_s, duration_s)
-            cues.append((subtitle.number, Cue(subtitle.start_s, end_s, words, speaker)))
-    cues.sort(key=lambda numbered: numbered[1].start_s)
+            cues.append(Cue(subtitle.start_s, end_s, words, subtitle.number))
+    cues.sort(key=lambda cue: cue.start_s)
     warnings += _overlaps(source, cues)
-    ordered = tuple(cue for _, cue in cues)
-    words = tuple(word for cue in ordered for word in cue.words)
-    speakers = dict.fromkeys(cue.speaker for cue in ordered if cue.speaker)
-    return _finish(source, words, ordered, unspoken, texts, speakers, warnings)
+    words = tuple(word for cue in cues for word in cue.words)
+    return _finish(source, words, tuple(cues), unspoken, texts, names, warnings)
+
+
+def _spoken(turns: Sequence[Turn], names: Sequence[str]) -> tuple[tuple[Word, ...], str, list[Unspoken]]:
+    """The words of a text, with their speakers; the text without labels; and what of it is not spoken."""
+    words: list[Word] = []
+    texts, unspoken, dropped = [], [], {}
+    for turn in turns:
+        separated = separate_directions(turn.text, names, turn.speaker)
+        unspoken += separated.unspoken
+        texts.append(separated.text)
+        for speaker, text in separated.turns:
+            normalised, unknown = normalise(text)
+            words += (dataclasses.replace(word, speaker=speaker) for word in normalised)
+            dropped |= dict.fromkeys(unknown)
+    unspoken += (Unspoken(CHARACTERS, character) for character in dropped)
+    return tuple(words), "".join(texts), unspoken
 
 
 def _without_duplicates(subtitles: Sequence[Subtitle]) -> Iterator[Subtitle]:
     """Typesetting draws the same line several times, in layers; it is spoken once."""
     seen = set()
     for subtitle in subtitles:
-        key = subtitle.start_s, subtitle.end_s, subtitle.text
+        key = subtitle.start_s, subtitle.end_s, subtitle.turns
         if key not in seen:
             seen.add(key)
             yield subtitle
@@ -151,16 +184,16 @@ def _check_times(source: ScriptSource, subtitle: Subtitle, duration_s: Fraction,
         )
 
 
-def _overlaps(source: ScriptSource, cues: Sequence[tuple[int, Cue]]) -> list[str]:
+def _overlaps(source: ScriptSource, cues: Sequence[Cue]) -> list[str]:
     """Says which cues overlap by more than rounding: the model speaks one at a time."""
     pairs = [
-        f"{first} and {second}"
-        for (first, before), (second, after) in itertools.pairwise(cues)
+        f"{before.number} and {after.number}"
+        for before, after in itertools.pairwise(cues)
         if after.start_s < before.end_s - CUE_TOLERANCE_S
     ]
     if not pairs:
         return []
-    return [f"{source.name}: cues overlap and are spoken one after the other: {_listed(pairs)}"]
+    return [f"{source.name}: cues overlap and are spoken one after the other: {listed(pairs)}"]
 
 
 def _finish(
@@ -169,7 +202,7 @@ def _finish(
     cues: tuple[Cue, ...],
     unspoken: Sequence[Unspoken],
     texts: Sequence[str],
-    speakers: Iterable[str],
+    names: Sequence[str],
     warnings: Sequence[str] = (),
 ) -> Script:
     by_kind: dict[str, dict[str, None]] = {}
@@ -186,9 +219,11 @@ def _finish(
             f"{source.name}: nothing in it can be spoken{found}; {mend}, or leave out {INLINE} for a film "
             "without speech"
         )
-    told = [f"{source.name}: not spoken: {_told(kind, [*pieces])}" for kind, pieces in by_kind.items()]
-    if len(voices := list(dict.fromkeys(speakers))) > 1:
-        told.append(f"{source.name}: all speakers are given one voice: {_listed(voices)}")
+    told = [
+        f"{source.name}: not spoken: {_told(kind, [*pieces])}"
+        for kind, pieces in by_kind.items()
+        if not (kind == SPEAKER and names)  # labels choose voices then
+    ]
     if (language := foreign_language(" ".join(texts))) is not None:
         told.append(
             f"{source.name}: seems to be in {language} and will be pronounced as English; write it in English"
@@ -198,10 +233,11 @@ def _finish(
 
 
 def _told(kind: str, pieces: Sequence[str]) -> str:
-    return f"{kind} {_listed(pieces, ' ' if kind == CHARACTERS else ', ')}"
+    return f"{kind} {listed(pieces, ' ' if kind == CHARACTERS else ', ')}"
 
 
-def _listed(pieces: Sequence[str], separator: str = ", ") -> str:
+def listed(pieces: Sequence[str], separator: str = ", ") -> str:
+    """Pieces of a message, the first ten of them, long ones cut."""
     shown = [piece if len(piece) <= 60 else f"{piece[:57]}..." for piece in pieces[:_MOST_NAMED]]
     rest = f" and {len(pieces) - _MOST_NAMED} more" if len(pieces) > _MOST_NAMED else ""
     return separator.join(shown) + rest

@@ -20,6 +20,7 @@ from pysubs2.formats.tmp import TMP_LINE
 from dualdub_jax.errors import UserError
 from dualdub_jax.text.directions import DIRECTION, Unspoken
 from dualdub_jax.text.script_source import SUBTITLE_SUFFIXES, ScriptSource
+from dualdub_jax.text.speakers import Turn, distinct_names
 from dualdub_jax.text.subtitle_blocks import TidyBlocks
 
 DRAWINGS, COMMENTS = "drawings", "comments"
@@ -50,15 +51,23 @@ class Subtitle:
     Attributes:
         number: of the cue, from 1, in the file's order.
         start_s, end_s: seconds from the first frame.
-        text: without formatting.
-        speaker: whom the file names, "" for none.
+        turns: its text without formatting, by the speakers that the format names.
     """
 
     number: int
     start_s: Fraction
     end_s: Fraction
-    text: str
-    speaker: str = ""
+    turns: tuple[Turn, ...]
+
+    @property
+    def text(self) -> str:
+        """All of it."""
+        return "".join(turn.text for turn in self.turns)
+
+    @property
+    def speaker(self) -> str:
+        """All speakers whom the file names, "" for none."""
+        return ", ".join(distinct_names(turn.speaker for turn in self.turns))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,11 +123,14 @@ def read_subtitles(source: ScriptSource, format_: str, rate_hz: float | None = N
     for number, event in enumerate(parsed.events, start=1):
         event.text, event.name = str(event.text), str(event.name)
         if event.is_comment:
-            unspoken.append(Unspoken(COMMENTS, remove_formatting(event.text, [])[0]))
+            unspoken.append(Unspoken(COMMENTS, remove_formatting(event.text, [])))
             continue
-        spoken, speaker = remove_formatting(_without_drawings(event.text, unspoken), unspoken)
+        turns = [
+            Turn(turn.speaker, remove_formatting(turn.text, unspoken))
+            for turn in split_voices(_without_drawings(event.text, unspoken), " ".join(event.name.split()))
+        ]
         start_s, end_s = _times(source, number, event)
-        subtitles.append(Subtitle(number, start_s, end_s, spoken, speaker or " ".join(event.name.split())))
+        subtitles.append(Subtitle(number, start_s, end_s, tuple(turns)))
     if not subtitles:
         raise UserError(
             f"{source.name}: holds no cue; a cue is a line `00:00:01,000 --> 00:00:02,500`, followed by its "
@@ -132,7 +144,10 @@ def _parse(
 ) -> pysubs2.SSAFile:
     try:
         if format_ == "json" and "segments" in (recognised := json.loads(text)):
-            return pysubs2.load_from_whisper(recognised)
+            parsed = pysubs2.load_from_whisper(recognised)
+            for event, segment in zip(parsed.events, recognised["segments"], strict=True):
+                event.name = segment.get("speaker") or ""  # of programs that tell speakers apart
+            return parsed
         if format_ == "ttml":
             text = re.sub(r"\bdur=", "duration=", text)  # pysubs2 knows TTML's attribute by another name
         return pysubs2.SSAFile.from_string(text, format_=format_, keep_html_tags=True)
@@ -190,19 +205,28 @@ def _without_drawings(text: str, unspoken: list[Unspoken]) -> str:
     return "".join(piece for piece, is_drawing in pieces if not is_drawing)
 
 
-def remove_formatting(text: str, unspoken: list[Unspoken]) -> tuple[str, str]:
-    """Removes tags and overrides.
+def split_voices(text: str, speaker: str = "") -> tuple[Turn, ...]:
+    """Divides a text at the voice tags of WebVTT, `<v Mary Smith>`; each holds up to the next one.
+
+    Args:
+        text: of a subtitle, or of a plain script, which may have tags as well.
+        speaker: of what stands before the first tag.
+    """
+    turns, position, current = [], 0, speaker
+    for match in _VOICE.finditer(text):
+        turns.append(Turn(current, text[position : match.start()]))
+        position, current = match.end(), " ".join(html.unescape(match[1]).split())
+    turns.append(Turn(current, text[position:]))
+    return tuple(turn for turn in turns if turn.text)
+
+
+def remove_formatting(text: str, unspoken: list[Unspoken]) -> str:
+    """Removes tags and overrides; line breaks and characters are written out.
 
     Args:
         text: of a subtitle, or of a plain script, which may have tags as well.
         unspoken: to which remarks in braces are added.
-
-    Returns:
-        The text with its line breaks and characters written out, and the speaker of WebVTT's voice tags.
     """
     text = _BREAK.sub("\n", _OVERRIDE.sub("", text)).replace("\\h", " ")
     unspoken += [Unspoken(DIRECTION, match) for match in _BRACES.findall(text) if match.strip()]
-    text = _BRACES.sub(" ", text)
-    voices = list(dict.fromkeys(" ".join(name.split()) for name in _VOICE.findall(text)))
-    text = _TAG.sub("", _VOICE.sub("", text))
-    return html.unescape(text), ", ".join(voices)
+    return html.unescape(_TAG.sub("", _VOICE.sub("", _BRACES.sub(" ", text))))

@@ -24,12 +24,14 @@ class Word:
         ends_sentence: whether it is the last word of a sentence.
         joins_next: whether it is a piece of an overlong word, continued by the next one.
         written: with its case and the punctuation behind it; empty: as `text`.
+        speaker: who speaks it, as the script names them; "": nobody is named.
     """
 
     text: str
     ends_sentence: bool = False
     joins_next: bool = False
     written: str = ""
+    speaker: str = ""
 
 
 def join_words(words: Sequence[Word], *, written: bool = False) -> str:

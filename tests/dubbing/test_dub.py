@@ -110,7 +110,7 @@ def test_a_track_that_is_off_is_zero_and_not_in_the_mix(tmp_path, engine, model,
 def test_a_film_has_one_acoustics(tmp_path, engine, model):
     made = model.dub(make_film(tmp_path / "film.mp4", num_frames=240), script="one", seed=3)
     assert [call["acoustics"] for call in engine.calls] == [Acoustics(0.4, -53.0)] * 3
-    assert made.receipt()["acoustics"] == {"rt60_s": 0.4, "noise_dbfs": -53.0}
+    assert made.receipt()["acoustics"] == [{"start_s": 0.0, "end_s": 9.6, "rt60_s": 0.4, "noise_dbfs": -53.0}]
 
 
 def test_requested_acoustics_replace_sampled_ones(tmp_path, engine, model):

@@ -10,7 +10,7 @@ from dualdub_jax.apps.cli import main
 from dualdub_jax.dubbing.dub import DualDub
 from dualdub_jax.dubbing.project import Project
 from dualdub_jax.dubbing.request import DubRequest
-from dualdub_jax.dubbing.speech_check import Listener, SpokenUtterance
+from dualdub_jax.dubbing.speech_check import Listener, SpokenUtterance, find_speech
 from dualdub_jax.dubbing.utterances import Utterance
 from dualdub_jax.errors import UserError
 from tests.fake_engine import FakeEngine
@@ -133,8 +133,10 @@ def test_without_speech_the_script_is_not_planned(tmp_path, film, options):
 
 
 def heard(samples: np.ndarray, *utterances: Utterance) -> list[SpokenUtterance]:
-    listener = Listener(FakeEngine(), None, None)
-    return list(listener.find(samples.astype(np.float32), 16_000, utterances))
+    threshold_dbfs = Listener(FakeEngine(), None, None).threshold_dbfs
+    return list(
+        find_speech(samples.astype(np.float32), 16_000, utterances, [threshold_dbfs] * len(utterances))
+    )
 
 
 def test_speech_is_found_where_it_is():

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pytest
 
 from dualdub_jax.config import GridConfig
-from dualdub_jax.dubbing.window import MAX_RATE
+from dualdub_jax.dubbing.rates import MAX_RATE
 from dualdub_jax.dubbing.windows import plan_windows
 from dualdub_jax.errors import UserError
 from dualdub_jax.text.normaliser import normalise

@@ -41,7 +41,6 @@ def test_text_is_spoken_and_the_rest_is_told():
         "characters without pronunciation": ("☃",),
     }
     assert sorted(script.warnings) == [
-        "--script: all speakers are given one voice: MARY, JOHN",
         "--script: not spoken: characters without pronunciation ☃",
         "--script: not spoken: speaker labels MARY, JOHN",
         "--script: not spoken: stage directions (laughs)",
