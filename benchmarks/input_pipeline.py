@@ -33,14 +33,17 @@ import numpy as np
 from dualdub_jax.codecs.base import Codec
 from dualdub_jax.codecs.registry import codec_class, codec_config, make_codec
 from dualdub_jax.config import Config, SourceConfig, StageConfig
-from dualdub_jax.data_pipeline import loader, transforms
+from dualdub_jax.data_pipeline import loader
 from dualdub_jax.data_pipeline import mixture as curriculum
 from dualdub_jax.data_pipeline.build import build
+from dualdub_jax.data_pipeline.collate import collate
 from dualdub_jax.data_pipeline.derivations import token_derivation
+from dualdub_jax.data_pipeline.example import MakeExample
+from dualdub_jax.data_pipeline.frame_times import num_frames_of
 from dualdub_jax.data_pipeline.prepare import prepare
 from dualdub_jax.data_pipeline.record import Record, decode_stem
+from dualdub_jax.data_pipeline.reference_voice import decode_voice
 from dualdub_jax.data_pipeline.stem_tokens import StemTokenizer
-from dualdub_jax.data_pipeline.transforms import decode_voice
 from dualdub_jax.media.frames import FrameSpec
 from dualdub_jax.media.record_video import decode_frames
 from dualdub_jax.text.tokenizer import make_tokenizer
@@ -82,16 +85,16 @@ def measure(config: Config, args: argparse.Namespace) -> dict[str, float]:
     records = curriculum.open_dataset(config.data_dir, args.source, "train")
     indices = [i % len(records) for i in range(64)]
     clips = [records[i] for i in indices]
-    make_example = transforms.MakeExample(args.source, config, make_tokenizer(config.model))
+    make_example = MakeExample(args.source, config, make_tokenizer(config.model))
     examples = [make_example.example(clip, np.random.default_rng(0)) for clip in clips]
-    batches = [transforms.collate(examples[i : i + args.batch_size]) for i in range(0, 64, args.batch_size)]
+    batches = [collate(examples[i : i + args.batch_size]) for i in range(0, 64, args.batch_size)]
     tokenise = StemTokenizer(codecs, grid.num_frames, cache=None)
     tokenise(batches[0])  # compile
 
     frame_spec = FrameSpec(grid.frame_rate, grid.frame_size)
 
     def num_frames(clip: Record) -> int:
-        return transforms.num_frames_of(float(clip["duration_s"]), grid.frame_rate)
+        return num_frames_of(float(clip["duration_s"]), grid.frame_rate)
 
     figures = {
         "cpu_ms_read": _ms(lambda: [records[i] for i in indices]),
@@ -115,9 +118,7 @@ def measure(config: Config, args: argparse.Namespace) -> dict[str, float]:
             lambda: [make_example.example(clip, np.random.default_rng(0)) for clip in clips]
         ),
         "cpu_ms_collate": _ms(
-            lambda: [
-                transforms.collate(examples[i : i + args.batch_size]) for i in range(0, 64, args.batch_size)
-            ]
+            lambda: [collate(examples[i : i + args.batch_size]) for i in range(0, 64, args.batch_size)]
         ),
         "cpu_ms_tokenise_both_stems": _ms(lambda: [tokenise(batch) for batch in batches]),
     }
@@ -181,7 +182,7 @@ class _Decode:
     def __call__(self, clip: Record) -> dict[str, Any]:
         grid = self._grid
         length_s = float(clip["duration_s"])
-        num_frames = min(transforms.num_frames_of(length_s, grid.frame_rate), grid.num_frames)
+        num_frames = min(num_frames_of(length_s, grid.frame_rate), grid.num_frames)
         size = grid.frame_size
         made: dict[str, Any] = {"video": np.zeros((grid.num_frames, size, size, 3), np.uint8)}
         spec = FrameSpec(grid.frame_rate, size)

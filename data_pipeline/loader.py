@@ -21,10 +21,12 @@ from absl import flags
 from dualdub_jax.codecs.registry import codec_spec
 from dualdub_jax.config import Config, SourceConfig, StageConfig
 from dualdub_jax.data_pipeline import mixture as curriculum
-from dualdub_jax.data_pipeline import transforms
+from dualdub_jax.data_pipeline.collate import collate
+from dualdub_jax.data_pipeline.example import MakeExample, unfilled_example
 from dualdub_jax.data_pipeline.held_out import open_held_out
 from dualdub_jax.data_pipeline.prepared import with_features_of, with_tokens
 from dualdub_jax.data_pipeline.replacement import ReplaceBad, Transform
+from dualdub_jax.data_pipeline.stem_crops import CropStem
 from dualdub_jax.data_pipeline.stem_tokens import StemTokenizer, TokenCache
 from dualdub_jax.data_pipeline.video_features import FeatureComputer
 from dualdub_jax.encoders.extraction import make_extractor
@@ -222,7 +224,7 @@ def make_batches(
             raise UserError(f"stage {stage.name!r}: drop: {name!r} is none of {', '.join(PARTS)}")
     examples = mix_examples(
         sources,
-        lambda source: transforms.MakeExample(source.name, config, tokenizer, drops[source.name]),
+        lambda source: MakeExample(source.name, config, tokenizer, drops[source.name]),
         seed=[seed, zlib.crc32(stage.name.encode())],
         repeat=repeat,
         shuffle=shuffle,
@@ -232,7 +234,7 @@ def make_batches(
         examples = examples[:max_clips]
     if not repeat and len(examples) % stage.batch_size:
         fill = stage.batch_size - len(examples) % stage.batch_size
-        empty = grain.MapDataset.source([transforms.unfilled_example(config)] * fill)
+        empty = grain.MapDataset.source([unfilled_example(config)] * fill)
         examples = grain.MapDataset.concatenate([examples, empty])
     tokenise = StemTokenizer(codecs, config.grid.num_frames, {} if token_cache is None else token_cache)
 
@@ -323,9 +325,7 @@ def make_codec_batches(
     voice_s = config.grid.num_voice_frames / config.grid.frame_rate
     examples = mix_examples(
         sources,
-        lambda source: transforms.CropStem(
-            source.name, stream, spec, crop_frames, voice_s, target=target, where=where
-        ),
+        lambda source: CropStem(source.name, stream, spec, crop_frames, voice_s, target=target, where=where),
         seed=[seed, zlib.crc32(where.encode())],
         repeat=True,
         shuffle=True,
@@ -391,7 +391,7 @@ def take_share(
         raise UserError(
             f"{where}: batch_size {batch_size} is not a positive multiple of the {process_count} processes"
         )
-    local = examples.batch(batch_size // process_count, drop_remainder=True, batch_fn=transforms.collate)
+    local = examples.batch(batch_size // process_count, drop_remainder=True, batch_fn=collate)
     return local[process_index::process_count]
 
 

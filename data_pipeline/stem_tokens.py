@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dualdub_jax.data_pipeline.transforms import Stem
+from dualdub_jax.data_pipeline.stem import Stem
 from dualdub_jax.types import STREAMS, Stream
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import Any
 
 from dualdub_jax.config import Config
 from dualdub_jax.curriculum.preflight.problems import Problems
-from dualdub_jax.data_pipeline.transforms import VOICE_SOURCES
+from dualdub_jax.data_pipeline.example import VOICE_SOURCES
 from dualdub_jax.layers.attention import ROPE_SCALINGS
 from dualdub_jax.layers.fused_attention import IMPLEMENTATIONS
 from dualdub_jax.layers.transformer import REMAT_POLICIES
