@@ -35,11 +35,13 @@ from dualdub_jax.codecs.registry import codec_class, codec_config, make_codec
 from dualdub_jax.config import Config, SourceConfig, StageConfig
 from dualdub_jax.data_pipeline import loader
 from dualdub_jax.data_pipeline import mixture as curriculum
+from dualdub_jax.data_pipeline.batch_iterator import BatchIterator, NumberedBatches
 from dualdub_jax.data_pipeline.build import build
 from dualdub_jax.data_pipeline.collate import collate
 from dualdub_jax.data_pipeline.derivations import token_derivation
 from dualdub_jax.data_pipeline.example import MakeExample
 from dualdub_jax.data_pipeline.frame_times import num_frames_of
+from dualdub_jax.data_pipeline.mixed_examples import mix_examples, take_share
 from dualdub_jax.data_pipeline.prepare import prepare
 from dualdub_jax.data_pipeline.record import Record, decode_stem
 from dualdub_jax.data_pipeline.reference_voice import decode_voice
@@ -125,7 +127,7 @@ def measure(config: Config, args: argparse.Namespace) -> dict[str, float]:
 
     stage = StageConfig(name="benchmark", mixture=(SourceConfig(args.source),), batch_size=args.batch_size)
 
-    def open_batches(cache: dict | None, num_workers: int = 0) -> loader.BatchIterator:
+    def open_batches(cache: dict | None, num_workers: int = 0) -> BatchIterator:
         return loader.make_batches(config, stage, codecs, seed=0, token_cache=cache, num_workers=num_workers)
 
     cache: dict = {}
@@ -225,9 +227,9 @@ def compare_with_torch(config: Config, args: argparse.Namespace) -> dict[str, fl
     size, workers = args.batch_size, args.num_workers
 
     def ours(num_processes: int) -> Iterator[Any]:
-        mixed = loader.mix_examples([source], lambda _: _Decode(config), seed=[0], repeat=True, shuffle=True)
-        batches = loader.take_share(mixed, size, 0, 1, "benchmark")
-        made = loader.BatchIterator(batches, lambda batch: batch, num_processes, {})
+        mixed = mix_examples([source], lambda _: _Decode(config), seed=[0], repeat=True, shuffle=True)
+        batches = take_share(mixed, size, 0, 1, "benchmark")
+        made = BatchIterator(NumberedBatches(batches), lambda batch: batch, num_processes, {})
         with contextlib.closing(made):
             yield from made
 
@@ -281,7 +283,7 @@ def _ms(run: Callable[[], list]) -> float:
     return 1000 * min(times) / 64
 
 
-def _clips_per_s(iterator: loader.BatchIterator, num_batches: int, batch_size: int) -> float:
+def _clips_per_s(iterator: BatchIterator, num_batches: int, batch_size: int) -> float:
     """Clips per second without the first batch, which includes the start of threads or processes."""
     with contextlib.closing(iterator):
         next(iterator)
@@ -291,7 +293,7 @@ def _clips_per_s(iterator: loader.BatchIterator, num_batches: int, batch_size: i
         return num_batches * batch_size / (time.perf_counter() - start)
 
 
-def _beside_a_step(iterator: loader.BatchIterator, num_steps: int, step_ms: float) -> dict[str, float]:
+def _beside_a_step(iterator: BatchIterator, num_steps: int, step_ms: float) -> dict[str, float]:
     """Waiting time of steps for batches, and the slowdown of steps by concurrent decoding."""
     side = 1024
     matrix = jnp.ones((side, side)) / side
