@@ -30,7 +30,7 @@ from dualdub_jax.codecs.mel_rvq.codec import MelRVQCodec
 from dualdub_jax.codecs.mel_rvq.training.spectral_losses import multi_resolution_stft_distance
 from dualdub_jax.data_pipeline.mixture import open_dataset
 from dualdub_jax.data_pipeline.record import decode_stem
-from dualdub_jax.data_pipeline.transforms import decode_voice, no_voice
+from dualdub_jax.data_pipeline.reference_voice import decode_voice, no_voice
 from dualdub_jax.dsp.griffin_lim import griffin_lim
 from dualdub_jax.dsp.mel import log_mel
 from dualdub_jax.errors import UserError

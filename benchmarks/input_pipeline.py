@@ -33,14 +33,19 @@ import numpy as np
 from dualdub_jax.codecs.base import Codec
 from dualdub_jax.codecs.registry import codec_class, codec_config, make_codec
 from dualdub_jax.config import Config, SourceConfig, StageConfig
-from dualdub_jax.data_pipeline import loader, transforms
+from dualdub_jax.data_pipeline import loader
 from dualdub_jax.data_pipeline import mixture as curriculum
+from dualdub_jax.data_pipeline.batch_iterator import BatchIterator, NumberedBatches
 from dualdub_jax.data_pipeline.build import build
+from dualdub_jax.data_pipeline.collate import collate
 from dualdub_jax.data_pipeline.derivations import token_derivation
+from dualdub_jax.data_pipeline.example import MakeExample
+from dualdub_jax.data_pipeline.frame_times import num_frames_of
+from dualdub_jax.data_pipeline.mixed_examples import mix_examples, take_share
 from dualdub_jax.data_pipeline.prepare import prepare
 from dualdub_jax.data_pipeline.record import Record, decode_stem
+from dualdub_jax.data_pipeline.reference_voice import decode_voice
 from dualdub_jax.data_pipeline.stem_tokens import StemTokenizer
-from dualdub_jax.data_pipeline.transforms import decode_voice
 from dualdub_jax.media.frames import FrameSpec
 from dualdub_jax.media.record_video import decode_frames
 from dualdub_jax.text.tokenizer import make_tokenizer
@@ -82,16 +87,16 @@ def measure(config: Config, args: argparse.Namespace) -> dict[str, float]:
     records = curriculum.open_dataset(config.data_dir, args.source, "train")
     indices = [i % len(records) for i in range(64)]
     clips = [records[i] for i in indices]
-    make_example = transforms.MakeExample(args.source, config, make_tokenizer(config.model))
+    make_example = MakeExample(args.source, config, make_tokenizer(config.model))
     examples = [make_example.example(clip, np.random.default_rng(0)) for clip in clips]
-    batches = [transforms.collate(examples[i : i + args.batch_size]) for i in range(0, 64, args.batch_size)]
+    batches = [collate(examples[i : i + args.batch_size]) for i in range(0, 64, args.batch_size)]
     tokenise = StemTokenizer(codecs, grid.num_frames, cache=None)
     tokenise(batches[0])  # compile
 
     frame_spec = FrameSpec(grid.frame_rate, grid.frame_size)
 
     def num_frames(clip: Record) -> int:
-        return transforms.num_frames_of(float(clip["duration_s"]), grid.frame_rate)
+        return num_frames_of(float(clip["duration_s"]), grid.frame_rate)
 
     figures = {
         "cpu_ms_read": _ms(lambda: [records[i] for i in indices]),
@@ -115,16 +120,14 @@ def measure(config: Config, args: argparse.Namespace) -> dict[str, float]:
             lambda: [make_example.example(clip, np.random.default_rng(0)) for clip in clips]
         ),
         "cpu_ms_collate": _ms(
-            lambda: [
-                transforms.collate(examples[i : i + args.batch_size]) for i in range(0, 64, args.batch_size)
-            ]
+            lambda: [collate(examples[i : i + args.batch_size]) for i in range(0, 64, args.batch_size)]
         ),
         "cpu_ms_tokenise_both_stems": _ms(lambda: [tokenise(batch) for batch in batches]),
     }
 
     stage = StageConfig(name="benchmark", mixture=(SourceConfig(args.source),), batch_size=args.batch_size)
 
-    def open_batches(cache: dict | None, num_workers: int = 0) -> loader.BatchIterator:
+    def open_batches(cache: dict | None, num_workers: int = 0) -> BatchIterator:
         return loader.make_batches(config, stage, codecs, seed=0, token_cache=cache, num_workers=num_workers)
 
     cache: dict = {}
@@ -181,7 +184,7 @@ class _Decode:
     def __call__(self, clip: Record) -> dict[str, Any]:
         grid = self._grid
         length_s = float(clip["duration_s"])
-        num_frames = min(transforms.num_frames_of(length_s, grid.frame_rate), grid.num_frames)
+        num_frames = min(num_frames_of(length_s, grid.frame_rate), grid.num_frames)
         size = grid.frame_size
         made: dict[str, Any] = {"video": np.zeros((grid.num_frames, size, size, 3), np.uint8)}
         spec = FrameSpec(grid.frame_rate, size)
@@ -224,9 +227,9 @@ def compare_with_torch(config: Config, args: argparse.Namespace) -> dict[str, fl
     size, workers = args.batch_size, args.num_workers
 
     def ours(num_processes: int) -> Iterator[Any]:
-        mixed = loader.mix_examples([source], lambda _: _Decode(config), seed=[0], repeat=True, shuffle=True)
-        batches = loader.take_share(mixed, size, 0, 1, "benchmark")
-        made = loader.BatchIterator(batches, lambda batch: batch, num_processes, {})
+        mixed = mix_examples([source], lambda _: _Decode(config), seed=[0], repeat=True, shuffle=True)
+        batches = take_share(mixed, size, 0, 1, "benchmark")
+        made = BatchIterator(NumberedBatches(batches), lambda batch: batch, num_processes, {})
         with contextlib.closing(made):
             yield from made
 
@@ -280,7 +283,7 @@ def _ms(run: Callable[[], list]) -> float:
     return 1000 * min(times) / 64
 
 
-def _clips_per_s(iterator: loader.BatchIterator, num_batches: int, batch_size: int) -> float:
+def _clips_per_s(iterator: BatchIterator, num_batches: int, batch_size: int) -> float:
     """Clips per second without the first batch, which includes the start of threads or processes."""
     with contextlib.closing(iterator):
         next(iterator)
@@ -290,7 +293,7 @@ def _clips_per_s(iterator: loader.BatchIterator, num_batches: int, batch_size: i
         return num_batches * batch_size / (time.perf_counter() - start)
 
 
-def _beside_a_step(iterator: loader.BatchIterator, num_steps: int, step_ms: float) -> dict[str, float]:
+def _beside_a_step(iterator: BatchIterator, num_steps: int, step_ms: float) -> dict[str, float]:
     """Waiting time of steps for batches, and the slowdown of steps by concurrent decoding."""
     side = 1024
     matrix = jnp.ones((side, side)) / side

@@ -19,9 +19,10 @@ from dualdub_jax.codecs.registry import (
 )
 from dualdub_jax.config import Config
 from dualdub_jax.data_pipeline import record as record_lib
+from dualdub_jax.data_pipeline.frame_times import num_frames_of
 from dualdub_jax.data_pipeline.prepare import Derivation
 from dualdub_jax.data_pipeline.record import Record, text
-from dualdub_jax.data_pipeline.transforms import Stem, num_frames_of
+from dualdub_jax.data_pipeline.stem import Stem
 from dualdub_jax.encoders.base import FeatureExtractor
 from dualdub_jax.encoders.extraction import make_extractor
 from dualdub_jax.errors import UserError

@@ -44,12 +44,18 @@ class ReplaceBad(grain.transforms.RandomMap):
         records: of the dataset.
         transform: of its records.
         is_strict: a bad record is an error and not replaced, for passes in which every record counts once.
+        substitutes: int[N], indices of the records that replace bad ones; None: all.
     """
 
     def __init__(
-        self, name: str, records: Sequence[Record], transform: Transform, is_strict: bool = False
+        self,
+        name: str,
+        records: Sequence[Record],
+        transform: Transform,
+        is_strict: bool = False,
+        substitutes: np.ndarray | None = None,
     ) -> None:
-        self._name, self._records = name, records
+        self._name, self._records, self._substitutes = name, records, substitutes
         self._transform, self._is_strict = transform, is_strict
 
     def random_map(self, index: int, rng: np.random.Generator) -> Example:
@@ -68,10 +74,15 @@ class ReplaceBad(grain.transforms.RandomMap):
                 bad.append(BadRecord(self._name, len(self._records), clip, reason))
             except PassOverError as passed:
                 reason = str(passed)
-            index = int(rng.integers(len(self._records)))
+            index = self._draw(rng)
         raise UserError(
             f"{self._name}: {_MAX_DRAWS} records drawn in a row cannot be used, the last: {reason}"
         )
+
+    def _draw(self, rng: np.random.Generator) -> int:
+        if self._substitutes is None:
+            return int(rng.integers(len(self._records)))
+        return int(self._substitutes[rng.integers(len(self._substitutes))])
 
 
 def reason_of(error: UserError, clip: str) -> str:

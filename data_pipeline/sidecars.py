@@ -27,7 +27,7 @@ from array_record.python.array_record_module import ArrayRecordReader, ArrayReco
 
 from dualdub_jax.data_pipeline.shards import open_shard
 from dualdub_jax.errors import UserError
-from dualdub_jax.stores.commit import staged_folder
+from dualdub_jax.stores.commit import staged_folder, write_whole
 from dualdub_jax.stores.local_copy import local_copy
 from dualdub_jax.stores.path import StorePath, as_path, is_remote
 
@@ -178,7 +178,7 @@ class SidecarWriter:
             self.folder.mkdir(parents=True, exist_ok=True)
         plan, path = {"shards": self.num_shards, "shard_size": self.shard_size}, self.folder / _PLAN
         if not path.is_file():
-            _replace(path, json.dumps(plan).encode())
+            write_whole(path, json.dumps(plan).encode())
         found = json.loads(path.read_text())
         if found != plan:
             raise UserError(f"{self.folder}: was begun with {found}, not {plan}; remove that folder")
@@ -218,7 +218,7 @@ class SidecarWriter:
                 ids.add(clip_id)
                 rows.append((_hash(clip_id), number, place))
         index = np.sort(np.array(rows, _INDEX_TYPE))
-        _replace(self.folder / _INDEX, _npy(index))
+        write_whole(self.folder / _INDEX, _npy(index))
         header = {
             "kind": self.kind,
             "fingerprint": self.fingerprint,
@@ -227,7 +227,7 @@ class SidecarWriter:
         }
         for left in self.folder.glob("*.part"):  # of runs that were killed
             left.unlink()
-        _replace(self.folder / _HEADER, json.dumps(header, indent=1).encode())
+        write_whole(self.folder / _HEADER, json.dumps(header, indent=1).encode())
         return SidecarStore(self.folder, self.kind, self.fingerprint)
 
 
@@ -279,12 +279,3 @@ def _npy(array: np.ndarray) -> bytes:
     file = io.BytesIO()
     np.save(file, array, allow_pickle=False)
     return file.getvalue()
-
-
-def _replace(path: StorePath, data: bytes) -> None:
-    if is_remote(path):  # an object appears whole
-        path.write_bytes(data)
-        return
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
-    temporary.write_bytes(data)
-    temporary.replace(path)

@@ -10,9 +10,10 @@ import numpy as np
 
 from dualdub_jax.casp.kaldi_fbank import SAMPLE_RATE_HZ
 from dualdub_jax.config import Config, SourceConfig
-from dualdub_jax.data_pipeline import loader
 from dualdub_jax.data_pipeline import mixture as curriculum
+from dualdub_jax.data_pipeline.batch_iterator import BatchIterator, NumberedBatches
 from dualdub_jax.data_pipeline.held_out import open_held_out
+from dualdub_jax.data_pipeline.mixed_examples import describe_stream, mix_examples, take_share
 from dualdub_jax.data_pipeline.record import Record, clip_id, decode_stem, duration_s
 from dualdub_jax.errors import UserError
 from dualdub_jax.training.held_out import HeldOutSets
@@ -78,7 +79,7 @@ def make_pair_batches(
     process_index: int = 0,
     process_count: int = 1,
     num_workers: int = 0,
-) -> loader.BatchIterator:
+) -> BatchIterator:
     """Random crops of stem pairs, endlessly.
 
     Args:
@@ -102,7 +103,7 @@ def make_pair_batches(
     training = config.casp_training
     mixture = training.mixture if mixture is None else mixture
     sources = curriculum.open_mixture(config.data_dir, mixture, split, where)
-    examples = loader.mix_examples(
+    examples = mix_examples(
         sources,
         lambda source: CropPair(source.name, SAMPLE_RATE_HZ, config.casp.train_crop_samples),
         seed=[seed, zlib.crc32(where.encode())],
@@ -112,13 +113,13 @@ def make_pair_batches(
     size = training.batch_size
 
     def held_out(num_clips: int) -> HeldOutSets:
-        def make(source: SourceConfig, split: str) -> loader.BatchIterator:
+        def make(source: SourceConfig, split: str) -> BatchIterator:
             share = {"process_index": process_index, "process_count": process_count}
             pairs = make_pair_batches(config, mixture=(source,), split=split, seed=seed, **share)
             return pairs.head(math.ceil(num_clips / size))
 
         return open_held_out(config.data_dir, mixture, make)
 
-    batches = loader.take_share(examples, size, process_index, process_count, "casp_training")
-    stream = loader.describe_stream(where, sources, split, seed, size, True, True)
-    return loader.BatchIterator(batches, lambda batch: batch, num_workers, stream, held_out)
+    batches = NumberedBatches(take_share(examples, size, process_index, process_count, "casp_training"))
+    stream = describe_stream(where, sources, split, seed, size, True, True)
+    return BatchIterator(batches, lambda batch: batch, num_workers, stream, held_out)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dualdub_jax.data_pipeline.transforms import Stem
+from dualdub_jax.data_pipeline.stem import Stem
 from dualdub_jax.types import STREAMS, Stream
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class StemTokenizer:
 
     Args:
         codecs: one for each stream.
-        num_frames: T, of the model's window.
+        num_frames: of the model's window; batches may be shorter.
         cache: tokens by stream and clip, read and added to; None turns caching off.
     """
 
@@ -49,12 +49,12 @@ class StemTokenizer:
         batch = dict(batch)
         stems = batch.pop("stems")
         for stream in STREAMS:
-            batch[f"{stream}_tokens"] = self._tokenise(stream, stems[stream])
+            batch[f"{stream}_tokens"] = self._tokenise(stream, stems[stream], batch["frame_mask"].shape[1])
         return batch
 
-    def _tokenise(self, stream: Stream, stems: Sequence[Stem]) -> np.ndarray:
-        """int32[B, T, Q]; zeros past the end of a clip, and for a stem that is not there."""
-        tokens = np.zeros((len(stems), self._num_frames, self._codecs[stream].spec.num_codebooks), np.int32)
+    def _tokenise(self, stream: Stream, stems: Sequence[Stem], length: int) -> np.ndarray:
+        """int32[B, length, Q]; zeros past the end of a clip, and for a stem that is not there."""
+        tokens = np.zeros((len(stems), length, self._codecs[stream].spec.num_codebooks), np.int32)
         missing = []
         for row, stem in enumerate(stems):
             known = self._cached(stream, stem)

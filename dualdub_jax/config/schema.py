@@ -231,6 +231,9 @@ class StageConfig:
     mixture: tuple[SourceConfig, ...] = ()
     num_steps: int = 1000
     batch_size: int = 16
+    # Lengths of batches, grid frames, ascending, below grid.num_frames, which is the last. A clip is in the
+    # shortest that holds it; a batch of n frames has batch_size * (grid.num_frames // n) clips.
+    buckets: tuple[int, ...] = ()
     freeze: tuple[str, ...] = ()  # regular expressions over parameter paths such as "video_encoder/.*"
     drop: tuple[str, ...] = ()  # parts of all examples to mask, such as "script" or "background"
     use_pretrained_video_encoder: bool = False  # initialised from the phase "video_encoder"

@@ -6,6 +6,7 @@ from dualdub_jax.codecs.base import Codec, MakeCrops
 from dualdub_jax.codecs.registry import codec_config
 from dualdub_jax.config import Config, SourceConfig, StageConfig
 from dualdub_jax.data_pipeline import loader, stem_pairs
+from dualdub_jax.data_pipeline.batch_iterator import BatchIterator
 from dualdub_jax.types import Stream
 
 Share = tuple[int, int]  # (index, count), see `parallel.mesh.batch_share`
@@ -47,7 +48,7 @@ def _crops(
 
     def make(
         batch_size: int, crop_frames: int | None, target: tuple[int, int] | None = None
-    ) -> loader.BatchIterator:
+    ) -> BatchIterator:
         return loader.make_codec_batches(
             config,
             stream,
@@ -72,7 +73,7 @@ def stage_batches(
     share: Share,
     stage: StageConfig,
     token_fingerprints: Mapping[Stream, str] | None = None,
-) -> loader.BatchIterator:
+) -> BatchIterator:
     """Batches of a curriculum stage, or of the video encoder's phase as one; see `loader.make_batches`."""
     process_index, process_count = share
     return loader.make_batches(
@@ -88,7 +89,7 @@ def stage_batches(
     )
 
 
-def pair_batches(config: Config, share: Share) -> loader.BatchIterator:
+def pair_batches(config: Config, share: Share) -> BatchIterator:
     """Batches of stem pairs for CASP."""
     process_index, process_count = share
     return stem_pairs.make_pair_batches(

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from dualdub_jax.config import Config, StageConfig
 from dualdub_jax.curriculum.held_out import Losses, held_out_loss
@@ -15,6 +16,7 @@ from dualdub_jax.curriculum.losses import (
     total_loss,
 )
 from dualdub_jax.curriculum.microbatches import sum_over_parts
+from dualdub_jax.data_pipeline.length_buckets import with_num_frames
 from dualdub_jax.errors import UserError
 from dualdub_jax.models.analytic_flops import has_formula, model_flops
 from dualdub_jax.models.batch import example_batch
@@ -80,10 +82,16 @@ def stage_phase(
 
         grads, metrics = batch_gradients(loss_fn, state.params, batch, config.gradient_accumulation_steps)
         state, norm = next_state(state, grads, optimizer, stage.optimizer.ema_decay, state.extra)
-        return state, metrics | {"gradient_norm": norm, "learning_rate": schedule(state.step - 1)}
+        metrics |= {"gradient_norm": norm, "learning_rate": schedule(state.step - 1)}
+        slots = jnp.float32(batch.frame_mask.size)
+        return state, metrics | {"frames": batch.frame_mask.sum().astype(jnp.float32), "frame_slots": slots}
 
     def held_out_losses(state: TrainState, batch: Batch) -> Losses:
         return losses_of(merge_frozen(state.result, state.extra), batch)
+
+    def flops(batch: Batch) -> float:
+        num_rows, num_frames = batch.frame_mask.shape
+        return model_flops(with_num_frames(config, num_frames), num_rows)
 
     return Phase(
         name=stage.name,
@@ -108,7 +116,7 @@ def stage_phase(
         prepare=lambda fields: Batch(**fields),
         parameters=lambda state: merge_frozen(state.result, state.extra),
         held_out=held_out_loss(held_out_losses, config),
-        flops_per_step=model_flops(config, stage.batch_size) if has_formula(config) else None,
+        flops=flops if has_formula(config) else None,
     )
 
 

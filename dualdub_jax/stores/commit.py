@@ -1,10 +1,11 @@
-"""Folders that appear on an object store whole or not at all, by a commit marker.
+"""Folders and files that appear whole or not at all, on an object store folders by a commit marker.
 
 A store has no rename. A folder is complete if it has a certain file, its marker, which is written last and
 removed first: `config.json` of a bundle, `dataset_info.json` of a dataset, `sidecar.json` of a sidecar.
 """
 
 import contextlib
+import os
 import pathlib
 import tempfile
 from collections.abc import Iterator
@@ -59,3 +60,13 @@ def upload_file(source: pathlib.Path, target: StorePath) -> None:
     """Uploads a file; it appears whole or not at all."""
     with store_errors(target):
         file_system(target).put_file(str(source), str(target))
+
+
+def write_whole(path: StorePath, data: bytes) -> None:
+    """Writes a small file; it appears whole or not at all."""
+    if is_remote(path):  # an object appears whole
+        path.write_bytes(data)
+        return
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
+    temporary.write_bytes(data)
+    temporary.replace(path)

@@ -146,7 +146,7 @@ def make_report(
     times = Roofline(counter, topology, coordinates).total()
     memory = compiled.memory_analysis()
     if step is not None:
-        useful = step.phase.flops_per_step / mesh.size
+        useful = step.phase.flops(None) / mesh.size
     elif program == "decode":
         macs = forward_macs(config)
         useful = 2.0 * batch_size * (macs.full + macs.leaf + macs.fixed) / mesh.size

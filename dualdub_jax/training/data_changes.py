@@ -58,8 +58,11 @@ def recipe_changes(saved: Mapping[str, Any], current: Mapping[str, Any]) -> list
 
 
 def at_same_batch(saved: Mapping[str, Any], current: Mapping[str, Any]) -> dict[str, Any]:
-    """The saved position, as a number of batches, in the current stream."""
-    return {**saved, **{key: current[key] for key in ("stream",) if key in current}}
+    """The saved position in the current stream; of another stream, only its number of batches."""
+    if "stream" not in current:
+        return dict(saved)
+    kept = saved if saved.get("stream") == current["stream"] else {"next_batch": saved["next_batch"]}
+    return {**kept, "stream": current["stream"]}
 
 
 def _datasets(position: Mapping[str, Any]) -> dict[str, tuple[int, str | None]]:

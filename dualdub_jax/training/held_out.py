@@ -26,7 +26,7 @@ PyTree = Any  # a phase's state, or sums of a batch
 
 PREFIX = "eval/"
 # Of a step alone, not of its batch; without them, the program has no gradient.
-_OF_THE_STEP = ("gradient_norm", "learning_rate", "tokens")
+_OF_THE_STEP = ("gradient_norm", "learning_rate", "tokens", "frames", "frame_slots")
 
 
 class HeldOutSet(NamedTuple):

@@ -130,7 +130,8 @@ def run_phase(
         held_out = HeldOut(phase, config.held_out, mesh, batches, jax.random.fold_in(step_rng, _NO_STEP))
         bad_steps = BadSteps(phase.name, config.bad_steps, meta.get("bad_steps"))
         bad_records = BadRecords(config.bad_records, meta.get("bad_records"))
-        step_fn: Callable[..., Any] | None = None  # compiled for the first batch
+        # Compiled for the first batch of each shape, with its model FLOPs.
+        step_fns: dict[Any, tuple[Callable[..., Any], float | None]] = {}
 
         def save(step: int, mark: BestMark | None) -> None:
             started = time.monotonic()
@@ -149,6 +150,7 @@ def run_phase(
                 details = {"loss": repr(values["loss"]), "skipped_so_far": bad_steps.total}
                 writer.event(phase.name, step, "skipped", **details, example_ids=example_ids)
             window.count_tokens(values.get("tokens", 0.0))
+            window.count_frames(values.pop("frames", 0.0), values.pop("frame_slots", 0.0))
             if values.pop("stop", 0.0):
                 stop.is_agreed = True
             if config.bad_steps.skip:
@@ -157,7 +159,7 @@ def run_phase(
 
         # --------------------------------------------------------------------------------------- loop
         progress = TrainingProgress(phase.name, phase.num_steps, first_step)
-        window = Window(phase.flops_per_step, peak_flops(config, mesh))
+        window = Window(peak_flops(config, mesh))
         clock = StallClock()
         pending: tuple[int, list[str], dict[str, jax.Array]] | None = None
         try:
@@ -177,19 +179,26 @@ def run_phase(
                         bad_steps.limit(step),
                         _flag(stop.requested, mesh),
                     )
-                    if step_fn is None:
+                    shapes = tuple(x.shape for x in jax.tree.leaves(inputs[0]))
+                    if shapes not in step_fns:  # the same on all processes
                         started = time.monotonic()
-                        step_fn = compile_step(phase, config, shardings, state, *inputs)
+                        flops = phase.flops(inputs[0]) if phase.flops else None
+                        step_fns[shapes] = compile_step(phase, config, shardings, state, *inputs), flops
                         distributed.barrier("compiled step")
-                        window.begin(compile_s=time.monotonic() - started, first_wait_s=stalled_s)
-                        stop.listen()
+                        compile_s = time.monotonic() - started
+                        if len(step_fns) == 1:
+                            window.begin(compile_s=compile_s, first_wait_s=stalled_s)
+                            stop.listen()
+                        else:
+                            window.compiled(compile_s)
+                    step_fn, flops = step_fns[shapes]
                     state, metrics = step_fn(state, *inputs)
                     clock.sent(metrics["loss"])
                     # Metrics of the previous step are read after dispatch of this one: no idle device.
                     if pending is not None:
                         settle(*pending)
                     pending = (step, example_ids, metrics)
-                    window.count(len(example_ids) * batch_share(mesh)[1])
+                    window.count(len(example_ids) * batch_share(mesh)[1], flops)
                     done = step + 1
                     progress.advance(done)
                     checkpoints.check()

@@ -133,7 +133,8 @@ class TrainingProgress:
         if self._bar:
             self._held_out = metrics.get("eval/loss", self._held_out)
             held_out = "" if self._held_out is None else f"  held-out {self._held_out:.4f}"
-            status = f"loss {metrics['loss']:.4f}{held_out}  {metrics['clips_per_s']:.1f} clips/s"
+            padding = f"  padding {metrics['padding']:.0%}" if "padding" in metrics else ""
+            status = f"loss {metrics['loss']:.4f}{held_out}  {metrics['clips_per_s']:.1f} clips/s{padding}"
             self._bar.update(self._task, status=status)
             return
         if not self._is_shown:

@@ -40,7 +40,8 @@ class Phase:
         initial: result of an earlier phase, or None; an argument of `init`, so that it does not become a
             constant of the program.
         step: `step(state, batch, rng, frozen) -> (state, metrics)`; pure, jitted by the loop with the state
-            donated. `metrics` are float32 scalars and hold "loss".
+            donated, once for each shape of batches. `metrics` are float32 scalars and hold "loss"; "tokens",
+            "frames" (inside of clips) and "frame_slots" (of the whole batch) become rates.
         make_batches: `make_batches() -> grain.DatasetIterator` over host batches: dictionaries of NumPy
             arrays with the batch axis first, plus "example_ids" (a list of str), which stays on the host. The
             iterator has `get_state` / `set_state`, and optionally `bad_records`, the `BadRecord`s that others
@@ -52,8 +53,8 @@ class Phase:
         scratch: paths of arrays of the state, such as "extra/latents", that hold recent batches; they restart
             from zero where another batch size changes their shape.
         held_out: how held-out batches are measured; None: by the metrics of `step`, without its update.
-        flops_per_step: analytic model FLOPs of a step on the whole batch, without recomputation; None:
-            unknown, MFU is not logged.
+        flops: `flops(batch)`: analytic model FLOPs of a step on the whole batch, arrays or shapes, without
+            recomputation; None: unknown, MFU is not logged.
     """
 
     name: str
@@ -68,4 +69,4 @@ class Phase:
     frozen: PyTree = None
     scratch: tuple[str, ...] = ()
     held_out: HeldOutLoss | None = None
-    flops_per_step: float | None = None
+    flops: Callable[[PyTree], float] | None = None

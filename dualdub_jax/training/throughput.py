@@ -75,17 +75,17 @@ class Window:
     """Rates since the last log line.
 
     Args:
-        flops_per_step: model FLOPs of a step; None: unknown.
         peak_flops: peak FLOP/s of all devices together; None: unknown.
     """
 
-    def __init__(self, flops_per_step: float | None, peak_flops: float | None):
-        self._flops_per_step, self._peak_flops = flops_per_step, peak_flops
+    def __init__(self, peak_flops: float | None):
+        self._peak_flops = peak_flops
         self._once: dict[str, float] = {}
         self._reset()
 
     def _reset(self) -> None:
         self._start, self._clips, self._tokens, self._steps = time.monotonic(), 0, 0.0, 0
+        self._flops = self._frames = self._frame_slots = 0.0
         self._data_wait_s = self._checkpoint_s = self._evaluation_s = 0.0
 
     def begin(self, **once: float) -> None:
@@ -106,13 +106,25 @@ class Window:
         self._evaluation_s += seconds
         self._start += seconds
 
-    def count(self, clips: int) -> None:
+    def compiled(self, seconds: float) -> None:
+        """Excludes the compilation of a further shape of batches from the rates, in seconds."""
+        self._once["compile_s"] = self._once.get("compile_s", 0.0) + seconds
+        self._start += seconds
+
+    def count(self, clips: int, flops: float | None = None) -> None:
+        """Adds a step on `clips` clips, of `flops` model FLOPs; None: unknown."""
         self._clips += clips
+        self._flops += flops or 0.0
         self._steps += 1
 
     def count_tokens(self, tokens: float) -> None:
         """Adds codec tokens covered by the loss."""
         self._tokens += tokens
+
+    def count_frames(self, frames: float, slots: float) -> None:
+        """Adds frames inside of clips, and frames of the whole batch."""
+        self._frames += frames
+        self._frame_slots += slots
 
     def close(self) -> dict[str, float]:
         """Returns the rates and starts the next window."""
@@ -127,8 +139,10 @@ class Window:
             rates["evaluation_s"] = self._evaluation_s
         if self._tokens:
             rates["tokens_per_s"] = self._tokens / spent
-        if self._flops_per_step:
-            rates["flops_per_s"] = self._flops_per_step * self._steps / spent
+        if self._frame_slots:
+            rates["padding"] = 1 - self._frames / self._frame_slots
+        if self._flops:
+            rates["flops_per_s"] = self._flops / spent
             if self._peak_flops:
                 rates["mfu"] = rates["flops_per_s"] / self._peak_flops
         rates |= self._once

@@ -10,6 +10,7 @@ import pytest
 
 from dualdub_jax.config import Config, SourceConfig, StageConfig
 from dualdub_jax.data_pipeline import loader
+from dualdub_jax.data_pipeline.batch_iterator import BatchIterator
 from dualdub_jax.data_pipeline.dataset import Dataset
 from dualdub_jax.errors import UserError
 from tests.data_pipeline.test_loader import GRID, STREAMS_OF_LEVELS, assert_same, make_codecs, take
@@ -37,7 +38,7 @@ def batches(data_dir: str, **options: Any) -> contextlib.closing:
     return contextlib.closing(loader.make_batches(config, stage, make_codecs(), seed=1, **options))
 
 
-def with_reports(iterator: loader.BatchIterator, count: int) -> list[tuple[dict, list]]:
+def with_reports(iterator: BatchIterator, count: int) -> list[tuple[dict, list]]:
     return [(next(iterator), iterator.bad_records) for _ in range(count)]
 
 

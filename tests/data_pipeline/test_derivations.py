@@ -21,6 +21,7 @@ from dualdub_jax.apps.cli import main
 from dualdub_jax.codecs.registry import codec_class, codec_config, make_codecs
 from dualdub_jax.config import SourceConfig, StageConfig
 from dualdub_jax.data_pipeline import loader
+from dualdub_jax.data_pipeline.batch_iterator import BatchIterator
 from dualdub_jax.data_pipeline.dataset import Dataset
 from dualdub_jax.data_pipeline.derivations import (
     derivations,
@@ -91,7 +92,7 @@ def _codecs(config):
 
 
 @contextlib.contextmanager
-def _batches(config) -> Iterator[loader.BatchIterator]:
+def _batches(config) -> Iterator[BatchIterator]:
     with contextlib.closing(loader.make_batches(config, STAGE, _codecs(config), seed=0)) as batches:
         yield batches
 

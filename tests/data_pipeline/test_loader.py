@@ -17,6 +17,7 @@ from dualdub_jax.codecs.mel_rvq.config import MelRVQConfig
 from dualdub_jax.config import Config, GridConfig, SourceConfig, StageConfig, StreamConfig, StreamsConfig
 from dualdub_jax.data_pipeline import loader, record
 from dualdub_jax.data_pipeline import mixture as curriculum
+from dualdub_jax.data_pipeline.batch_iterator import BatchIterator
 from dualdub_jax.errors import UserError
 from dualdub_jax.models.batch import validate_batch
 from tests.tiny_dataset import NUM_TEST_CLIPS, NUM_TRAIN_CLIPS
@@ -65,14 +66,14 @@ def make_codecs() -> dict[str, LevelCodec]:
 
 
 @contextlib.contextmanager
-def batches(data_dir: str, stage: StageConfig = MIXED, **options: Any) -> Iterator[loader.BatchIterator]:
+def batches(data_dir: str, stage: StageConfig = MIXED, **options: Any) -> Iterator[BatchIterator]:
     options = {"seed": 3, "codecs": make_codecs(), **options}
     config = Config(data_dir=data_dir, grid=GRID, streams=STREAMS_OF_LEVELS)
     with contextlib.closing(loader.make_batches(config, stage, **options)) as iterator:
         yield iterator
 
 
-def take(iterator: loader.BatchIterator, count: int) -> list[dict[str, Any]]:
+def take(iterator: BatchIterator, count: int) -> list[dict[str, Any]]:
     return [next(iterator) for _ in range(count)]
 
 

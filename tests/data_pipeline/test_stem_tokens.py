@@ -8,8 +8,8 @@ import pytest
 
 from dualdub_jax.codecs.mel_rvq.codec import MelRVQCodec
 from dualdub_jax.codecs.mel_rvq.config import MelRVQConfig
+from dualdub_jax.data_pipeline.stem import Stem
 from dualdub_jax.data_pipeline.stem_tokens import StemTokenizer
-from dualdub_jax.data_pipeline.transforms import Stem
 from tests.tiny_dataset import flac_bytes
 
 NUM_FRAMES = 20

@@ -14,8 +14,8 @@ from dualdub_jax.apps.cli import main
 from dualdub_jax.codecs.registry import make_codec
 from dualdub_jax.config import Config, StageConfig, from_dict, to_dict
 from dualdub_jax.data_pipeline import loader
+from dualdub_jax.data_pipeline.frame_times import num_frames_of
 from dualdub_jax.data_pipeline.mixture import open_dataset
-from dualdub_jax.data_pipeline.transforms import num_frames_of
 from dualdub_jax.encoders.features import FeatureVideoEncoder
 from dualdub_jax.errors import UserError
 from dualdub_jax.models.batch import batch_fields

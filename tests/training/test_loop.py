@@ -169,4 +169,5 @@ def test_metrics_are_complete(tmp_path):
     for name in ("loss_speech", "loss_background", "gradient_norm", "learning_rate", "clips_per_s"):
         assert np.isfinite(last[name])
     assert {"phase", "step", "step_s", "data_wait_s"} <= set(last)
+    assert last["padding"] == 0.0
     assert list((tmp_path / "tensorboard").iterdir())

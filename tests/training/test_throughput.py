@@ -40,18 +40,20 @@ def test_only_waiting_while_nothing_runs_is_a_stall():
 
 
 def test_a_window_has_every_rate_that_is_known_and_invents_none():
-    window = Window(flops_per_step=6.0, peak_flops=None)
+    window = Window(peak_flops=None)
     window.begin(compile_s=2.5)
-    window.count(4)
+    window.count(4, flops=6.0)
     rates = window.close()
     assert rates["compile_s"] == 2.5 and rates["clips_per_s"] == pytest.approx(4 / rates["step_s"])
     assert rates["flops_per_s"] == pytest.approx(6 / rates["step_s"])
-    assert not {"mfu", "tokens_per_s"} & set(rates)
-    window = Window(flops_per_step=6.0, peak_flops=600.0)
-    window.count(4)
+    assert not {"mfu", "tokens_per_s", "padding"} & set(rates)
+    window = Window(peak_flops=600.0)
+    window.count(4, flops=6.0)
     window.count_tokens(10.0)
+    window.count_frames(30.0, 40.0)
     rates = window.close()
     assert "compile_s" not in rates and rates["tokens_per_s"] == pytest.approx(10 / rates["step_s"])
+    assert rates["padding"] == 0.25
     assert rates["mfu"] == pytest.approx(rates["flops_per_s"] / 600)
 
 

@@ -17,12 +17,12 @@ from dualdub_jax.curriculum.preflight.uses import Use, example_use, uses_of
 from dualdub_jax.curriculum.preflight.values import check_values
 from dualdub_jax.data_pipeline import record as record_lib
 from dualdub_jax.data_pipeline.dataset import Dataset, find_datasets
+from dualdub_jax.data_pipeline.frame_times import num_frames_of
 from dualdub_jax.data_pipeline.mixture import Source
 from dualdub_jax.data_pipeline.prepared import with_features
 from dualdub_jax.data_pipeline.progress import Progress
 from dualdub_jax.data_pipeline.record import Record, clip_id
 from dualdub_jax.data_pipeline.record_check import Findings, check_records
-from dualdub_jax.data_pipeline.transforms import num_frames_of
 from dualdub_jax.encoders.base import video_inputs
 from dualdub_jax.errors import UserError, UserErrors
 from dualdub_jax.media.frames import FrameSpec

@@ -11,9 +11,10 @@ from dualdub_jax.curriculum import start
 from dualdub_jax.curriculum.batches import codec_mixture, decoder_mixture, no_batches
 from dualdub_jax.curriculum.preflight.problems import Problems
 from dualdub_jax.curriculum.video_encoder import PHASE_NAME as VIDEO
+from dualdub_jax.data_pipeline.example import MakeExample
 from dualdub_jax.data_pipeline.replacement import Transform
+from dualdub_jax.data_pipeline.stem_crops import CropStem
 from dualdub_jax.data_pipeline.stem_pairs import CropPair
-from dualdub_jax.data_pipeline.transforms import CropStem, MakeExample
 from dualdub_jax.decoders.base import decoder_training, has_decoder
 from dualdub_jax.text.tokenizer import Tokenizer
 from dualdub_jax.types import Stream

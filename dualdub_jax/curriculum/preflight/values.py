@@ -8,7 +8,8 @@ from typing import Any
 
 from dualdub_jax.config import Config
 from dualdub_jax.curriculum.preflight.problems import Problems
-from dualdub_jax.data_pipeline.transforms import VOICE_SOURCES
+from dualdub_jax.data_pipeline.example import VOICE_SOURCES
+from dualdub_jax.data_pipeline.length_buckets import buckets_of
 from dualdub_jax.layers.attention import ROPE_SCALINGS
 from dualdub_jax.layers.fused_attention import IMPLEMENTATIONS
 from dualdub_jax.layers.transformer import REMAT_POLICIES
@@ -126,6 +127,8 @@ def _check_stages(config: Config, problems: Problems) -> None:
             )
         elif stage.name in names[:i]:
             problems.add(f"stages.{i}.name: {stage.name!r} is there twice; set --config.stages.{i}.name")
+        with problems.noted():
+            buckets_of(stage, config, f"stages.{i}")
     if (
         any(stage.use_pretrained_video_encoder for stage in config.stages)
         and not config.video_training.num_steps

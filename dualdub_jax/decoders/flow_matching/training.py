@@ -262,7 +262,7 @@ def flow_phase(
         parameters=lambda state: {"flow": state.ema_params, "statistics": state.extra.variables},
         # Not the flow's loss: it falls as the starts of the path move apart.
         held_out=HeldOutLoss(measure, summarise, marks_best=True),
-        flops_per_step=flow_flops(config, stream),
+        flops=lambda batch: flow_flops(config, stream),
     )
 
 
