@@ -66,8 +66,8 @@ def plan_windows(
     seconds = float(num_frames / grid.frame_rate)
     raise UserError(
         f"{script.source}: the script has {len(script.text)} characters as it is spoken but a video of "
-        f"{seconds:.2f} s holds at most {most} of them at {float(fastest):.3g} a second; shorten the script "
-        "or give a longer video"
+        f"{seconds:.2f} s holds at most {most} of them, at up to {float(fastest):.3g} a second and "
+        f"{grid.num_script_tokens} tokens a window; shorten the script or give a longer video"
     )
 
 
