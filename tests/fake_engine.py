@@ -6,7 +6,7 @@ sound what the model was conditioned on.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 
 from dualdub_jax.config import Config, GridConfig, SamplingConfig
 from dualdub_jax.dsp.acoustics import Acoustics
+from dualdub_jax.dubbing.protocol import WindowRequest
 from dualdub_jax.media.frames import FrameSpec
 from dualdub_jax.text.tokenizer import ByteTokenizer
 from dualdub_jax.types import Stream
@@ -73,6 +74,7 @@ class FakeEngine:
         self.can_speak = True
         self.needs_steering = False  # speaks only where a span says so
         self.calls: list[dict[str, Any]] = []
+        self.batches: list[int] = []  # windows of each call of `generate_many`
         self.most_frames = 0  # that `encode_frames` was given at once
 
     def encode_frames(self, row: str, frames: np.ndarray) -> np.ndarray:
@@ -138,6 +140,16 @@ class FakeEngine:
                 tokens[: len(context[name])] = context[name]
             made[name] = tokens
         return made
+
+    def generate_many(
+        self, requests: Sequence[WindowRequest], rows_per_device: int
+    ) -> list[dict[str, np.ndarray]]:
+        assert 0 < len(requests) <= self.most_windows(rows_per_device)
+        self.batches.append(len(requests))
+        return [self.generate(**request) for request in requests]
+
+    def most_windows(self, rows_per_device: int) -> int:
+        return rows_per_device
 
     def silence(self, num_frames: int, acoustics: Acoustics | None) -> np.ndarray:
         return np.full((num_frames, _NUM_CODEBOOKS["speech"]), _SILENCE, np.int32)

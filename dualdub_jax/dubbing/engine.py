@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import soxr
 from jax.sharding import Mesh
@@ -19,9 +18,10 @@ from dualdub_jax.codecs.registry import make_codecs
 from dualdub_jax.config import Config, SamplingConfig
 from dualdub_jax.decoders.base import CODEC, CodecDecoder, decoder_kind, make_decoder, num_channels
 from dualdub_jax.dsp.acoustics import Acoustics
-from dualdub_jax.dubbing.generation import Steering, generate_tokens, sample_acoustics
+from dualdub_jax.dubbing.batched_generation import BatchedGeneration, WindowInputs, generate_window
+from dualdub_jax.dubbing.generation import Steering, sample_acoustics
+from dualdub_jax.dubbing.protocol import WindowRequest
 from dualdub_jax.dubbing.rates import count_letters
-from dualdub_jax.dubbing.sampling import stream_sampling
 from dualdub_jax.dubbing.steering import LATEST_RATE, SILENCE_DBFS, make_steering, silence_tokens
 from dualdub_jax.dubbing.track_decoder import CHUNK_S, ONE_CALL_S, BufferedTrackDecoder
 from dualdub_jax.encoders.base import video_inputs
@@ -55,6 +55,7 @@ class Engine:
         absent: Sequence[Condition] = (),
         *,
         use_codec_decoders: bool = False,
+        mesh: Mesh | None = None,
     ):
         """Binds parameters.
 
@@ -63,6 +64,7 @@ class Engine:
             params: as `bundle.load_bundle` returns them.
             absent: conditions that are always masked, for models trained without them.
             use_codec_decoders: decode with the codecs' own decoders, whatever the bundle has.
+            mesh: over which `params` are sharded; None: they are on one device.
         """
         self.config = config
         self._absent = absent
@@ -79,7 +81,9 @@ class Engine:
         }
         self._extractor = make_extractor(config)
         self._params = params["model"]
-        self._generate = jax.jit(functools.partial(generate_tokens, make_model(config)))
+        self._mesh = mesh
+        self._generate = jax.jit(functools.partial(generate_window, make_model(config)))
+        self._batched = functools.cache(self._make_batched)
         self._silence = functools.cache(
             functools.partial(silence_tokens, self.codecs["speech"], config.grid.num_frames)
         )
@@ -96,7 +100,7 @@ class Engine:
     ) -> "Engine":
         """Reads a bundle; arguments and errors as `bundle.load_bundle` and of the constructor."""
         config, params = load_bundle(directory, mesh=mesh, allow_code=allow_code)
-        return cls(config, params, use_codec_decoders=use_codec_decoders)
+        return cls(config, params, use_codec_decoders=use_codec_decoders, mesh=mesh)
 
     @property
     def has_acoustics(self) -> bool:
@@ -185,35 +189,72 @@ class Engine:
         Raises:
             ValueError: a window, script or context longer than the model's.
         """
-        grid = self.config.grid
-        num_frames = _num_frames(video)
+        inputs = self._inputs(
+            WindowRequest(
+                video=video,
+                script=script,
+                voice=voice,
+                acoustics=acoustics,
+                use_speech=use_speech,
+                use_background=use_background,
+                context=context,
+                seed=seed,
+                sampling=sampling,
+                speech_span=speech_span,
+            )
+        )
+        return inputs.used_tokens(self._generate(self._params, inputs.rows, inputs.sampling))
+
+    def generate_many(
+        self, requests: Sequence[WindowRequest], rows_per_device: int
+    ) -> list[dict[str, np.ndarray]]:
+        """Generates tokens of one window each of several films, see `DubbingEngine.generate_many`."""
+        return self._batched(rows_per_device).generate([self._inputs(request) for request in requests])
+
+    def most_windows(self, rows_per_device: int) -> int:
+        """See `DubbingEngine.most_windows`."""
+        return self._batched(rows_per_device).num_rows
+
+    def _inputs(self, request: WindowRequest) -> WindowInputs:
+        """Checks a request and makes the model's inputs of it."""
+        grid, sampling = self.config.grid, request["sampling"]
+        num_frames, context = _num_frames(request["video"]), request["context"]
         if not 0 < num_frames <= grid.num_frames:
             raise ValueError(f"window has {num_frames} frames, the model takes 1 to {grid.num_frames}")
         num_context = {len(tokens) for tokens in context.values()} or {0}
         if len(num_context) > 1 or max(num_context) > num_frames:
             raise ValueError(f"context of {sorted(num_context)} frames does not fit {num_frames}")
-        batch = self._batch(video, script, voice, acoustics, use_speech, use_background, context)
+        use_speech, span, acoustics = request["use_speech"], request["speech_span"], request["acoustics"]
+        batch = self._batch(
+            request["video"],
+            request["script"],
+            request["voice"],
+            acoustics,
+            use_speech,
+            request["use_background"],
+            context,
+        )
         steering = None
-        if use_speech and speech_span is not None:
+        if use_speech and span is not None:
             silence, silent_codes = self._silence(_noise_dbfs(acoustics))
             steering = self._steering(
-                batch, count_letters(split_words(script)), speech_span, max(num_context), silent_codes
+                batch, count_letters(split_words(request["script"])), span, max(num_context), silent_codes
             )
             speech = np.where(steering.is_silent[:, None], silence, batch.speech_tokens)
             batch = batch.replace(speech_tokens=speech)
-        guidance = sampling.guidance_scale
-        tokens = self._generate(
-            self._params,
+        used = {"speech": use_speech, "background": request["use_background"]}
+        return WindowInputs.make(
             batch,
-            jnp.int32(max(num_context)),
-            jax.random.key(seed),
-            stream_sampling(sampling),
-            None if guidance == 1.0 else jnp.float32(guidance),
-            jnp.int32(sampling.guidance_codebooks),
+            max(num_context),
+            request["seed"],
+            sampling,
             steering,
+            num_frames,
+            tuple(stream for stream in STREAMS if used[stream]),
         )
-        used = {"speech": use_speech, "background": use_background}
-        return {stream: np.asarray(tokens[stream])[0, :num_frames] for stream in STREAMS if used[stream]}
+
+    def _make_batched(self, rows_per_device: int) -> BatchedGeneration:
+        return BatchedGeneration(make_model(self.config), self._params, rows_per_device, self._mesh)
 
     def silence(self, num_frames: int, acoustics: Acoustics | None) -> Int[np.ndarray, "T Q"]:
         """Speech tokens of silence in a room, of at most a window.

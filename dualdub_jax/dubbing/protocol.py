@@ -1,6 +1,6 @@
 """What a project needs of a model: the engine of a bundle, or a stand-in of a test."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol, TypedDict
 
 import numpy as np
@@ -103,6 +103,25 @@ class DubbingEngine(Protocol):
         With `speech_span`, the script is spoken in these frames [first, end), and the speech of other new
         frames is silence.
         """
+        ...
+
+    def generate_many(
+        self, requests: Sequence[WindowRequest], rows_per_device: int
+    ) -> list[dict[str, np.ndarray]]:
+        """Tokens of one window each of several films, in order; as those of `generate`.
+
+        The tokens of a window depend on its request and on `rows_per_device`, not on the other requests nor
+        on the number of devices. Those of one row per device equal those of `generate`; the logits of
+        several differ from them by rounding.
+
+        Args:
+            requests: 1 to `most_windows`.
+            rows_per_device: windows of a batch on each device; a smaller batch is padded.
+        """
+        ...
+
+    def most_windows(self, rows_per_device: int) -> int:
+        """How many windows a batch holds on all devices."""
         ...
 
     def silence(self, num_frames: int, acoustics: Acoustics | None) -> np.ndarray:

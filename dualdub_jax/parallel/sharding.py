@@ -38,9 +38,10 @@ RULES: tuple[tuple[str, str | tuple[str, ...] | None], ...] = (
 
 
 def mesh_axes(name: str) -> tuple[str, ...]:
-    """The mesh axes of a logical name; empty: replicated."""
+    """The mesh axes of a logical name; empty: replicated. Inside of `jax.shard_map`, without its axes."""
     axes = dict(RULES)[name]
-    return (axes,) if isinstance(axes, str) else axes or ()
+    manual = jax.sharding.get_abstract_mesh().manual_axes
+    return tuple(a for a in ((axes,) if isinstance(axes, str) else axes or ()) if a not in manual)
 
 
 def num_shares(name: str) -> int:
