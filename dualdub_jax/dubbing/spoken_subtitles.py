@@ -1,7 +1,6 @@
 """Subtitles of what is spoken: the words of each utterance, at the times at which it is audible.
 
-An utterance of several cues, which overlap, is shown as one subtitle with a line for each of them. One that
-is not audible has none. Source: our choice.
+One that is not audible has none. Source: our choice.
 """
 
 import textwrap
@@ -11,19 +10,23 @@ from fractions import Fraction
 import pysubs2
 
 from dualdub_jax.dubbing.project import Project
-from dualdub_jax.dubbing.speech_check import SpokenUtterance
 from dualdub_jax.media.new_tracks import SubtitleLine
-from dualdub_jax.text.words import join_words
 
 SUFFIXES = (".srt", ".vtt", ".ass")
 _WIDTH = 42  # letters a line, as broadcasters have them
 
 
 def spoken_lines(project: Project) -> list[SubtitleLine]:
-    """The subtitles of a project whose tracks are done, in order of time."""
-    return [
-        line for spoken in project.spoken if spoken.span_s is not None for line in _lines(spoken, project)
-    ]
+    """The subtitles of a project whose tracks are done, in order of time, with the script's speakers."""
+    named = {cue.number: cue.speaker for cue in project.script.cues}
+    lines = []
+    for spoken in project.spoken:
+        utterance = spoken.utterance
+        speakers = (utterance.speaker, *(named[number] for number in utterance.cues))
+        if spoken.span_s is not None:
+            speaker = next(filter(None, speakers), None)
+            lines.append(_line(utterance.written or utterance.text, speaker, spoken.span_s))
+    return lines
 
 
 def subtitle_file(lines: Sequence[SubtitleLine], suffix: str) -> str:
@@ -52,15 +55,6 @@ def subtitle_file(lines: Sequence[SubtitleLine], suffix: str) -> str:
     return file.to_string(suffix.removeprefix("."))
 
 
-def _lines(spoken: SpokenUtterance, project: Project) -> list[SubtitleLine]:
-    start_s, end_s = (Fraction(time_s).limit_denominator(1000) for time_s in spoken.span_s)
-    cues = [project.script.cues[number - 1] for number in spoken.utterance.cues]
-    if not cues:
-        written = {window.text: window.written for window in project.windows}
-        text = written.get(spoken.utterance.text) or spoken.utterance.text
-        return [SubtitleLine(start_s, end_s, textwrap.fill(text, _WIDTH))]
-    texts = [(textwrap.fill(join_words(cue.words, written=True), _WIDTH), cue.speaker) for cue in cues]
-    if len(texts) == 1:
-        return [SubtitleLine(start_s, end_s, *texts[0])]
-    text = "\n".join(SubtitleLine(start_s, end_s, *each).labelled for each in texts)
-    return [SubtitleLine(start_s, end_s, text)]
+def _line(text: str, speaker: str | None, span_s: tuple[float, float]) -> SubtitleLine:
+    start_s, end_s = (Fraction(time_s).limit_denominator(1000) for time_s in span_s)
+    return SubtitleLine(start_s, end_s, textwrap.fill(text, _WIDTH), speaker)
