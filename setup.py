@@ -28,6 +28,7 @@ _CORE = [
     "soxr>=0.5",
     "scipy>=1.11",  # filters of reference voices; JAX requires it as well
     "pysubs2>=1.8",
+    "langcodes>=3.4",  # languages of tracks
     "kitten-text-processing==0.1.0",  # NeMo's grammars of written English; the only release
     "py3langid>=0.4",
     "tokenizers>=0.21",

@@ -40,6 +40,7 @@ from dualdub_jax.data_pipeline.loader import make_batches
 from dualdub_jax.dsp.mel import log_mel
 from dualdub_jax.media.film import FilmReader
 from dualdub_jax.media.mux import mux_soundtrack
+from dualdub_jax.media.new_tracks import AudioTrack, NewTracks
 from dualdub_jax.models.dualdub import make_model
 from dualdub_jax.parallel.mesh import make_mesh
 from dualdub_jax.types import STREAMS, Batch
@@ -126,7 +127,8 @@ def write_films(data_dir: pathlib.Path, folder: pathlib.Path, first: int, last: 
             silent.flush()
             with FilmReader(silent.name) as reader:
                 film = reader.film
-            mux_soundtrack(film, np.clip(mix, -1.0, 1.0).astype(np.float32), _RATE_HZ, out, file)
+            clipped = np.clip(mix, -1.0, 1.0).astype(np.float32)
+            mux_soundtrack(film, NewTracks([AudioTrack(clipped, _RATE_HZ)]), out, file)
 
 
 def train(args: argparse.Namespace, workdir: pathlib.Path, name: str, *overrides: str) -> int:

@@ -14,6 +14,13 @@ def count(text: str) -> int:
     return number(text, int, 1, 2**31 - 1)
 
 
+def names(text: str) -> list[str]:
+    found = [name.strip() for name in text.split(",") if name.strip()]
+    if not found:
+        raise argparse.ArgumentTypeError("expected names with commas between them")
+    return found
+
+
 def number(text: str, kind: type, low: float, high: float) -> float:
     try:
         value = kind(text)

@@ -7,7 +7,7 @@ import argparse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NoReturn
 
-from dualdub_jax.apps.argument_types import ALLOW_CODE_HELP, count, seed
+from dualdub_jax.apps.argument_types import ALLOW_CODE_HELP, count, names, seed
 from dualdub_jax.apps.dub_arguments import add_demo, add_dub
 from dualdub_jax.errors import UserError
 from dualdub_jax.stores.argument import local, stored
@@ -242,7 +242,7 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
         help="keeps soundtracks and scores (default: out/evaluate/SUITE)")  # fmt: skip
     add("--json", type=local, metavar="FILE", help="all results and the protocol")
     add("--html", type=local, metavar="FILE", help="a page with table, worst clips and players")
-    add("--metrics", type=_names, metavar="A,B", help="only these metrics or figures (default: all)")
+    add("--metrics", type=names, metavar="A,B", help="only these metrics or figures (default: all)")
     add("--casp-weights", type=stored, metavar="DIR",
         help="converted CASP weights (default: a small CASP of the puppet world)")  # fmt: skip
     add("--protocol", choices=("ours", "paper"), default="ours",
@@ -387,13 +387,6 @@ def _add_aot(commands: argparse._SubParsersAction) -> None:
 
 
 _CONFIG_HELP = "one of the project's configs, such as puppet, or a Python file with get_config()"
-
-
-def _names(text: str) -> list[str]:
-    names = [name.strip() for name in text.split(",") if name.strip()]
-    if not names:
-        raise argparse.ArgumentTypeError("expected names with commas between them")
-    return names
 
 
 def _step(text: str) -> int | str:

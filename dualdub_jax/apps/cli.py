@@ -104,6 +104,7 @@ def _dub(args: argparse.Namespace) -> int:
     from dualdub_jax.apps.dub_arguments import voices_of
     from dualdub_jax.config import SamplingConfig
     from dualdub_jax.dubbing.delivery import Targets
+    from dualdub_jax.dubbing.mix_settings import MixSettings
     from dualdub_jax.dubbing.request import DubRequest
 
     sampling = {
@@ -126,10 +127,20 @@ def _dub(args: argparse.Namespace) -> int:
         voices=voices_of(args.voices),
         max_rate=args.max_rate,
         strict=args.strict,
+        mix=MixSettings(args.lufs, args.true_peak, args.duck, args.keep_original),
     )
     # Not `with_name`, which fails for a path without a name, such as "/".
     out = args.output or args.video.parent / f"{args.video.stem}.soundtrack.mp4"
-    targets = Targets(out, args.stems, args.receipt, args.report)
+    targets = Targets.make(
+        out,
+        args.stems,
+        args.receipt,
+        args.report,
+        subtitles=args.subtitles,
+        stem_rate=args.stem_rate,
+        audio_tracks=args.audio_tracks,
+        language=args.language,
+    )
     return _run_project(
         request,
         targets,
@@ -157,7 +168,7 @@ def _run_project(
     from dualdub_jax.dubbing.progress import make_progress
     from dualdub_jax.dubbing.project import Project
 
-    targets.check(request.inputs)
+    targets.check(request.inputs, has_original=bool(request.mix.keep_original))
     progress = make_progress()
     with Project(request, folder, progress) as project:
         # What can be found wrong with the inputs alone is found before the model is loaded.

@@ -6,7 +6,7 @@ import math
 import pathlib
 from collections.abc import Mapping, Sequence
 
-from dualdub_jax.apps.argument_types import ALLOW_CODE_HELP, number, seed
+from dualdub_jax.apps.argument_types import ALLOW_CODE_HELP, names, number, seed
 from dualdub_jax.config import SamplingConfig
 from dualdub_jax.dubbing.rates import COMFORTABLE_RATE, MAX_RATE
 from dualdub_jax.errors import UserError
@@ -35,7 +35,10 @@ def add_dub(commands: argparse._SubParsersAction) -> None:
         '  dualdub dub film.mp4 --script "lay blue at e nine soon" --voice voice.wav\n'
         "  dualdub dub film.mkv --script film.srt -o dubbed.mkv --stems stems --receipt receipt.json\n"
         "  dualdub dub film.mp4 --script film.vtt --voices MARY=mary.wav 'OLD MAN=man.wav' --strict\n"
-        "  dualdub dub film.mp4 --no-speech --seed 7",
+        "  dualdub dub film.mp4 --no-speech --seed 7\n"
+        "  dualdub dub film.mp4 --script film.srt --lufs -23 --duck 9 --keep-original music.wav=-12dB\n"
+        "  dualdub dub film.mkv --script film.srt -o out.mkv --subtitles --language en --audio-tracks "
+        "mix,speech,background",
     )
     add = dub.add_argument
     add("video", type=local, metavar="VIDEO", help="the film: any container, size and frame rate")
@@ -80,7 +83,8 @@ def add_dub(commands: argparse._SubParsersAction) -> None:
         help="waveform decoders: those of the checkpoint (default), or the codecs' own",
     )
     add("-o", "--output", type=local, metavar="FILE", help=_OUTPUT_HELP)
-    add("--stems", type=local, metavar="DIR", help="folder for speech.wav, background.wav and mix.wav")
+    add("--stems", type=local, metavar="DIR", help="folder for speech.wav, background.wav, mix.wav and, with "
+        "--keep-original, original.wav")  # fmt: skip
     add(
         "--receipt",
         type=local,
@@ -96,6 +100,7 @@ def add_dub(commands: argparse._SubParsersAction) -> None:
         "--allow-inaudible", action="store_true", help="write files although nothing of the script is audible"
     )
     add("--seed", type=seed, default=0, metavar="N", help="of the sampling (default: 0)")
+    _add_mix(dub.add_argument_group("mix and delivery (docs/mix.md)"))
     sampling = dub.add_argument_group("sampling (defaults: the checkpoint's)")
     for field in dataclasses.fields(SamplingConfig):
         sampling.add_argument(
@@ -107,6 +112,28 @@ def add_dub(commands: argparse._SubParsersAction) -> None:
     dub.set_defaults(command="dub")
 
 
+def _add_mix(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add("--lufs", type=float, metavar="X", help=_LUFS_HELP)
+    add("--true-peak", type=float, metavar="X", help="highest true peak of the mix, dBTP (with --lufs: -1)")
+    add("--duck", type=float, default=0.0, metavar="DB", help=_DUCK_HELP)
+    add("--keep-original", action="append", default=[], metavar="FILE=GAIN", help=_KEEP_ORIGINAL_HELP)
+    add("--stem-rate", type=_stem_rate, metavar="HZ", help=_STEM_RATE_HELP)
+    add("--audio-tracks", type=names, default=("mix",), metavar="A,B", help=_AUDIO_TRACKS_HELP)
+    add("--language", metavar="CODE", help="language of the speech for players' menus: en, deu, pt-BR")
+    add("--subtitles", nargs="?", action="append", const=True, metavar="FILE", help=_SUBTITLES_HELP)
+
+
+_LUFS_HELP = "integrated loudness of the mix, such as -23 or -16 (default: as it comes)"
+_DUCK_HELP = "lower all but the speech by DB while somebody speaks (default: 0)"
+_KEEP_ORIGINAL_HELP = (
+    "mix in a sound file with a gain, as music.wav=-12dB; film=-12dB: the film's own sound; may be repeated"
+)
+_STEM_RATE_HELP = "sample rate of the files in --stems, such as 48000 (default: that of the mix)"
+_AUDIO_TRACKS_HELP = "audio tracks of the film: mix, speech, background, original (default: mix)"
+_SUBTITLES_HELP = (
+    "add a subtitle track of what is spoken; with FILE (.srt, .vtt, .ass): write it there; may be given twice"
+)
 _OUTPUT_HELP = (
     "the dubbed film: .mp4, .m4v, .mov, .mkv or .webm (default: VIDEO.soundtrack.mp4 beside VIDEO, "
     "without its suffix)"
@@ -137,6 +164,10 @@ def voices_of(items: Sequence[str]) -> Mapping[str, str] | str:
             raise UserError(f"--voices: {name} has two voices, {voices[name]} and {path}; give it one")
         voices[name] = path
     return voices
+
+
+def _stem_rate(text: str) -> int:
+    return number(text, int, 8_000, 192_000)
 
 
 def _sampling_value(name: str, kind: type) -> object:

@@ -9,6 +9,7 @@ import numpy as np
 
 from dualdub_jax.config import SamplingConfig
 from dualdub_jax.dubbing.delivery import Targets, deliver
+from dualdub_jax.dubbing.mix_settings import MixSettings
 from dualdub_jax.dubbing.progress import Progress
 from dualdub_jax.dubbing.project import Project
 from dualdub_jax.dubbing.protocol import DubbingEngine
@@ -52,8 +53,13 @@ class Soundtrack:
         return self.project.tracks["background"][:]
 
     @functools.cached_property
+    def original(self) -> np.ndarray | None:
+        """float32[S], the sound that was kept; None: none was."""
+        return self.project.tracks["original"][:] if self.project.original_sounds else None
+
+    @functools.cached_property
     def mix(self) -> np.ndarray:
-        """float32[S]: `mix_gain * (speech + background)`, see `mixdown`."""
+        """float32[S]: the sum of the stems, ducked, at its gain and limited; see `mixdown`."""
         return self.project.tracks["mix"][:]
 
     def receipt(self) -> dict[str, Any]:
@@ -67,20 +73,25 @@ class Soundtrack:
         receipt: pathlib.Path | str | None = None,
         report: pathlib.Path | str | None = None,
         figures: Sequence[tuple[str, str]] = (),
+        **settings: Any,
     ) -> list[pathlib.Path]:
         """Writes the film with its soundtrack and the other requested files: all of them or none.
 
         Args:
             out, stems, receipt, report: see `delivery.Targets`.
             figures: measurements of this soundtrack, names and values, for the report.
+            settings: `subtitles`, `stem_rate`, `audio_tracks`, `language`: likewise.
 
         Returns:
             The files that were written.
 
         Raises:
-            UserError: something cannot be written, or the container cannot hold the video.
+            UserError: a setting is unknown or out of range, something cannot be written, or the container
+                cannot hold the video.
         """
-        return deliver(self.project, Targets.make(out, stems, receipt, report), figures)
+        targets = Targets.make(out, stems, receipt, report, **settings)
+        targets.check_settings(has_original=bool(self.project.original_sounds))
+        return deliver(self.project, targets, figures)
 
 
 class DualDub:
@@ -107,6 +118,7 @@ class DualDub:
         voices: Mapping[str, pathlib.Path | str] | pathlib.Path | str | None = None,
         max_rate: float = MAX_RATE / COMFORTABLE_RATE,
         strict: bool = False,
+        mix: MixSettings | Mapping[str, Any] | None = None,
         out: pathlib.Path | str | None = None,
         project: pathlib.Path | str | None = None,
         progress: Progress | None = None,
@@ -115,7 +127,7 @@ class DualDub:
 
         Args:
             video, script, voice, use_speech, use_background, rt60_s, noise_dbfs, seed, sampling,
-            allow_overrun, must_speak, voices, max_rate, strict: see `DubRequest`.
+            allow_overrun, must_speak, voices, max_rate, strict, mix: see `DubRequest`.
             out: where the film will be written, if already known: a container that cannot hold the video
                 is then an error before the work and not after it.
             project: a new or empty folder that keeps the project; None: a temporary one.
@@ -139,6 +151,7 @@ class DualDub:
             voices={} if voices is None else voices,
             max_rate=max_rate,
             strict=strict,
+            mix=mix or MixSettings(),
         )
         return self.run(request, out=out, project=project, progress=progress)
 

@@ -1,101 +1,251 @@
-"""From two decoded tracks to stems and a mix that agree to the last bit, in blocks.
+"""From stems to a mix, in blocks:
 
-Tracks are cut to the film's samples and rounded to 16 bits first; the mix is made from the rounded stems. Two
-gains are recorded: `stem_gain`, one for both stems so that their balance stays, below 1 only if a stem alone
-would clip; `mix_gain`, below 1 only if the sum of the stems exceeds the ceiling. So
-`mix == mix_gain * (speech + background)`, to half a step of 16 bits. The gains depend on the peaks of
-the whole film and are measured in passes of their own before the first block is mixed. Source: our choice.
+    mix = limit(mix_gain * (speech + ducking * (background + original)))
+
+to half a step of 16 bits. The stems are as they are delivered, so not ducked. Without a target of loudness,
+`mix_gain` is below 1 only if the sum exceeds the ceiling, and nothing is limited; with one, it is the gain
+that gives the mix its loudness, and true peaks above the ceiling are limited (dsp/limiter.py) where the
+whole mix would have to be softer. Gains are measured in passes of their own before the first block is
+mixed. Source: our choice.
 """
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 
-from dualdub_jax.config.streams import STREAMS
+from dualdub_jax.dsp.blocks import BLOCK_SAMPLES
+from dualdub_jax.dsp.limiter import Limiter
+from dualdub_jax.dsp.loudness import LoudnessMeter
+from dualdub_jax.dsp.true_peak import HALO, amplitude_db, local_peaks, most_overshoot
+from dualdub_jax.dubbing.ducking import Ducking
+from dualdub_jax.dubbing.mix_settings import MixSettings
+from dualdub_jax.dubbing.stems import guard, peak_of, quantise
 from dualdub_jax.media.track import Samples
 
-PEAK_CEILING = 10.0 ** (-1.0 / 20.0)  # -1 dB full scale: room for what AAC adds
-BLOCK_SAMPLES = 1 << 16
-_STEPS = 32768.0
+MIX, SPEECH = "mix", "speech"  # all but speech is ducked
+MAX_GAIN_DB = 30.0  # beyond, silence would become noise
+_TOLERANCE_LU = 0.5  # that broadcasters allow; more is a warning
+_AIM_LU = 0.05
+_PEAK_MARGIN_DB = 0.2  # for meters that interpolate otherwise
+_MAX_PASSES = 8
+_LEAST_SLOPE = 0.2  # loudness gained by a decibel of gain: less is not worth the distortion
+
+
+@dataclasses.dataclass(frozen=True)
+class Loudness:
+    """What was measured of a mix; None: it is silent or shorter than 0.4 s.
+
+    Attributes:
+        before_lufs: integrated loudness of the plain sum, ducked.
+        after_lufs: of the mix.
+        true_peak_dbtp: of the mix.
+        limited_db: by how much the limiter lowers the mix at most.
+    """
+
+    before_lufs: float | None
+    after_lufs: float | None
+    true_peak_dbtp: float
+    limited_db: float
 
 
 @dataclasses.dataclass(frozen=True)
 class Mixdown:
-    """Decoded tracks with the gains of their mix.
+    """Stems with the gains of their mix.
 
     Attributes:
-        speech: float32[S'], or [S', 2] in stereo, S' >= num_samples; None: switched off, all zeros.
-        background: likewise, of as many channels.
-        num_samples: length of the film's tracks.
-        stem_gain: of both stems.
-        mix_gain: of the sum of the stems.
-        num_channels: of all tracks.
+        stems: by name, float32[S], or [S, 2] in stereo, of equal lengths.
+        sample_rate_hz: of the stems.
+        stem_gain: that the stems have been given, for the record.
+        ducking: gain of all but the speech, over time.
+        mix_gain: of the sum.
+        limiter: None: nothing is limited.
+        loudness: as measured; None: nothing was asked for.
+        warnings: for the user, one sentence each.
     """
 
-    speech: Samples | None
-    background: Samples | None
-    num_samples: int
-    stem_gain: float
-    mix_gain: float
-    num_channels: int = 1
+    stems: Mapping[str, Samples]
+    sample_rate_hz: int
+    stem_gain: float = 1.0
+    ducking: Ducking = dataclasses.field(default_factory=Ducking)
+    mix_gain: float = 1.0
+    limiter: Limiter | None = None
+    loudness: Loudness | None = None
+    warnings: tuple[str, ...] = ()
 
     @classmethod
     def measure(
-        cls, speech: Samples | None, background: Samples | None, num_samples: int, num_channels: int = 1
+        cls,
+        stems: Mapping[str, Samples],
+        sample_rate_hz: int,
+        settings: MixSettings | None = None,
+        ducking: Ducking | None = None,
+        stem_gain: float = 1.0,
     ) -> "Mixdown":
-        """Measures the gains; arguments as the attributes.
+        """Measures the gains of the mix; arguments as the attributes."""
+        settings = settings or MixSettings()
+        plain = cls(stems, sample_rate_hz, stem_gain, ducking or Ducking())
+        if settings.limit_dbtp is None:
+            return dataclasses.replace(plain, mix_gain=guard(plain._sum_peak()))
+        before_lufs, sum_peak_db, _ = plain._meter()
+        limit_dbtp = settings.limit_dbtp - _PEAK_MARGIN_DB
+        if settings.lufs is None or before_lufs is None:
+            made = dataclasses.replace(plain, mix_gain=guard(_amplitude(sum_peak_db), _amplitude(limit_dbtp)))
+            after_lufs, peak_db, limited_db = made._meter()
+        else:
+            made, (after_lufs, peak_db, limited_db) = plain._seek(settings.lufs, before_lufs, limit_dbtp)
+        loudness = Loudness(before_lufs, after_lufs, peak_db, limited_db)
+        return dataclasses.replace(made, loudness=loudness, warnings=_warnings(settings, loudness))
 
-        Raises:
-            ValueError: a track is too short, or holds values that are not finite.
+    @property
+    def num_samples(self) -> int:
+        """Length of all tracks."""
+        return len(next(iter(self.stems.values())))
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        """Yields the mix, float32[n] (stereo [n, 2]), multiples of 1/32768."""
+        for mix, _ in self._mixed():
+            yield quantise(mix)
+
+    def array(self) -> np.ndarray:
+        """The mix as a whole, float32[num_samples], [num_samples, 2] in stereo."""
+        return np.concatenate(list(self.blocks()))
+
+    def part(self, first: int, end: int) -> np.ndarray:
+        """Samples [first, end) of the mix, equal to those of `blocks`."""
+        return quantise(self._mix(first, end)[0])
+
+    def describe(self) -> dict[str, Any]:
+        """Plain JSON values, for receipts; `restore` reads them."""
+        return {
+            "stem_gain": self.stem_gain,
+            "mix_gain": self.mix_gain,
+            "limiter_ceiling": self.limiter and self.limiter.ceiling,
+            "ducking": self.ducking.describe() if self.ducking.depth_db else None,
+            "loudness": self.loudness and dataclasses.asdict(self.loudness),
+        }
+
+    @classmethod
+    def restore(
+        cls, stems: Mapping[str, Samples], sample_rate_hz: int, described: Mapping[str, Any]
+    ) -> "Mixdown":
+        """The mixdown that `describe` described, for a mix of these or of other stems with the same gains."""
+        ceiling, ducking, loudness = (described[key] for key in ("limiter_ceiling", "ducking", "loudness"))
+        return cls(
+            stems,
+            sample_rate_hz,
+            described["stem_gain"],
+            Ducking() if ducking is None else Ducking.restore(ducking),
+            described["mix_gain"],
+            None if ceiling is None else Limiter(ceiling, sample_rate_hz),
+            None if loudness is None else Loudness(**loudness),
+        )
+
+    def _seek(
+        self, target_lufs: float, before_lufs: float, limit_dbtp: float
+    ) -> tuple["Mixdown", tuple[float | None, float, float]]:
+        """The mixdown that has a loudness, and what is measured of it.
+
+        A limiter lowers the loudness, and rounding and smoothing move peaks a little: both are measured, and
+        the gain (by the secant method) and the ceiling corrected.
         """
-        for name, track in zip(STREAMS, (speech, background), strict=True):
-            if track is not None and len(track) < num_samples:
-                raise ValueError(f"{name}: {len(track)} samples, but the film has {num_samples}")
-        plain = cls(speech, background, num_samples, 1.0, 1.0, num_channels)
-        peak = 0.0
-        for blocks in plain._decoded():
-            for name, block in zip(STREAMS, blocks, strict=True):
-                if not np.isfinite(block).all():
-                    raise ValueError(f"{name}: the decoder gave values that are not finite")
-                peak = max(peak, _peak(block))
-        guarded = dataclasses.replace(plain, stem_gain=_guard(peak))
-        sum_peak = max((_peak(speech + background) for speech, background in guarded._stems()), default=0.0)
-        return dataclasses.replace(guarded, mix_gain=_guard(sum_peak))
+        gain_db, ceiling_db = target_lufs - before_lufs, limit_dbtp
+        past: tuple[float, float] | None = None  # gain and loudness of the pass before
+        for _ in range(_MAX_PASSES):
+            gain_db = min(gain_db, MAX_GAIN_DB)
+            limiter = Limiter(_amplitude(ceiling_db), self.sample_rate_hz)
+            made = dataclasses.replace(self, mix_gain=_amplitude(gain_db), limiter=limiter)
+            measured = after_lufs, peak_db, _ = made._meter()
+            if after_lufs is None:  # it is so loud, and so low the limit, that nothing but clicks was there
+                break
+            missing_lu = target_lufs - after_lufs
+            is_loud = abs(missing_lu) <= _AIM_LU or (gain_db >= MAX_GAIN_DB and missing_lu > 0)
+            if is_loud and peak_db <= limit_dbtp + _PEAK_MARGIN_DB / 2:
+                break
+            slope = 1.0
+            if past is not None and gain_db != past[0]:
+                slope = min(1.0, max(_LEAST_SLOPE, (after_lufs - past[1]) / (gain_db - past[0])))
+            past = gain_db, after_lufs
+            gain_db += missing_lu / slope
+            ceiling_db -= max(0.0, peak_db - limit_dbtp)
+        return made, measured
 
-    def blocks(self) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """Yields speech, background and mix, float32[n] (stereo [n, 2]), multiples of 1/32768."""
-        for speech, background in self._stems():
-            mix = _round((speech + background) * self.mix_gain)
-            yield speech.astype(np.float32), background.astype(np.float32), mix.astype(np.float32)
+    def _meter(self) -> tuple[float | None, float, float]:
+        """Loudness (LUFS) and true peak (dBTP) of the finished mix, and how far it is limited (dB)."""
+        meter, peak, least = None, 0.0, 1.0
+        halo = quantise(self._sum(-HALO, 0))
+        held = halo[:0]
+        for mix, gains in self._mixed():
+            block = quantise(mix)
+            meter = meter or LoudnessMeter(self.sample_rate_hz, 1 if block.ndim == 1 else block.shape[1])
+            meter.push(block)
+            least = min(least, float(np.min(gains)))
+            held = np.concatenate([held if len(held) else halo, block])
+            if peak_of(held) * most_overshoot() > peak:
+                peak = max(peak, float(local_peaks(held).max(initial=0.0)))
+            held = held[-2 * HALO :]
+        if meter is None:
+            return None, amplitude_db(0.0), 0.0
+        peak = max(peak, float(local_peaks(np.concatenate([held, halo])).max(initial=0.0)))
+        return meter.integrated_lufs, amplitude_db(peak), -amplitude_db(least)
 
-    def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Speech, background and mix as a whole, float32[num_samples] each, [num_samples, 2] in stereo."""
-        return tuple(np.concatenate(parts) for parts in zip(*self.blocks(), strict=True))
-
-    def _stems(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        for speech, background in self._decoded():
-            yield _round(speech * self.stem_gain), _round(background * self.stem_gain)
-
-    def _decoded(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def _mixed(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         for first in range(0, self.num_samples, BLOCK_SAMPLES):
-            end = min(first + BLOCK_SAMPLES, self.num_samples)
-            yield tuple(
-                np.zeros(end - first if self.num_channels == 1 else (end - first, self.num_channels))
-                if track is None
-                else np.asarray(track[first:end], np.float64)
-                for track in (self.speech, self.background)
-            )
+            yield self._mix(first, min(first + BLOCK_SAMPLES, self.num_samples))
+
+    def _mix(self, first: int, end: int) -> tuple[np.ndarray, np.ndarray]:
+        """Samples [first, end) before rounding, and the limiter's gains of them."""
+        if self.limiter is None:
+            return self._sum(first, end) * self.mix_gain, np.ones(1)
+        halo = self.limiter.halo
+        mix = self._sum(first - halo, end + halo) * self.mix_gain
+        gains = self.limiter.gains(mix)
+        return (mix[halo:-halo].T * gains).T, gains
+
+    def _sum_peak(self) -> float:
+        parts = range(0, self.num_samples, BLOCK_SAMPLES)
+        return max(
+            (peak_of(self._sum(first, min(first + BLOCK_SAMPLES, self.num_samples))) for first in parts),
+            default=0.0,
+        )
+
+    def _sum(self, first: int, end: int) -> np.ndarray:
+        """float64[end - first], or [end - first, 2], of all stems, ducked; zeros outside of the film."""
+        inside = slice(max(first, 0), min(end, self.num_samples))
+        speech, others = 0.0, 0.0
+        for name, stem in self.stems.items():
+            samples = np.asarray(stem[inside], np.float64)
+            if name == SPEECH:
+                speech = speech + samples
+            else:
+                others = others + samples
+        gains = self.ducking.gains(inside.start, inside.stop, self.sample_rate_hz)
+        total = speech + (others.T * gains).T if isinstance(others, np.ndarray) else speech
+        padding = [(inside.start - first, end - inside.stop)] + [(0, 0)] * (total.ndim - 1)
+        return np.pad(total, padding)
 
 
-def _peak(track: np.ndarray) -> float:
-    return float(np.abs(track).max(initial=0.0))
+def _warnings(settings: MixSettings, loudness: Loudness) -> tuple[str, ...]:
+    if settings.lufs is None:
+        return ()
+    if loudness.before_lufs is None:
+        return (
+            f"the mix is silent or shorter than 0.4 s and has no loudness: --lufs {settings.lufs:g} changes "
+            "nothing",
+        )
+    if abs(loudness.after_lufs - settings.lufs) <= _TOLERANCE_LU:
+        return ()
+    reason = (
+        f"it is not raised by more than {MAX_GAIN_DB:g} dB"
+        if loudness.limited_db < 0.1
+        else f"the limit of {settings.limit_dbtp:g} dBTP leaves no room"
+    )
+    return (
+        f"the mix has {loudness.after_lufs:.1f} LUFS and not {settings.lufs:g} LUFS: {reason} "
+        f"({loudness.before_lufs:.1f} LUFS before, limited by up to {loudness.limited_db:.1f} dB)",
+    )
 
 
-def _guard(peak: float) -> float:
-    """The gain that keeps `peak` below the ceiling; 1 if it is there already."""
-    return min(1.0, PEAK_CEILING / peak) if peak else 1.0
-
-
-def _round(track: np.ndarray) -> np.ndarray:
-    return np.round(track * _STEPS) / _STEPS
+def _amplitude(decibels: float) -> float:
+    return 10.0 ** (decibels / 20.0)

@@ -49,7 +49,14 @@ class Passage:
     @property
     def utterance(self) -> Utterance:
         """What is due, and when."""
-        return Utterance(join_words(self.words), self.start_s, self.end_s, (self.cue,), self.words[0].speaker)
+        return Utterance(
+            join_words(self.words),
+            self.start_s,
+            self.end_s,
+            (self.cue,),
+            self.words[0].speaker,
+            join_words(self.words, written=True),
+        )
 
 
 def find_passages(script: Script) -> list[Passage]:

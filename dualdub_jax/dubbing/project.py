@@ -8,7 +8,8 @@ film. The folder holds
 
     project.json            request, film, cues with their speakers, windows, takes, gains, warnings
     takes/take_001.npz      tokens, seed, settings
-    tracks/speech.wav       16-bit, exactly as long as the film; likewise background.wav and mix.wav
+    tracks/speech.wav       16-bit, exactly as long as the film; likewise background.wav, original.wav if
+                            sound is kept, and mix.wav
 """
 
 import contextlib
@@ -19,7 +20,7 @@ import pathlib
 import shutil
 import tempfile
 import weakref
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -29,7 +30,8 @@ from dualdub_jax.config import GridConfig
 from dualdub_jax.config.streams import STREAMS, Stream
 from dualdub_jax.dsp.acoustics import Acoustics
 from dualdub_jax.dubbing.casting import NOBODY, assign_voices, check_cast, read_voices, spoken_by_others
-from dualdub_jax.dubbing.mixdown import Mixdown
+from dualdub_jax.dubbing.ducking import Ducking
+from dualdub_jax.dubbing.mixdown import MIX, Mixdown
 from dualdub_jax.dubbing.passages import check_rates, find_passages
 from dualdub_jax.dubbing.progress import Advance, Progress
 from dualdub_jax.dubbing.protocol import DubbingEngine, WindowRequest
@@ -37,6 +39,7 @@ from dualdub_jax.dubbing.request import DubRequest
 from dualdub_jax.dubbing.segmented_decoder import Segment, open_segments
 from dualdub_jax.dubbing.speech_check import Listener, SpokenUtterance, find_speech
 from dualdub_jax.dubbing.speech_gate import SpeechGate
+from dualdub_jax.dubbing.stems import ORIGINAL, Stems
 from dualdub_jax.dubbing.take import Take
 from dualdub_jax.dubbing.track_decoder import decode_track
 from dualdub_jax.dubbing.utterances import Utterance, find_utterances, rate_warning
@@ -46,6 +49,7 @@ from dualdub_jax.dubbing.windows import plan_windows
 from dualdub_jax.errors import UserError
 from dualdub_jax.media import leftovers
 from dualdub_jax.media.film import Film, FilmReader
+from dualdub_jax.media.original_sound import OriginalSound, OriginalTrack, find_sounds
 from dualdub_jax.media.outputs import explain_errors
 from dualdub_jax.media.rehearsal import check_container
 from dualdub_jax.media.track import FloatFile, Track, WavWriter
@@ -54,7 +58,7 @@ from dualdub_jax.text.script import Script, read_script
 from dualdub_jax.text.tokenizer import reads_case
 from dualdub_jax.text.words import Word, join_words
 
-TRACKS = ("speech", "background", "mix")
+MAX_ORIGINAL_RATE_HZ = 48_000
 _SEED_STEP = 1_000_003  # between the seeds of consecutive windows
 
 
@@ -68,15 +72,17 @@ class Project:
         folder: where everything lies; named by the user, or temporary.
         progress: measures the steps.
         film, script: after `read`, like `used`: the streams that are generated; the others are silent.
+        original_sounds: to be kept beside them, after `read`.
+        num_kept: how many of the film's own streams of sound are among them: its main one, or none.
         checkpoint, frame_rate, windows, num_frames, sample_rate_hz, num_channels, num_samples: the plan; like
             all below after `dub`.
         decoder_kinds: by stream, the kind of its waveform decoder.
         take: tokens and their settings.
         strip: uint8[N, height, width, 3], thumbnails of the film.
         utterances: what is due in the speech track, and when; empty without speech.
-        mixdown: the gains.
+        mixdown: gains of the stems and of the mix, see there.
         spoken: the utterances, and when each is audible.
-        tracks: the finished tracks by name, see `TRACKS`.
+        tracks: the finished tracks by name: "speech", "background", "original" if sound is kept, "mix".
         losses: what the output does not keep of the film, one sentence each; once the output is known.
 
     Example:
@@ -97,12 +103,14 @@ class Project:
     decoder_kinds: Mapping[Stream, str]
     num_samples: int
     used: tuple[Stream, ...]
+    original_sounds: list[OriginalSound]
+    num_kept: int
     take: Take
     strip: np.ndarray
     utterances: tuple[Utterance, ...] = ()
     mixdown: Mixdown
     spoken: tuple[SpokenUtterance, ...] = ()
-    tracks: Mapping[str, Track]
+    tracks: dict[str, Track]
 
     def __init__(
         self,
@@ -123,6 +131,7 @@ class Project:
         request.check()
         self.request, self.progress = request, progress or Progress()
         self.losses: list[str] = []
+        self._sound_warnings: list[str] = []
         self._is_temporary = folder is None
         self._reader: FilmReader | None = None
         self._voices: Mapping[str, np.ndarray | None] = {}  # by speaker, after `plan`
@@ -153,7 +162,7 @@ class Project:
         speech = (f"{self.script.source}: {warning}" for warning in found if warning)
         rates = rate_warning(self.script.source, self.utterances)
         script = (*self.script.warnings, *self._cast_warnings, *rates)
-        return (*self.film.warnings, *self.losses, *script, *speech)
+        return (*self.film.warnings, *self.losses, *script, *self._sound_warnings, *speech)
 
     @property
     def realtime_factor(self) -> float:
@@ -176,8 +185,10 @@ class Project:
         with self.progress.step("read video"):
             self._reader = FilmReader(request.video)
             self.film = self._reader.film
+            self.original_sounds = find_sounds(request.mix.keep_original, self.film)
+            self.num_kept = sum(sound.of_film for sound in self.original_sounds)
             if out is not None:
-                self.losses = check_container(self.film, pathlib.Path(out)).losses
+                self.losses = check_container(self.film, pathlib.Path(out), self.num_kept).losses
             self.script = read_script(
                 request.script,
                 self.film.duration_s,
@@ -234,8 +245,9 @@ class Project:
         """
         with self.progress.step("decode") as advance, self._decoded_files() as files:
             self._decode(engine, files, advance)
-            self._mix(files)
-        self._check_speech(engine)
+            self._write_stems(files)
+            self._check_speech(engine)
+            self._mix()
         self._save()
         if not self._is_temporary:
             self._remove.detach()
@@ -251,8 +263,11 @@ class Project:
         self._voices = read_voices(request.voice, request.voices, grid)
         self.checkpoint, self.frame_rate = checkpoint, grid.frame_rate
         rates_hz = {engine.sample_rate_hz(stream) for stream in STREAMS}
-        self.sample_rate_hz = max(rates_hz)
-        self.num_channels = max(engine.num_channels(stream) for stream in self.used)
+        # The mix has the highest rate and the most channels of its parts.
+        original_hz = [min(sound.sample_rate_hz, MAX_ORIGINAL_RATE_HZ) for sound in self.original_sounds]
+        original_channels = [sound.num_channels for sound in self.original_sounds]
+        self.sample_rate_hz = max([*rates_hz, *original_hz])
+        self.num_channels = max([engine.num_channels(stream) for stream in self.used] + original_channels)
         self.decoder_kinds = engine.decoder_kinds
         self.num_samples = film.num_samples(self.sample_rate_hz)
         # Enough for every track to reach the film's end.
@@ -371,9 +386,10 @@ class Project:
         return sampled and sampled._replace(**asked)
 
     @contextlib.contextmanager
-    def _decoded_files(self) -> Iterator[dict[Stream, FloatFile]]:
-        """Files for the decoded tracks, which are removed once they are mixed."""
-        files = {name: FloatFile(self.folder / f"{name}.decoded", self.num_channels) for name in self.used}
+    def _decoded_files(self) -> Iterator[dict[str, FloatFile]]:
+        """Files for the decoded tracks, which are removed once the stems are written."""
+        names = [*self.used, *([ORIGINAL] if self.original_sounds else [])]
+        files = {name: FloatFile(self.folder / f"{name}.decoded", self.num_channels) for name in names}
         try:
             yield files
         finally:
@@ -383,10 +399,13 @@ class Project:
     def _decode(
         self,
         engine: DubbingEngine,
-        files: Mapping[Stream, FloatFile],
+        files: Mapping[str, FloatFile],
         advance: Advance,
     ) -> None:
         for index, (name, file) in enumerate(files.items()):
+            if name == ORIGINAL:
+                self._read_original(file)
+                continue
             decoder = open_segments(self._segments(engine, name), engine.config.grid.frame_rate)
             blocks = decode_track(
                 decoder, self.take.tokens[name], self.sample_rate_hz, self.num_samples, self.num_channels
@@ -409,22 +428,45 @@ class Project:
             before = conditions
         return segments
 
-    def _mix(self, files: Mapping[Stream, FloatFile]) -> None:
-        tracks = files.get("speech"), files.get("background")
-        mixdown = Mixdown.measure(*tracks, self.num_samples, self.num_channels)
+    def _read_original(self, file: FloatFile) -> None:
+        track = OriginalTrack(self.original_sounds, self.film, self.sample_rate_hz, self.num_channels)
+        with explain_errors(file.path):
+            file.write(track.blocks())
+        self._sound_warnings += track.warnings
+
+    def _write_stems(self, files: Mapping[str, FloatFile]) -> None:
+        names = dict.fromkeys((*STREAMS, *files))
+        stems = Stems.measure({name: files.get(name) for name in names}, self.num_samples, self.num_channels)
+        self._stem_gain = stems.gain
+        self.tracks = self._write_tracks([*names], stems.blocks())
+
+    def _mix(self) -> None:
+        """Mixes the stems; the ducking needs to know when speech is audible in them."""
+        settings = self.request.mix
+        spans_s = [spoken.span_s for spoken in self.spoken if spoken.span_s is not None]
+        ducking = Ducking.under(spans_s, settings.duck)
+        self.mixdown = Mixdown.measure(self.tracks, self.sample_rate_hz, settings, ducking, self._stem_gain)
+        self._sound_warnings += self.mixdown.warnings
+        mixes = ({MIX: block} for block in self.mixdown.blocks())
+        self.tracks |= self._write_tracks([MIX], mixes)
+
+    def _write_tracks(
+        self, names: Sequence[str], blocks: Iterable[Mapping[str, np.ndarray]]
+    ) -> dict[str, Track]:
+        """Writes `tracks/NAME.wav` of each name, side by side."""
         folder = self.folder / "tracks"
+        paths = {name: folder / f"{name}.wav" for name in names}
         with contextlib.ExitStack() as stack:
-            stack.enter_context(explain_errors(folder / "mix.wav"))
-            folder.mkdir()
-            writers = [
-                stack.enter_context(WavWriter(folder / f"{name}.wav", self.sample_rate_hz, self.num_channels))
-                for name in TRACKS
-            ]
-            for blocks in mixdown.blocks():
-                for writer, block in zip(writers, blocks, strict=True):
-                    writer.write(block)
-        self.mixdown = dataclasses.replace(mixdown, speech=None, background=None)
-        self.tracks = {name: Track(folder / f"{name}.wav") for name in TRACKS}
+            stack.enter_context(explain_errors(next(iter(paths.values()))))
+            folder.mkdir(exist_ok=True)
+            writers = {
+                name: stack.enter_context(WavWriter(path, self.sample_rate_hz, self.num_channels))
+                for name, path in paths.items()
+            }
+            for named in blocks:
+                for name, block in named.items():
+                    writers[name].write(block)
+        return {name: Track(path) for name, path in paths.items()}
 
     def _check_speech(self, engine: DubbingEngine) -> None:
         """Measures when each utterance is audible in the finished track."""
@@ -486,8 +528,7 @@ class Project:
                 "decoders": dict(self.decoder_kinds),
                 "num_samples": self.num_samples,
                 "used": list(self.used),
-                "stem_gain": self.mixdown.stem_gain,
-                "mix_gain": self.mixdown.mix_gain,
+                **self.mixdown.describe(),
             },
             "warnings": list(self.warnings),
         }

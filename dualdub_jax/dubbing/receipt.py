@@ -25,6 +25,10 @@ def make_receipt(project: Project) -> dict[str, Any]:
             "voice": _describe_file(request.voice) if request.voice else None,
             "voices": {name: _describe_file(path) for name, path in request.voices.items()},
             "script": _describe_file(script_path) if script_path.is_file() else None,
+            "original": [
+                _describe_file(sound.path) | {"gain_db": sound.gain_db, "of_film": sound.of_film}
+                for sound in project.original_sounds
+            ],
         },
         "video": {
             "container": film.container,
@@ -49,8 +53,7 @@ def make_receipt(project: Project) -> dict[str, Any]:
         "sampling": to_dict(take.sampling),
         "windows": [dataclasses.asdict(window) for window in project.windows],
         "speech": [spoken.describe() for spoken in project.spoken],
-        "stem_gain": project.mixdown.stem_gain,
-        "mix_gain": project.mixdown.mix_gain,
+        **project.mixdown.describe(),
         "realtime_factor": project.realtime_factor,
         "seconds": dict(project.progress.seconds),
         "warnings": list(project.warnings),

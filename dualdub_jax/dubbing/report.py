@@ -10,6 +10,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 
 from dualdub_jax.dsp.acoustics import Acoustics
+from dualdub_jax.dubbing.mixdown import Loudness
 from dualdub_jax.dubbing.project import Project
 from dualdub_jax.dubbing.request import DubRequest
 from dualdub_jax.media.track import MonoView, Track
@@ -47,7 +48,7 @@ def render_report(
     duration_s = float(film.duration_s)
     strip = [jpeg_uri(picture) for picture in project.strip]
     player = _video_player(film_bytes, sizes[film_path], film_path, film.codec, strip[0])
-    audio = "".join(_audio_player(name, project.tracks[name]) for name in ("mix", "speech", "background"))
+    audio = "".join(_audio_player(name, project.tracks[name]) for name in _players(project))
     players = f'<section class="card">{player}<div class="players">{audio}</div></section>'
     fields = {
         "title": html.escape(film.path.name),
@@ -76,6 +77,11 @@ def render_report(
     return fill_page("report.html", fields)
 
 
+def _players(project: Project) -> list[str]:
+    """Names of the tracks, the mix first."""
+    return sorted(project.tracks, key=lambda name: name != "mix")
+
+
 def _facts(project: Project) -> list[tuple[str, str]]:
     film = project.film
     return [
@@ -91,12 +97,20 @@ def _facts(project: Project) -> list[tuple[str, str]]:
         ("Seed", str(project.take.seed)),
         ("Windows", str(len(project.windows))),
         ("Gain of the mix", f"{20 * math.log10(project.mixdown.mix_gain):.1f} dB"),
+        *_loudness(project.mixdown.loudness),
     ]
 
 
 def _voices(request: DubRequest) -> str:
     default = request.voice.name if request.voice else "sampled by the model"
     return "; ".join(f"{name}: {path.name}" for name, path in request.voices.items()) or default
+
+
+def _loudness(loudness: Loudness | None) -> list[tuple[str, str]]:
+    if loudness is None or loudness.after_lufs is None:
+        return []
+    peak = f"{loudness.true_peak_dbtp:.1f} dBTP, limited by up to {loudness.limited_db:.1f} dB"
+    return [("Loudness of the mix", f"{loudness.after_lufs:.1f} LUFS, {peak}")]
 
 
 def _acoustics(scenes: Sequence[Acoustics | None]) -> str:

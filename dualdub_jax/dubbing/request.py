@@ -7,10 +7,12 @@ import pathlib
 import stat
 from collections.abc import Mapping
 from fractions import Fraction
+from typing import Any
 
 from dualdub_jax.config import SamplingConfig
 from dualdub_jax.dsp.acoustics import ACOUSTICS_RANGES
 from dualdub_jax.dubbing.casting import read_cast
+from dualdub_jax.dubbing.mix_settings import MixSettings
 from dualdub_jax.dubbing.rates import COMFORTABLE_RATE, MAX_RATE
 from dualdub_jax.errors import UserError
 from dualdub_jax.media.container import open_media
@@ -25,7 +27,7 @@ class DubRequest:
     """What to generate for which film.
 
     Attributes:
-        video: any film, half a second or longer; its own sound is ignored.
+        video: any film, half a second or longer; its own sound is ignored unless `mix` keeps it.
         script: the words to speak, or the path of a text or subtitle file; empty: no speech.
         voice: a recording of the reference voice; None: a voice sampled by the model.
         use_speech: False: the speech track is all zeros and not in the mix.
@@ -42,6 +44,7 @@ class DubRequest:
         max_rate: the fastest speech allowed, as a factor of the comfortable rate of 14 letters a second;
             cues and scripts that need more are an error.
         strict: True: any speech faster than is comfortable is an error.
+        mix: loudness, ducking and sound to keep; a mapping names some settings of `MixSettings`.
     """
 
     video: pathlib.Path
@@ -58,12 +61,14 @@ class DubRequest:
     voices: Mapping[str, pathlib.Path] = dataclasses.field(default_factory=dict)
     max_rate: float = MAX_RATE / COMFORTABLE_RATE
     strict: bool = False
+    mix: MixSettings | Mapping[str, Any] = dataclasses.field(default_factory=MixSettings)
 
     def __post_init__(self) -> None:
         """Accepts strings for paths, and a path or None for the script.
 
         Raises:
-            UserError: a URL; the script is a path that does not exist, or no text; see also `read_cast`.
+            UserError: a URL; the script is a path that does not exist, or no text; an unknown setting of
+                the mix, or a sound to keep without its gain; see also `read_cast`.
         """
         object.__setattr__(self, "video", as_local_path(self.video))
         if isinstance(self.script, os.PathLike) and not pathlib.Path(self.script).exists():
@@ -78,12 +83,17 @@ class DubRequest:
         is_file = isinstance(self.voices, str | os.PathLike)
         object.__setattr__(self, "_voices_file", pathlib.Path(self.voices) if is_file else None)
         object.__setattr__(self, "voices", read_cast(self.voices))
+        if not isinstance(self.mix, MixSettings):
+            known = [field.name for field in dataclasses.fields(MixSettings)]
+            if unknown := set(self.mix) - set(known):
+                raise UserError(f"mix: no setting {', '.join(sorted(unknown))}; there are {', '.join(known)}")
+            object.__setattr__(self, "mix", MixSettings(**self.mix))
 
     @property
     def inputs(self) -> tuple[pathlib.Path, ...]:
         """Paths that no output may overwrite; the script may be text, which is no file's name."""
         script = pathlib.Path(self.script) if self.script else None
-        paths = (self.video, self.voice, script, self._voices_file, *self.voices.values())
+        paths = (self.video, self.voice, script, self._voices_file, *self.voices.values(), *self.mix.inputs)
         return tuple(path for path in paths if path is not None)
 
     @property
@@ -135,5 +145,6 @@ class DubRequest:
             )
         if os.path.exists(self.script) and stat.S_IFMT(os.stat(self.script).st_mode) in _NO_FILES:
             raise UserError(f"{self.script}: is a pipe or a device; save it as a script file first")
+        self.mix.check()
         for path in filter(None, (self.voice, *self.voices.values())):
             open_media(path, "sound").close()

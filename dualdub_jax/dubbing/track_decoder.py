@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import soxr
 
+from dualdub_jax.dsp.blocks import resample_blocks, silence
 from dualdub_jax.dubbing.protocol import TrackDecoder
 
 if TYPE_CHECKING:
@@ -72,11 +72,6 @@ class BufferedTrackDecoder:
         return self._decode(held)
 
 
-def silence(num_samples: int, num_channels: int) -> np.ndarray:
-    """Zeros, float32[S], or [S, 2] in stereo."""
-    return np.zeros(num_samples if num_channels == 1 else (num_samples, num_channels), np.float32)
-
-
 def _row(waveforms: Any) -> np.ndarray:
     return np.asarray(waveforms, np.float32)[0]
 
@@ -102,7 +97,7 @@ def decode_track(
     blocks = _decode_blocks(decoder, tokens)
     missing = 0
     if decoder.sample_rate_hz != sample_rate_hz:
-        blocks = _resample(blocks, decoder.sample_rate_hz, sample_rate_hz, decoder.num_channels)
+        blocks = resample_blocks(blocks, decoder.sample_rate_hz, sample_rate_hz, decoder.num_channels)
         # Lengths are rounded once at each rate: the last samples may fall between them.
         missing = math.ceil(sample_rate_hz / decoder.sample_rate_hz) + 1
     if num_channels != decoder.num_channels:
@@ -120,12 +115,3 @@ def _decode_blocks(decoder: TrackDecoder, tokens: np.ndarray) -> Iterator[np.nda
     for first in range(0, len(tokens), _PUSHED_FRAMES):
         yield decoder.push(tokens[first : first + _PUSHED_FRAMES])
     yield decoder.flush()
-
-
-def _resample(
-    blocks: Iterator[np.ndarray], rate_hz: int, new_rate_hz: int, num_channels: int
-) -> Iterator[np.ndarray]:
-    resampler = soxr.ResampleStream(rate_hz, new_rate_hz, num_channels, dtype="float32")
-    for block in blocks:
-        yield resampler.resample_chunk(block)
-    yield resampler.resample_chunk(silence(0, num_channels), last=True)

@@ -26,6 +26,7 @@ class Utterance:
         start_s: seconds from the first frame; likewise `end_s`.
         cues: the number of its cue in the file; empty for an untimed script.
         speaker: a name of the cast; "": nobody is named.
+        written: `text` with case and punctuation, for subtitles.
     """
 
     text: str
@@ -33,6 +34,7 @@ class Utterance:
     end_s: Fraction
     cues: tuple[int, ...] = ()
     speaker: str = ""
+    written: str = ""
 
     @property
     def rate(self) -> Fraction:
@@ -63,6 +65,7 @@ def find_utterances(windows: Sequence[Window], frame_rate: Fraction) -> tuple[Ut
             window.start_frame / frame_rate,
             window.end_frame / frame_rate,
             speaker=window.speaker,
+            written=window.written,
         )
         for window in windows
         if window.text

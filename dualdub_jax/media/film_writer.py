@@ -1,34 +1,47 @@
-"""Writing a film with a new sound: its video packets copied, the mix encoded beside them.
+"""Writing a film with a new sound: its video packets copied, new tracks encoded beside them.
 
-No picture is decoded or encoded again. The film's time zero moves to its first picture, where the mix begins.
+No picture is decoded or encoded again. The film's time zero moves to its first picture, where the new tracks
+begin.
 What the container says of the picture (shape of pixels, codec tag, colours, orientation, transparency) and of
 the film (chapters, tags, further streams) is written again; see `other_streams` for the latter.
 """
 
 import io
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import av
 
+from dualdub_jax.media.audio_encoder import AudioEncoder
 from dualdub_jax.media.clock import FilmClock
 from dualdub_jax.media.container import is_mp4, open_media, video_stream
 from dualdub_jax.media.copy_plan import CopyPlan
 from dualdub_jax.media.film import Film
 from dualdub_jax.media.inventory import pixel_aspect
+from dualdub_jax.media.language import stored_language
 from dualdub_jax.media.matroska_elements import ROOM, set_display_size
-from dualdub_jax.media.mix_encoder import MixEncoder
 from dualdub_jax.media.mp4_boxes import end_edit_list
+from dualdub_jax.media.new_tracks import AudioTrack, NewTracks, SubtitleTrack
 from dualdub_jax.media.other_streams import OtherStreams, copy_tags, wants_apple_tags
-from dualdub_jax.media.track import Samples
+from dualdub_jax.media.subtitle_encoder import SubtitleEncoder
 
-# Suffix -> (container format of libavformat, audio codec). WebM allows no AAC.
-CONTAINERS: dict[str, tuple[str, str]] = {
-    ".mp4": ("mp4", "aac"),
-    ".m4v": ("mp4", "aac"),
-    ".mov": ("mov", "aac"),
-    ".mkv": ("matroska", "aac"),
-    ".webm": ("webm", "libopus"),
+
+class ContainerKind(NamedTuple):
+    """Names, by libavformat and libavcodec, of a container format and the encoders of its new tracks."""
+
+    format: str
+    audio_codec: str
+    subtitle_codec: str
+
+
+# By suffix. WebM allows neither AAC nor SubRip.
+CONTAINERS: dict[str, ContainerKind] = {
+    ".mp4": ContainerKind("mp4", "aac", "mov_text"),
+    ".m4v": ContainerKind("mp4", "aac", "mov_text"),
+    ".mov": ContainerKind("mov", "aac", "mov_text"),
+    ".mkv": ContainerKind("matroska", "aac", "subrip"),
+    ".webm": ContainerKind("webm", "libopus", "webvtt"),
 }
 _WITH_EDIT_LISTS = {"mp4", "mov"}
 # Stereo, spherical and Dolby Vision boxes are not in the first edition of the standard.
@@ -43,19 +56,17 @@ class CannotHoldError(Exception):
 def write_film(
     film: Film,
     plan: CopyPlan,
-    mix: Samples,
-    sample_rate_hz: int,
+    new: NewTracks,
     suffix: str,
     file: BinaryIO,
     max_packets: int | None = None,
 ) -> None:
-    """Writes the film's video and other streams with `mix` as its only sound.
+    """Writes the film's video and other streams with new tracks in place of its sound.
 
     Args:
         film: the film; its packets are read from `film.path`.
         plan: which of them.
-        mix: float32[S] in [-1, 1], read in blocks.
-        sample_rate_hz: of `mix`.
+        new: the tracks; they follow the video, in their order, before all other streams.
         suffix: chooses the container, see `CONTAINERS`.
         file: where the bytes go; opened for reading and writing, seekable.
         max_packets: of the video; None: all.
@@ -65,7 +76,8 @@ def write_film(
         UserError: the film cannot be read.
         OSError: `file` cannot be written.
     """
-    format_name, audio_codec = CONTAINERS[suffix]
+    kind = CONTAINERS[suffix]
+    format_name = kind.format
     if plan.num_hidden and format_name not in _WITH_EDIT_LISTS:
         raise CannotHoldError(f"hide the {plan.num_hidden} pictures outside of the edit list")
     with open_media(film.path, "video") as source:
@@ -78,12 +90,12 @@ def write_film(
             video = _add_video(target, stream, format_name, tag)
             if plan.rate is not None:
                 video.codec_context.framerate = plan.rate
-            sound = MixEncoder(target, audio_codec, mix, sample_rate_hz).packets()
+            feeds = _add_tracks(target, new, kind)
             others = OtherStreams(source, stream, film)
-            others.add_to(target, format_name)
+            others.add_to(target, format_name, kind.subtitle_codec)
             clock = OutputClock(film, plan)
             video.time_base = clock.time_base
-            sound_until_s, num_packets = Fraction(0), -1
+            num_packets = -1
             for packet in FilmClock(source, stream).packets(*others.sources):
                 if packet.stream_index != stream.index:
                     target.mux(others.packets(packet))
@@ -95,15 +107,12 @@ def write_film(
                     break
                 clock.move(packet, num_packets)
                 # In order of time, so that the muxer never has to hold one stream back for the other.
-                while (
-                    sound_until_s <= packet.pts * packet.time_base
-                    and (block := next(sound, None)) is not None
-                ):
-                    sound_until_s, packets = block
-                    target.mux(packets)
+                for feed in feeds:
+                    for packets in feed.until(packet.pts * packet.time_base):
+                        target.mux(packets)
                 packet.stream = video
                 target.mux(packet)
-            for _, packets in sound:
+            for packets in _rest(feeds):
                 target.mux(packets)
         if format_name in _WITH_EDIT_LISTS and plan.num_hidden:
             end_edit_list(file, _FIRST_TRACK, film.duration_s)
@@ -118,6 +127,49 @@ def _options(source: av.container.InputContainer, film: Film, format_name: str) 
     if wants_apple_tags(source):
         options["movflags"] = "use_metadata_tags"
     return options
+
+
+class _Feed:
+    """The packets of a new track, taken as far as they are due."""
+
+    def __init__(self, packets: Iterator[tuple[Fraction, list[av.Packet]]]) -> None:
+        self._packets = packets
+        self.until_s: Fraction | None = Fraction(0)  # None: at its end
+
+    def next(self) -> list[av.Packet]:
+        self.until_s, packets = next(self._packets, (None, []))
+        return packets
+
+    def until(self, time_s: Fraction) -> Iterator[list[av.Packet]]:
+        while self.until_s is not None and self.until_s <= time_s:
+            yield self.next()
+
+
+def _rest(feeds: Sequence[_Feed]) -> Iterator[list[av.Packet]]:
+    """What is left of all feeds, side by side."""
+    while going := [feed for feed in feeds if feed.until_s is not None]:
+        yield min(going, key=lambda feed: feed.until_s).next()
+
+
+def _add_tracks(target: av.container.OutputContainer, new: NewTracks, kind: ContainerKind) -> list[_Feed]:
+    feeds = []
+    for track in new.audio:
+        audio = AudioEncoder(target, kind.audio_codec, track)
+        _name(audio.stream, track, kind)
+        feeds.append(_Feed(audio.packets()))
+    if new.subtitles is not None:
+        subtitles = SubtitleEncoder(target, kind.subtitle_codec)
+        _name(subtitles.stream, new.subtitles, kind)
+        feeds.append(_Feed(subtitles.packets(new.subtitles)))
+    return feeds
+
+
+def _name(stream: av.stream.Stream, track: AudioTrack | SubtitleTrack, kind: ContainerKind) -> None:
+    stream.metadata["title"] = track.title
+    if kind.format in _WITH_EDIT_LISTS:
+        stream.metadata["handler_name"] = track.title  # which players of MP4 show
+    if track.language is not None:
+        stream.metadata["language"] = stored_language(track.language, kind.format)
 
 
 def _timescale(film: Film) -> int:

@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 
 import av
@@ -22,8 +22,10 @@ _TECHNICAL = re.compile(
     r"|modification_date",
     re.IGNORECASE,
 )
-# Names of text without styles or with few; one becomes another in a copy.
-TEXT_CODECS = {"mov_text", "subrip", "srt", "text"}
+# Names of text with few styles, one of which becomes another in a copy, and of text with many.
+TEXT_CODECS = {"mov_text", "subrip", "srt", "text", "webvtt"}
+STYLED_CODECS = {"ass", "ssa"}
+_STYLED = re.compile(r"^(subtitles \()(?:ass|ssa)([,)])")
 _KEPT_DISPOSITIONS = av.stream.Disposition.default | av.stream.Disposition.forced
 _SIDE_DATA = re.compile(r"^ {6}(?!Display Matrix|CPB)(\S.*)$")
 
@@ -49,10 +51,17 @@ class Inventory:
     num_sounds: int
 
     @classmethod
-    def take(cls, container: av.container.InputContainer, stream: av.video.stream.VideoStream) -> "Inventory":
-        """Takes the inventory of an open film."""
+    def take(
+        cls,
+        container: av.container.InputContainer,
+        stream: av.video.stream.VideoStream,
+        added: Sequence[av.stream.Stream] = (),
+    ) -> "Inventory":
+        """Takes the inventory of an open film with its video `stream`; streams in `added` do not count."""
         others = [
-            other for other in container.streams if other.index != stream.index and is_own_stream(other)
+            other
+            for other in container.streams
+            if other.index not in {stream.index, *(new.index for new in added)} and is_own_stream(other)
         ]
         return cls(
             picture=_describe_picture(container, stream),
@@ -78,7 +87,12 @@ class Inventory:
             phrases.append(f"the chapters ({len(self.chapters)})")
         elif copy.chapters != self.chapters:
             phrases.append("the titles of the chapters")
-        phrases += [f"the {name}" for name in (self.streams - copy.streams).elements()]
+        gained = copy.streams - self.streams
+        for name in (self.streams - copy.streams).elements():
+            as_text = _STYLED.sub(r"\1text\2", name)
+            is_plain = gained[as_text] > 0
+            gained[as_text] -= 1
+            phrases.append(f"the {'styles of the ' * is_plain}{name}")
         return phrases
 
 

@@ -1,4 +1,4 @@
-"""Muxing a soundtrack: the film with the mix in place of its sound, checked before and after writing.
+"""Muxing a soundtrack: the film with new tracks in place of its sound, checked before and after writing.
 
 See `rehearsal` for what is checked before. Source: our choice.
 """
@@ -14,24 +14,24 @@ from dualdub_jax.errors import UserError
 from dualdub_jax.media.copy_plan import CopyPlan
 from dualdub_jax.media.film import Film
 from dualdub_jax.media.film_writer import write_film
+from dualdub_jax.media.new_tracks import NewTracks
 from dualdub_jax.media.rehearsal import check_container, list_losses
 from dualdub_jax.media.timing import scan_times
-from dualdub_jax.media.track import Samples
 
 _ROUNDING_S = Fraction(1, 1000)  # Matroska counts milliseconds
 
 
 def mux_soundtrack(
-    film: Film, mix: Samples, sample_rate_hz: int, out: pathlib.Path, file: BinaryIO
+    film: Film, new: NewTracks, out: pathlib.Path, file: BinaryIO, num_kept: int = 0
 ) -> list[str]:
-    """Writes the film with `mix` as its only sound, reads it again and compares.
+    """Writes the film with new tracks in place of its sound, reads it again and compares.
 
     Args:
         film: the film; its packets are read from `film.path`.
-        mix: float32[S], or [S, 2] in stereo, in [-1, 1], read in blocks.
-        sample_rate_hz: of `mix`.
+        new: the tracks.
         out: the name that chooses the container; nothing is written there.
         file: where the bytes go; opened for reading and writing, seekable.
+        num_kept: streams of the film's own sound that the new tracks contain.
 
     Returns:
         What the file does not keep of the film, one sentence each.
@@ -44,13 +44,13 @@ def mux_soundtrack(
     plan = check_container(film, out).plan
     guarded = _Guarded(file)
     try:
-        write_film(film, plan, mix, sample_rate_hz, out.suffix.lower(), guarded)
+        write_film(film, plan, new, out.suffix.lower(), guarded)
     except Exception:  # whatever libav made of it: the file's own error names the cause
         if guarded.error is not None:
             raise guarded.error from None
         raise
     _verify_times(film, plan, out, file)
-    return list_losses(film, file, out)
+    return list_losses(film, file, out, new, num_kept)
 
 
 class _Guarded:

@@ -1,28 +1,21 @@
 """Streams beside video and sound: subtitles, data, attachments, covers, further video; chapters and tags.
 
-What the target holds is copied on the video's clock; text subtitles are converted between MP4 and Matroska,
-and lose their styles. Sound is not copied, for the mix replaces it.
+What the target holds is copied on the video's clock. Text subtitles that it does not hold as they are become
+its own kind of text and lose their styles, but for bold and italic letters. Sound is not copied, for the new
+tracks replace it.
 """
 
 import io
 import pathlib
-import re
 from typing import Any
 
 import av
-import av.bitstream
 
 from dualdub_jax.media.container import is_mp4, open_media
 from dualdub_jax.media.film import Film
-from dualdub_jax.media.inventory import TEXT_CODECS, film_tags, is_own_stream
+from dualdub_jax.media.inventory import STYLED_CODECS, TEXT_CODECS, film_tags, is_own_stream
+from dualdub_jax.media.subtitle_encoder import SubtitleEncoder
 
-# What MP4 and Matroska call text subtitles: (codec, bitstream filter to it from the other's), by format.
-_TEXT = {
-    "mp4": ("mov_text", "text2movsub"),
-    "mov": ("mov_text", "text2movsub"),
-    "matroska": ("subrip", "mov2textsub"),
-}
-_STYLES = re.compile(rb"</?[a-zA-Z][^>]*>|\{\\[^}]*\}")
 _COVER = av.stream.Disposition.attached_pic
 
 
@@ -41,10 +34,16 @@ class OtherStreams:
         self._start_s = film.start_pts * film.time_base
         self._source, self._main = source, main
         self._targets: dict[int, av.stream.Stream] = {}
-        self._filters: dict[int, av.bitstream.BitStreamFilterContext] = {}
+        self._converters: dict[int, SubtitleEncoder] = {}
 
-    def add_to(self, target: av.container.OutputContainer, format_name: str) -> None:
-        """Adds all streams that the target holds, chapters and tags; before any packet is written."""
+    def add_to(self, target: av.container.OutputContainer, format_name: str, subtitle_codec: str) -> None:
+        """Adds all streams that the target holds, chapters and tags; before any packet is written.
+
+        Args:
+            target: the copy.
+            format_name: of its container.
+            subtitle_codec: of text subtitles that it does not hold as they are.
+        """
         covers = {}
         for stream in self._source.streams:
             if stream.index == self._main.index or stream.type == "audio" or not is_own_stream(stream):
@@ -56,13 +55,11 @@ class OtherStreams:
                     target.add_attachment(name, kind, covers[stream.index])
             elif _accepts(format_name, stream):
                 self._targets[stream.index] = _copy_stream(target, stream)
-            elif stream.type == "subtitle" and _codec(stream) in TEXT_CODECS and format_name in _TEXT:
-                codec, name = _TEXT[format_name]
-                copy = target.add_mux_stream(codec)
-                copy.time_base = stream.time_base
-                _mark(stream, copy)
-                self._targets[stream.index] = copy
-                self._filters[stream.index] = av.bitstream.BitStreamFilterContext(name, in_stream=stream)
+            elif stream.type == "subtitle" and _codec(stream) in TEXT_CODECS | STYLED_CODECS:
+                converter = SubtitleEncoder(target, subtitle_codec)
+                _mark(stream, converter.stream)
+                self._targets[stream.index] = converter.stream
+                self._converters[stream.index] = converter
         target.metadata.update(film_tags(self._source))
         target.set_chapters(self._chapters())
 
@@ -78,17 +75,10 @@ class OtherStreams:
         """What to write for a packet of a source: on the film's clock, and nothing outside of the film."""
         if not self._move(packet):
             return []
-        if packet.stream_index not in self._filters:
-            packet.stream = self._targets[packet.stream_index]
-            return [packet]
-        index = packet.stream_index
-        text = _STYLES.sub(b"", bytes(packet)) if b"<" in bytes(packet) or b"{" in bytes(packet) else None
-        if text is not None and _codec(packet.stream) != "mov_text":
-            packet = _with_content(packet, text)
-        converted = [new for new in self._filters[index].filter(packet) if new.size]
-        for new in converted:
-            new.stream = self._targets[index]
-        return converted
+        if packet.stream_index in self._converters:
+            return self._converters[packet.stream_index].convert(packet)
+        packet.stream = self._targets[packet.stream_index]
+        return [packet]
 
     def _move(self, packet: av.Packet) -> bool:
         """Moves a packet to the film's clock; False: it is not within the film."""
@@ -157,13 +147,6 @@ def _mark(stream: av.stream.Stream, copy: av.stream.Stream) -> None:
 
 def _codec(stream: av.stream.Stream) -> str:
     return stream.codec_context.codec.canonical_name if stream.codec_context else ""
-
-
-def _with_content(packet: av.Packet, content: bytes) -> av.Packet:
-    new = av.Packet(content)
-    new.stream, new.time_base = packet.stream, packet.time_base
-    new.pts, new.dts, new.duration = packet.pts, packet.dts, packet.duration
-    return new
 
 
 def _read_covers(path: pathlib.Path) -> dict[int, bytes]:

@@ -23,6 +23,8 @@ from dualdub_jax.media.copy_plan import CopyPlan
 from dualdub_jax.media.film import Film
 from dualdub_jax.media.film_writer import CONTAINERS, CannotHoldError, write_film
 from dualdub_jax.media.inventory import Inventory, pixel_aspect, stream_tag
+from dualdub_jax.media.language import stored_language
+from dualdub_jax.media.new_tracks import AudioTrack, NewTracks
 from dualdub_jax.media.orientation import Orientation, orientation_of
 
 _NUM_PICTURES = 12
@@ -44,12 +46,13 @@ class Rehearsal:
     losses: list[str]
 
 
-def check_container(film: Film, out: pathlib.Path) -> Rehearsal:
+def check_container(film: Film, out: pathlib.Path, num_kept: int = 0) -> Rehearsal:
     """Checks that `out` can hold the film's video as it is; nothing is written.
 
     Args:
         film: the film.
         out: the name that chooses the container.
+        num_kept: streams of the film's own sound that the new tracks will contain.
 
     Raises:
         UserError: an unknown suffix, a video that the container cannot hold as it is, or a film whose packets
@@ -64,7 +67,7 @@ def check_container(film: Film, out: pathlib.Path) -> Rehearsal:
         )
     plan = _make_plan(film)
     try:
-        return Rehearsal(plan, _rehearse(film, plan, out))
+        return Rehearsal(plan, _rehearse(film, plan, out, num_kept))
     except CannotHoldError as error:
         reason = error
     others = (out.with_suffix(suffix) for suffix in (".mkv", ".mov") if suffix != out.suffix.lower())
@@ -84,20 +87,46 @@ def _make_plan(film: Film) -> CopyPlan:
     return plan
 
 
-def list_losses(film: Film, file: BinaryIO, out: pathlib.Path) -> list[str]:
-    """What a written copy does not keep of the film, one sentence each; sound is replaced on purpose."""
+def list_losses(
+    film: Film, file: BinaryIO, out: pathlib.Path, new: NewTracks, num_kept: int = 0
+) -> list[str]:
+    """What a written copy does not keep of the film and its new tracks, one sentence each.
+
+    Args:
+        film: the film.
+        file: the copy.
+        out: its name.
+        new: its tracks, which replace the film's sound on purpose.
+        num_kept: streams of the film's own sound that they contain.
+    """
     with open_media(film.path, "video") as source:
         before = Inventory.take(source, video_stream(source, film.path))
-    return _list_losses(film, before, file, out)
+    return _list_losses(film, before, file, out, new, num_kept)
 
 
-def _list_losses(film: Film, before: Inventory, file: BinaryIO, out: pathlib.Path) -> list[str]:
+def _list_losses(
+    film: Film, before: Inventory, file: BinaryIO, out: pathlib.Path, new: NewTracks, num_kept: int
+) -> list[str]:
     file.seek(0)
     with av.open(file, "r", metadata_errors="backslashreplace") as copy:
-        losses = before.losses(Inventory.take(copy, find_video_stream(copy)))
+        # The new tracks follow the video.
+        tracks = [*new.audio, *([new.subtitles] if new.subtitles else [])]
+        added = list(copy.streams)[1 : 1 + len(tracks)]
+        losses = before.losses(Inventory.take(copy, find_video_stream(copy), added))
+        format_name = CONTAINERS[out.suffix.lower()].format
+        languages = {
+            track.language
+            for track, stream in zip(tracks, added, strict=True)
+            if track.language
+            and stored_language(track.language, format_name) != (stream_tag(stream, "language") or "und")
+        }
     sentences = [f"{out}: {out.suffix[1:].upper()} does not keep {loss} of {film.path}" for loss in losses]
-    if before.num_sounds:
-        count = f"{before.num_sounds} stream{'s' * (before.num_sounds > 1)}"
+    sentences += [
+        f"{out}: {out.suffix[1:].upper()} does not keep the language {name} of the new tracks"
+        for name in sorted(languages)
+    ]
+    if num_lost := before.num_sounds - num_kept:
+        count = f"{num_lost} stream{'s' * (num_lost > 1)}"
         sentences.append(f"{out}: the soundtrack replaces the sound of {film.path} ({count})")
     return sentences
 
@@ -110,7 +139,7 @@ def _holds(film: Film, plan: CopyPlan, out: pathlib.Path) -> bool:
     return True
 
 
-def _rehearse(film: Film, plan: CopyPlan, out: pathlib.Path) -> list[str]:
+def _rehearse(film: Film, plan: CopyPlan, out: pathlib.Path, num_kept: int = 0) -> list[str]:
     """Writes the beginning of the film in memory; returns what it does not keep.
 
     Raises:
@@ -118,9 +147,9 @@ def _rehearse(film: Film, plan: CopyPlan, out: pathlib.Path) -> list[str]:
     """
     file = io.BytesIO()
     num_packets = plan.first_shown - plan.first + _NUM_PICTURES + _MARGIN_PACKETS
-    mix = np.zeros(_RATE_HZ // 2, np.float32)
+    new = NewTracks([AudioTrack(np.zeros(_RATE_HZ // 2, np.float32), _RATE_HZ)])
     try:
-        write_film(film, plan, mix, _RATE_HZ, out.suffix.lower(), file, num_packets)
+        write_film(film, plan, new, out.suffix.lower(), file, num_packets)
     except (av.error.FFmpegError, ValueError):
         raise CannotHoldError(f"hold {film.codec} video as it is") from None
     with open_media(film.path, "video") as source:
@@ -136,7 +165,7 @@ def _rehearse(film: Film, plan: CopyPlan, out: pathlib.Path) -> list[str]:
     _compare(film, before, after)
     if abs(aspect_after - aspect) * film.size[0] > aspect:
         raise CannotHoldError(f"keep the shape of the pixels ({aspect.numerator}:{aspect.denominator})")
-    return _list_losses(film, inventory, file, out)
+    return _list_losses(film, inventory, file, out, new, num_kept)
 
 
 class _Picture(NamedTuple):

@@ -103,7 +103,7 @@ def test_interrupt_is_one_line(engine, capsys, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("dualdub_jax.dubbing.delivery.copy_track", interrupted)
+    monkeypatch.setattr("dualdub_jax.dubbing.stem_files.copy_track", interrupted)
     assert main(["dub", "film.mp4", "--stems", "s"]) == 130
     assert capsys.readouterr().err == "dualdub: interrupted\n"
     assert os.listdir() == ["film.mp4"]

@@ -18,7 +18,7 @@ _SLOW = """
 import pathlib, sys, time
 import dualdub_jax
 from dualdub_jax.apps import cli
-from dualdub_jax.dubbing import delivery
+from dualdub_jax.dubbing import stem_files
 from dualdub_jax.dubbing.dub import DualDub
 from tests.fake_engine import FakeEngine
 
@@ -28,7 +28,7 @@ def slow_write(track, file):
     print("writing", flush=True)
     time.sleep(60)
 
-delivery.copy_track = slow_write
+stem_files.copy_track = slow_write
 dualdub_jax.load = lambda path=None, **_: DualDub(FakeEngine(), pathlib.Path("fake"))
 sys.exit(cli.main())
 """

@@ -205,7 +205,7 @@ def test_failed_write_leaves_nothing(tmp_path, model, monkeypatch):
     def full_disk(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("dualdub_jax.dubbing.delivery.copy_track", full_disk)
+    monkeypatch.setattr("dualdub_jax.dubbing.stem_files.copy_track", full_disk)
     with pytest.raises(UserError, match=r"speech.wav: the disk is full and nothing was written"):
         made.write(folder / "out.mp4", stems=folder / "stems")
     assert list(folder.iterdir()) == []

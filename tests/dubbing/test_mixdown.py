@@ -1,96 +1,160 @@
-"""Stems and mix agree; nothing clips; what is switched off is zero."""
+"""Stems and mix agree; nothing clips; loudness and true peaks are those that are asked for."""
 
-import dataclasses
+import json
 
 import numpy as np
+import pyloudnorm
 import pytest
+import scipy.signal
 
 from dualdub_jax.dubbing import mixdown
-from dualdub_jax.dubbing.mixdown import PEAK_CEILING, Mixdown
+from dualdub_jax.dubbing.ducking import Ducking
+from dualdub_jax.dubbing.mix_settings import MixSettings
+from dualdub_jax.dubbing.mixdown import Mixdown
+from dualdub_jax.dubbing.stems import PEAK_CEILING, Stems
 
 RNG = np.random.default_rng(0)
-
-
-@dataclasses.dataclass
-class Mixed:
-    speech: np.ndarray
-    background: np.ndarray
-    mix: np.ndarray
-    stem_gain: float
-    mix_gain: float
-
-
-def mix_down(speech, background, num_samples: int) -> Mixed:
-    made = Mixdown.measure(speech, background, num_samples)
-    return Mixed(*made.arrays(), made.stem_gain, made.mix_gain)
+RATE_HZ = 16_000
 
 
 def noise(level: float, num_samples: int = 5_000) -> np.ndarray:
     return (level * RNG.uniform(-1, 1, num_samples)).astype(np.float32)
 
 
+def stems_of(*tracks: np.ndarray) -> dict[str, np.ndarray]:
+    names = ("speech", "background", "original")[: len(tracks)]
+    return Stems.measure(dict(zip(names, tracks, strict=True)), len(tracks[0]), tracks[0].ndim).arrays()
+
+
+def scene(seconds: float, rate_hz: int, num_channels: int = 1, level: float = 0.1) -> dict[str, np.ndarray]:
+    """Bursts of buzzing speech, and noise with clicks."""
+    time_s = np.arange(round(seconds * rate_hz)) / rate_hz
+    speech = level * scipy.signal.sawtooth(2 * np.pi * 140 * time_s) * (np.sin(2 * np.pi * time_s / 2) > 0)
+    background = 0.2 * level * RNG.standard_normal(len(time_s))
+    background[:: rate_hz // 3] += 4 * level
+    tracks = [np.stack([track, 0.5 * track], axis=1)[:, :num_channels] for track in (speech, background)]
+    return stems_of(*(track[:, 0] if num_channels == 1 else track for track in tracks))
+
+
+def true_peak_db(samples: np.ndarray) -> float:
+    return 20 * np.log10(np.abs(scipy.signal.resample_poly(samples, 4, 1, axis=0)).max())
+
+
 @pytest.mark.parametrize(
     ("speech_level", "background_level"), [(0.2, 0.3), (0.8, 0.8), (3.0, 0.5), (0.0, 0.9)]
 )
 def test_mix_is_one_gain_times_the_sum(speech_level, background_level):
-    made = mix_down(noise(speech_level), noise(background_level), 4_321)
-    for track in (made.speech, made.background, made.mix):
-        assert track.shape == (4_321,) and track.dtype == np.float32
-        np.testing.assert_array_equal(np.round(track * 32768.0), track * 32768.0)
-        assert np.abs(track).max() <= PEAK_CEILING + 1 / 32768
-    expected = made.mix_gain * (made.speech.astype(float) + made.background)
-    assert np.abs(made.mix - expected).max() <= 0.5 / 32768 + 1e-9
-    assert 0 < made.mix_gain <= 1 and 0 < made.stem_gain <= 1
+    stems = stems_of(noise(speech_level), noise(background_level), noise(0.2))
+    made = Mixdown.measure(stems, RATE_HZ)
+    mix = made.array()
+    assert np.abs(mix).max() <= PEAK_CEILING + 1 / 32768
+    np.testing.assert_array_equal(np.round(mix * 32768.0), mix * 32768.0)
+    expected = made.mix_gain * sum(stem.astype(float) for stem in stems.values())
+    assert np.abs(mix - expected).max() <= 0.5 / 32768 + 1e-9
+    assert 0 < made.mix_gain <= 1 and made.limiter is None and made.loudness is None
 
 
-def test_quiet_tracks_are_left_alone():
-    speech, background = noise(0.2), noise(0.2)
-    made = mix_down(speech, background, 5_000)
-    assert made.stem_gain == made.mix_gain == 1.0
-    np.testing.assert_allclose(made.speech, speech, atol=0.5 / 32768)
-
-
-def test_a_loud_stem_keeps_its_balance_with_the_other():
-    speech, background = noise(2.0), noise(0.5)
-    made = mix_down(speech, background, 5_000)
-    np.testing.assert_allclose(made.background, background * made.stem_gain, atol=1 / 32768)
-
-
-def test_switched_off_is_zero_and_not_in_the_mix():
-    made = mix_down(None, noise(0.3), 5_000)
-    assert not made.speech.any()
-    np.testing.assert_array_equal(made.mix, made.background)
+def test_the_background_is_ducked_under_speech_and_the_stems_are_not():
+    stems = stems_of(noise(0.2, 64_000), noise(0.2, 64_000), noise(0.1, 64_000))
+    ducking = Ducking.under([(1.5, 2.0)], 9.0)
+    made = Mixdown.measure(stems, RATE_HZ, ducking=ducking)
+    gains = ducking.gains(0, 64_000, RATE_HZ)
+    assert gains[0] == 1.0 and gains[28_000] == pytest.approx(10 ** (-9 / 20))
+    others = stems["background"].astype(float) + stems["original"]
+    expected = made.mix_gain * (stems["speech"] + gains * others)
+    assert np.abs(made.array() - expected).max() <= 0.5 / 32768 + 1e-9
 
 
 @pytest.mark.parametrize(
-    ("bad", "message"), [(np.zeros(99), "99 samples"), (np.full(100, np.nan), "not finite")]
+    ("rate_hz", "num_channels", "lufs", "true_peak"),
+    [
+        (16_000, 1, -23.0, None),
+        (24_000, 1, -31.0, -3.0),
+        (44_100, 2, -16.0, -1.0),
+        (48_000, 1, -18.0, -6.0),
+        (22_050, 2, -13.0, -1.0),
+        (11_025, 1, -24.0, -2.0),
+    ],
 )
-def test_faults_are_not_hidden(bad, message):
-    with pytest.raises(ValueError, match=message):
-        mix_down(np.zeros(100), bad, 100)
+def test_loudness_and_true_peak_are_met(rate_hz, num_channels, lufs, true_peak):
+    stems = scene(4.0, rate_hz, num_channels)
+    made = Mixdown.measure(stems, rate_hz, MixSettings(lufs=lufs, true_peak=true_peak))
+    mix = made.array()
+    measured = pyloudnorm.Meter(rate_hz).integrated_loudness(mix.astype(np.float64))
+    assert measured == pytest.approx(lufs, abs=0.2) and made.warnings == ()
+    assert made.loudness.after_lufs == pytest.approx(measured, abs=0.01)
+    limit = -1.0 if true_peak is None else true_peak
+    assert true_peak_db(mix) <= limit and made.loudness.true_peak_dbtp <= limit
+    plain = made.mix_gain * (stems["speech"].astype(float) + stems["background"])
+    if made.loudness.limited_db == 0:
+        assert np.abs(mix - plain).max() <= 0.5 / 32768 + 1e-9
+    else:  # peaks are lowered, and the rest is not
+        assert np.abs(mix).max() < np.abs(plain).max()
+        assert np.mean(np.abs(mix - plain) <= 0.5 / 32768 + 1e-9) > 0.3
+
+
+def test_a_limit_without_a_loudness_lowers_the_whole_mix():
+    stems = scene(2.0, RATE_HZ, level=0.5)
+    made = Mixdown.measure(stems, RATE_HZ, MixSettings(true_peak=-12.0))
+    assert made.limiter is None and true_peak_db(made.array()) <= -12.0
+    assert made.mix_gain < 1 and made.loudness.limited_db == 0
+
+
+def test_silence_has_no_loudness_and_is_not_amplified():
+    zeros = np.zeros(RATE_HZ, np.float32)
+    made = Mixdown.measure(stems_of(zeros, zeros), RATE_HZ, MixSettings(lufs=-23))
+    assert made.mix_gain == 1 and not made.array().any() and made.loudness.before_lufs is None
+    assert made.warnings == (
+        "the mix is silent or shorter than 0.4 s and has no loudness: --lufs -23 changes nothing",
+    )
+    short = Mixdown.measure(stems_of(noise(0.5, 6_000), noise(0.5, 6_000)), RATE_HZ, MixSettings(lufs=-23))
+    assert short.mix_gain <= 1 and short.warnings == made.warnings
+
+
+def test_a_whisper_is_not_raised_without_bound():
+    soft = noise(0.001, 2 * RATE_HZ)
+    made = Mixdown.measure(stems_of(0 * soft, soft), RATE_HZ, MixSettings(lufs=-16))
+    assert made.mix_gain == pytest.approx(10 ** (mixdown.MAX_GAIN_DB / 20))
+    (warning,) = made.warnings
+    assert "LUFS and not -16 LUFS: it is not raised by more than 30 dB" in warning
+
+
+def test_a_loudness_that_the_limit_forbids_is_named():
+    loud = scene(2.0, RATE_HZ)
+    made = Mixdown.measure(loud, RATE_HZ, MixSettings(lufs=-5, true_peak=-20))
+    (warning,) = made.warnings
+    assert "the limit of -20 dBTP leaves no room" in warning
+    assert true_peak_db(made.array()) <= -20
 
 
 def test_blocks_make_no_difference(monkeypatch):
-    """Gains are those of the whole film: the loudest sample of either is in the last block."""
-    speech, background = noise(0.9), noise(0.9)
-    speech[-1], background[-1] = 3.0, 2.0
-    whole = mix_down(speech, background, 5_000)
-    monkeypatch.setattr(mixdown, "BLOCK_SAMPLES", 777)
-    parts = mix_down(speech, background, 5_000)
-    assert whole.stem_gain == parts.stem_gain < 0.3 and whole.mix_gain == parts.mix_gain < 1
-    for name in ("speech", "background", "mix"):
-        np.testing.assert_array_equal(getattr(parts, name), getattr(whole, name))
+    stems, settings = scene(2.0, RATE_HZ), MixSettings(lufs=-14)
+    ducking = Ducking.under([(0.5, 1.0)], 12.0)
+    whole = Mixdown.measure(stems, RATE_HZ, settings, ducking)
+    mix = whole.array()
+    monkeypatch.setattr(mixdown, "BLOCK_SAMPLES", 1_777)
+    parts = Mixdown.measure(stems, RATE_HZ, settings, ducking)
+    assert whole.loudness.limited_db > 1
+    assert parts.mix_gain == pytest.approx(whole.mix_gain, rel=1e-9)
+    np.testing.assert_array_equal(parts.array(), mix)
+    np.testing.assert_array_equal(whole.part(5_000, 9_000), mix[5_000:9_000])
+
+
+def test_a_mix_is_made_again_of_its_description():
+    stems = scene(2.0, RATE_HZ)
+    made = Mixdown.measure(stems, RATE_HZ, MixSettings(lufs=-16), Ducking.under([(0.5, 1.0)], 12.0), 0.5)
+    assert made.loudness.limited_db > 0
+    again = Mixdown.restore(stems, RATE_HZ, json.loads(json.dumps(made.describe())))
+    assert again == made
+    plain = Mixdown.measure(stems, RATE_HZ)
+    assert Mixdown.restore(stems, RATE_HZ, plain.describe()) == plain
 
 
 def test_stereo_is_mixed_by_channel_and_one_gain():
-    speech, background = noise(0.9, 4_000).reshape(-1, 2), noise(0.8, 4_000).reshape(-1, 2)
-    made = Mixdown.measure(speech, background, 1_900, num_channels=2)
-    left, right = (
-        Mixdown(speech[:, i], background[:, i], 1_900, made.stem_gain, made.mix_gain).arrays()
-        for i in range(2)
-    )
-    for track, one, other in zip(made.arrays(), left, right, strict=True):
-        assert track.shape == (1_900, 2) and np.abs(track).max() <= PEAK_CEILING + 1 / 32768
-        np.testing.assert_array_equal(track, np.stack([one, other], axis=1))
-    silent, _, mix = Mixdown.measure(None, background, 1_900, num_channels=2).arrays()
-    assert silent.shape == mix.shape == (1_900, 2) and not silent.any()
+    stereo = stems_of(noise(0.9, 4_000).reshape(-1, 2), noise(0.8, 4_000).reshape(-1, 2))
+    made = Mixdown.measure(stereo, RATE_HZ)
+    mix = made.array()
+    assert mix.shape == (2_000, 2) and np.abs(mix).max() <= PEAK_CEILING + 1 / 32768
+    for side in range(2):
+        one = Mixdown({name: stem[:, side] for name, stem in stereo.items()}, RATE_HZ, mix_gain=made.mix_gain)
+        np.testing.assert_array_equal(one.array(), mix[:, side])

@@ -11,11 +11,16 @@ import pytest
 from dualdub_jax.errors import UserError
 from dualdub_jax.media.film import FilmReader
 from dualdub_jax.media.mux import mux_soundtrack
+from dualdub_jax.media.new_tracks import AudioTrack, NewTracks
 from dualdub_jax.media.rehearsal import check_container
 from tests.films import damage_last_packets, decode_audio, make_film, read_film, video_packets
 from tests.media.test_film import real_film
 
 CLICK_S = 0.25
+
+
+def silence(num_samples: int) -> NewTracks:
+    return NewTracks([AudioTrack(np.zeros(num_samples, np.float32), 16_000)])
 
 
 def write(source: pathlib.Path, out: pathlib.Path):
@@ -24,7 +29,7 @@ def write(source: pathlib.Path, out: pathlib.Path):
     click = round(CLICK_S * 16_000)
     mix[click : click + 160] = 0.5
     with out.open("w+b") as file:
-        mux_soundtrack(film.film, mix, 16_000, out, file)
+        mux_soundtrack(film.film, NewTracks([AudioTrack(mix, 16_000)]), out, file)
     return film
 
 
@@ -87,7 +92,7 @@ def test_rates_that_the_encoder_lacks_are_resampled(tmp_path, rate_hz, out):
     time_s = np.arange(film.num_samples(rate_hz)) / rate_hz
     mix = (0.5 * np.sin(2 * np.pi * 300 * time_s) * (time_s > 1)).astype(np.float32)
     with (tmp_path / out).open("w+b") as file:
-        mux_soundtrack(film, mix, rate_hz, tmp_path / out, file)
+        mux_soundtrack(film, NewTracks([AudioTrack(mix, rate_hz)]), tmp_path / out, file)
     samples, heard_hz, first_s = decode_audio(tmp_path / out)
     assert heard_hz == {44_100: 48_000, 20_000: 22_050, 22_050: 22_050}[rate_hz]
     assert abs(first_s + np.argmax(np.abs(samples) > 0.1) / heard_hz - 1) < 0.01
@@ -103,7 +108,7 @@ def test_stereo_stays_stereo(tmp_path, rate_hz, out):
     time_s = np.arange(film.num_samples(rate_hz)) / rate_hz
     mix = np.stack([0.5 * np.sin(2 * np.pi * hertz * time_s) for hertz in (300, 700)], axis=1)
     with (tmp_path / out).open("w+b") as file:
-        mux_soundtrack(film, mix.astype(np.float32), rate_hz, tmp_path / out, file)
+        mux_soundtrack(film, NewTracks([AudioTrack(mix.astype(np.float32), rate_hz)]), tmp_path / out, file)
     with av.open(str(tmp_path / out)) as copy:
         frames = [frame.to_ndarray() for frame in copy.decode(audio=0)]
         sound = copy.streams.audio[0]
@@ -152,7 +157,7 @@ def test_what_a_container_cannot_hold(tmp_path, name, codec, out, message):
     with FilmReader(path) as reader, pytest.raises(UserError, match=message):
         check_container(reader.film, tmp_path / out)
     with pytest.raises(UserError, match=message):
-        mux_soundtrack(reader.film, np.zeros(16_000, np.float32), 16_000, tmp_path / out, io.BytesIO())
+        mux_soundtrack(reader.film, silence(16_000), tmp_path / out, io.BytesIO())
     assert not (tmp_path / out).exists()
 
 
@@ -166,9 +171,7 @@ class _FullDisk(io.BytesIO):
 def test_full_disk_is_an_error_of_the_disk():
     film = read_film(real_film())
     with pytest.raises(OSError) as error:
-        mux_soundtrack(
-            film.film, np.zeros(film.num_samples, np.float32), 16_000, pathlib.Path("out.mp4"), _FullDisk()
-        )
+        mux_soundtrack(film.film, silence(film.num_samples), pathlib.Path("out.mp4"), _FullDisk())
     assert error.value.errno == 28
 
 

@@ -15,6 +15,7 @@ from dualdub_jax.media.film_writer import OutputClock
 from dualdub_jax.media.mux import mux_soundtrack
 from dualdub_jax.media.rehearsal import check_container
 from tests.films import ReadFilm, make_film, make_rich_film, read_film, trim, video_packets
+from tests.media.test_mux import silence
 
 HELD = {
     ".mp4": ("mjpeg", "libx264", "libvpx-vp9", "ffv1", "mpeg2video"),
@@ -34,7 +35,7 @@ def copy_film(source: pathlib.Path, out: pathlib.Path) -> tuple[ReadFilm, list[s
     """Copies a film with a silent mix; returns its inventory and the warnings of the copy."""
     film = read_film(source)
     with out.open("w+b") as file:
-        losses = mux_soundtrack(film.film, np.zeros(film.num_samples, np.float32), 16_000, out, file)
+        losses = mux_soundtrack(film.film, silence(film.num_samples), out, file)
     return film, losses
 
 
@@ -314,9 +315,7 @@ def test_lost_times_of_pictures_are_no_success(tmp_path, monkeypatch, late, mess
     film = read_film(make_film(tmp_path / "film.mp4", num_b_frames=2))
     monkeypatch.setattr(OutputClock, "move", move_late)
     with pytest.raises(UserError, match=message):
-        mux_soundtrack(
-            film.film, np.zeros(film.num_samples, np.float32), 16_000, tmp_path / "out.mp4", io.BytesIO()
-        )
+        mux_soundtrack(film.film, silence(film.num_samples), tmp_path / "out.mp4", io.BytesIO())
 
 
 def test_packets_are_copied_from_any_format(tmp_path):

@@ -23,9 +23,9 @@ from dualdub_jax.bundles.bundle import read_bundle_header
 from dualdub_jax.config import to_dict
 from dualdub_jax.dsp.sinc_resample import sinc_resample
 from dualdub_jax.dubbing.dub import DualDub, Soundtrack
-from dualdub_jax.dubbing.mixdown import Mixdown
 from dualdub_jax.dubbing.receipt import describe_folder
 from dualdub_jax.dubbing.request import DubRequest
+from dualdub_jax.dubbing.stems import Stems
 from dualdub_jax.errors import UserError
 from dualdub_jax.evaluation.contracts.clips import SAMPLE_RATE_HZ, Clip, at_metric_rate
 from dualdub_jax.evaluation.contracts.results import CODEC, OURS, SHUFFLED, TRUE
@@ -145,16 +145,16 @@ class Checkpoint:
         return self.load().run(request)
 
     def code(self, clip: Clip) -> Tracks:
-        """Passes a clip's true stems through the codecs and the mixdown of generated tracks.
+        """Passes a clip's true stems through the codecs, and rounds them as generated ones.
 
         A stem that is digital silence stays silent, as `dub` leaves an unused track.
         """
         stems = {"speech": clip.true_speech, "background": clip.true_background}
         coded = {stream: self._code(stream, stems[stream], clip) for stream in STREAMS}
-        speech, background, _ = Mixdown.measure(**coded, num_samples=clip.num_samples).arrays()
+        made = Stems.measure(coded, clip.num_samples).arrays()
         return Tracks(
-            None if clip.true_speech is None else speech,
-            None if clip.true_background is None else background,
+            None if clip.true_speech is None else made["speech"],
+            None if clip.true_background is None else made["background"],
         )
 
     def _code(self, stream: str, stem: np.ndarray | None, clip: Clip) -> np.ndarray | None:
