@@ -12,8 +12,10 @@ from dualdub_jax.dubbing.delivery import Targets, deliver
 from dualdub_jax.dubbing.progress import Progress
 from dualdub_jax.dubbing.project import Project
 from dualdub_jax.dubbing.protocol import DubbingEngine
+from dualdub_jax.dubbing.quality import Quality, check_quality
 from dualdub_jax.dubbing.rates import COMFORTABLE_RATE, MAX_RATE
 from dualdub_jax.dubbing.receipt import make_receipt
+from dualdub_jax.dubbing.recognition import Recognise
 from dualdub_jax.dubbing.request import DubRequest
 from dualdub_jax.media.film import Film
 from dualdub_jax.stores.path import StorePath
@@ -56,9 +58,22 @@ class Soundtrack:
         """float32[S]: `mix_gain * (speech + background)`, see `mixdown`."""
         return self.project.tracks["mix"][:]
 
-    def receipt(self) -> dict[str, Any]:
-        """Everything that is needed to make this soundtrack again, as plain JSON values."""
-        return make_receipt(self.project)
+    def quality(self, recognise: Recognise | None = None) -> Quality:
+        """Loudness, clipping, gaps and times of this soundtrack, and a verdict.
+
+        Args:
+            recognise: recognises its words; `dualdub_jax.evaluation.run.recognition.recognise`, with the
+                extra "eval". None: words are not checked.
+        """
+        return check_quality(self.project, recognise)
+
+    def receipt(self, quality: Quality | None = None) -> dict[str, Any]:
+        """The quality of this soundtrack and everything that is needed to make it again, as JSON values.
+
+        Args:
+            quality: of this soundtrack, with the words recognised; None: measured here, without them.
+        """
+        return make_receipt(self.project, quality or self.quality())
 
     def write(
         self,
@@ -67,12 +82,14 @@ class Soundtrack:
         receipt: pathlib.Path | str | None = None,
         report: pathlib.Path | str | None = None,
         figures: Sequence[tuple[str, str]] = (),
+        quality: Quality | None = None,
     ) -> list[pathlib.Path]:
         """Writes the film with its soundtrack and the other requested files: all of them or none.
 
         Args:
             out, stems, receipt, report: see `delivery.Targets`.
             figures: measurements of this soundtrack, names and values, for the report.
+            quality: of this soundtrack, for receipt and report; None: measured, without recognising words.
 
         Returns:
             The files that were written.
@@ -80,7 +97,7 @@ class Soundtrack:
         Raises:
             UserError: something cannot be written, or the container cannot hold the video.
         """
-        return deliver(self.project, Targets.make(out, stems, receipt, report), figures)
+        return deliver(self.project, Targets.make(out, stems, receipt, report), figures, quality)
 
 
 class DualDub:
