@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from dualdub_jax.data_pipeline.beam import Beam
     from dualdub_jax.dubbing.delivery import Targets
     from dualdub_jax.dubbing.dub import Soundtrack
-    from dualdub_jax.dubbing.project import Project
     from dualdub_jax.dubbing.request import DubRequest
 
 _STOPPED = 130  # exit status of a run that was stopped on request and saved
@@ -51,6 +50,7 @@ def _run(argv: Sequence[str]) -> int:
     from dualdub_jax.apps.arguments import parse
 
     args = parse(argv)
+    args.command_line = ("dualdub", *argv)
     return _COMMANDS[args.command](args)
 
 
@@ -89,7 +89,12 @@ def _demo(args: argparse.Namespace) -> int:
         raise UserError(f"{args.out}: cannot be made ({error.strerror}); choose another folder") from None
     request = DubRequest(assets / "clip.mp4", assets / "script.txt", assets / "voice.wav", seed=args.seed)
     targets = Targets(args.out / "soundtrack.mp4", stems=args.out, report=args.out / "report.html")
-    return _run_project(request, targets, measure=lambda soundtrack: _measure_demo(soundtrack, assets))
+    return _run_project(
+        request,
+        targets,
+        measure=lambda soundtrack: _measure_demo(soundtrack, assets),
+        command=args.command_line,
+    )
 
 
 def _measure_demo(soundtrack: "Soundtrack", assets: pathlib.Path) -> list[tuple[str, str]]:
@@ -148,6 +153,7 @@ def _dub(args: argparse.Namespace) -> int:
         args.checkpoint,
         args.allow_code,
         use_codec_decoders=args.decoder == "codec",
+        command=args.command_line,
     )
 
 
@@ -159,11 +165,12 @@ def _run_project(
     allow_code: bool = False,
     measure: "Callable[[Soundtrack], list[tuple[str, str]]] | None" = None,
     use_codec_decoders: bool = False,
+    command: Sequence[str] = (),
 ) -> int:
     """What `demo` and `dub` share: a request becomes a project, and the project is delivered."""
     _quieten_libraries()
     import dualdub_jax
-    from dualdub_jax.dubbing.delivery import deliver
+    from dualdub_jax.apps.finished_project import deliver_and_report
     from dualdub_jax.dubbing.dub import Soundtrack
     from dualdub_jax.dubbing.progress import make_progress
     from dualdub_jax.dubbing.project import Project
@@ -184,23 +191,8 @@ def _run_project(
         if measure is not None:
             with progress.step("measure"):
                 figures = measure(Soundtrack(project))
-        files = deliver(project, targets, figures)
-        _print_summary(project, files)
-    for name, value in figures:
-        print(f"{name:<36} {value}")
+        deliver_and_report(project, targets, figures, command)
     return 0
-
-
-def _print_summary(project: "Project", files: list[pathlib.Path]) -> None:
-    for warning in project.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
-    print(f"{'total':<18} {sum(project.progress.seconds.values()):6.2f} s")
-    print(
-        f"{float(project.film.duration_s):.2f} s of film, {project.num_samples} samples a track, "
-        f"{len(project.windows)} window(s), generated at {project.realtime_factor:.2f} x realtime"
-    )
-    for path in files:
-        print(f"wrote {path}")
 
 
 def _train(args: argparse.Namespace) -> int:

@@ -14,6 +14,7 @@ from typing import Any
 from dualdub_jax.config.streams import STREAMS
 from dualdub_jax.dubbing.mixdown import MIX
 from dualdub_jax.dubbing.project import Project
+from dualdub_jax.dubbing.quality import Quality, check_quality
 from dualdub_jax.dubbing.receipt import make_receipt
 from dualdub_jax.dubbing.spoken_subtitles import SUFFIXES, spoken_lines, subtitle_file
 from dualdub_jax.dubbing.stem_files import write_stem_files
@@ -159,7 +160,11 @@ class Targets:
 
 
 def deliver(
-    project: Project, targets: Targets, figures: Sequence[tuple[str, str]] = ()
+    project: Project,
+    targets: Targets,
+    figures: Sequence[tuple[str, str]] = (),
+    quality: Quality | None = None,
+    command: Sequence[str] = (),
 ) -> list[pathlib.Path]:
     """Writes the requested files of a project whose tracks are complete.
 
@@ -167,6 +172,9 @@ def deliver(
         project: after `Project.dub`; its progress measures the steps "write" and "report".
         targets: the files.
         figures: measurements of this soundtrack, names and values, for the report.
+        quality: of this soundtrack; None: it is measured here, without a recogniser, if a receipt or a report
+            is requested.
+        command: the command line, for the receipt.
 
     Returns:
         The files that were written.
@@ -175,6 +183,8 @@ def deliver(
         UserError: something cannot be written, or the container cannot hold the video.
     """
     progress = project.progress
+    if quality is None and (targets.receipt or targets.report):
+        quality = check_quality(project)
     with Outputs() as outputs:
         with progress.step("write") as advance:
             with outputs.open(targets.out) as file:
@@ -195,8 +205,9 @@ def deliver(
                 project.losses.append("nothing is spoken: the subtitles are empty")
             advance(1.0)
         if targets.receipt:
+            receipt = json.dumps(make_receipt(project, quality, command), indent=2)
             with outputs.open(targets.receipt) as file:
-                file.write(json.dumps(make_receipt(project), indent=2).encode("utf-8") + b"\n")
+                file.write(receipt.encode("utf-8") + b"\n")
         if targets.report:
             from dualdub_jax.dubbing.report import MAX_EMBEDDED_BYTES, render_report
 
@@ -204,7 +215,7 @@ def deliver(
                 sizes = outputs.sizes
                 is_small = sizes[targets.out] <= MAX_EMBEDDED_BYTES
                 film_bytes = outputs.read(targets.out) if is_small else None
-                page = render_report(project, targets.out, film_bytes, sizes, figures)
+                page = render_report(project, targets.out, film_bytes, sizes, quality, figures)
                 with outputs.open(targets.report) as file:
                     file.write(page.encode("utf-8", errors="backslashreplace"))  # names may be bytes
         outputs.commit()

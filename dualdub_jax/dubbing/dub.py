@@ -13,8 +13,10 @@ from dualdub_jax.dubbing.mix_settings import MixSettings
 from dualdub_jax.dubbing.progress import Progress
 from dualdub_jax.dubbing.project import Project
 from dualdub_jax.dubbing.protocol import DubbingEngine
+from dualdub_jax.dubbing.quality import Quality, check_quality
 from dualdub_jax.dubbing.rates import COMFORTABLE_RATE, MAX_RATE
 from dualdub_jax.dubbing.receipt import make_receipt
+from dualdub_jax.dubbing.recognition import Recognise
 from dualdub_jax.dubbing.request import DubRequest
 from dualdub_jax.media.film import Film
 from dualdub_jax.stores.path import StorePath
@@ -62,9 +64,22 @@ class Soundtrack:
         """float32[S]: the sum of the stems, ducked, at its gain and limited; see `mixdown`."""
         return self.project.tracks["mix"][:]
 
-    def receipt(self) -> dict[str, Any]:
-        """Everything that is needed to make this soundtrack again, as plain JSON values."""
-        return make_receipt(self.project)
+    def quality(self, recognise: Recognise | None = None) -> Quality:
+        """Loudness, clipping, gaps and times of this soundtrack, and a verdict.
+
+        Args:
+            recognise: recognises its words; `dualdub_jax.evaluation.run.recognition.recognise`, with the
+                extra "eval". None: words are not checked.
+        """
+        return check_quality(self.project, recognise)
+
+    def receipt(self, quality: Quality | None = None) -> dict[str, Any]:
+        """The quality of this soundtrack and everything that is needed to make it again, as JSON values.
+
+        Args:
+            quality: of this soundtrack, with the words recognised; None: measured here, without them.
+        """
+        return make_receipt(self.project, quality or self.quality())
 
     def write(
         self,
@@ -73,6 +88,7 @@ class Soundtrack:
         receipt: pathlib.Path | str | None = None,
         report: pathlib.Path | str | None = None,
         figures: Sequence[tuple[str, str]] = (),
+        quality: Quality | None = None,
         **settings: Any,
     ) -> list[pathlib.Path]:
         """Writes the film with its soundtrack and the other requested files: all of them or none.
@@ -80,6 +96,7 @@ class Soundtrack:
         Args:
             out, stems, receipt, report: see `delivery.Targets`.
             figures: measurements of this soundtrack, names and values, for the report.
+            quality: of this soundtrack, for receipt and report; None: measured, without recognising words.
             settings: `subtitles`, `stem_rate`, `audio_tracks`, `language`: likewise.
 
         Returns:
@@ -91,7 +108,7 @@ class Soundtrack:
         """
         targets = Targets.make(out, stems, receipt, report, **settings)
         targets.check_settings(has_original=bool(self.project.original_sounds))
-        return deliver(self.project, targets, figures)
+        return deliver(self.project, targets, figures, quality)
 
 
 class DualDub:

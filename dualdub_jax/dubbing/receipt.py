@@ -1,25 +1,36 @@
-"""The receipt: everything that is needed to reproduce a soundtrack, as plain JSON values."""
+"""The receipt: the quality of a soundtrack, and all that is needed to reproduce it, as plain JSON values."""
 
 import dataclasses
 import hashlib
 import importlib.metadata
 import pathlib
 import platform
+from collections.abc import Sequence
 from typing import Any
 
 from dualdub_jax.config import to_dict
 from dualdub_jax.dubbing.project import Project
+from dualdub_jax.dubbing.quality import Quality
 from dualdub_jax.stores.failures import store_errors
 from dualdub_jax.stores.path import StorePath, find_files
 
 _PACKAGES = ("dualdub-jax", "jax", "flax", "numpy", "av", "soxr")
 
 
-def make_receipt(project: Project) -> dict[str, Any]:
-    """Describes a project whose tracks are done: inputs by digest, settings, plan, versions, times."""
+def make_receipt(project: Project, quality: Quality, command: Sequence[str] = ()) -> dict[str, Any]:
+    """Describes a project whose tracks are done: verdict, inputs by digest, settings, plan, versions, times.
+
+    Args:
+        project: after `Project.dub`.
+        quality: of its soundtrack.
+        command: the command line; empty: another program's.
+    """
     film, request, take = project.film, project.request, project.take
     script_path = pathlib.Path(project.script.source)
     return {
+        **quality.describe(),
+        "speech": [quality.describe_utterance(i) for i in range(len(quality.spoken))],
+        "command": list(command) or None,
         "inputs": {
             "video": _describe_file(film.path),
             "voice": _describe_file(request.voice) if request.voice else None,
@@ -52,7 +63,6 @@ def make_receipt(project: Project) -> dict[str, Any]:
         "seed": take.seed,
         "sampling": to_dict(take.sampling),
         "windows": [dataclasses.asdict(window) for window in project.windows],
-        "speech": [spoken.describe() for spoken in project.spoken],
         **project.mixdown.describe(),
         "realtime_factor": project.realtime_factor,
         "seconds": dict(project.progress.seconds),

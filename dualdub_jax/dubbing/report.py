@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from dualdub_jax.dsp.acoustics import Acoustics
 from dualdub_jax.dubbing.mixdown import Loudness
 from dualdub_jax.dubbing.project import Project
+from dualdub_jax.dubbing.quality import Quality
+from dualdub_jax.dubbing.quality_tables import spoken_table, track_rows
 from dualdub_jax.dubbing.request import DubRequest
 from dualdub_jax.media.track import MonoView, Track
 from dualdub_jax.pages.data_uri import data_uri, film_uri, flac_bytes, is_playable, jpeg_uri, png_uri
@@ -30,6 +32,7 @@ def render_report(
     film_path: pathlib.Path,
     film_bytes: bytes | None,
     sizes: Mapping[pathlib.Path, int],
+    quality: Quality,
     figures: Sequence[tuple[str, str]] = (),
 ) -> str:
     """Renders the page.
@@ -39,6 +42,7 @@ def render_report(
         film_path: name of the film with its soundtrack.
         film_bytes: its content; None: too large for the page.
         sizes: files that were written, in bytes.
+        quality: of the soundtrack.
         figures: measurements of the soundtrack, names and values.
 
     Returns:
@@ -58,6 +62,9 @@ def render_report(
         "script": html.escape(project.script.text) or "No script: no speech.",
         "facts": two_column_rows(_facts(project)),
         "figures": _figures(figures),
+        "verdict": html.escape(quality.verdict),
+        "tracks": two_column_rows(track_rows(quality)),
+        "spoken": spoken_table(quality),
         "warnings": "".join(f'<p class="warning">{html.escape(w)}</p>' for w in project.warnings),
         "strip": "".join(f'<img alt="" src="{picture}">' for picture in strip),
         "words": _words(project, duration_s),

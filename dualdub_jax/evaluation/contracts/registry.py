@@ -12,6 +12,7 @@ _PACKAGE = "dualdub_jax.evaluation.metrics."
 METRICS: tuple[str, ...] = (
     # Speech: content, speaker, quality, prosody.
     "grammar_asr.GrammarASR",
+    "asked_words.AskedWordsMetric",
     "open_asr.OpenASR",
     "speaker.Speaker",
     "dnsmos.DNSMOS",
