@@ -47,8 +47,9 @@ class WebServer:
         leftovers.add(self.root)
         self.queue = DeviceQueue(limits.max_waiting)
         self.sessions = Sessions(self.root, 3600.0 * limits.keep_hours)
-        # Gradio reads it when its components are made.
+        # Gradio reads both when its components are made.
         os.environ["GRADIO_TEMP_DIR"] = str(self.sessions.uploads)
+        os.environ["GRADIO_ANALYTICS_CACHE_FREQUENCY"] = str(10**9)  # its monitoring page is not served
         self.app = FastAPI(
             title=TITLE, lifespan=self._lifespan, docs_url=None, redoc_url=None, openapi_url=None
         )
