@@ -6,7 +6,7 @@ import pathlib
 import secrets
 import shutil
 import traceback
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import CancelledError
 from typing import Any
 
@@ -18,7 +18,8 @@ from dualdub_jax.apps.web.job import Job
 from dualdub_jax.apps.web.limits import Limits
 from dualdub_jax.apps.web.messages import page_message
 from dualdub_jax.apps.web.sessions import Session, Sessions
-from dualdub_jax.apps.web.settings import SUFFIXES, Settings
+from dualdub_jax.apps.web.settings import MAX_SPEAKERS, Settings
+from dualdub_jax.apps.web.speakers import find_speakers
 from dualdub_jax.config import GridConfig
 from dualdub_jax.dubbing.dub import DualDub
 from dualdub_jax.errors import UserError
@@ -53,12 +54,12 @@ class Actions:
         self._drop_film(session)
         return told[0]
 
-    def take_script(self, request: gradio.Request, upload: str | None) -> tuple[Any, str]:
-        """Reads an uploaded script; returns its text for the editor, and what is wrong with it."""
+    def take_script(self, request: gradio.Request, upload: str | None) -> tuple[Any, ...]:
+        """Reads an uploaded script; returns its text for the editor, and as `check_script`."""
         session = _session(request)
         if upload is None:
             session.script_name = None
-            return gradio.skip(), ""
+            return gradio.skip(), *(gradio.skip() for _ in range(1 + MAX_SPEAKERS))
         with self._explained() as told:
             path = self._own(session, upload)
             try:
@@ -66,8 +67,22 @@ class Actions:
             finally:
                 self._sessions.release_upload(session, str(path))
             session.script_name = path.name
-            return text, ""
-        return gradio.skip(), told[0]
+            return text, *self.check_script(request, text)
+        return gradio.skip(), told[0], *_slots(())
+
+    def check_script(self, request: gradio.Request, script: str) -> tuple[Any, ...]:
+        """Parses the editor's text; returns what is wrong with it, and the voices that it needs."""
+        session = _session(request)
+        session.speakers = ()
+        text = ""
+        with self._explained() as told:
+            path = self._write_script(session, session.folder, script)
+            session.speakers = () if path is None else find_speakers(path)
+            if (num_more := len(session.speakers) - MAX_SPEAKERS) > 0:
+                text = views.note(
+                    f"{num_more} more speakers have no place here; dualdub dub takes any number"
+                )
+        return told[0] if told else text, *_slots(session.speakers)
 
     def take_voice(self, request: gradio.Request, upload: str | None) -> str:
         """Checks a recording; returns what is wrong with it."""
@@ -81,22 +96,31 @@ class Actions:
     async def generate(
         self, request: gradio.Request, script: str, voice: str | None, *values: Any
     ) -> AsyncIterator[tuple[Any, ...]]:
-        """Makes the soundtrack; yields status, player, downloads and whether something runs."""
+        """Makes the soundtrack; yields updates of the outputs, see `_waiting` and `_shown`.
+
+        Args:
+            request: the browser's.
+            script, voice: values of their controls.
+            values: of the voices of the speakers, and of the settings.
+        """
         session = _session(request)
+        speaker_voices, settings = values[:MAX_SPEAKERS], Settings(*values[MAX_SPEAKERS:])
 
         def prepare() -> Callable[[Task], Job]:
-            settings = Settings(*values)
             if session.film is None:
                 raise UserError("no film yet: drop one first")
-            if settings.suffix not in SUFFIXES:
-                raise UserError(f"{settings.suffix}: unknown file format; choose {', '.join(SUFFIXES)}")
             folder = session.folder / secrets.token_hex(8)
             folder.mkdir()
-            voice_path = None if voice is None else self._own(session, voice)
+            cast = zip(session.speakers, speaker_voices, strict=False)
             job = Job(
-                settings.request(session.film, self._write_script(session, folder, script), voice_path),
+                settings.request(
+                    session.film,
+                    self._write_script(session, folder, script),
+                    None if voice is None else self._own(session, voice),
+                    {name: self._own(session, path) for name, path in cast if path is not None},
+                ),
                 folder,
-                settings.suffix,
+                settings.checked_suffix,
             )
 
             def make(task: Task) -> Job:
@@ -108,8 +132,8 @@ class Actions:
 
             return make
 
-        async for shown in self._run(session, prepare):
-            yield shown
+        async for update in self._run(session, prepare):
+            yield update
 
     def cancel(self, request: gradio.Request) -> None:
         """Stops what the visitor's browser waits for."""
@@ -189,6 +213,13 @@ class Actions:
 
 def _session(request: gradio.Request) -> Session:
     return request.request.state.session
+
+
+def _slots(speakers: Sequence[str]) -> list[Any]:
+    """Updates of the voices' controls: one for each speaker, if there are several."""
+    names = speakers if len(speakers) > 1 else ()
+    shown = [gradio.update(visible=True, label=f"Voice of {name}") for name in names[:MAX_SPEAKERS]]
+    return [*shown, *(gradio.update(visible=False, value=None) for _ in range(MAX_SPEAKERS - len(shown)))]
 
 
 def _waiting(status: str) -> tuple[Any, ...]:

@@ -7,7 +7,8 @@ import gradio
 
 from dualdub_jax.apps.web.actions import Actions
 from dualdub_jax.apps.web.limits import Limits
-from dualdub_jax.apps.web.settings import SUFFIXES
+from dualdub_jax.apps.web.settings import MAX_SPEAKERS, SUFFIXES
+from dualdub_jax.dubbing.rates import COMFORTABLE_RATE, MAX_RATE
 from dualdub_jax.text.script_source import SUBTITLE_SUFFIXES, TEXT_SUFFIXES
 
 TITLE = "DualDub"
@@ -76,20 +77,46 @@ def _inputs(actions: Actions, limits: Limits) -> list[gradio.components.Componen
         buttons=[],
         elem_id="voice",
     )
+    speaker_voices = [
+        gradio.Audio(sources=["upload", "microphone"], type="filepath", buttons=[], visible=False)
+        for _ in range(MAX_SPEAKERS)
+    ]
     voice_error = gradio.HTML(elem_id="voice-error")
+    settings = _settings()
+    slots = [script_error, *speaker_voices]
+    _on([film.upload, film.clear], actions.take_film, film, facts)
+    _on([script_file.upload, script_file.clear], actions.take_script, script_file, [script, *slots])
+    _on([script.blur, script.submit], actions.check_script, script, slots)
+    for one in (voice, *speaker_voices):
+        _on([one.upload, one.stop_recording, one.clear], actions.take_voice, one, voice_error)
+    return [script, voice, *speaker_voices, *settings]
+
+
+def _settings() -> list[gradio.components.Component]:
+    """The controls of `Settings`, in the order of its fields."""
     with gradio.Accordion("Settings", open=False):
-        use_speech = gradio.Checkbox(True, label="Speech")
-        use_background = gradio.Checkbox(True, label="Background")
-        seed = gradio.Number(0, label="Seed", precision=0, minimum=0, maximum=2**31 - 1)
-        suffix = gradio.Dropdown(list(SUFFIXES), value=SUFFIXES[0], label="File format")
-        rt60_s = gradio.Number(None, label="Reverberation time, 0.05 to 3.2 s (empty: sampled)")
-        noise_dbfs = gradio.Number(None, label="Noise floor, -80 to -20 dBFS (empty: sampled)")
+        with gradio.Row():
+            use_speech = gradio.Checkbox(True, label="Speech", min_width=100)
+            use_background = gradio.Checkbox(True, label="Background", min_width=100)
+        with gradio.Row():
+            seed = gradio.Number(0, label="Seed", precision=0, minimum=0, maximum=2**31 - 1, min_width=120)
+            suffix = gradio.Dropdown(list(SUFFIXES), value=SUFFIXES[0], label="File format", min_width=120)
+        with gradio.Row():
+            rt60_s = gradio.Number(
+                None, label="Reverberation time", info="0.05 to 3.2 s; empty: sampled", min_width=120
+            )
+            noise_dbfs = gradio.Number(
+                None, label="Noise floor", info="-80 to -20 dBFS; empty: sampled", min_width=120
+            )
+        max_rate = gradio.Number(
+            None,
+            label="Fastest speech",
+            info=f"times {COMFORTABLE_RATE} letters a second; empty: {MAX_RATE / COMFORTABLE_RATE:.2f}",
+        )
+        strict = gradio.Checkbox(False, label="Refuse cues that are too short")
         allow_overrun = gradio.Checkbox(False, label="Cut cues at the film's end")
         allow_inaudible = gradio.Checkbox(False, label="Finish although nothing is audible")
-    _on([film.upload, film.clear], actions.take_film, film, facts)
-    _on([script_file.upload, script_file.clear], actions.take_script, script_file, [script, script_error])
-    _on([voice.upload, voice.stop_recording, voice.clear], actions.take_voice, voice, voice_error)
-    return [script, voice, use_speech, use_background, seed, suffix, rt60_s, noise_dbfs, allow_overrun,
+    return [use_speech, use_background, seed, suffix, rt60_s, noise_dbfs, max_rate, strict, allow_overrun,
             allow_inaudible]  # fmt: skip
 
 

@@ -49,6 +49,7 @@ def describe_words(
                 "start_s": float(one.utterance.start_s),
                 "end_s": float(one.utterance.end_s),
                 "text": one.utterance.text,
+                "speaker": one.utterance.speaker,
                 "cues": list(one.utterance.cues),
                 "audible_s": one.span_s and [round(float(time_s), 3) for time_s in one.span_s],
                 "recognised": heard,

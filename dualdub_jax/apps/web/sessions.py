@@ -23,6 +23,7 @@ class Session:
         folder: of the visitor's files.
         film: the uploaded film; None: none so far.
         script_name: of the script file that was uploaded; None: the script is typed.
+        speakers: names in the script, in the order of the voices on the page.
         uploads: paths and sizes in bytes of the uploads that are the visitor's.
         job: the film that was made last.
         task: what is being made, or was.
@@ -32,6 +33,7 @@ class Session:
         self.folder = folder
         self.film: pathlib.Path | None = None
         self.script_name: str | None = None
+        self.speakers: tuple[str, ...] = ()
         self.uploads: dict[str, int] = {}
         self.job: Job | None = None
         self.task: Task | None = None

@@ -30,6 +30,10 @@ function clock(seconds) {
   return `${minutes}:${rest}`;
 }
 
+function spoken(word) {
+  return word.speaker ? `${word.speaker}: ${word.text}` : word.text;
+}
+
 class DualDubPlayer extends HTMLElement {
   static observedAttributes = ["src"];
 
@@ -137,8 +141,8 @@ class DualDubPlayer extends HTMLElement {
     const words = element("div", { class: "row words" });
     for (const word of data.words) {
       const box = this.span("word", word.start_s, word.end_s);
-      box.append(word.text);
-      box.title = word.text;
+      box.append(spoken(word));
+      box.title = spoken(word);
       if (word.warning) box.classList.add("bad");
       words.append(box);
     }
@@ -199,7 +203,7 @@ class DualDubPlayer extends HTMLElement {
       );
       return element(
         "tr", { class: word.warning ? "bad" : "" },
-        element("td", {}, time), element("td", {}, word.text),
+        element("td", {}, time), element("td", {}, spoken(word)),
         ...(isRecognised ? [element("td", {}, word.recognised ?? "not recognised")] : []),
         element("td", {}, word.warning ?? "in time"),
       );

@@ -8,10 +8,9 @@ import pytest
 from dualdub_jax.apps.web import device_queue
 from dualdub_jax.apps.web.device_queue import Cancelled, DeviceQueue
 from dualdub_jax.errors import UserError
+from tests.apps.web.requests import request
 from tests.apps.web.visitor import Visitor, text_of
 from tests.films import make_film
-
-_REQUEST = ["lay blue", None, True, True, 0, ".mp4", None, None, False, False]
 
 
 def _wait_for(condition) -> None:
@@ -26,7 +25,7 @@ class Generating:
 
     def __init__(self, visitor: Visitor) -> None:
         self.visitor, self.shown = visitor, []
-        assert visitor.join("generate", *_REQUEST).status_code == 200
+        assert visitor.join("generate", *request()).status_code == 200
         self.thread = threading.Thread(target=self._listen)
         self.thread.start()
 
@@ -93,7 +92,7 @@ def test_a_cancelled_job_frees_the_queue(served, visitors, is_running):
 
 def test_a_visitor_who_goes_away_frees_the_queue(served, visitors):
     served.engine.gate.clear()
-    visitors[0].join("generate", *_REQUEST)
+    visitors[0].join("generate", *request())
     next(iter(visitors[0].messages()))  # then the connection is closed
     second = Generating(visitors[1])
     _wait_for(lambda: served.engine.entered.acquire(blocking=False))
@@ -111,7 +110,7 @@ def test_a_visitor_has_one_job_at_a_time(served, visitors):
     _wait_for(lambda: served.engine.entered.acquire(blocking=False))
     again = Visitor(served.address, "other tab")
     again.http.cookies = visitors[0].http.cookies
-    assert text_of(again.call("generate", *_REQUEST)[0]).startswith("Your film is being made")
+    assert text_of(again.call("generate", *request())[0]).startswith("Your film is being made")
     served.engine.gate.set()
     first.thread.join(20)
     assert first.has_shown("Done.")

@@ -8,6 +8,7 @@ import pytest
 import soundfile
 
 from dualdub_jax.apps.web import limits
+from tests.apps.web.requests import request
 from tests.apps.web.visitor import as_value, text_of
 from tests.films import make_film, make_sound_only, truncate
 
@@ -39,7 +40,7 @@ def test_a_bad_film_is_explained_and_not_kept(served, visitor, tmp_path, name, m
     assert 'role="alert"' in shown and text_of(shown).startswith(message)
     assert str(served.server.root) not in shown
     assert not list(served.server.root.rglob(name))
-    assert "no film yet" in text_of(visitor.call("generate", *_request())[0])
+    assert "no film yet" in text_of(visitor.call("generate", *request())[0])
 
 
 def test_pictures_of_any_size_are_not_decoded(monkeypatch, visitor, tmp_path):
@@ -81,14 +82,14 @@ def test_a_visitor_cannot_fill_the_disk(visitor):
 )
 def test_a_bad_script_is_explained(served, visitor, name, content, message):
     (stored,) = visitor.upload(name, content).json()
-    text, shown = visitor.call("take_script", as_value(stored))
+    shown = visitor.call("take_script", as_value(stored))[1]
     assert text_of(shown).startswith(message) and str(served.server.root) not in shown
     assert not list(served.server.root.rglob(name))
 
 
 def test_a_script_file_is_shown_for_editing(visitor, tmp_path):
     (tmp_path / "s.srt").write_text("1\n00:00:00,200 --> 00:00:01,800\nlay blue\n")
-    text, shown = visitor.call("take_script", visitor.uploaded(tmp_path / "s.srt"))
+    text, shown, *_ = visitor.call("take_script", visitor.uploaded(tmp_path / "s.srt"))
     assert "lay blue" in text and shown == ""
 
 
@@ -104,7 +105,3 @@ def test_a_bad_voice_is_explained(visitor, samples, message):
     (stored,) = visitor.upload("v.wav", file.getvalue()).json()
     (shown,) = visitor.call("take_voice", as_value(stored))
     assert text_of(shown).startswith(message)
-
-
-def _request() -> list[object]:
-    return ["", None, True, True, 0, ".mp4", None, None, False, False]

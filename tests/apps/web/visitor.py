@@ -66,7 +66,7 @@ def _name(outputs: list[str | None], events: set[str]) -> str:
     if "film-facts" in outputs:
         return "take_film"
     if "script-error" in outputs:
-        return "take_script"
+        return "check_script" if "blur" in events else "take_script"
     if "voice-error" in outputs:
         return "take_voice"
     if "load" in events:
