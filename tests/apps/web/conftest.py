@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 import uvicorn
 
+from dualdub_jax.apps.web import actions
 from dualdub_jax.apps.web.access import Login
 from dualdub_jax.apps.web.limits import Limits
 from dualdub_jax.apps.web.listener import open_listener
@@ -48,9 +49,11 @@ class Served:
 def serving(checkpoint: pathlib.Path, limits: Limits, login: Login | None = None) -> Iterator[Served]:
     engine = GatedEngine()
     with (
+        pytest.MonkeyPatch.context() as patch,
         open_listener("127.0.0.1", 0) as listener,
         WebServer(DualDub(engine, checkpoint), limits, login) as web,
     ):
+        patch.setattr(actions, "_POLL_S", 0.05)
         server = uvicorn.Server(uvicorn.Config(web.app, log_level="warning", timeout_graceful_shutdown=1))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
