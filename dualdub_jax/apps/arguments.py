@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from dualdub_jax.apps.argument_types import ALLOW_CODE_HELP, count, names, seed
 from dualdub_jax.apps.dub_arguments import add_demo, add_dub
+from dualdub_jax.apps.web.arguments import add_web
 from dualdub_jax.errors import UserError
 from dualdub_jax.stores.argument import local, stored
 
@@ -65,6 +66,7 @@ def make_parser(builder: "type[Builder] | None" = None) -> argparse.ArgumentPars
 
     add_demo(commands)
     add_dub(commands)
+    add_web(commands)
     _add_train(commands)
     _add_data(commands, builder)
     _add_evaluate(commands)

@@ -1,4 +1,5 @@
-"""The command line: `dualdub demo | dub | train | data … | evaluate | export | convert | codec … | aot`.
+"""The command line: `dualdub demo | dub | web | train | data … | evaluate | export | convert | codec … |
+aot`.
 
 Exit status 0: the job is complete; 2: bad usage or bad input, one line on standard error that names the
 remedy; 130 or 143: interrupted by SIGINT or SIGTERM; 1: a fault of ours, with a traceback (of `evaluate`
@@ -193,6 +194,13 @@ def _run_project(
                 figures = measure(Soundtrack(project))
         deliver_and_report(project, targets, figures, command)
     return 0
+
+
+def _web(args: argparse.Namespace) -> int:
+    _quieten_libraries()
+    from dualdub_jax.apps.web import command
+
+    return command.run(args)
 
 
 def _train(args: argparse.Namespace) -> int:
@@ -398,6 +406,7 @@ def _quieten_libraries() -> None:
 _COMMANDS = {
     "demo": _demo,
     "dub": _dub,
+    "web": _web,
     "train": _train,
     "data build": _data_build,
     "data prepare": _data_prepare,

@@ -1,0 +1,247 @@
+"""What the page does when a visitor does something: the functions behind its controls."""
+
+import asyncio
+import contextlib
+import pathlib
+import secrets
+import shutil
+import traceback
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import CancelledError
+from typing import Any
+
+import gradio
+
+from dualdub_jax.apps.web import views
+from dualdub_jax.apps.web.device_queue import Cancelled, DeviceQueue, Task
+from dualdub_jax.apps.web.job import Job
+from dualdub_jax.apps.web.limits import Limits
+from dualdub_jax.apps.web.messages import page_message
+from dualdub_jax.apps.web.sessions import Session, Sessions
+from dualdub_jax.apps.web.settings import MAX_SPEAKERS, Settings
+from dualdub_jax.apps.web.speakers import find_speakers
+from dualdub_jax.config import GridConfig
+from dualdub_jax.dubbing.dub import DualDub
+from dualdub_jax.errors import UserError
+from dualdub_jax.media.voice import read_voice
+from dualdub_jax.text.script_source import open_source
+
+_POLL_S = 0.4
+_MAX_SCRIPT_LETTERS = 200_000
+_FAULT = "This is a fault of the page and not of your files; the server's log has the details."
+
+
+class Actions:
+    """The functions; each takes the request of a visitor's browser and the values of controls."""
+
+    def __init__(self, model: DualDub, sessions: Sessions, queue: DeviceQueue, limits: Limits) -> None:
+        self._model, self._sessions, self._queue, self._limits = model, sessions, queue, limits
+
+    def take_film(self, request: gradio.Request, upload: str | None) -> str:
+        """Probes an uploaded film and keeps it; returns what is known of it, or what is wrong."""
+        session = _session(request)
+        self._drop_film(session)
+        if upload is None:
+            return ""
+        with self._explained() as told:
+            path = self._own(session, upload)
+            folder = session.folder / "film"
+            folder.mkdir(exist_ok=True)
+            session.film = folder / path.name
+            path.replace(session.film)  # out of reach of Gradio's file server
+            session.uploads.pop(str(path), None)
+            return views.film_facts(self._limits.check_film(session.film))
+        self._drop_film(session)
+        return told[0]
+
+    def take_script(self, request: gradio.Request, upload: str | None) -> tuple[Any, ...]:
+        """Reads an uploaded script; returns its text for the editor, and as `check_script`."""
+        session = _session(request)
+        if upload is None:
+            session.script_name = None
+            return gradio.skip(), *(gradio.skip() for _ in range(1 + MAX_SPEAKERS))
+        with self._explained() as told:
+            path = self._own(session, upload)
+            try:
+                text = open_source(str(path)).text
+            finally:
+                self._sessions.release_upload(session, str(path))
+            session.script_name = path.name
+            return text, *self.check_script(request, text)
+        return gradio.skip(), told[0], *_slots(())
+
+    def check_script(self, request: gradio.Request, script: str) -> tuple[Any, ...]:
+        """Parses the editor's text; returns what is wrong with it, and the voices that it needs."""
+        session = _session(request)
+        session.speakers = ()
+        text = ""
+        with self._explained() as told:
+            path = self._write_script(session, session.folder, script)
+            session.speakers = () if path is None else find_speakers(path)
+            if (num_more := len(session.speakers) - MAX_SPEAKERS) > 0:
+                text = views.note(
+                    f"{num_more} more speakers have no place here; dualdub dub takes any number"
+                )
+        return told[0] if told else text, *_slots(session.speakers)
+
+    def take_voice(self, request: gradio.Request, upload: str | None) -> str:
+        """Checks a recording; returns what is wrong with it."""
+        if upload is None:
+            return ""
+        with self._explained() as told:
+            read_voice(self._own(_session(request), upload), GridConfig())
+            return ""
+        return told[0]
+
+    async def generate(
+        self, request: gradio.Request, script: str, voice: str | None, *values: Any
+    ) -> AsyncIterator[tuple[Any, ...]]:
+        """Makes the soundtrack; yields updates of the outputs, see `_waiting` and `_shown`.
+
+        Args:
+            request: the browser's.
+            script, voice: values of their controls.
+            values: of the voices of the speakers, and of the settings.
+        """
+        session = _session(request)
+        speaker_voices, settings = values[:MAX_SPEAKERS], Settings(*values[MAX_SPEAKERS:])
+
+        def prepare() -> Callable[[Task], Job]:
+            if session.film is None:
+                raise UserError("no film yet: drop one first")
+            folder = session.folder / secrets.token_hex(8)
+            folder.mkdir()
+            cast = zip(session.speakers, speaker_voices, strict=False)
+            job = Job(
+                settings.request(
+                    session.film,
+                    self._write_script(session, folder, script),
+                    None if voice is None else self._own(session, voice),
+                    {name: self._own(session, path) for name, path in cast if path is not None},
+                ),
+                folder,
+                settings.checked_suffix,
+            )
+
+            def make(task: Task) -> Job:
+                try:
+                    return job.make(self._model, task)
+                except BaseException:
+                    job.close()
+                    raise
+
+            return make
+
+        async for update in self._run(session, prepare):
+            yield update
+
+    def cancel(self, request: gradio.Request) -> None:
+        """Stops what the visitor's browser waits for."""
+        session = _session(request)
+        if session.task is not None:
+            self._queue.remove(session.task)
+
+    def show(self, request: gradio.Request) -> tuple[Any, ...]:
+        """What a page shows that is opened: the visitor's last film, if it is still kept."""
+        session = _session(request)
+        return _shown(session, "")
+
+    async def _run(
+        self, session: Session, prepare: Callable[[], Callable[[Task], Job]]
+    ) -> AsyncIterator[tuple[Any, ...]]:
+        """Waits in the queue and for the result; the job is stopped if the browser goes away."""
+        if session.is_busy:
+            yield _shown(session, views.error("Your film is being made: wait for it, or cancel it first."))
+            return
+        with self._explained() as told:
+            task = session.task = self._queue.submit(await asyncio.to_thread(prepare))
+            try:
+                while not task.future.done():
+                    task.keep_alive()
+                    yield _waiting(views.status(task, self._queue.num_before(task)))
+                    await asyncio.sleep(_POLL_S)
+                self._replace_job(session, task.future.result())
+            finally:
+                self._queue.remove(task)
+        yield _shown(session, told[0] if told else views.note("Done."))
+
+    def _replace_job(self, session: Session, job: Job) -> None:
+        if session.job is not None and session.job is not job:
+            session.job.close()
+        session.job = job
+
+    def _own(self, session: Session, upload: str) -> pathlib.Path:
+        """An upload of this visitor.
+
+        Raises:
+            UserError: it is another's, or not kept any more.
+        """
+        if not session.owns_upload(upload):
+            raise UserError("the file is not kept any more; upload it again")
+        return pathlib.Path(upload)
+
+    def _drop_film(self, session: Session) -> None:
+        session.film = None
+        shutil.rmtree(session.folder / "film", ignore_errors=True)
+
+    def _write_script(self, session: Session, folder: pathlib.Path, script: str) -> pathlib.Path | None:
+        """A file of the script: what a visitor types is never taken for a path on the server."""
+        if not script.strip():
+            return None
+        if len(script) > _MAX_SCRIPT_LETTERS:
+            raise UserError(
+                f"the script has {len(script)} letters, and at most {_MAX_SCRIPT_LETTERS} can be read"
+            )
+        path = folder / (session.script_name or "script.txt")
+        path.write_text(script, encoding="utf-8")
+        return path
+
+    @contextlib.contextmanager
+    def _explained(self) -> Any:
+        """Turns errors inside into a message of the page, which is appended to the yielded list."""
+        told: list[str] = []
+        try:
+            yield told
+        except (Cancelled, CancelledError):
+            told.append(views.note("Cancelled."))
+        except UserError as error:
+            told.append(views.error(page_message(error, (self._sessions.root,))))
+        except Exception:  # visitors see that it is ours, and the log has the rest
+            traceback.print_exc()
+            told.append(views.error(_FAULT))
+
+
+def _session(request: gradio.Request) -> Session:
+    return request.request.state.session
+
+
+def _slots(speakers: Sequence[str]) -> list[Any]:
+    """Updates of the voices' controls: one for each speaker, if there are several."""
+    names = speakers if len(speakers) > 1 else ()
+    shown = [gradio.update(visible=True, label=f"Voice of {name}") for name in names[:MAX_SPEAKERS]]
+    return [*shown, *(gradio.update(visible=False, value=None) for _ in range(MAX_SPEAKERS - len(shown)))]
+
+
+def _waiting(status: str) -> tuple[Any, ...]:
+    """Updates of the outputs while a job waits or runs: the last film stays."""
+    return (
+        status,
+        gradio.skip(),
+        gradio.skip(),
+        gradio.skip(),
+        gradio.update(interactive=False),
+        gradio.update(visible=True),
+    )
+
+
+def _shown(session: Session, status: str) -> tuple[Any, ...]:
+    """Updates of the outputs when nothing runs: status, player, downloads, results, generate, cancel."""
+    job = session.job
+    return (
+        status + ("" if job is None else views.warnings(job.warnings)),
+        None if job is None else views.player(job),
+        None if job is None else views.downloads(job),
+        gradio.update(visible=job is not None),
+        gradio.update(interactive=True),
+        gradio.update(visible=False),
+    )

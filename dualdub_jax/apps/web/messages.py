@@ -1,0 +1,40 @@
+"""Texts of user errors, which are written for a command line, as the page shows them."""
+
+import pathlib
+import re
+
+from dualdub_jax.errors import UserError, UserErrors
+
+# Options of `dualdub dub`, as their controls are labelled on the page.
+_LABELS = {
+    "--script": "the script",
+    "--voice": "the voice",
+    "--voices": "the voices",
+    "--seed": "seed",
+    "--no-speech": "“Speech” off",
+    "--no-background": "“Background” off",
+    "--rt60": "“Reverberation time”",
+    "--noise": "“Noise floor”",
+    "--allow-overrun": "“Cut cues at the film's end”",
+    "--allow-inaudible": "“Finish although nothing is audible”",
+    "--lufs": "“Loudness”",
+    "--true-peak": "“True peak”",
+    "--duck": "“Ducking”",
+    "--max-rate": "“Fastest speech”",
+    "--strict": "“Refuse cues that are too short”",
+}
+
+
+def page_message(error: UserError, folders: tuple[pathlib.Path, ...]) -> str:
+    """The text of an error without the server's folders, and with labels in place of options.
+
+    Args:
+        error: what went wrong.
+        folders: of the server; file names in them are shown without them.
+    """
+    lines = error.messages if isinstance(error, UserErrors) else [str(error)]
+    text = "\n".join(" ".join(line.split()) for line in lines)
+    for folder in folders:
+        text = re.sub(rf"{re.escape(str(folder))}/(?:[^\s:;,/]+/)*", "", text)
+    text = re.sub(r"try -o \S*(\.\w+)", r"choose the file format \1", text)
+    return re.sub(r"--[a-z][a-z0-9-]*", lambda match: _LABELS.get(match[0], match[0]), text)

@@ -1,0 +1,147 @@
+"""The page: its controls, and which function stands behind each."""
+
+import importlib.resources
+from typing import Any
+
+import gradio
+
+from dualdub_jax.apps.web.actions import Actions
+from dualdub_jax.apps.web.limits import Limits
+from dualdub_jax.apps.web.settings import MAX_SPEAKERS, SUFFIXES
+from dualdub_jax.dubbing.rates import COMFORTABLE_RATE, MAX_RATE
+from dualdub_jax.text.script_source import SUBTITLE_SUFFIXES, TEXT_SUFFIXES
+
+TITLE = "DualDub"
+HEAD = '<script type="module" src="web/player.js"></script>'
+# The player's events become the page's: a region fills two numbers, in the browser; a choice asks the server.
+_PLAYER_EVENTS = """
+element.addEventListener("region", (event) => { window.dualdubRegion = event.detail; trigger("input"); });
+element.addEventListener("choose", (event) => trigger("select", event.detail));
+"""
+_FILM_TYPES = [
+    *("video", ".mkv", ".webm", ".mxf", ".ts", ".mts", ".m2ts", ".vob", ".flv", ".wmv", ".avi", ".ogv"),
+]
+
+
+def make_page(actions: Actions, limits: Limits) -> gradio.Blocks:
+    """Builds the page."""
+    with gradio.Blocks(title=TITLE, analytics_enabled=False) as page:
+        gradio.Markdown("# DualDub\nA soundtrack for a silent film: speech and background, each a track.")
+        with gradio.Row():
+            with gradio.Column(scale=2, min_width=320):
+                inputs = _inputs(actions, limits)
+            with gradio.Column(scale=3, min_width=320):
+                _results(page, actions, inputs)
+    page.queue(default_concurrency_limit=32, max_size=256, api_open=False)
+    return page
+
+
+def style_sheet() -> str:
+    """CSS of the page around the player."""
+    return importlib.resources.files("dualdub_jax").joinpath("assets", "web", "page.css").read_text("utf-8")
+
+
+def make_theme() -> gradio.Theme:
+    """A theme whose fonts are the system's: nothing is loaded from elsewhere."""
+    return gradio.themes.Base(
+        primary_hue="blue",
+        font=["ui-sans-serif", "system-ui", "sans-serif"],
+        font_mono=["ui-monospace", "Consolas", "monospace"],
+    )
+
+
+def _inputs(actions: Actions, limits: Limits) -> list[gradio.components.Component]:
+    """The controls of a request, in the order of the arguments of `Actions.generate`."""
+    film = gradio.File(
+        label=f"Film, up to {limits.max_length_s / 60:g} min and {limits.max_upload_mb:g} MB",
+        file_types=_FILM_TYPES,
+        height=150,
+    )
+    facts = gradio.HTML(elem_id="film-facts")
+    script = gradio.Textbox(
+        label="Script: the words to speak, or subtitles with times",
+        placeholder="lay blue at e nine soon",
+        lines=4,
+        max_lines=14,
+    )
+    script_file = gradio.File(
+        label="or drop a text or subtitle file",
+        file_types=[*TEXT_SUFFIXES, *SUBTITLE_SUFFIXES],
+        height=140,
+    )
+    script_error = gradio.HTML(elem_id="script-error")
+    voice = gradio.Audio(
+        label="Reference voice: a recording of who speaks (optional)",
+        sources=["upload", "microphone"],
+        type="filepath",
+        buttons=[],
+        elem_id="voice",
+    )
+    speaker_voices = [
+        gradio.Audio(sources=["upload", "microphone"], type="filepath", buttons=[], visible=False)
+        for _ in range(MAX_SPEAKERS)
+    ]
+    voice_error = gradio.HTML(elem_id="voice-error")
+    settings = _settings()
+    slots = [script_error, *speaker_voices]
+    _on([film.upload, film.clear], actions.take_film, film, facts)
+    _on([script_file.upload, script_file.clear], actions.take_script, script_file, [script, *slots])
+    _on([script.blur, script.submit], actions.check_script, script, slots)
+    for one in (voice, *speaker_voices):
+        _on([one.upload, one.stop_recording, one.clear], actions.take_voice, one, voice_error)
+    return [script, voice, *speaker_voices, *settings]
+
+
+def _settings() -> list[gradio.components.Component]:
+    """The controls of `Settings`, in the order of its fields."""
+    with gradio.Accordion("Settings", open=False):
+        with gradio.Row():
+            use_speech = gradio.Checkbox(True, label="Speech", min_width=100)
+            use_background = gradio.Checkbox(True, label="Background", min_width=100)
+        with gradio.Row():
+            seed = gradio.Number(0, label="Seed", precision=0, minimum=0, maximum=2**31 - 1, min_width=120)
+            suffix = gradio.Dropdown(list(SUFFIXES), value=SUFFIXES[0], label="File format", min_width=120)
+        with gradio.Row():
+            rt60_s = gradio.Number(
+                None, label="Reverberation time", info="0.05 to 3.2 s; empty: sampled", min_width=120
+            )
+            noise_dbfs = gradio.Number(
+                None, label="Noise floor", info="-80 to -20 dBFS; empty: sampled", min_width=120
+            )
+        max_rate = gradio.Number(
+            None,
+            label="Fastest speech",
+            info=f"times {COMFORTABLE_RATE} letters a second; empty: {MAX_RATE / COMFORTABLE_RATE:.2f}",
+        )
+        strict = gradio.Checkbox(False, label="Refuse cues that are too short")
+        allow_overrun = gradio.Checkbox(False, label="Cut cues at the film's end")
+        allow_inaudible = gradio.Checkbox(False, label="Finish although nothing is audible")
+    return [use_speech, use_background, seed, suffix, rt60_s, noise_dbfs, max_rate, strict, allow_overrun,
+            allow_inaudible]  # fmt: skip
+
+
+def _results(page: gradio.Blocks, actions: Actions, inputs: list[gradio.components.Component]) -> None:
+    with gradio.Row():
+        generate = gradio.Button("Generate the soundtrack", variant="primary", elem_id="generate")
+        cancel = gradio.Button("Cancel", visible=False, elem_id="cancel")
+    status = gradio.HTML(elem_id="status")
+    with gradio.Column(visible=False) as results:
+        player = gradio.HTML(js_on_load=_PLAYER_EVENTS, elem_id="player")
+        gradio.Markdown("### Files")
+        downloads = gradio.HTML(elem_id="downloads")
+    outputs = [status, player, downloads, results, generate, cancel]
+    _on([generate.click], actions.generate, inputs, outputs, concurrency_limit=None)
+    _on([cancel.click], actions.cancel, None, None)
+    _on([page.load], actions.show, None, outputs)
+
+
+def _on(events: list[Any], function: Any, inputs: Any, outputs: Any, **options: Any) -> None:
+    gradio.on(
+        events,
+        function,
+        inputs=inputs,
+        outputs=outputs,
+        show_progress="hidden",
+        api_visibility="private",
+        **options,
+    )

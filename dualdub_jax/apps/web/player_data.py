@@ -1,0 +1,59 @@
+"""What the player of the page shows: pictures of the tracks, the film strip, and the words with their times.
+
+Pictures are data URIs, so that the player asks for one document and for the sounds that it plays.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from dualdub_jax.dubbing.speech_check import SpokenUtterance
+from dualdub_jax.media.track import MonoView, Track
+from dualdub_jax.pages.data_uri import jpeg_uri, webp_uri
+from dualdub_jax.pages.track_pictures import mel_levels_db, paint_spectrogram, waveform_svg
+
+
+def draw_tracks(tracks: Mapping[str, Track]) -> dict[str, dict[str, str | None]]:
+    """By track name, its waveform as SVG and its spectrogram as data URI; None: every sample is zero."""
+    pictures: dict[str, dict[str, str | None]] = {}
+    for name, track in tracks.items():
+        mono = MonoView(track)
+        wave = waveform_svg(mono)
+        mel = None
+        if wave is not None and name != "mix":
+            mel = webp_uri(paint_spectrogram(mel_levels_db(mono, track.sample_rate_hz)))
+        pictures[name] = {"wave": wave, "spectrogram": mel}
+    return pictures
+
+
+def draw_strip(strip: np.ndarray) -> list[str]:
+    """Data URIs of a film's thumbnails, uint8[N, height, width, 3]."""
+    return [jpeg_uri(picture) for picture in strip]
+
+
+def describe_words(
+    spoken: Sequence[SpokenUtterance], recognised: Sequence[str | None] = ()
+) -> list[dict[str, Any]]:
+    """What is due in the speech track, when it is audible, and what is wrong with that.
+
+    Args:
+        spoken: the utterances.
+        recognised: the words that a recogniser finds in each; empty: there is none.
+    """
+    words = []
+    for index, one in enumerate(spoken):
+        heard = recognised[index] if index < len(recognised) else None
+        words.append(
+            {
+                "start_s": float(one.utterance.start_s),
+                "end_s": float(one.utterance.end_s),
+                "text": one.utterance.text,
+                "speaker": one.utterance.speaker,
+                "cues": list(one.utterance.cues),
+                "audible_s": one.span_s and [round(float(time_s), 3) for time_s in one.span_s],
+                "recognised": heard,
+                "warning": one.warning,
+            }
+        )
+    return words

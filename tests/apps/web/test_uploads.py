@@ -1,0 +1,107 @@
+"""Uploads that are no films, scripts or voices: a readable message on the page, and nothing is kept."""
+
+import io
+import pathlib
+
+import numpy as np
+import pytest
+import soundfile
+
+from dualdub_jax.apps.web import limits
+from tests.apps.web.requests import request
+from tests.apps.web.visitor import as_value, text_of
+from tests.films import make_film, make_sound_only, truncate
+
+
+def _tiny(path: pathlib.Path) -> None:
+    make_film(path, num_frames=12)
+
+
+def _cut(path: pathlib.Path) -> None:
+    truncate(make_film(path.with_name("whole.mp4"), noise=True), path, 4_000)
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "message"),
+    [
+        ("empty.mp4", lambda p: p.touch(), "empty.mp4: the file is empty; give a video file"),
+        ("letter.mp4", lambda p: p.write_text("Dear all,\n" * 300), "letter.mp4: not a media file"),
+        ("noise.mkv", lambda p: p.write_bytes(bytes(range(256)) * 40), "noise.mkv: not a media file"),
+        ("song.mp4", make_sound_only, "song.mp4: no video stream (only sound)"),
+        ("brief.mp4", _tiny, "brief.mp4: the video is 0.48 s long"),
+        ("cut.mp4", _cut, "cut.mp4: the MP4 file has no index"),
+        ("long.mp4", lambda p: make_film(p, num_frames=42, rate=2), "long.mp4: is 0:21 long, and this page"),
+        ("day.mp4", lambda p: make_film(p, num_frames=11, rate="1/1000"), "day.mp4: is 3:03:20 long"),
+    ],
+)
+def test_a_bad_film_is_explained_and_not_kept(served, visitor, tmp_path, name, make, message):
+    make(tmp_path / name)
+    (shown,) = visitor.call("take_film", visitor.uploaded(tmp_path / name))
+    assert 'role="alert"' in shown and text_of(shown).startswith(message)
+    assert str(served.server.root) not in shown
+    assert not list(served.server.root.rglob(name))
+    assert "no film yet" in text_of(visitor.call("generate", *request())[0])
+
+
+def test_pictures_of_any_size_are_not_decoded(monkeypatch, visitor, tmp_path):
+    monkeypatch.setattr(limits, "_MAX_PIXELS", 64 * 48 - 1)
+    (shown,) = visitor.call("take_film", visitor.uploaded(make_film(tmp_path / "wide.mp4")))
+    assert text_of(shown).startswith("wide.mp4: its pictures are 64 x 48 pixels, more than 8192 x 4320")
+
+
+def test_a_good_film_after_a_bad_one_is_taken(visitor, tmp_path):
+    (tmp_path / "bad.mp4").write_text("no film")
+    visitor.call("take_film", visitor.uploaded(tmp_path / "bad.mp4"))
+    film = make_film(tmp_path / "good.mp4", size=(66, 48))
+    (shown,) = visitor.call("take_film", visitor.uploaded(film))
+    assert text_of(shown) == "good.mp4: 2.00 s, 66 by 48, 25 frames/s, h264"
+
+
+@pytest.mark.parametrize("size", [2_000_001, 2_500_000])
+def test_an_upload_over_the_limit_is_refused_while_it_is_received(served, visitor, size):
+    answer = visitor.upload("large.mp4", bytes(size))
+    assert (
+        answer.status_code == 413 and "maximum allowed size" in answer.text
+    ) or "at most 2 MB" in answer.text
+    assert not list(served.server.sessions.uploads.rglob("large*"))
+
+
+def test_a_visitor_cannot_fill_the_disk(visitor):
+    statuses = [visitor.upload(f"{index}.mp4", bytes([index]) * 1_900_000).status_code for index in range(9)]
+    assert statuses[:6] == [200] * 6 and statuses[-1] == 429
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("bad.srt", b"\x00\x01\x02\x03" * 200, "bad.srt: is a binary file"),
+        ("bad.txt", b"\x89PNG\r\n\x1a\n" + bytes(100), "bad.txt: is a picture, not a script"),
+        ("bad.vtt", b"", "bad.vtt: is empty"),
+        ("bad.txt", "caf\u00e9 au lait".encode("latin-1"), "bad.txt: not UTF-8"),
+    ],
+)
+def test_a_bad_script_is_explained(served, visitor, name, content, message):
+    (stored,) = visitor.upload(name, content).json()
+    shown = visitor.call("take_script", as_value(stored))[1]
+    assert text_of(shown).startswith(message) and str(served.server.root) not in shown
+    assert not list(served.server.root.rglob(name))
+
+
+def test_a_script_file_is_shown_for_editing(visitor, tmp_path):
+    (tmp_path / "s.srt").write_text("1\n00:00:00,200 --> 00:00:01,800\nlay blue\n")
+    text, shown, *_ = visitor.call("take_script", visitor.uploaded(tmp_path / "s.srt"))
+    assert "lay blue" in text and shown == ""
+
+
+@pytest.mark.parametrize(
+    ("samples", "message"),
+    [(None, "v.wav: not a media file"), (np.zeros(16_000), "v.wav: the voice is silent"),
+     (np.zeros(4_000), "v.wav: the voice is 0.25 s long")],
+)  # fmt: skip
+def test_a_bad_voice_is_explained(visitor, samples, message):
+    file = io.BytesIO(b"no sound at all, only words" * 20)
+    if samples is not None:
+        soundfile.write(file, samples, 16_000, format="WAV")
+    (stored,) = visitor.upload("v.wav", file.getvalue()).json()
+    (shown,) = visitor.call("take_voice", as_value(stored))
+    assert text_of(shown).startswith(message)
