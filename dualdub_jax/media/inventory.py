@@ -120,6 +120,8 @@ def describe_stream(stream: av.stream.Stream) -> str:
     if stream.type == "attachment":
         return f"attachment ({stream.name})"
     name = (stream.codec_context and stream.codec_context.name) or getattr(stream, "name", None) or "unknown"
+    if stream.type == "subtitle" and stream.codec_context:
+        name = stream.codec_context.codec.canonical_name  # "ass", not its decoder's "ssa"
     if stream.disposition & av.stream.Disposition.attached_pic:
         return f"cover picture ({name})"
     kind = {"subtitle": "subtitles", "video": "further video", "data": "data stream"}.get(

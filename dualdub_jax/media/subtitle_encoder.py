@@ -48,18 +48,24 @@ class SubtitleEncoder:
         for line in track.lines:
             # A brace begins a command of SubStation Alpha, and a backslash may.
             text = line.labelled.translate({ord("{"): "(", ord("}"): ")", ord("\\"): "/"})
-            yield line.start_s, [self._encode(text.replace("\n", "\\N"), line.start_s, line.end_s)]
+            yield line.start_s, [self.encode(text.replace("\n", "\\N"), line.start_s, line.end_s)]
 
     def convert(self, packet: av.Packet) -> list[av.Packet]:
         """What to write for a packet of another stream of text, whose times are those of the target."""
-        decoded = packet.stream.codec_context.decode2(packet)
+        if packet.pts is None:
+            return []
+        try:
+            decoded = packet.stream.codec_context.decode2(packet)
+        except av.error.FFmpegError:  # damaged: no player shows it
+            return []
         texts = [_text(part.ass) for part in decoded or ()]
         start_s = packet.pts * packet.time_base
         end_s = start_s + (packet.duration or 0) * packet.time_base
         text = "\\N".join(text for text in texts if text)
-        return [self._encode(text, start_s, end_s)] if text else []
+        return [self.encode(text, start_s, end_s)] if text else []
 
-    def _encode(self, text: str, start_s: Fraction, end_s: Fraction) -> av.Packet:
+    def encode(self, text: str, start_s: Fraction, end_s: Fraction) -> av.Packet:
+        """The packet of a text with commands of SubStation Alpha, times in seconds."""
         start, end = round(start_s / _TIME_BASE), round(end_s / _TIME_BASE)
         if self._codec == "webvtt":  # the encoder escapes nothing
             pieces = _COMMAND.split(text)

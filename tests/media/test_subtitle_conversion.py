@@ -70,9 +70,8 @@ def test_subtitles_keep_their_words_times_and_language(tmp_path, name, codec, ou
     container = out.suffix[1:].upper()
     expected = []
     if codec == "ass" and kept_as != "ass":
-        expected.append(
-            f"{out}: {container} does not keep the styles of the subtitles (ass, eng) of {source}"
-        )
+        loss = "the styles of the subtitles (ass, eng)"
+        expected.append(f"{out}: {container} does not keep {loss} of {source}")
     if source.suffix == ".mkv" and out.suffix != ".mkv":
         expected.append(f"{out}: {container} does not keep the attachment (letters.ttf) of {source}")
     assert losses == expected
