@@ -14,7 +14,7 @@ from dualdub_jax.apps.web.player_data import describe_words, draw_strip, draw_tr
 from dualdub_jax.apps.web.preview import plays_in_browsers, write_preview
 from dualdub_jax.dubbing.delivery import Targets, deliver
 from dualdub_jax.dubbing.dub import DualDub
-from dualdub_jax.dubbing.project import TRACKS, Project
+from dualdub_jax.dubbing.project import Project
 from dualdub_jax.dubbing.request import DubRequest
 
 
@@ -79,7 +79,7 @@ class Job:
     def _deliver(self, project: Project) -> None:
         deliver(project, self._targets)
         targets = self._targets
-        stems = {f"{name}.wav": targets.stems / f"{name}.wav" for name in TRACKS}
+        stems = {f"{name}.wav": targets.stems / f"{name}.wav" for name in project.tracks}
         named = {path.name: path for path in (targets.out, targets.receipt, targets.report)}
         self.files |= stems | named
         self.downloads = {
