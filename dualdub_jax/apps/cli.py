@@ -105,11 +105,16 @@ def _measure_demo(soundtrack: "Soundtrack", assets: pathlib.Path) -> list[tuple[
 
 
 def _dub(args: argparse.Namespace) -> int:
+    from dualdub_jax.apps import kept_project
+
+    if kept_project.is_meant(args):
+        return _dub_kept(args)
+    if args.resume and args.project is None:
+        raise UserError("--resume: only goes with --project DIR, which it continues; add that")
     import dataclasses
 
     from dualdub_jax.apps.dub_arguments import voices_of
     from dualdub_jax.config import SamplingConfig
-    from dualdub_jax.dubbing.delivery import Targets
     from dualdub_jax.dubbing.mix_settings import MixSettings
     from dualdub_jax.dubbing.request import DubRequest
 
@@ -126,7 +131,7 @@ def _dub(args: argparse.Namespace) -> int:
         use_background=not args.no_background,
         rt60_s=args.rt60,
         noise_dbfs=args.noise,
-        seed=args.seed,
+        seed=args.seed or 0,
         sampling=sampling,
         allow_overrun=args.allow_overrun,
         must_speak=not args.allow_inaudible,
@@ -134,10 +139,26 @@ def _dub(args: argparse.Namespace) -> int:
         max_rate=args.max_rate,
         strict=args.strict,
         mix=MixSettings(args.lufs, args.true_peak, args.duck, args.keep_original),
+        takes=args.takes,
     )
+    return _run_project(
+        request,
+        _targets(args, args.video),
+        args.project,
+        args.checkpoint,
+        args.allow_code,
+        use_codec_decoders=args.decoder == "codec",
+        command=args.command_line,
+        resume=args.resume,
+    )
+
+
+def _targets(args: argparse.Namespace, video: pathlib.Path) -> "Targets":
+    from dualdub_jax.dubbing.delivery import Targets
+
     # Not `with_name`, which fails for a path without a name, such as "/".
-    out = args.output or args.video.parent / f"{args.video.stem}.soundtrack.mp4"
-    targets = Targets.make(
+    out = args.output or video.parent / f"{video.stem}.soundtrack.mp4"
+    return Targets.make(
         out,
         args.stems,
         args.receipt,
@@ -147,15 +168,35 @@ def _dub(args: argparse.Namespace) -> int:
         audio_tracks=args.audio_tracks,
         language=args.language,
     )
-    return _run_project(
-        request,
-        targets,
-        args.project,
-        args.checkpoint,
-        args.allow_code,
-        use_codec_decoders=args.decoder == "codec",
-        command=args.command_line,
-    )
+
+
+def _dub_kept(args: argparse.Namespace) -> int:
+    """Works on a project that is there: continues it, delivers a take, or generates a region anew."""
+    _quieten_libraries()
+    from dualdub_jax.apps import kept_project
+    from dualdub_jax.apps.finished_project import deliver_and_report
+    from dualdub_jax.dubbing.progress import make_progress
+
+    kept_project.check(args)
+    if args.resume:
+        request = kept_project.read_begun(args)
+        targets = _targets(args, request.video)
+        return _run_project(
+            request,
+            targets,
+            args.project,
+            **kept_project.model_of(args),
+            command=args.command_line,
+            resume=True,
+        )
+    progress = make_progress()
+    with kept_project.open_finished(args, progress) as project:
+        targets = _targets(args, project.film.path)
+        targets.check(project.request.inputs, bool(project.original_sounds))
+        targets.check_space(project.film)
+        kept_project.work(args, project)
+        deliver_and_report(project, targets, command=args.command_line)
+    return 0
 
 
 def _run_project(
@@ -167,6 +208,7 @@ def _run_project(
     measure: "Callable[[Soundtrack], list[tuple[str, str]]] | None" = None,
     use_codec_decoders: bool = False,
     command: Sequence[str] = (),
+    resume: bool = False,
 ) -> int:
     """What `demo` and `dub` share: a request becomes a project, and the project is delivered."""
     _quieten_libraries()
@@ -175,10 +217,11 @@ def _run_project(
     from dualdub_jax.dubbing.dub import Soundtrack
     from dualdub_jax.dubbing.progress import make_progress
     from dualdub_jax.dubbing.project import Project
+    from dualdub_jax.evaluation.run.take_scores import score_take
 
     targets.check(request.inputs, has_original=bool(request.mix.keep_original))
     progress = make_progress()
-    with Project(request, folder, progress) as project:
+    with Project(request, folder, progress, resume=resume) as project:
         # What can be found wrong with the inputs alone is found before the model is loaded.
         project.read(targets.out)
         targets.check_space(project.film)
@@ -187,7 +230,7 @@ def _run_project(
         keep_programs()
         with progress.step("load model"):
             model = dualdub_jax.load(checkpoint, allow_code=allow_code, use_codec_decoders=use_codec_decoders)
-        project.dub(model.engine, model.checkpoint)
+        project.dub(model.engine, model.checkpoint, score_take)
         figures = []
         if measure is not None:
             with progress.step("measure"):

@@ -6,7 +6,7 @@ import math
 import pathlib
 from collections.abc import Mapping, Sequence
 
-from dualdub_jax.apps.argument_types import ALLOW_CODE_HELP, names, number, seed
+from dualdub_jax.apps.argument_types import ALLOW_CODE_HELP, count, names, number, seed
 from dualdub_jax.config import SamplingConfig
 from dualdub_jax.dubbing.rates import COMFORTABLE_RATE, MAX_RATE
 from dualdub_jax.errors import UserError
@@ -38,10 +38,14 @@ def add_dub(commands: argparse._SubParsersAction) -> None:
         "  dualdub dub film.mp4 --no-speech --seed 7\n"
         "  dualdub dub film.mp4 --script film.srt --lufs -23 --duck 9 --keep-original music.wav=-12dB\n"
         "  dualdub dub film.mkv --script film.srt -o out.mkv --subtitles --language en --audio-tracks "
-        "mix,speech,background",
+        "mix,speech,background\n"
+        "  dualdub dub film.mp4 --script film.srt --project film.dub --takes 3 --resume\n"
+        "  dualdub dub --project film.dub --retake cue:7 --seed 3 -o dubbed.mp4\n"
+        "docs/dubbing.md explains projects, takes and retakes.",
     )
     add = dub.add_argument
-    add("video", type=local, metavar="VIDEO", help="the film: any container, size and frame rate")
+    add("video", type=local, nargs="?", metavar="VIDEO", help="the film: any container, size and frame rate; "
+        "may be left out with a --project that is there already")  # fmt: skip
     add("--script", default="", metavar="TEXT|FILE", help="the words to speak, or a text or subtitle file")
     add("--voice", type=local, metavar="FILE", help="a recording of the reference voice")
     add(
@@ -92,14 +96,36 @@ def add_dub(commands: argparse._SubParsersAction) -> None:
         help="JSON with everything needed to reproduce the result",
     )
     add("--report", type=local, metavar="FILE", help="HTML page with pictures and players")
-    add("--project", type=local, metavar="DIR", help="keep the project (plan, tokens, tracks) there")
+    add(
+        "--project",
+        type=local,
+        metavar="DIR",
+        help="keep the project (plan, tokens, tracks) there; without VIDEO, the one that is there",
+    )
+    add("--resume", action="store_true", help="continue the --project, if it was begun and interrupted")
+    add(
+        "--takes",
+        type=count,
+        default=1,
+        metavar="N",
+        help="generate N variants, with the seeds SEED, SEED + 1, …; the best is delivered, the --project "
+        "keeps all",
+    )
+    add("--take", type=count, metavar="K", help="deliver another take of the --project")
+    add(
+        "--retake",
+        metavar="A-B|cue:N",
+        help="generate the seconds A to B, or cue N, of the --project anew; all samples elsewhere stay as "
+        "they are",
+    )
     add("--no-speech", action="store_true", help="leave the speech track silent")
     add("--no-background", action="store_true", help="leave the background track silent")
     add("--allow-overrun", action="store_true", help="cut cues off at the end of the video")
     add(
         "--allow-inaudible", action="store_true", help="write files although nothing of the script is audible"
     )
-    add("--seed", type=seed, default=0, metavar="N", help="of the sampling (default: 0)")
+    add("--seed", type=seed, metavar="N",
+        help="of the sampling (default: 0; of a retake: the first one that no take has)")  # fmt: skip
     _add_mix(dub.add_argument_group("mix and delivery (docs/mix.md)"))
     sampling = dub.add_argument_group("sampling (defaults: the checkpoint's)")
     for field in dataclasses.fields(SamplingConfig):

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dualdub_jax.dubbing.delivery import Targets, deliver
 from dualdub_jax.dubbing.project import Project
 from dualdub_jax.dubbing.quality import Quality, check_quality
+from dualdub_jax.dubbing.take_ranking import rank_takes, take_table
 
 
 def deliver_and_report(
@@ -37,6 +38,9 @@ def deliver_and_report(
 def _print_summary(project: Project, files: Sequence[pathlib.Path], quality: Quality) -> None:
     for warning in project.warnings:
         print(f"warning: {warning}", file=sys.stderr)
+    if len(project.takes) > 1:
+        print(*take_table(project.takes, rank_takes(project.takes)), sep="\n")
+        print(f"take {project.chosen} is delivered; --take K --project {project.folder} delivers another")
     print(f"{'total':<18} {sum(project.progress.seconds.values()):6.2f} s")
     print(
         f"{float(project.film.duration_s):.2f} s of film, {project.num_samples} samples a track, "

@@ -30,9 +30,9 @@ class Soundtrack:
             lives as long as the soundtrack.
     """
 
-    def __init__(self, project: Project) -> None:
-        """Takes over a project whose tracks are done."""
-        self.project = project
+    def __init__(self, project: Project, engine: DubbingEngine | None = None) -> None:
+        """Takes over a project whose tracks are done; `retake` needs the engine that made it."""
+        self.project, self._engine = project, engine
 
     @property
     def film(self) -> Film:
@@ -63,6 +63,32 @@ class Soundtrack:
     def mix(self) -> np.ndarray:
         """float32[S]: the sum of the stems, ducked, at its gain and limited; see `mixdown`."""
         return self.project.tracks["mix"][:]
+
+    def retake(
+        self, region: tuple[float, float] | None = None, *, cue: int | None = None, seed: int | None = None
+    ) -> int:
+        """Generates a region anew; the tracks are then those of the new take. See `Project.retake`.
+
+        Returns:
+            The number of the new take, for `choose`.
+
+        Raises:
+            ValueError: the soundtrack was made without an engine.
+        """
+        if self._engine is None:
+            raise ValueError("this soundtrack has no engine; use Project.retake")
+        number = self.project.retake(self._engine, region, cue=cue, seed=seed)
+        self._forget_tracks()
+        return number
+
+    def choose(self, take: int) -> None:
+        """Makes the tracks those of another take; errors as of `Project.choose`."""
+        self.project.choose(take)
+        self._forget_tracks()
+
+    def _forget_tracks(self) -> None:
+        for name in ("speech", "background", "mix"):
+            self.__dict__.pop(name, None)
 
     def quality(self, recognise: Recognise | None = None) -> Quality:
         """Loudness, clipping, gaps and times of this soundtrack, and a verdict.
@@ -136,18 +162,21 @@ class DualDub:
         max_rate: float = MAX_RATE / COMFORTABLE_RATE,
         strict: bool = False,
         mix: MixSettings | Mapping[str, Any] | None = None,
+        takes: int = 1,
         out: pathlib.Path | str | None = None,
         project: pathlib.Path | str | None = None,
+        resume: bool = False,
         progress: Progress | None = None,
     ) -> Soundtrack:
         """Makes the soundtrack of a film.
 
         Args:
             video, script, voice, use_speech, use_background, rt60_s, noise_dbfs, seed, sampling,
-            allow_overrun, must_speak, voices, max_rate, strict, mix: see `DubRequest`.
+            allow_overrun, must_speak, voices, max_rate, strict, mix, takes: see `DubRequest`.
             out: where the film will be written, if already known: a container that cannot hold the video
                 is then an error before the work and not after it.
             project: a new or empty folder that keeps the project; None: a temporary one.
+            resume: continue the project in this folder, if it was begun and interrupted.
             progress: measures the steps.
 
         Raises:
@@ -169,8 +198,9 @@ class DualDub:
             max_rate=max_rate,
             strict=strict,
             mix=mix or MixSettings(),
+            takes=takes,
         )
-        return self.run(request, out=out, project=project, progress=progress)
+        return self.run(request, out=out, project=project, resume=resume, progress=progress)
 
     def run(
         self,
@@ -178,14 +208,15 @@ class DualDub:
         *,
         out: pathlib.Path | str | None = None,
         project: pathlib.Path | str | None = None,
+        resume: bool = False,
         progress: Progress | None = None,
     ) -> Soundtrack:
         """Makes the soundtrack of a request; the rest is as for `dub`."""
-        job = Project(request, project, progress)
+        job = Project(request, project, progress, resume=resume)
         try:
             job.read(out)
             job.dub(self.engine, self.checkpoint)
         except BaseException:
             job.close()
             raise
-        return Soundtrack(job)
+        return Soundtrack(job, self.engine)

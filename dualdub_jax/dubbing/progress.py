@@ -1,4 +1,4 @@
-"""Progress of long work: how far a step is, and how long each step took."""
+"""Progress of long work: how far a step is, how long it will still take, and how long each step took."""
 
 import contextlib
 import sys
@@ -10,6 +10,7 @@ import rich.console
 import rich.progress
 
 _LINE_EVERY_S = 60.0
+_PACE_OVER_S = 600.0  # of a bar: windows of a large model take minutes
 Advance = Callable[[float], None]  # called with the part that is done, 0 to 1
 
 
@@ -51,12 +52,19 @@ class PlainProgress(Progress):
     @contextlib.contextmanager
     def _shown(self, name: str) -> Iterator[Advance]:
         printed_s = time.monotonic()
+        first: tuple[float, float] | None = None  # time and part of the first call, before which is no pace
 
         def advance(fraction: float) -> None:
-            nonlocal printed_s
-            if time.monotonic() - printed_s >= _LINE_EVERY_S and fraction < 1:
-                printed_s = time.monotonic()
-                print(f"{name:<18} {fraction:6.0%}", file=self._file, flush=True)
+            nonlocal printed_s, first
+            now_s = time.monotonic()
+            first = first or (now_s, fraction)
+            if now_s - printed_s >= _LINE_EVERY_S and fraction < 1:
+                printed_s = now_s
+                left = ""
+                if fraction > first[1]:
+                    left_s = (now_s - first[0]) * (1 - fraction) / (fraction - first[1])
+                    left = f", about {time_left(left_s)} left"
+                print(f"{name:<18} {fraction:6.0%}{left}", file=self._file, flush=True)
 
         yield advance
 
@@ -75,12 +83,22 @@ class TerminalProgress(PlainProgress):
             rich.progress.BarColumn(),
             rich.progress.TaskProgressColumn(),
             rich.progress.TimeElapsedColumn(),
+            rich.progress.TimeRemainingColumn(),
             console=rich.console.Console(file=self._file),
+            speed_estimate_period=_PACE_OVER_S,
             transient=True,
         )
         with bar:
             task = bar.add_task(name, total=None)
             yield lambda fraction: bar.update(task, total=1.0, completed=fraction)
+
+
+def time_left(seconds: float) -> str:
+    """A duration in words, such as "4 min" or "2 h 10 min"."""
+    minutes = round(seconds / 60)
+    if minutes < 1:
+        return f"{max(1, round(seconds))} s"
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def make_progress() -> Progress:

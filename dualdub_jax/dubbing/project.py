@@ -4,86 +4,79 @@
 
 Each stage uses the results of those before it. Everything streams: frames are decoded as the windows need
 them, decoded tracks go to disk, and the mix is made in blocks, so that nothing but the tokens grows with the
-film. The folder holds
-
-    project.json            request, film, cues with their speakers, windows, takes, gains, warnings
-    takes/take_001.npz      tokens, seed, settings
-    tracks/speech.wav       16-bit, exactly as long as the film; likewise background.wav, original.wav if
-                            sound is kept, and mix.wav
+film. What each stage has made is in the project's folder (project_folder.py), so that an interrupted project
+is resumed where it stopped, and a finished one is opened again.
 """
 
 import contextlib
 import dataclasses
-import functools
-import json
 import pathlib
 import shutil
-import tempfile
+import time
 import weakref
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from dualdub_jax.config import GridConfig
 from dualdub_jax.config.streams import STREAMS, Stream
 from dualdub_jax.dsp.acoustics import Acoustics
-from dualdub_jax.dubbing.casting import NOBODY, assign_voices, check_cast, read_voices, spoken_by_others
+from dualdub_jax.dubbing.casting import check_cast, read_voices
 from dualdub_jax.dubbing.ducking import Ducking
+from dualdub_jax.dubbing.film_tokens import FilmTokens
+from dualdub_jax.dubbing.listeners import Listeners
 from dualdub_jax.dubbing.mixdown import MIX, Mixdown
 from dualdub_jax.dubbing.passages import check_rates, find_passages
 from dualdub_jax.dubbing.progress import Advance, Progress
+from dualdub_jax.dubbing.project_document import (
+    check_same_plan,
+    check_same_request,
+    describe,
+    read_request,
+    read_takes,
+    read_windows,
+)
+from dualdub_jax.dubbing.project_folder import ProjectFolder, reading, writing
+from dualdub_jax.dubbing.project_inputs import copy_inputs, describe_inputs
+from dualdub_jax.dubbing.project_state import ProjectState, track_names
 from dualdub_jax.dubbing.protocol import DubbingEngine, WindowRequest
 from dualdub_jax.dubbing.request import DubRequest
-from dualdub_jax.dubbing.segmented_decoder import Segment, open_segments
-from dualdub_jax.dubbing.speech_check import Listener, SpokenUtterance, find_speech
+from dualdub_jax.dubbing.retake import make_retake
+from dualdub_jax.dubbing.segmented_decoder import open_segments
+from dualdub_jax.dubbing.speech_check import find_speech
 from dualdub_jax.dubbing.speech_gate import SpeechGate
 from dualdub_jax.dubbing.stems import ORIGINAL, Stems
-from dualdub_jax.dubbing.take import Take
+from dualdub_jax.dubbing.take import FinishedTake, Take
+from dualdub_jax.dubbing.take_ranking import rank_takes
 from dualdub_jax.dubbing.track_decoder import decode_track
-from dualdub_jax.dubbing.utterances import Utterance, find_utterances, rate_warning
-from dualdub_jax.dubbing.window import Window
 from dualdub_jax.dubbing.window_frames import WindowFrames
+from dualdub_jax.dubbing.window_store import KeptWindow, WindowStore
 from dualdub_jax.dubbing.windows import plan_windows
 from dualdub_jax.errors import UserError
 from dualdub_jax.media import leftovers
-from dualdub_jax.media.film import Film, FilmReader
-from dualdub_jax.media.original_sound import OriginalSound, OriginalTrack, find_sounds
+from dualdub_jax.media.film import STRIP_LENGTH, FilmReader
+from dualdub_jax.media.original_sound import OriginalTrack, find_sounds
 from dualdub_jax.media.outputs import explain_errors
 from dualdub_jax.media.rehearsal import check_container
 from dualdub_jax.media.track import FloatFile, Track, WavWriter
-from dualdub_jax.stores.path import as_local_path
+from dualdub_jax.stores.digests import describe_folder, file_sha256
+from dualdub_jax.stores.path import absolute, as_local_path, as_path
 from dualdub_jax.text.script import Script, read_script
 from dualdub_jax.text.tokenizer import reads_case
 from dualdub_jax.text.words import Word, join_words
 
 MAX_ORIGINAL_RATE_HZ = 48_000
-_SEED_STEP = 1_000_003  # between the seeds of consecutive windows
+# Scores of a project's chosen take beyond those of its speech, by name; higher is better.
+Score = Callable[[ProjectState], Mapping[str, float | None]]
 
 
-class Project:
-    """The state of one job. A context manager: leaving it closes the film and removes a temporary folder.
+class Project(ProjectState):
+    """One job. A context manager: leaving it closes the film and removes a temporary folder.
 
-    A folder that the user names is kept once the tracks are done, and removed if they are not.
-
-    Attributes:
-        request: inputs and settings.
-        folder: where everything lies; named by the user, or temporary.
-        progress: measures the steps.
-        film, script: after `read`, like `used`: the streams that are generated; the others are silent.
-        original_sounds: to be kept beside them, after `read`.
-        num_kept: how many of the film's own streams of sound are among them: its main one, or none.
-        checkpoint, frame_rate, windows, num_frames, sample_rate_hz, num_channels, num_samples: the plan; like
-            all below after `dub`.
-        decoder_kinds: by stream, the kind of its waveform decoder.
-        take: tokens and their settings.
-        strip: uint8[N, height, width, 3], thumbnails of the film.
-        utterances: what is due in the speech track, and when; empty without speech.
-        mixdown: gains of the stems and of the mix, see there.
-        spoken: the utterances, and when each is audible.
-        tracks: the finished tracks by name: "speech", "background", "original" if sound is kept, "mix".
-        losses: what the output does not keep of the film, one sentence each; once the output is known.
+    A folder that the user names is kept once the first window is generated, and removed if none is.
 
     Example:
         with Project(DubRequest("film.mp4", script="lay blue at e nine soon")) as project:
@@ -92,55 +85,106 @@ class Project:
             deliver(project, Targets.make("dubbed.mp4"))
     """
 
-    film: Film
-    script: Script
-    checkpoint: pathlib.Path
-    frame_rate: Fraction
-    windows: tuple[Window, ...]
-    num_frames: int
-    sample_rate_hz: int
-    num_channels: int
-    decoder_kinds: Mapping[Stream, str]
-    num_samples: int
-    used: tuple[Stream, ...]
-    original_sounds: list[OriginalSound]
-    num_kept: int
-    take: Take
-    strip: np.ndarray
-    utterances: tuple[Utterance, ...] = ()
-    mixdown: Mixdown
-    spoken: tuple[SpokenUtterance, ...] = ()
-    tracks: dict[str, Track]
-
     def __init__(
         self,
         request: DubRequest,
         folder: pathlib.Path | str | None = None,
         progress: Progress | None = None,
+        *,
+        resume: bool = False,
     ) -> None:
-        """Makes the folder.
+        """Makes the folder, or takes up the one that is there.
 
         Args:
             request: inputs and settings.
             folder: a new or empty folder for the project; None: a temporary one.
             progress: measures the steps; None: in silence.
+            resume: the folder may also hold a project of the same request, which is continued.
 
         Raises:
-            UserError: the request cannot be met, or the folder is in use or cannot be made.
+            UserError: the request cannot be met, the folder is in use or cannot be made, or the project in it
+                is damaged.
         """
         request.check()
-        self.request, self.progress = request, progress or Progress()
-        self.losses: list[str] = []
-        self._sound_warnings: list[str] = []
-        self._is_temporary = folder is None
+        self._begin(request, ProjectFolder.make(folder, may_exist=resume), progress)
+        if not self.layout.is_temporary:
+            self.layout.lock()
+            weakref.finalize(self, self.layout.unlock)
+        if self.layout.document.exists():
+            self._saved = self.layout.read_document()
+        else:
+            leftovers.add(self.folder)
+            # Called by `close`, or when an unclosed project or the process ends.
+            self._remove = weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
+
+    def _begin(self, request: DubRequest, layout: ProjectFolder, progress: Progress | None) -> None:
+        super().__init__(request, layout, progress)
+        self._number = 1  # of the take that is being made
+        self._loaded: int | None = None  # number of the take whose tokens and tracks are at hand
+        self._saved: dict[str, Any] | None = None  # the document of a project that is resumed
         self._reader: FilmReader | None = None
-        self._voices: Mapping[str, np.ndarray | None] = {}  # by speaker, after `plan`
-        self._cast_warnings: list[str] = []
-        self._listeners: dict[tuple[str, Acoustics | None], Listener] = {}
-        self.folder = _make_folder(folder)
-        leftovers.add(self.folder)
-        # Called by `close`, or when an unclosed project or the process ends.
-        self._remove = weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
+        self._listeners: Listeners | None = None
+        self._remove: weakref.finalize | None = None
+
+    @classmethod
+    def open(
+        cls,
+        folder: pathlib.Path | str,
+        video: pathlib.Path | str | None = None,
+        progress: Progress | None = None,
+    ) -> "Project":
+        """Opens a finished project that was kept, also one that was moved since.
+
+        Args:
+            folder: of the project.
+            video: where the film is now; None: where it was, or beside the project.
+            progress: measures the steps of further work.
+
+        Raises:
+            UserError: no project, an unfinished or a damaged one, one of another version of the format; or
+                the film is not found, or is another one.
+        """
+        layout = ProjectFolder(as_local_path(folder))
+        document = layout.read_document()
+        project = cls.__new__(cls)
+        project._begin(read_request(layout, video and as_local_path(video)), layout, progress)
+        with reading(layout.document):
+            if not document["is_finished"]:
+                raise UserError(f"{folder}: is not finished; continue it with --resume")
+        project._restore(document)
+        return project
+
+    def _restore(self, document: Mapping[str, Any]) -> None:
+        """Reads what a finished project has made."""
+        with FilmReader(self.request.video) as reader:
+            self.film = reader.film
+        self.script = self._read_script()
+        self.original_sounds = find_sounds(self.request.mix.keep_original, self.film)
+        with reading(self.layout.document):
+            tracks, self.inputs, self.checkpoint_record = (
+                document[part] for part in ("tracks", "inputs", "checkpoint")
+            )
+            self.checkpoint = as_path(self.checkpoint_record["path"])
+            self.sample_rate_hz, self.num_channels = tracks["sample_rate_hz"], tracks["num_channels"]
+            self.num_samples, self.num_frames = tracks["num_samples"], tracks["num_frames"]
+            self.decoder_kinds, self.used = tracks["decoders"], tuple(tracks["used"])
+            self.frame_rate = Fraction(tracks["frame_rate_hz"])
+            self.windows = read_windows(document)
+            self.utterances = self.find_utterances()
+            self.progress.seconds |= document["seconds"]
+            chosen = document["chosen"]
+        self._restore_takes(document)
+        with reading(self.layout.document):
+            self.choose(chosen)
+
+    def _restore_takes(self, document: Mapping[str, Any]) -> None:
+        with reading(self.layout.document):
+            self.takes = read_takes(document, self)
+            self.chosen = document["chosen"]
+            self.film = dataclasses.replace(self.film, num_missing=document["film"]["num_missing"])
+        with reading(self.layout.strip):
+            pictures = np.asarray(Image.open(self.layout.strip).convert("RGB"))
+            self.strip = np.stack(np.split(pictures, STRIP_LENGTH, axis=1))
 
     def __enter__(self) -> "Project":
         return self
@@ -148,27 +192,81 @@ class Project:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def retake(
+        self,
+        engine: DubbingEngine,
+        region: tuple[float, float] | None = None,
+        *,
+        cue: int | None = None,
+        seed: int | None = None,
+    ) -> int:
+        """Generates a region of the chosen take anew, as a take of its own, which is then the chosen one.
+
+        Every sample outside of the region is that of the chosen take; see `retake.py`.
+
+        Args:
+            engine: the model that the project was made with.
+            region: start and end, seconds; or None.
+            cue: number of a cue, from 1; or None.
+            seed: equal seeds, regions and takes give equal samples; None: the first one that no take has.
+
+        Returns:
+            The number of the new take.
+
+        Raises:
+            UserError: no such region or cue, or a model of other tracks.
+        """
+        region_s = self.find_region(region, cue)
+        self.check_engine(engine)
+        if seed is None:
+            seed = 1 + max(take.seed for take in self.takes.values())
+        with self.layout.locked():
+            return self._retake(engine, region_s, seed)
+
+    def _retake(self, engine: DubbingEngine, region_s: tuple[Fraction, Fraction], seed: int) -> int:
+        request, parent = self.request, self.chosen
+        self.voices = self.voices or read_voices(request.voice, request.voices, engine.config.grid)
+        number = 1 + max(self.takes)
+        with self.progress.step("retake") as advance:
+            self.take, self.spoken = make_retake(
+                self, engine, Listeners(engine, self.voices), region_s, seed, number, advance
+            )
+        self.tracks = {name: Track(self.layout.track(number, name)) for name in self.tracks}
+        stems = {name: track for name, track in self.tracks.items() if name != MIX}
+        self.mixdown = dataclasses.replace(self.mixdown, stems=stems)
+        self.takes[number] = FinishedTake(
+            self.take.seed,
+            self.mixdown.describe(),
+            self.spoken,
+            self.takes[parent].threshold_dbfs,
+            parent,
+            self.take.region_s,
+            tuple(self.sound_warnings),
+            sha256={name: file_sha256(path) for name, path in self._files(number).items()},
+        )
+        self.chosen = self._loaded = number
+        self._save()
+        return number
+
+    def _files(self, number: int) -> dict[str, pathlib.Path]:
+        """Tokens and tracks of a finished take."""
+        tracks = {name: self.layout.track(number, name) for name in track_names(self.original_sounds)}
+        return {"tokens": self.layout.take(number), **tracks}
+
     def close(self) -> None:
-        """Closes the film; removes the folder if it is temporary or the job is not done."""
+        """Closes the film; removes the folder if it is temporary or holds no work."""
         if self._reader is not None:
             self._reader.close()
-        self._remove()  # does nothing once it is detached
-        leftovers.discard(self.folder)
+        if self._remove is not None:
+            self._remove()  # does nothing once it is detached
+            leftovers.discard(self.folder)
+        self.layout.unlock()
 
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """Defects of inputs and speech, and losses of the output, that the user should know of: sentences."""
-        found = (spoken.warning for spoken in self.spoken)
-        speech = (f"{self.script.source}: {warning}" for warning in found if warning)
-        rates = rate_warning(self.script.source, self.utterances)
-        script = (*self.script.warnings, *self._cast_warnings, *rates)
-        return (*self.film.warnings, *self.losses, *script, *self._sound_warnings, *speech)
-
-    @property
-    def realtime_factor(self) -> float:
-        """Seconds of film per second of generation and decoding."""
-        seconds = self.progress.seconds
-        return float(self.film.duration_s) / (seconds["generate"] + seconds["decode"])
+    def _keep(self) -> None:
+        """From here on, the folder that the user named holds work that is worth keeping."""
+        if self._remove is not None and not self.layout.is_temporary:
+            self._remove.detach()
+            leftovers.discard(self.folder)
 
     def read(self, out: pathlib.Path | str | None = None) -> None:
         """Opens the film and reads the script: all that can be found wrong without a model.
@@ -178,32 +276,28 @@ class Project:
                 then an error before the work and not after it.
 
         Raises:
-            UserError: the film, the script or a voice cannot be used, a speaker has no voice, or a cue has
-                more text than can be spoken.
+            UserError: the film, the script or the voice cannot be used, or a cue has more text than can be
+                spoken.
         """
         request = self.request
         with self.progress.step("read video"):
             self._reader = FilmReader(request.video)
             self.film = self._reader.film
             self.original_sounds = find_sounds(request.mix.keep_original, self.film)
-            self.num_kept = sum(sound.of_film for sound in self.original_sounds)
             if out is not None:
                 self.losses = check_container(self.film, pathlib.Path(out), self.num_kept).losses
-            self.script = read_script(
-                request.script,
-                self.film.duration_s,
-                request.allow_overrun,
-                self.film.rate_hz,
-                tuple(request.voices),
-            )
-            self._cast_warnings = check_cast(self.script, request.voices, request.voice is not None)
+            self.script = self._read_script()
             read_voices(request.voice, request.voices, GridConfig())  # the model's own grid is not known yet
+            if not self.layout.is_temporary:
+                self.inputs = describe_inputs(self.layout, request)
+                if self._saved is not None:
+                    check_same_request(self.layout, self._saved, request, self.inputs)
         # A script without words leaves nothing to the model: the track is silent, not nearly so.
         wanted = {"speech": request.use_speech and bool(self.script.words)}
         wanted["background"] = request.use_background
         self.used = tuple(stream for stream in STREAMS if wanted[stream])
         if wanted["speech"]:
-            passages = find_passages(assign_voices(self.script, request.voices))
+            passages = find_passages(self.spoken_script)
             check_rates(self.script.source, passages, request.fastest_rate, request.strict)
         if not self.used:
             raise UserError(
@@ -211,57 +305,127 @@ class Project:
                 "switched off; give a script or leave the background on"
             )
 
-    def dub(self, engine: DubbingEngine, checkpoint: pathlib.Path) -> None:
-        """Takes the project from its inputs to its tracks.
+    def _read_script(self) -> Script:
+        request, film = self.request, self.film
+        script = read_script(
+            request.script, film.duration_s, request.allow_overrun, film.rate_hz, tuple(request.voices)
+        )
+        self.cast_warnings = check_cast(script, request.voices, request.voice is not None)
+        return script
+
+    def dub(self, engine: DubbingEngine, checkpoint: pathlib.Path, score: Score | None = None) -> None:
+        """Takes the project from its inputs to its tracks; of several takes, the best one is chosen.
 
         Args:
             engine: the model.
             checkpoint: its folder, for the record.
+            score: further scores by which several takes are ranked (take_ranking.py); None: by their speech
+                alone.
 
         Raises:
             UserError: an input does not fit the model: a script too long for the film, an unusable voice,
-                acoustics for a model without that condition. Or nothing of the script is audible, unless the
-                request allows it.
+                acoustics for a model without that condition. Or nothing of the script is audible in any take,
+                unless the request allows it.
         """
         with self.progress.step("read inputs"):
             self.plan(engine, checkpoint)
-        with (
-            self.progress.step("generate") as advance,
-            contextlib.closing(self.window_requests(engine, advance)) as requests,
-        ):
-            request = next(requests, None)
-            while request is not None:
-                try:
-                    request = requests.send(engine.generate(**request))
-                except StopIteration:
-                    break
-        self.finish(engine)
+        pending = [number for number in self.requested if number not in self.takes]
+        for self._number in pending:
+            with (
+                self.progress.step("generate") as advance,
+                contextlib.closing(self.window_requests(engine, advance)) as requests,
+            ):
+                request = next(requests, None)
+                while request is not None:
+                    try:
+                        request = requests.send(engine.generate(**request))
+                    except StopIteration:
+                        break
+            self._finish_take(engine)
+            if score is not None and self.request.takes > 1:
+                with self.progress.step("score"):
+                    scored = dataclasses.replace(self.takes[self._number], scores=dict(score(self)))
+                self.takes[self._number] = scored
+                self._save()
+        if not pending:
+            self.choose(self.chosen)
+        elif len(self.requested) > 1:
+            self.choose(rank_takes({number: self.takes[number] for number in self.requested})[0])
+        self._require_speech()
 
     def finish(self, engine: DubbingEngine) -> None:
-        """The last stages: decodes and mixes the tracks of `take`, checks the speech, saves the project.
+        """The last stages of one take: decodes and mixes its tracks, checks the speech, saves the project.
 
         Raises:
             UserError: nothing of the script is audible, unless the request allows it.
         """
+        self._finish_take(engine)
+        self._require_speech()
+
+    def _finish_take(self, engine: DubbingEngine) -> None:
+        number = self._number
+        if number in self.takes:
+            self.choose(self.chosen)
+            return
         with self.progress.step("decode") as advance, self._decoded_files() as files:
             self._decode(engine, files, advance)
             self._write_stems(files)
-            self._check_speech(engine)
+            threshold_dbfs = self._find_speech(engine)
             self._mix()
+        self.takes[number] = FinishedTake(
+            self.take.seed,
+            self.mixdown.describe(),
+            self.spoken,
+            threshold_dbfs,
+            warnings=tuple(self.sound_warnings),
+            sha256={name: file_sha256(path) for name, path in self._files(number).items()},
+        )
+        self.chosen = self._loaded = number
         self._save()
-        if not self._is_temporary:
-            self._remove.detach()
-            leftovers.discard(self.folder)
 
-    def plan(self, engine: DubbingEngine, checkpoint: pathlib.Path) -> None:
-        """Reads the reference recordings, plans windows and tracks.
+    def choose(self, number: int) -> None:
+        """Makes a take the one that `take`, `tracks`, `mixdown` and `spoken` belong to.
 
         Raises:
-            UserError: an unusable voice, or a script too long for the film.
+            UserError: there is no such take, or its files are damaged.
+        """
+        if number not in self.takes:
+            raise UserError(
+                f"{self.folder}: has no take {number}; there are {', '.join(map(str, sorted(self.takes)))}"
+            )
+        if number != self._loaded:
+            self._load(number)
+        if number != self.chosen:
+            with self.layout.locked():
+                self.chosen = number
+                self._save()
+
+    def _load(self, number: int) -> None:
+        take, paths = self.takes[number], self._files(number)
+        for name, path in paths.items():
+            with reading(path):
+                if file_sha256(path) != take.sha256.get(name):
+                    raise ValueError("its SHA-256 differs")
+        self.take = Take.load(paths.pop("tokens"))
+        self.tracks = {name: Track(path) for name, path in paths.items()}
+        self.spoken, self.sound_warnings = take.spoken, list(take.warnings)
+        stems = {name: track for name, track in self.tracks.items() if name != MIX}
+        with reading(self.layout.document):
+            self.mixdown = Mixdown.restore(stems, self.sample_rate_hz, take.mixdown)
+        self._loaded = number
+
+    def plan(self, engine: DubbingEngine, checkpoint: pathlib.Path) -> None:
+        """Reads the reference recording, plans windows and tracks.
+
+        A project that is resumed gets back the takes that are done.
+
+        Raises:
+            UserError: an unusable voice, or a script too long for the film; a project that is resumed was
+                begun with another checkpoint.
         """
         grid, request, film = engine.config.grid, self.request, self.film
-        self._voices = read_voices(request.voice, request.voices, grid)
-        self.checkpoint, self.frame_rate = checkpoint, grid.frame_rate
+        self.voices = read_voices(request.voice, request.voices, grid)
+        self.checkpoint = checkpoint
         rates_hz = {engine.sample_rate_hz(stream) for stream in STREAMS}
         # The mix has the highest rate and the most channels of its parts.
         original_hz = [min(sound.sample_rate_hz, MAX_ORIGINAL_RATE_HZ) for sound in self.original_sounds]
@@ -270,6 +434,7 @@ class Project:
         self.num_channels = max([engine.num_channels(stream) for stream in self.used] + original_channels)
         self.decoder_kinds = engine.decoder_kinds
         self.num_samples = film.num_samples(self.sample_rate_hz)
+        self.frame_rate = grid.frame_rate
         # Enough for every track to reach the film's end.
         self.num_frames = max(
             film.num_frames(grid.frame_rate, rate_hz) for rate_hz in rates_hz | {grid.sample_rate_hz}
@@ -278,20 +443,27 @@ class Project:
         def count_tokens(words: Sequence[Word]) -> int:
             return len(engine.tokenizer.encode(join_words(words, written=reads_case(engine.tokenizer))))
 
-        # Words that are not generated need no time.
-        is_spoken = "speech" in self.used
-        script = assign_voices(self.script, request.voices) if is_spoken else Script(self.script.source)
-        self.windows = tuple(plan_windows(self.num_frames, script, grid, count_tokens, request.fastest_rate))
-        self.utterances = (
-            tuple(passage.utterance for passage in find_passages(script))
-            if script.cues
-            else find_utterances(self.windows, grid.frame_rate)
-        )
+        fastest = request.fastest_rate
+        self.windows = tuple(plan_windows(self.num_frames, self.spoken_script, grid, count_tokens, fastest))
+        self.utterances = self.find_utterances()
+        if self.layout.is_temporary:
+            return
+        self.checkpoint_record = describe_folder(absolute(checkpoint))
+        if self._saved is None:
+            self._save()
+            copy_inputs(self.layout, request, self.inputs)
+        else:
+            check_same_plan(self.layout, self._saved, describe(self))
+            if self.layout.strip.exists():
+                self._restore_takes(self._saved)
 
     def window_requests(
         self, engine: DubbingEngine, advance: Advance
     ) -> Generator[WindowRequest, Mapping[Stream, np.ndarray], None]:
         """Asks for the tokens of the windows one by one; at its end, `take` is made and saved.
+
+        Windows of a project that is resumed are not asked for again: decoding goes on behind them, where
+        the film is decoded from its beginning and the frames on the way are not encoded.
 
         A window needs the tokens of the one before it, so that a film asks for one at a time. Whoever drives
         the generator answers with what `engine.generate(**request)` returns, alone or in a batch with the
@@ -307,76 +479,57 @@ class Project:
         Raises:
             UserError: acoustics are requested of a model without that condition.
         """
-        has_speech, is_written = "speech" in self.used, reads_case(engine.tokenizer)
+        path = self.layout.take(self._number)
+        if self._number in self.takes:
+            return
+        if self._saved is not None and path.exists():
+            self.take = Take.load(path)
+            return
+        seed = (self.request.seed + self._number - 1) % 2**31
         sampling = self.request.sampling_with(engine.config.sampling)
+        if self._reader is None or self._reader.is_read:
+            self._reader = FilmReader(self.request.video)
         frames = WindowFrames(self._reader, engine, self.num_frames)
-        tokens: dict[Stream, np.ndarray] = {}  # int32[num_frames, Q], filled window by window
+        film = FilmTokens(self, engine, self._listening(engine), seed, sampling)
+        store = WindowStore(self.layout, self._number)
+        kept = store.load(self.windows, self.used) if self._saved is not None else []
         acoustics: list[Acoustics | None] = []  # by scene
+        begun_s = time.perf_counter()
+        if kept:
+            begun_s -= kept[-1].seconds
+            self.progress.seconds["generate"] = self.progress.seconds.get("generate", 0.0) + kept[-1].seconds
         for index, window in enumerate(self.windows):
-            video = frames.take(window.first_frame, window.end_frame)
-            seed = (self.request.seed + index * _SEED_STEP) % 2**31
-            if window.scene == len(acoustics):
-                acoustics.append(self._choose_acoustics(engine.sample_acoustics(video, seed)))
-            request = WindowRequest(
-                video=video,
-                script=(window.written if is_written else window.text) if has_speech else "",
-                voice=self._voices[window.speaker] if has_speech else None,
-                acoustics=acoustics[window.scene],
-                use_speech=has_speech,
-                use_background="background" in self.used,
-                context=self._context(engine, index, tokens, acoustics[window.scene]),
-                seed=seed,
-                sampling=sampling,
-                speech_span=window.speech_span if has_speech else None,
-            )
-            new = yield request
-            if window.text and window.due is None:
-                made = np.asarray(new["speech"])[window.num_context :]
-                listener = self._listener(engine, window.speaker, acoustics[window.scene])
-                if not listener.is_spoken(window.text, made):
-                    # Nothing on screen speaks the words: they are spoken anyway.
-                    span = (window.num_context, window.num_context + window.num_new)
-                    new = yield WindowRequest(**(request | {"speech_span": span}))
-            for name in self.used:
-                made = np.asarray(new[name])[window.num_context :]
-                track = tokens.setdefault(name, np.zeros((self.num_frames, made.shape[1]), np.int32))
-                track[window.start_frame : window.end_frame] = made
+            if index < len(kept):
+                film.fill(index, kept[index].tokens)
+                if window.scene == len(acoustics):
+                    acoustics.append(kept[index].acoustics)
+            else:
+                video = frames.take(window.first_frame, window.end_frame)
+                if window.scene == len(acoustics):
+                    sampled = engine.sample_acoustics(video, film.seed_of(index))
+                    acoustics.append(self._choose_acoustics(sampled))
+                made = yield from film.ask(index, video, acoustics[window.scene])
+                if not self.layout.is_temporary:
+                    seconds = time.perf_counter() - begun_s
+                    store.save(index, KeptWindow(made, acoustics[window.scene], seconds))
+                    self._keep()
             advance((index + 1) / len(self.windows))
         self.film, self.strip = self._reader.finish()
         self._reader.close()
-        self.take = Take(tokens, self.request.seed, sampling, tuple(acoustics), self.checkpoint)
-        path = self.folder / "takes" / "take_001.npz"
-        with explain_errors(path):
-            path.parent.mkdir()
-            self.take.save(path)
+        self.take = Take(film.tokens, seed, sampling, tuple(acoustics), self.checkpoint)
+        with writing(self.layout.strip) as file:
+            Image.fromarray(np.concatenate(self.strip, axis=1)).save(file, "PNG")
+        self._save()
+        self.take.save(path)
+        store.clear()
 
-    def _context(
-        self,
-        engine: DubbingEngine,
-        index: int,
-        tokens: Mapping[Stream, np.ndarray],
-        acoustics: Acoustics | None,
-    ) -> dict[Stream, np.ndarray]:
-        """The tokens before a window, int32[K, Q] by stream; silence where another voice speaks."""
-        window = self.windows[index]
-        if not window.num_context:
-            return {}
-        context = {name: tokens[name][window.first_frame : window.start_frame] for name in self.used}
-        is_other = spoken_by_others(self.windows, index)
-        if "speech" in context and is_other.any():
-            silence = engine.silence(window.num_context, acoustics)
-            context["speech"] = np.where(is_other[:, None], silence, context["speech"])
-        return context
-
-    def _listener(self, engine: DubbingEngine, speaker: str, acoustics: Acoustics | None) -> Listener:
-        """Tells speech of a voice in a room from silence."""
-        key = speaker, acoustics
-        if key not in self._listeners:
-            self._listeners[key] = Listener(engine, self._voices[speaker], acoustics)
-        return self._listeners[key]
+    def _listening(self, engine: DubbingEngine) -> Listeners:
+        if self._listeners is None:
+            self._listeners = Listeners(engine, self.voices)
+        return self._listeners
 
     def _choose_acoustics(self, sampled: Acoustics | None) -> Acoustics | None:
-        """Requested acoustics, completed by those that the model sampled, once per scene."""
+        """Requested acoustics, completed by those that the model sampled, once per film."""
         asked = self.request.acoustics
         if sampled is None and asked:
             raise UserError(
@@ -391,10 +544,13 @@ class Project:
         names = [*self.used, *([ORIGINAL] if self.original_sounds else [])]
         files = {name: FloatFile(self.folder / f"{name}.decoded", self.num_channels) for name in names}
         try:
+            for file in files.values():
+                leftovers.add(file.path)
             yield files
         finally:
             for file in files.values():
                 file.path.unlink(missing_ok=True)
+                leftovers.discard(file.path)
 
     def _decode(
         self,
@@ -406,7 +562,7 @@ class Project:
             if name == ORIGINAL:
                 self._read_original(file)
                 continue
-            decoder = open_segments(self._segments(engine, name), engine.config.grid.frame_rate)
+            decoder = open_segments(self.segments(engine, name, self.take), self.frame_rate)
             blocks = decode_track(
                 decoder, self.take.tokens[name], self.sample_rate_hz, self.num_samples, self.num_channels
             )
@@ -416,23 +572,11 @@ class Project:
                 file.write(blocks)
             advance((index + 1) / len(files))
 
-    def _segments(self, engine: DubbingEngine, stream: Stream) -> list[Segment]:
-        """Stretches of a track with one voice and one acoustics."""
-        segments, before = [], None
-        for window in self.windows:
-            speaker = window.speaker if stream == "speech" else NOBODY
-            conditions = speaker, self.take.acoustics[window.scene]
-            if conditions != before:
-                opened = functools.partial(engine.open_decoder, stream, self._voices[speaker], conditions[1])
-                segments.append(Segment(window.start_frame, opened))
-            before = conditions
-        return segments
-
     def _read_original(self, file: FloatFile) -> None:
         track = OriginalTrack(self.original_sounds, self.film, self.sample_rate_hz, self.num_channels)
         with explain_errors(file.path):
             file.write(track.blocks())
-        self._sound_warnings += track.warnings
+        self.sound_warnings = list(track.warnings)
 
     def _write_stems(self, files: Mapping[str, FloatFile]) -> None:
         names = dict.fromkeys((*STREAMS, *files))
@@ -446,19 +590,18 @@ class Project:
         spans_s = [spoken.span_s for spoken in self.spoken if spoken.span_s is not None]
         ducking = Ducking.under(spans_s, settings.duck)
         self.mixdown = Mixdown.measure(self.tracks, self.sample_rate_hz, settings, ducking, self._stem_gain)
-        self._sound_warnings += self.mixdown.warnings
+        self.sound_warnings += self.mixdown.warnings
         mixes = ({MIX: block} for block in self.mixdown.blocks())
-        self.tracks |= self._write_tracks([MIX], mixes)
+        self.tracks = self.tracks | self._write_tracks([MIX], mixes)
 
     def _write_tracks(
         self, names: Sequence[str], blocks: Iterable[Mapping[str, np.ndarray]]
     ) -> dict[str, Track]:
-        """Writes `tracks/NAME.wav` of each name, side by side."""
-        folder = self.folder / "tracks"
-        paths = {name: folder / f"{name}.wav" for name in names}
+        """Writes the file of each name, side by side."""
+        paths = {name: self.layout.track(self._number, name) for name in names}
         with contextlib.ExitStack() as stack:
             stack.enter_context(explain_errors(next(iter(paths.values()))))
-            folder.mkdir(exist_ok=True)
+            self.layout.track(self._number, MIX).parent.mkdir(parents=True, exist_ok=True)
             writers = {
                 name: stack.enter_context(WavWriter(path, self.sample_rate_hz, self.num_channels))
                 for name, path in paths.items()
@@ -468,82 +611,32 @@ class Project:
                     writers[name].write(block)
         return {name: Track(path) for name, path in paths.items()}
 
-    def _check_speech(self, engine: DubbingEngine) -> None:
-        """Measures when each utterance is audible in the finished track."""
+    def _find_speech(self, engine: DubbingEngine) -> float | None:
+        """Measures when each utterance is audible in the finished track.
+
+        Returns:
+            The highest threshold; None without speech.
+        """
         if "speech" not in self.used:
-            return
-        listeners = [self._listeners_of(engine, utterance) for utterance in self.utterances]
-        thresholds_dbfs = [max(heard.threshold_dbfs for heard in several) for several in listeners]
+            return None
+        thresholds_dbfs = self._listening(engine).thresholds_dbfs(
+            self.utterances, self.windows, self.take.acoustics, self.frame_rate
+        )
         track = self.tracks["speech"]
         self.spoken = find_speech(track, track.sample_rate_hz, self.utterances, thresholds_dbfs)
-        is_silent = all(spoken.span_s is None for spoken in self.spoken)
-        can_tell = all(listener.can_tell for several in listeners for listener in several)
-        if is_silent and self.request.must_speak and can_tell:
+        return max(thresholds_dbfs)
+
+    def _require_speech(self) -> None:
+        take = self.takes[self.chosen]
+        if self.request.must_speak and take.is_inaudible:
             raise UserError(
                 f"{self.script.source}: nothing of the script is audible: no speech is louder than "
-                f"{max(thresholds_dbfs):.0f} dBFS where it is due; choose another --seed, a video "
+                f"{take.threshold_dbfs:.0f} dBFS where it is due; choose another --seed, a video "
                 "in which the speaker's mouth is visible, or a checkpoint trained on speech; "
                 "--allow-inaudible writes the files all the same"
             )
 
-    def _listeners_of(self, engine: DubbingEngine, utterance: Utterance) -> list[Listener]:
-        """Those of the windows in which an utterance is spoken."""
-        first, end = (
-            time_s * engine.config.grid.frame_rate for time_s in (utterance.start_s, utterance.end_s)
-        )
-        return [
-            self._listener(engine, window.speaker, self.take.acoustics[window.scene])
-            for window in self.windows
-            if window.text and window.start_frame < end and window.end_frame > first
-        ]
-
     def _save(self) -> None:
-        """Writes `project.json`."""
-        path = self.folder / "project.json"
-        with explain_errors(path):
-            path.write_text(json.dumps(self._describe(), indent=2, default=str), encoding="utf-8")
-
-    def _describe(self) -> dict[str, Any]:
-        cues = [
-            {
-                "start_s": float(cue.start_s),
-                "end_s": float(cue.end_s),
-                "text": " ".join(word.text for word in cue.words),
-                "speaker": cue.speaker,
-            }
-            for cue in self.script.cues
-        ]
-        return {
-            "request": dataclasses.asdict(self.request),
-            "film": dataclasses.asdict(self.film) | {"duration_s": float(self.film.duration_s)},
-            "script": self.script.text,
-            "cues": cues,
-            "unspoken": dict(self.script.unspoken),
-            "windows": [dataclasses.asdict(window) for window in self.windows],
-            "speech": [spoken.describe() for spoken in self.spoken],
-            "takes": [{"file": "takes/take_001.npz", **self.take.settings()}],
-            "tracks": {
-                "sample_rate_hz": self.sample_rate_hz,
-                "num_channels": self.num_channels,
-                "decoders": dict(self.decoder_kinds),
-                "num_samples": self.num_samples,
-                "used": list(self.used),
-                **self.mixdown.describe(),
-            },
-            "warnings": list(self.warnings),
-        }
-
-
-def _make_folder(folder: pathlib.Path | str | None) -> pathlib.Path:
-    if folder is None:
-        return pathlib.Path(tempfile.mkdtemp(prefix="dualdub-"))
-    folder = as_local_path(folder)
-    try:
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise UserError(f"{folder}: is in use; give a new or an empty folder for the project")
-        folder.mkdir(exist_ok=True)
-    except OSError as error:
-        raise UserError(
-            f"{folder}: cannot be made ({error.strerror}); choose another place for the project"
-        ) from None
-    return folder
+        """Writes `project.json` of a kept project."""
+        if not self.layout.is_temporary:
+            self.layout.write_document(describe(self))

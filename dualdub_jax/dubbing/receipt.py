@@ -1,7 +1,6 @@
 """The receipt: the quality of a soundtrack, and all that is needed to reproduce it, as plain JSON values."""
 
 import dataclasses
-import hashlib
 import importlib.metadata
 import pathlib
 import platform
@@ -11,8 +10,7 @@ from typing import Any
 from dualdub_jax.config import to_dict
 from dualdub_jax.dubbing.project import Project
 from dualdub_jax.dubbing.quality import Quality
-from dualdub_jax.stores.failures import store_errors
-from dualdub_jax.stores.path import StorePath, find_files
+from dualdub_jax.stores.digests import describe_file, describe_folder
 
 _PACKAGES = ("dualdub-jax", "jax", "flax", "numpy", "av", "soxr")
 
@@ -32,12 +30,12 @@ def make_receipt(project: Project, quality: Quality, command: Sequence[str] = ()
         "speech": [quality.describe_utterance(i) for i in range(len(quality.spoken))],
         "command": list(command) or None,
         "inputs": {
-            "video": _describe_file(film.path),
-            "voice": _describe_file(request.voice) if request.voice else None,
-            "voices": {name: _describe_file(path) for name, path in request.voices.items()},
-            "script": _describe_file(script_path) if script_path.is_file() else None,
+            "video": describe_file(film.path),
+            "voice": describe_file(request.voice) if request.voice else None,
+            "voices": {name: describe_file(path) for name, path in request.voices.items()},
+            "script": describe_file(script_path) if script_path.is_file() else None,
             "original": [
-                _describe_file(sound.path) | {"gain_db": sound.gain_db, "of_film": sound.of_film}
+                describe_file(sound.path) | {"gain_db": sound.gain_db, "of_film": sound.of_film}
                 for sound in project.original_sounds
             ],
         },
@@ -84,24 +82,6 @@ def describe_scenes(project: Project) -> list[dict[str, Any]] | None:
             scenes.append({"start_s": start_s, "end_s": end_s, **acoustics._asdict()})
         scenes[window.scene]["end_s"] = min(end_s, float(project.film.duration_s))
     return scenes
-
-
-def describe_folder(folder: StorePath) -> dict[str, Any]:
-    """One digest for the names and contents of all files in a folder."""
-    digest = hashlib.sha256()
-    with store_errors(folder):
-        for path in find_files(folder, "*"):
-            digest.update(f"{path.relative_to(folder).as_posix()} {_sha256(path)}\n".encode())
-    return {"path": str(folder), "sha256": digest.hexdigest()}
-
-
-def _describe_file(path: pathlib.Path) -> dict[str, Any]:
-    return {"path": str(path), "sha256": _sha256(path), "bytes": path.stat().st_size}
-
-
-def _sha256(path: StorePath) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _package_versions() -> dict[str, str]:

@@ -18,8 +18,22 @@ from dualdub_jax.errors import UserError
 from dualdub_jax.media.container import open_media
 from dualdub_jax.stores.path import as_local_path
 
+MOST_TAKES = 999  # of a project; their numbers have three digits
 _NO_FILES = {stat.S_IFIFO, stat.S_IFCHR, stat.S_IFBLK, stat.S_IFSOCK}
-_OPTIONS = {"rt60_s": "--rt60", "noise_dbfs": "--noise"}
+# Options of fields that are not named as their field.
+_OPTIONS = {
+    "video": "VIDEO",
+    "rt60_s": "--rt60",
+    "noise_dbfs": "--noise",
+    "use_speech": "--no-speech",
+    "use_background": "--no-background",
+    "must_speak": "--allow-inaudible",
+}
+
+
+def option_of(field: str) -> str:
+    """The option of the command line that sets a field of `DubRequest`."""
+    return _OPTIONS.get(field, f"--{field.replace('_', '-')}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +59,7 @@ class DubRequest:
             cues and scripts that need more are an error.
         strict: True: any speech faster than is comfortable is an error.
         mix: loudness, ducking and sound to keep; a mapping names some settings of `MixSettings`.
+        takes: variants to generate, with the seeds `seed`, `seed + 1`, …; the best one is delivered.
     """
 
     video: pathlib.Path
@@ -62,6 +77,7 @@ class DubRequest:
     max_rate: float = MAX_RATE / COMFORTABLE_RATE
     strict: bool = False
     mix: MixSettings | Mapping[str, Any] = dataclasses.field(default_factory=MixSettings)
+    takes: int = 1
 
     def __post_init__(self) -> None:
         """Accepts strings for paths, and a path or None for the script.
@@ -97,6 +113,20 @@ class DubRequest:
         return tuple(path for path in paths if path is not None)
 
     @property
+    def files(self) -> dict[str, pathlib.Path]:
+        """The files that are read, by the name of their field; a voice of the cast by that and its name, a
+        sound to keep by that and its path.
+
+        The script is among them only if it is a file.
+        """
+        paths = {"video": self.video, "voice": self.voice}
+        paths |= {f"voices {name}": path for name, path in self.voices.items()}
+        paths |= {f"keep_original {path}": path for path in self.mix.inputs}
+        if self.script and os.path.isfile(self.script):
+            paths["script"] = pathlib.Path(self.script)
+        return {name: path for name, path in paths.items() if path is not None}
+
+    @property
     def acoustics(self) -> dict[str, float]:
         """Requested acoustics by field of `Acoustics`, in its units; omitted fields are sampled."""
         asked = {"rt60_s": self.rt60_s, "noise_dbfs": self.noise_dbfs}
@@ -130,7 +160,7 @@ class DubRequest:
             lowest, highest = ACOUSTICS_RANGES[name]
             if not lowest <= value <= highest:
                 raise UserError(
-                    f"{name} ({_OPTIONS[name]}) is {value:g}: choose from {lowest:g} to {highest:g}"
+                    f"{name} ({option_of(name)}) is {value:g}: choose from {lowest:g} to {highest:g}"
                 )
         if self.seed != int(self.seed) or self.seed < 0:
             raise UserError(f"seed (--seed) is {self.seed}: give a whole number from 0")
@@ -138,6 +168,8 @@ class DubRequest:
             raise UserError(
                 f"max_rate (--max-rate) is {self.max_rate:g}: give a factor of the comfortable rate, from 1"
             )
+        if self.takes != int(self.takes) or not 1 <= self.takes <= MOST_TAKES:
+            raise UserError(f"takes (--takes) is {self.takes}: give a whole number from 1 to {MOST_TAKES}")
         known = [field.name for field in dataclasses.fields(SamplingConfig)]
         if isinstance(self.sampling, Mapping) and (unknown := set(self.sampling) - set(known)):
             raise UserError(

@@ -39,9 +39,8 @@ class SpeechGate:
         self._samples = np.array(corners, np.int64).reshape(-1)
         self._gains = np.tile([0.0, 1.0, 1.0, 0.0], len(corners))
 
-    def apply(self, blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-        """Applies the gain to a track that begins with the first of float32[n] or [n, 2] blocks."""
-        first = 0
+    def apply(self, blocks: Iterator[np.ndarray], first: int = 0) -> Iterator[np.ndarray]:
+        """Applies the gain to float32[n] or [n, 2] blocks, of which the first begins at sample `first`."""
         for block in blocks:
             gain = np.interp(np.arange(first, first + len(block)), self._samples, self._gains)
             yield (block.T * gain).T.astype(np.float32)

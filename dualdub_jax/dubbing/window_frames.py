@@ -45,6 +45,7 @@ class WindowFrames:
         Raises:
             ValueError: a frame before those of the last call.
         """
+        self._wanted = {row: self._nearest(row, first) for row in self._held}
         return {row: self._take(row, first, end) for row in self._held}
 
     def _take(self, row: str, first: int, end: int) -> np.ndarray:
@@ -53,7 +54,11 @@ class WindowFrames:
             raise ValueError(f"frame {wanted[0]} is gone; frames are held from {self._first[row]} on")
         while self._first[row] + len(self._held[row]) <= wanted[-1]:
             name, block = next(self._blocks)
-            self._held[name].extend(self._encode(name, block))
+            block_end = self._first[name] + len(self._held[name]) + len(block)
+            if block_end <= self._wanted[name]:  # as in windows that are done already: not encoded
+                self._held[name], self._first[name] = [], block_end
+            else:
+                self._held[name].extend(self._encode(name, block))
         del self._held[row][: wanted[0] - self._first[row]]
         self._first[row] = wanted[0]
         return np.stack([self._held[row][frame - wanted[0]] for frame in wanted])

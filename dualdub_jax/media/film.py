@@ -100,6 +100,7 @@ class FilmReader:
     Attributes:
         film: the metadata.
         stream: the open video stream.
+        is_read: whether the frames have been read.
 
     Example:
         with FilmReader(path) as reader:
@@ -148,7 +149,7 @@ class FilmReader:
         _check_duration(path, duration_s)  # once more: the first pictures may be damaged
         self._shown = self._show_all(duration_s)
         self._strip: list[np.ndarray] = []
-        self._is_read = False
+        self.is_read = False
         return Film(
             path=path,
             duration_s=duration_s,
@@ -204,9 +205,9 @@ class FilmReader:
         Raises:
             RuntimeError: the frames have been read already.
         """
-        if self._is_read:
+        if self.is_read:
             raise RuntimeError(f"{self.film.path}: its frames can be read only once")
-        self._is_read = True
+        self.is_read = True
         return self._fit_all(requests)
 
     def _fit_all(self, requests: Mapping[str, tuple[FrameSpec, int]]) -> Iterator[tuple[str, np.ndarray]]:

@@ -42,7 +42,10 @@ def test_project_is_kept_where_it_is_asked_for(engine, capsys):
     make_film("film.mp4", num_frames=60)
     assert main(["dub", "film.mp4", "--script", "words", "--project", "p", "--stems", "s"]) == 0
     for name in ("speech", "background", "mix"):
-        assert pathlib.Path(f"p/tracks/{name}.wav").read_bytes() == pathlib.Path(f"s/{name}.wav").read_bytes()
+        assert (
+            pathlib.Path(f"p/tracks/take_001/{name}.wav").read_bytes()
+            == pathlib.Path(f"s/{name}.wav").read_bytes()
+        )
     assert json.loads(pathlib.Path("p/project.json").read_text())["script"] == "words"
     capsys.readouterr()
     assert "p: is in use; give a new or an empty folder" in fails(capsys, "dub", "film.mp4", "--project", "p")

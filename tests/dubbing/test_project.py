@@ -129,10 +129,10 @@ def test_a_folder_keeps_the_whole_project(tmp_path, temporary):
     gc.collect()
     kept = {str(path.relative_to(tmp_path / "project")) for path in (tmp_path / "project").rglob("*.*")}
     assert kept == {
-        *("project.json", "takes/take_001.npz"),
-        *(f"tracks/{name}.wav" for name in ("speech", "background", "mix")),
+        *("project.json", "strip.png", "takes/take_001.npz", "inputs/script.srt"),
+        *(f"tracks/take_001/{name}.wav" for name in ("speech", "background", "mix")),
     }
-    np.testing.assert_array_equal(Track(tmp_path / "project" / "tracks" / "mix.wav")[:], mix)
+    np.testing.assert_array_equal(Track(tmp_path / "project" / "tracks" / "take_001" / "mix.wav")[:], mix)
     described = json.loads((tmp_path / "project" / "project.json").read_text())
     assert described["cues"] == [{"start_s": 1.0, "end_s": 2.5, "text": "hello you", "speaker": "ANN"}]
     assert described["unspoken"] == {"speaker labels": ["ANN"]}

@@ -9,9 +9,9 @@ import pytest
 import dualdub_jax
 from dualdub_jax.apps.cli import main
 from dualdub_jax.bundles.bundle import load_bundle
-from dualdub_jax.dubbing.receipt import describe_folder
 from dualdub_jax.errors import UserError
 from dualdub_jax.stores.commit import upload_file
+from dualdub_jax.stores.digests import describe_folder
 from dualdub_jax.stores.path import find_files
 from tests.evaluation.tiny_bundle import write_tiny_bundle
 from tests.films import make_film

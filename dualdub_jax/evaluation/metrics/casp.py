@@ -28,10 +28,10 @@ import numpy as np
 
 from dualdub_jax.casp import bundle
 from dualdub_jax.casp.scorer import CaspScorer, mean_embedding
-from dualdub_jax.dubbing.receipt import describe_folder
 from dualdub_jax.evaluation.analysis.due import is_wrongly_silent
 from dualdub_jax.evaluation.contracts.clips import Clip
 from dualdub_jax.evaluation.contracts.metric import ClipMetric, Figure, Value
+from dualdub_jax.stores.digests import describe_folder
 from dualdub_jax.stores.path import StorePath, as_path
 from dualdub_jax.types import STREAMS
 

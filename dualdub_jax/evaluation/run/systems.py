@@ -23,7 +23,6 @@ from dualdub_jax.bundles.bundle import read_bundle_header
 from dualdub_jax.config import to_dict
 from dualdub_jax.dsp.sinc_resample import sinc_resample
 from dualdub_jax.dubbing.dub import DualDub, Soundtrack
-from dualdub_jax.dubbing.receipt import describe_folder
 from dualdub_jax.dubbing.request import DubRequest
 from dualdub_jax.dubbing.stems import Stems
 from dualdub_jax.errors import UserError
@@ -32,6 +31,7 @@ from dualdub_jax.evaluation.contracts.results import CODEC, OURS, SHUFFLED, TRUE
 from dualdub_jax.evaluation.run.stem_store import StemStore, Tracks, writing
 from dualdub_jax.evaluation.suites.sound import Reading
 from dualdub_jax.evaluation.suites.suite import Footage
+from dualdub_jax.stores.digests import describe_folder
 from dualdub_jax.types import STREAMS
 
 MIN_SHUFFLED = 3  # films; with fewer, a shuffled film's speech and background would have the same origin

@@ -115,7 +115,7 @@ class DualScore(ClipMetric):
         """Digest of the weights."""
         if self._weights.missing():
             return ""
-        from dualdub_jax.dubbing.receipt import describe_folder
+        from dualdub_jax.stores.digests import describe_folder
 
         return describe_folder(self._weights.folder)["sha256"]
 
