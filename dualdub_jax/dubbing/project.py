@@ -168,10 +168,10 @@ class Project(ProjectState):
             self.sample_rate_hz, self.num_channels = tracks["sample_rate_hz"], tracks["num_channels"]
             self.num_samples, self.num_frames = tracks["num_samples"], tracks["num_frames"]
             self.decoder_kinds, self.used = tracks["decoders"], tuple(tracks["used"])
+            self.decoder_rates_hz = tracks["decoder_rates_hz"]
             self.frame_rate = Fraction(tracks["frame_rate_hz"])
             self.windows = read_windows(document)
             self.utterances = self.find_utterances()
-            self.progress.seconds |= document["seconds"]
             chosen = document["chosen"]
         self._restore_takes(document)
         with reading(self.layout.document):
@@ -180,7 +180,7 @@ class Project(ProjectState):
     def _restore_takes(self, document: Mapping[str, Any]) -> None:
         with reading(self.layout.document):
             self.takes = read_takes(document, self)
-            self.chosen = document["chosen"]
+            self.chosen, self.earlier_seconds = document["chosen"], dict(document["seconds"])
             self.film = dataclasses.replace(self.film, num_missing=document["film"]["num_missing"])
         with reading(self.layout.strip):
             pictures = np.asarray(Image.open(self.layout.strip).convert("RGB"))
@@ -426,7 +426,8 @@ class Project(ProjectState):
         grid, request, film = engine.config.grid, self.request, self.film
         self.voices = read_voices(request.voice, request.voices, grid)
         self.checkpoint = checkpoint
-        rates_hz = {engine.sample_rate_hz(stream) for stream in STREAMS}
+        self.decoder_rates_hz = {stream: engine.sample_rate_hz(stream) for stream in STREAMS}
+        rates_hz = set(self.decoder_rates_hz.values())
         # The mix has the highest rate and the most channels of its parts.
         original_hz = [min(sound.sample_rate_hz, MAX_ORIGINAL_RATE_HZ) for sound in self.original_sounds]
         original_channels = [sound.num_channels for sound in self.original_sounds]
@@ -497,7 +498,8 @@ class Project(ProjectState):
         begun_s = time.perf_counter()
         if kept:
             begun_s -= kept[-1].seconds
-            self.progress.seconds["generate"] = self.progress.seconds.get("generate", 0.0) + kept[-1].seconds
+            before_s = self.earlier_seconds.get("generate", 0.0)
+            self.earlier_seconds["generate"] = before_s + kept[-1].seconds
         for index, window in enumerate(self.windows):
             if index < len(kept):
                 film.fill(index, kept[index].tokens)

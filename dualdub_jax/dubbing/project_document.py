@@ -66,6 +66,7 @@ def describe(project: ProjectState) -> dict[str, Any]:
             "sample_rate_hz": project.sample_rate_hz,
             "num_channels": project.num_channels,
             "decoders": dict(project.decoder_kinds),
+            "decoder_rates_hz": dict(project.decoder_rates_hz),
             "num_samples": project.num_samples,
             "frame_rate_hz": str(project.frame_rate),
             "num_frames": project.num_frames,
@@ -73,7 +74,7 @@ def describe(project: ProjectState) -> dict[str, Any]:
         },
         "takes": takes,
         "chosen": project.chosen,
-        "seconds": dict(project.progress.seconds),
+        "seconds": project.seconds,
         "warnings": list(project.warnings),
     }
 

@@ -51,7 +51,7 @@ class ProjectState:
         checkpoint, windows, num_frames, frame_rate, sample_rate_hz, num_channels, num_samples: the plan;
             like all below after `dub`.
         checkpoint_record: path and digest of the checkpoint, for a kept project.
-        decoder_kinds: by stream, the kind of its waveform decoder.
+        decoder_kinds, decoder_rates_hz: by stream, the kind and the sample rate of its waveform decoder.
         takes: by number from 1, what is known of the takes that are done.
         chosen: number of the take that the attributes below belong to.
         take: its tokens and their settings.
@@ -62,6 +62,7 @@ class ProjectState:
         tracks: the finished tracks by name: "speech", "background", "original" if sound is kept, "mix".
         sound_warnings: what befell kept sound and the mix, one sentence each.
         voices: reference recordings by speaker, float32[S]; None for a voice that the model samples.
+        earlier_seconds: how long the steps took in other processes, before the project was resumed or opened.
         losses: what the output does not keep of the film, one sentence each; once the output is known.
     """
 
@@ -76,6 +77,7 @@ class ProjectState:
     sample_rate_hz: int
     num_channels: int
     decoder_kinds: Mapping[Stream, str]
+    decoder_rates_hz: Mapping[Stream, int]
     num_samples: int
     used: tuple[Stream, ...]
     take: Take
@@ -94,6 +96,7 @@ class ProjectState:
         self.takes: dict[int, FinishedTake] = {}
         self.chosen: int | None = None
         self.voices: Mapping[str, np.ndarray | None] = {}
+        self.earlier_seconds: dict[str, float] = {}
         self.cast_warnings: list[str] = []
         self.sound_warnings: list[str] = []
 
@@ -130,8 +133,15 @@ class ProjectState:
     @property
     def realtime_factor(self) -> float:
         """Seconds of film per second of generation and decoding."""
-        seconds = self.progress.seconds
+        seconds = self.seconds
         return float(self.film.duration_s) / (seconds["generate"] + seconds["decode"])
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """How long each step took, in this process and in those before it."""
+        names = dict.fromkeys((*self.earlier_seconds, *self.progress.seconds))
+        parts = self.earlier_seconds, self.progress.seconds
+        return {name: sum(part.get(name, 0.0) for part in parts) for name in names}
 
     @property
     def spoken_script(self) -> Script:
@@ -172,10 +182,15 @@ class ProjectState:
             )
 
     def check_engine(self, engine: DubbingEngine) -> None:
-        grid = engine.config.grid
-        rate_hz = max(engine.sample_rate_hz(stream) for stream in STREAMS)
-        kinds = dict(engine.decoder_kinds)
-        if (grid.frame_rate, rate_hz, kinds) != (self.frame_rate, self.sample_rate_hz, self.decoder_kinds):
+        """Checks that an engine makes tracks like those of the project.
+
+        Raises:
+            UserError: it does not.
+        """
+        rates_hz = {stream: engine.sample_rate_hz(stream) for stream in STREAMS}
+        grid, kinds = engine.config.grid, dict(engine.decoder_kinds)
+        made = self.frame_rate, dict(self.decoder_rates_hz), dict(self.decoder_kinds)
+        if (grid.frame_rate, rates_hz, kinds) != made:
             raise UserError(
                 f"{self.folder}: was made with another model or other waveform decoders; give the same "
                 "checkpoint and --decoder"

@@ -9,10 +9,10 @@ import soundfile
 
 from dualdub_jax.config import GridConfig
 from dualdub_jax.dubbing.dub import DualDub
-from dualdub_jax.dubbing.mixdown import PEAK_CEILING
 from dualdub_jax.dubbing.project import Project
 from dualdub_jax.dubbing.region import parse_region
 from dualdub_jax.dubbing.request import DubRequest
+from dualdub_jax.dubbing.stems import PEAK_CEILING
 from dualdub_jax.errors import UserError
 from tests.dubbing.test_resume import SRT, dub, sounds
 from tests.fake_engine import FakeEngine
@@ -66,7 +66,7 @@ def test_samples_outside_of_the_region_stay(project, region):
         np.testing.assert_array_equal(new[name][:first], old[name][:first])
         np.testing.assert_array_equal(new[name][end:], old[name][end:])
     assert (new["background"][first:end] != old["background"][first:end]).any()
-    assert number == project.chosen == 2 and project.mixdown == parent.mixdown
+    assert number == project.chosen == 2 and project.mixdown.describe() == parent.mixdown
     np.testing.assert_allclose(
         new["mix"], project.mixdown.mix_gain * (new["speech"].astype(float) + new["background"]), atol=0.5
     )
@@ -260,3 +260,52 @@ def test_regions_are_parsed(text, parsed):
 def test_what_is_no_region_is_said(text):
     with pytest.raises(UserError, match=r"--retake: expected start and end in seconds, such as 12.0-15.5"):
         parse_region(text)
+
+
+@pytest.mark.parametrize(
+    "mix", [{"lufs": -16.0}, {"duck": 9.0}, {"lufs": -23.0, "true_peak": -3.0, "duck": 6.0}, {"kept": -6.0}]
+)
+def test_the_mix_keeps_its_gains(film, mix):
+    if "kept" in mix:
+        rng = np.random.default_rng(0)
+        soundfile.write(film.with_name("music.wav"), 0.4 * rng.uniform(-1, 1, (500_000, 2)), 44_100)
+        mix = {"keep_original": {film.with_name("music.wav"): mix["kept"]}}
+    request = DubRequest(film, film.with_name("s.srt"), mix=mix)
+    dub(request, film.with_name("p"), Restless())
+    with Project.open(film.with_name("p")) as project:
+        old, described = tracks(project), project.mixdown.describe()
+        project.retake(Restless(loudness=0.9), (5.5, 7.0))
+        new, rate_hz = tracks(project), project.sample_rate_hz
+        assert project.mixdown.describe() == described and list(new) == list(old)
+        for name in old:
+            np.testing.assert_array_equal(new[name][: int(5.5 * rate_hz)], old[name][: int(5.5 * rate_hz)])
+            np.testing.assert_array_equal(new[name][7 * rate_hz :], old[name][7 * rate_hz :])
+        inside = slice(int(5.55 * rate_hz), int(6.95 * rate_hz))
+        mixed = project.mixdown.part(inside.start, inside.stop)
+        np.testing.assert_array_equal(np.round(mixed * 32768), new["mix"][inside])
+        if "original" in old:
+            np.testing.assert_array_equal(new["original"], old["original"])
+        assert np.abs(new["mix"].astype(float)).max() <= 32768 * PEAK_CEILING + 1
+
+
+def test_each_speaker_keeps_the_own_voice(tmp_path):
+    rng = np.random.default_rng(0)
+    for name in ("ann", "bob"):
+        soundfile.write(tmp_path / f"{name}.wav", 0.2 * rng.uniform(-1, 1, 32_000), 16_000)
+    cues = (
+        "1\n00:00:01,000 --> 00:00:03,000\nANN: hello you\n\n2\n00:00:05,000 --> 00:00:07,000\nBÖB: and me\n"
+    )
+    (tmp_path / "s.srt").write_text(cues)
+    voices = {"Ann": tmp_path / "ann.wav", "böb": tmp_path / "bob.wav"}
+    film = make_film(tmp_path / "film.mp4", num_frames=250)
+    dub(DubRequest(film, tmp_path / "s.srt", voices=voices), tmp_path / "p", Restless())
+    for path in voices.values():
+        path.unlink()
+    engine = Restless()
+    with Project.open(tmp_path / "p") as project:
+        old = tracks(project)
+        project.retake(engine, cue=2)
+        new = tracks(project)
+    np.testing.assert_array_equal(engine.calls[0]["voice"], project.voices["böb"])
+    first, last = differing(old, new, "speech")
+    assert first >= 4.92 * 16_000 and last < 7.08 * 16_000
