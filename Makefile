@@ -10,7 +10,7 @@ PROGRAMS := tests/multidevice tests/multiprocess
 
 VERSIONS := 3.11 3.12 3.13
 
-.PHONY: demo test test-versions lint format clean
+.PHONY: demo test test-versions browser-test lint format clean
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version)'
@@ -39,6 +39,11 @@ test-versions:
 	  if command -v python$$version > /dev/null; then \
 	    $(MAKE) test PYTHON=python$$version VENV=.venv-$$version || exit 1; \
 	  else echo "python$$version: not on this machine, not tested"; fi; done
+
+# Drives `dualdub web` in a browser, with the bundled model. Needs Debian's chromium; not a part of `test`.
+browser-test: $(VENV)/.installed-dev
+	$(BIN)/python -m pip install --quiet 'playwright>=1.60'
+	$(BIN)/python -m tests.apps.web.browser --out out/browser
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -24,6 +24,8 @@ from dualdub_jax.dubbing.dub import DualDub
 from dualdub_jax.media import leftovers
 
 _SWEEP_EVERY_S = 60.0
+# Calls after which Gradio computes figures for its monitoring page, which is not served.
+_FIGURES = "GRADIO_ANALYTICS_CACHE_FREQUENCY"
 _GRACE_S = 1  # for open connections, when the server stops
 
 
@@ -47,9 +49,9 @@ class WebServer:
         leftovers.add(self.root)
         self.queue = DeviceQueue(limits.max_waiting)
         self.sessions = Sessions(self.root, 3600.0 * limits.keep_hours)
-        # Gradio reads both when its components are made.
+        self._environ = {name: os.environ.get(name) for name in ("GRADIO_TEMP_DIR", _FIGURES)}
         os.environ["GRADIO_TEMP_DIR"] = str(self.sessions.uploads)
-        os.environ["GRADIO_ANALYTICS_CACHE_FREQUENCY"] = str(10**9)  # its monitoring page is not served
+        os.environ[_FIGURES] = str(10**9)
         self.app = FastAPI(
             title=TITLE, lifespan=self._lifespan, docs_url=None, redoc_url=None, openapi_url=None
         )
@@ -83,6 +85,11 @@ class WebServer:
         """Stops what runs and removes all files."""
         self.queue.close()
         self.sessions.close()
+        for name, value in self._environ.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
         leftovers.discard(self.root)
 
     def run(self, listener: socket.socket) -> None:
