@@ -120,7 +120,7 @@ class Actions:
                     {name: self._own(session, path) for name, path in cast if path is not None},
                 ),
                 folder,
-                settings.checked_suffix,
+                settings.delivery,
             )
 
             def make(task: Task) -> Job:
@@ -163,7 +163,7 @@ class Actions:
                 self._replace_job(session, task.future.result())
             finally:
                 self._queue.remove(task)
-        yield _shown(session, told[0] if told else views.note("Done."))
+        yield _shown(session, told[0] if told else views.done(session.job))
 
     def _replace_job(self, session: Session, job: Job) -> None:
         if session.job is not None and session.job is not job:

@@ -12,10 +12,20 @@ from typing import Any
 from dualdub_jax.apps.web.device_queue import Task, TaskProgress
 from dualdub_jax.apps.web.player_data import describe_words, draw_strip, draw_tracks
 from dualdub_jax.apps.web.preview import plays_in_browsers, write_preview
+from dualdub_jax.apps.web.settings import Delivery
 from dualdub_jax.dubbing.delivery import Targets, deliver
 from dualdub_jax.dubbing.dub import DualDub
 from dualdub_jax.dubbing.project import Project
+from dualdub_jax.dubbing.quality import check_quality
 from dualdub_jax.dubbing.request import DubRequest
+from dualdub_jax.evaluation.run.recognition import find_recogniser
+
+_STEMS = {
+    "speech": "Speech track",
+    "background": "Background track",
+    "original": "The film's own sound",
+    "mix": "Mix",
+}
 
 
 class Job:
@@ -27,32 +37,41 @@ class Job:
         downloads: names of `files` to download, and what they are.
         player: the player's document, see `player_data`; empty until the film is done.
         revision: rises with each change of files or player.
+        verdict: on the soundtrack, one line.
         warnings: what the visitor should know, one sentence each.
     """
 
-    def __init__(self, request: DubRequest, folder: pathlib.Path, suffix: str) -> None:
+    def __init__(self, request: DubRequest, folder: pathlib.Path, delivery: Delivery) -> None:
         """Prepares a job.
 
         Args:
             request: inputs and settings; the inputs lie in a folder of the visitor.
             folder: a new one, for the project and the files.
-            suffix: of the film to deliver, such as ".mp4".
+            delivery: formats of the files.
+
+        Raises:
+            UserError: an unknown language, or a sample rate out of range.
         """
         self.token = secrets.token_urlsafe(24)
         self.files: dict[str, pathlib.Path] = {}
         self.downloads: dict[str, str] = {}
         self.player: dict[str, Any] = {}
         self.revision = 0
+        self.verdict = ""
         self.warnings: Sequence[str] = ()
         self._request, self._folder = request, folder
         self._out = folder / "files"
-        stem = request.video.stem
+        stem, has_speech = request.video.stem, bool(request.script and request.use_speech)
         self._targets = Targets.make(
-            self._out / f"{stem}.dubbed{suffix}",
+            self._out / f"{stem}.dubbed{delivery.suffix}",
             self._out / "stems",
             self._out / f"{stem}.receipt.json",
             self._out / f"{stem}.report.html",
+            subtitles=[delivery.add_subtitles, self._out / f"{stem}.srt"] if has_speech else None,
+            stem_rate=delivery.stem_rate,
+            language=delivery.language or None,
         )
+        self._targets.check_settings()
 
     def make(self, model: DualDub, task: Task) -> "Job":
         """Generates the soundtrack and writes all files.
@@ -77,19 +96,19 @@ class Job:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _deliver(self, project: Project) -> None:
-        deliver(project, self._targets)
+        self._quality = check_quality(project, *find_recogniser())
+        deliver(project, self._targets, quality=self._quality)
         targets = self._targets
-        stems = {f"{name}.wav": targets.stems / f"{name}.wav" for name in project.tracks}
-        named = {path.name: path for path in (targets.out, targets.receipt, targets.report)}
-        self.files |= stems | named
-        self.downloads = {
-            targets.out.name: "The film with its soundtrack",
-            "speech.wav": "Speech track",
-            "background.wav": "Background track",
-            "mix.wav": "Mix",
-            targets.receipt.name: "Receipt: what is needed to make it again",
-            targets.report.name: "Report: a page with pictures and players",
+        named = {
+            targets.out: "The film with its soundtrack",
+            **{targets.stems / f"{name}.wav": _STEMS[name] for name in project.tracks},
+            **dict.fromkeys(targets.subtitle_files, "Subtitles of what is spoken"),
+            targets.receipt: "Receipt: figures, and what is needed to make it again",
+            targets.report: "Report: a page with pictures and players",
         }
+        self.files = {path.name: path for path in named}
+        self.downloads = {path.name: what for path, what in named.items()}
+        self.verdict = self._quality.verdict
         self.warnings = project.warnings
 
     def _draw(self, project: Project) -> Mapping[str, Any]:
@@ -105,7 +124,7 @@ class Job:
             "picture": "picture",
             "picture_has_mix": has_mix,
             "strip": draw_strip(project.strip),
-            "words": describe_words(project.spoken),
+            "words": describe_words(self._quality),
             "takes": [
                 {
                     "id": 1,

@@ -20,6 +20,10 @@ _LABELS = {
     "--lufs": "“Loudness”",
     "--true-peak": "“True peak”",
     "--duck": "“Ducking”",
+    "--keep-original": "“Keep the film's own sound”",
+    "--stem-rate": "“Rate of the stems”",
+    "--language": "“Language of the speech”",
+    "--subtitles": "“Add a subtitle track”",
     "--max-rate": "“Fastest speech”",
     "--strict": "“Refuse cues that are too short”",
 }

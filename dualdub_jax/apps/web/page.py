@@ -1,13 +1,14 @@
 """The page: its controls, and which function stands behind each."""
 
 import importlib.resources
+from collections.abc import Sequence
 from typing import Any
 
 import gradio
 
 from dualdub_jax.apps.web.actions import Actions
 from dualdub_jax.apps.web.limits import Limits
-from dualdub_jax.apps.web.settings import MAX_SPEAKERS, SUFFIXES
+from dualdub_jax.apps.web.settings import MAX_SPEAKERS, STEM_RATES, SUFFIXES
 from dualdub_jax.dubbing.rates import COMFORTABLE_RATE, MAX_RATE
 from dualdub_jax.text.script_source import SUBTITLE_SUFFIXES, TEXT_SUFFIXES
 
@@ -18,6 +19,7 @@ _PLAYER_EVENTS = """
 element.addEventListener("region", (event) => { window.dualdubRegion = event.detail; trigger("input"); });
 element.addEventListener("choose", (event) => trigger("select", event.detail));
 """
+_NARROW = 120  # pixels; two controls stand side by side on a phone
 _FILM_TYPES = [
     *("video", ".mkv", ".webm", ".mxf", ".ts", ".mts", ".m2ts", ".vob", ".flv", ".wmv", ".avi", ".ogv"),
 ]
@@ -96,28 +98,49 @@ def _settings() -> list[gradio.components.Component]:
     """The controls of `Settings`, in the order of its fields."""
     with gradio.Accordion("Settings", open=False):
         with gradio.Row():
-            use_speech = gradio.Checkbox(True, label="Speech", min_width=100)
-            use_background = gradio.Checkbox(True, label="Background", min_width=100)
+            use_speech = gradio.Checkbox(True, label="Speech", min_width=_NARROW)
+            use_background = gradio.Checkbox(True, label="Background", min_width=_NARROW)
+        seed = gradio.Number(0, label="Seed", precision=0, minimum=0, maximum=2**31 - 1)
         with gradio.Row():
-            seed = gradio.Number(0, label="Seed", precision=0, minimum=0, maximum=2**31 - 1, min_width=120)
-            suffix = gradio.Dropdown(list(SUFFIXES), value=SUFFIXES[0], label="File format", min_width=120)
+            suffix = gradio.Dropdown(
+                list(SUFFIXES), value=SUFFIXES[0], label="File format", min_width=_NARROW
+            )
+            stem_rate = gradio.Dropdown(
+                list(STEM_RATES), value=STEM_RATES[0], label="Rate of the stems", min_width=_NARROW
+            )
+        add_subtitles = gradio.Checkbox(False, label="Add a subtitle track of what is spoken")
+        language = gradio.Textbox(
+            label="Language of the speech", info="for players' menus: en, deu, pt-BR", max_lines=1
+        )
         with gradio.Row():
-            rt60_s = gradio.Number(
-                None, label="Reverberation time", info="0.05 to 3.2 s; empty: sampled", min_width=120
-            )
-            noise_dbfs = gradio.Number(
-                None, label="Noise floor", info="-80 to -20 dBFS; empty: sampled", min_width=120
-            )
-        max_rate = gradio.Number(
-            None,
-            label="Fastest speech",
-            info=f"times {COMFORTABLE_RATE} letters a second; empty: {MAX_RATE / COMFORTABLE_RATE:.2f}",
+            lufs = _number("Loudness", "LUFS, such as -23; empty: as it comes")
+            true_peak = _number("True peak", "dBTP; empty: -1")
+        with gradio.Row():
+            duck = gradio.Number(0, label="Ducking", info="dB under speech", min_width=_NARROW)
+            own_sound_db = _number("Keep the film's own sound", "gain in dB; empty: replaced")
+        with gradio.Row():
+            rt60_s = _number("Reverberation time", "0.05 to 3.2 s; empty: sampled")
+            noise_dbfs = _number("Noise floor", "-80 to -20 dBFS; empty: sampled")
+        max_rate = _number(
+            "Fastest speech",
+            f"times {COMFORTABLE_RATE} letters a second; empty: {MAX_RATE / COMFORTABLE_RATE:.2f}",
         )
         strict = gradio.Checkbox(False, label="Refuse cues that are too short")
         allow_overrun = gradio.Checkbox(False, label="Cut cues at the film's end")
         allow_inaudible = gradio.Checkbox(False, label="Finish although nothing is audible")
-    return [use_speech, use_background, seed, suffix, rt60_s, noise_dbfs, max_rate, strict, allow_overrun,
-            allow_inaudible]  # fmt: skip
+    mix = [lufs, true_peak, duck, own_sound_db]
+    rest = [rt60_s, noise_dbfs, max_rate, strict, allow_overrun, allow_inaudible]
+    return [use_speech, use_background, seed, suffix, add_subtitles, language, stem_rate, *mix, *rest]
+
+
+def _choice(choices: Sequence[str], label: str) -> gradio.Dropdown:
+    """One of a few, the first by default."""
+    return gradio.Dropdown(list(choices), value=choices[0], label=label, min_width=_NARROW)
+
+
+def _number(label: str, info: str) -> gradio.Number:
+    """A number that may be left empty."""
+    return gradio.Number(None, label=label, info=info, min_width=_NARROW)
 
 
 def _results(page: gradio.Blocks, actions: Actions, inputs: list[gradio.components.Component]) -> None:

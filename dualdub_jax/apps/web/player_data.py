@@ -3,12 +3,12 @@
 Pictures are data URIs, so that the player asks for one document and for the sounds that it plays.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from dualdub_jax.dubbing.speech_check import SpokenUtterance
+from dualdub_jax.dubbing.quality import Quality
 from dualdub_jax.media.track import MonoView, Track
 from dualdub_jax.pages.data_uri import jpeg_uri, webp_uri
 from dualdub_jax.pages.track_pictures import mel_levels_db, paint_spectrogram, waveform_svg
@@ -32,28 +32,20 @@ def draw_strip(strip: np.ndarray) -> list[str]:
     return [jpeg_uri(picture) for picture in strip]
 
 
-def describe_words(
-    spoken: Sequence[SpokenUtterance], recognised: Sequence[str | None] = ()
-) -> list[dict[str, Any]]:
-    """What is due in the speech track, when it is audible, and what is wrong with that.
-
-    Args:
-        spoken: the utterances.
-        recognised: the words that a recogniser finds in each; empty: there is none.
-    """
+def describe_words(quality: Quality) -> list[dict[str, Any]]:
+    """What is due in the speech track, when it is audible, the words recognised, and what is wrong."""
     words = []
-    for index, one in enumerate(spoken):
-        heard = recognised[index] if index < len(recognised) else None
+    for index, spoken in enumerate(quality.spoken):
+        found = quality.describe_utterance(index)
         words.append(
             {
-                "start_s": float(one.utterance.start_s),
-                "end_s": float(one.utterance.end_s),
-                "text": one.utterance.text,
-                "speaker": one.utterance.speaker,
-                "cues": list(one.utterance.cues),
-                "audible_s": one.span_s and [round(float(time_s), 3) for time_s in one.span_s],
-                "recognised": heard,
-                "warning": one.warning,
+                "start_s": found["due_start_s"],
+                "end_s": found["due_end_s"],
+                "speaker": found["speaker"],
+                "text": spoken.utterance.written or spoken.utterance.text,
+                "cues": found["cues"],
+                "recognised": found["recognised"],
+                "warning": spoken.warning,
             }
         )
     return words

@@ -4,11 +4,31 @@ import dataclasses
 import pathlib
 from collections.abc import Mapping
 
+from dualdub_jax.dubbing.mix_settings import MixSettings
 from dualdub_jax.dubbing.request import DubRequest
 from dualdub_jax.errors import UserError
+from dualdub_jax.media.original_sound import OF_FILM
 
 SUFFIXES = (".mp4", ".mkv", ".mov", ".webm")
+STEM_RATES = ("the model's", "44100 Hz", "48000 Hz")
 MAX_SPEAKERS = 8  # that have a place for their voice on the page
+
+
+@dataclasses.dataclass(frozen=True)
+class Delivery:
+    """Formats of the files to download.
+
+    Attributes:
+        suffix: of the film.
+        add_subtitles: the film gets a track of them.
+        language: of the speech, for players' menus; "": not stated.
+        stem_rate: sample rate of the stems, Hz; None: the model's.
+    """
+
+    suffix: str = SUFFIXES[0]
+    add_subtitles: bool = False
+    language: str = ""
+    stem_rate: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,7 +38,10 @@ class Settings:
     Attributes:
         use_speech, use_background, seed, rt60_s, noise_dbfs, max_rate, strict, allow_overrun: see
             `DubRequest`.
-        suffix: of the film to deliver.
+        suffix, add_subtitles, language: see `Delivery`.
+        stem_rate: one of `STEM_RATES`.
+        lufs, true_peak, duck: see `MixSettings`.
+        own_sound_db: gain of the film's own sound; None: it is replaced.
         allow_inaudible: the opposite of `DubRequest.must_speak`.
     """
 
@@ -26,6 +49,13 @@ class Settings:
     use_background: bool = True
     seed: float | None = None
     suffix: str = SUFFIXES[0]
+    add_subtitles: bool = False
+    language: str = ""
+    stem_rate: str = STEM_RATES[0]
+    lufs: float | None = None
+    true_peak: float | None = None
+    duck: float | None = 0.0
+    own_sound_db: float | None = None
     rt60_s: float | None = None
     noise_dbfs: float | None = None
     max_rate: float | None = None
@@ -34,15 +64,18 @@ class Settings:
     allow_inaudible: bool = False
 
     @property
-    def checked_suffix(self) -> str:
-        """The suffix.
+    def delivery(self) -> Delivery:
+        """The formats.
 
         Raises:
-            UserError: it is not one of `SUFFIXES`.
+            UserError: an unknown one.
         """
         if self.suffix not in SUFFIXES:
             raise UserError(f"{self.suffix}: unknown file format; choose one of {', '.join(SUFFIXES)}")
-        return self.suffix
+        if self.stem_rate not in STEM_RATES:
+            raise UserError(f"{self.stem_rate}: unknown rate; choose one of {', '.join(STEM_RATES)}")
+        rate = None if self.stem_rate == STEM_RATES[0] else int(self.stem_rate.removesuffix(" Hz"))
+        return Delivery(self.suffix, self.add_subtitles, self.language.strip(), rate)
 
     def request(
         self,
@@ -70,5 +103,11 @@ class Settings:
             strict=self.strict,
             allow_overrun=self.allow_overrun,
             must_speak=not self.allow_inaudible,
+            mix=MixSettings(
+                self.lufs,
+                self.true_peak,
+                self.duck or 0.0,
+                {} if self.own_sound_db is None else {OF_FILM: self.own_sound_db},
+            ),
             **given,
         )

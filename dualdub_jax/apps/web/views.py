@@ -16,6 +16,8 @@ _STEPS = {
     "write": "Writing the files",
     "report": "Writing the report",
     "draw": "Drawing the tracks",
+    "measure": "Measuring the tracks",
+    "recognise": "Recognising the words",
 }
 
 
@@ -68,6 +70,11 @@ def _status(text: str, fraction: float | None) -> str:
         f'<div class="dd-status" role="status"><span>{html.escape(text)}</span>'
         f'<progress max="1"{value} aria-label="Progress"></progress></div>'
     )
+
+
+def done(job: Job) -> str:
+    """A finished film, in one line."""
+    return note(f"Done. {job.verdict[:1].upper()}{job.verdict[1:]}.")
 
 
 def player(job: Job) -> str:

@@ -6,8 +6,7 @@
 // Events, which bubble: "region" {start, end} when a region is selected (null: none), "choose" {take}.
 
 const TICK_STEPS_S = [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200];
-const STEMS = ["speech", "background"];
-const NAMES = { speech: "Speech", background: "Background" };
+const NAMES = { speech: "Speech", background: "Background", original: "Own sound" };
 const FOLLOW_EVERY_MS = 200;
 const SEEK_BEYOND_S = 0.25; // a track that is off by more is sought, by less is played faster or slower
 const IN_TIME_S = 0.02;
@@ -63,6 +62,7 @@ class DualDubPlayer extends HTMLElement {
     }
     this.data = await answer.json();
     this.takes = this.data.takes;
+    this.stems = Object.keys(this.takes[0].tracks).filter((name) => name !== "mix");
     this.region = null;
     this.muted = new Set();
     this.soloed = new Set();
@@ -90,7 +90,7 @@ class DualDubPlayer extends HTMLElement {
       onclick: () => this.toggle(), onended: () => this.pause(), onpause: () => this.pauseOthers(),
       onplay: () => this.playOthers(), onseeked: () => this.follow(true),
     });
-    this.sounds = Object.fromEntries(["mix", ...STEMS].map((name) => [name, element("audio", { preload: "auto" })]));
+    this.sounds = Object.fromEntries(["mix", ...this.stems].map((name) => [name, element("audio", { preload: "auto" })]));
     this.playButton = element("button", { class: "play", onclick: () => this.toggle() }, "Play");
     this.time = element("output", { class: "time" });
     this.hearing = element("span", { class: "hearing", role: "status" });
@@ -153,7 +153,7 @@ class DualDubPlayer extends HTMLElement {
     ];
     this.pictures = {};
     this.switches = {};
-    for (const name of STEMS) {
+    for (const name of this.stems) {
       const wave = element("div", { class: `row wave ${name}` });
       const mel = element("div", { class: "row mel" });
       this.pictures[name] = { wave, mel };
@@ -226,11 +226,11 @@ class DualDubPlayer extends HTMLElement {
 
   listen(take, play = false) {
     this.take = take;
-    for (const name of ["mix", ...STEMS]) {
+    for (const name of ["mix", ...this.stems]) {
       const source = this.url(take.tracks[name].sound);
       if (this.sounds[name].src !== source) this.sounds[name].src = source;
     }
-    for (const name of STEMS) {
+    for (const name of this.stems) {
       const { wave, mel } = this.pictures[name];
       const { wave: svg, spectrogram } = take.tracks[name];
       wave.innerHTML = svg ?? "";
@@ -253,12 +253,12 @@ class DualDubPlayer extends HTMLElement {
 
   applyMutes() {
     const isOn = (name) => (this.soloed.size ? this.soloed.has(name) : !this.muted.has(name));
-    const on = STEMS.filter(isOn);
-    const isMix = on.length === STEMS.length;
+    const on = this.stems.filter(isOn);
+    const isMix = on.length === this.stems.length;
     const fromVideo = isMix && this.data.picture_has_mix && this.take.is_chosen;
     this.video.muted = !fromVideo;
     this.sounds.mix.muted = !isMix || fromVideo;
-    for (const name of STEMS) this.sounds[name].muted = isMix || !on.includes(name);
+    for (const name of this.stems) this.sounds[name].muted = isMix || !on.includes(name);
     const what = isMix ? "mix" : on.map((name) => NAMES[name].toLowerCase()).join(", ") || "nothing";
     this.hearing.textContent = `You hear: ${this.takes.length > 1 ? `${this.take.label}, ` : ""}${what}`;
   }

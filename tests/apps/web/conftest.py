@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 import uvicorn
 
-from dualdub_jax.apps.web import actions
+from dualdub_jax.apps.web import actions, job
 from dualdub_jax.apps.web.access import Login
 from dualdub_jax.apps.web.limits import Limits
 from dualdub_jax.apps.web.listener import open_listener
@@ -54,6 +54,7 @@ def serving(checkpoint: pathlib.Path, limits: Limits, login: Login | None = None
         WebServer(DualDub(engine, checkpoint), limits, login) as web,
     ):
         patch.setattr(actions, "_POLL_S", 0.05)
+        patch.setattr(job, "find_recogniser", lambda: (None, "not in these tests"))
         server = uvicorn.Server(uvicorn.Config(web.app, log_level="warning", timeout_graceful_shutdown=1))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()

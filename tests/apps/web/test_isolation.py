@@ -32,7 +32,7 @@ def owner(served, tmp_path_factory):
 
 
 def test_the_owner_fetches_everything(owner):
-    assert len(owner.links) == 6
+    assert len(owner.links) == 7
     for link in [*owner.links, owner.player]:
         answer = owner.http.get(f"/{link}")
         assert answer.status_code == 200 and answer.content
