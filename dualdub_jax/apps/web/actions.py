@@ -70,7 +70,7 @@ class Actions:
             return text, *self.check_script(request, text)
         return gradio.skip(), told[0], *_slots(())
 
-    def check_script(self, request: gradio.Request, script: str) -> tuple[Any, ...]:
+    def check_script(self, request: gradio.Request, script: str | None) -> tuple[Any, ...]:
         """Parses the editor's text; returns what is wrong with it, and the voices that it needs."""
         session = _session(request)
         session.speakers = ()
@@ -94,7 +94,7 @@ class Actions:
         return told[0]
 
     async def generate(
-        self, request: gradio.Request, script: str, voice: str | None, *values: Any
+        self, request: gradio.Request, script: str | None, voice: str | None, *values: Any
     ) -> AsyncIterator[tuple[Any, ...]]:
         """Makes the soundtrack; yields updates of the outputs, see `_waiting` and `_shown`.
 
@@ -184,9 +184,11 @@ class Actions:
         session.film = None
         shutil.rmtree(session.folder / "film", ignore_errors=True)
 
-    def _write_script(self, session: Session, folder: pathlib.Path, script: str) -> pathlib.Path | None:
+    def _write_script(
+        self, session: Session, folder: pathlib.Path, script: str | None
+    ) -> pathlib.Path | None:
         """A file of the script: what a visitor types is never taken for a path on the server."""
-        if not script.strip():
+        if not (script or "").strip():
             return None
         if len(script) > _MAX_SCRIPT_LETTERS:
             raise UserError(

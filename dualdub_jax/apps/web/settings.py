@@ -50,7 +50,7 @@ class Settings:
     seed: float | None = None
     suffix: str = SUFFIXES[0]
     add_subtitles: bool = False
-    language: str = ""
+    language: str | None = ""
     stem_rate: str = STEM_RATES[0]
     lufs: float | None = None
     true_peak: float | None = None
@@ -75,7 +75,7 @@ class Settings:
         if self.stem_rate not in STEM_RATES:
             raise UserError(f"{self.stem_rate}: unknown rate; choose one of {', '.join(STEM_RATES)}")
         rate = None if self.stem_rate == STEM_RATES[0] else int(self.stem_rate.removesuffix(" Hz"))
-        return Delivery(self.suffix, self.add_subtitles, self.language.strip(), rate)
+        return Delivery(self.suffix, self.add_subtitles, (self.language or "").strip(), rate)
 
     def request(
         self,

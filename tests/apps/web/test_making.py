@@ -143,6 +143,36 @@ def test_bad_settings_are_explained_in_the_page_s_words(visitor, tmp_path, setti
     assert visitor.call("generate", *request())[1] is not None  # and the page goes on
 
 
+def test_fields_that_are_left_empty_mean_the_defaults(visitor, tmp_path):
+    visitor.call("take_film", visitor.uploaded(make_film(tmp_path / "film.mp4")))
+    empty = dict.fromkeys(("seed", "language", "duck", "lufs", "max_rate", "rt60_s", "own_sound_db"))
+    folder, player = _player(visitor, visitor.call("generate", *request(None, **empty)))
+    assert player["words"] == [] and player["takes"][0]["tracks"]["speech"]["wave"] is None
+    assert visitor.http.get(f"{folder}/film.srt").status_code == 404
+
+
+def test_the_mix_is_as_it_is_asked_for(visitor, tmp_path):
+    film = make_film(tmp_path / "film.mp4", has_audio=True, num_frames=100)
+    visitor.call("take_film", visitor.uploaded(film))
+    asked = {
+        "lufs": -20.0,
+        "own_sound_db": -12.0,
+        "add_subtitles": True,
+        "language": "en",
+        "stem_rate": "48000 Hz",
+    }
+    folder, player = _player(visitor, visitor.call("generate", *request("lay blue", **asked)))
+    assert list(player["takes"][0]["tracks"]) == ["speech", "background", "original", "mix"]
+    receipt = visitor.http.get(f"{folder}/film.receipt.json").json()
+    assert receipt["loudness"]["after_lufs"] == pytest.approx(-20.0, abs=0.5)
+    assert "lay blue" in visitor.http.get(f"{folder}/film.srt").text
+    (tmp_path / "dubbed.mp4").write_bytes(visitor.http.get(f"{folder}/film.dubbed.mp4").content)
+    with av.open(str(tmp_path / "dubbed.mp4")) as container:
+        assert container.streams.audio[0].language == "eng" and len(container.streams.subtitles) == 1
+    stem = io.BytesIO(visitor.http.get(f"{folder}/original.wav").content)
+    assert soundfile.info(stem).samplerate == 48_000
+
+
 def test_a_container_that_cannot_hold_the_film_is_refused_before_the_work(served, visitor, tmp_path):
     visitor.call("take_film", visitor.uploaded(make_film(tmp_path / "film.mp4")))
     calls = len(served.engine.calls)
