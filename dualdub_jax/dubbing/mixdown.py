@@ -188,7 +188,7 @@ class Mixdown:
         if meter is None:
             return None, amplitude_db(0.0), 0.0
         peak = max(peak, float(local_peaks(np.concatenate([held, halo])).max(initial=0.0)))
-        return meter.integrated_lufs, amplitude_db(peak), -amplitude_db(least)
+        return meter.integrated_lufs, amplitude_db(peak), 0.0 - amplitude_db(least)
 
     def _mixed(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         for first in range(0, self.num_samples, BLOCK_SAMPLES):

@@ -211,3 +211,24 @@ def test_python_takes_the_same_names(tmp_path):
     assert model.dub(film, script="hello").original is None
     with pytest.raises(UserError, match="no track original; it needs"):
         model.dub(film, script="hello").write(tmp_path / "b.mp4", audio_tracks=["original"])
+
+
+@pytest.mark.parametrize(
+    ("speech_hz", "background_hz", "music_hz", "mix_hz"),
+    [(24_000, 44_100, 8_000, 44_100), (22_050, 11_025, 96_000, 48_000), (16_000, 16_000, None, 16_000)],
+)
+def test_odd_rates(tmp_path, speech_hz, background_hz, music_hz, mix_hz):
+    film = make_film(tmp_path / "film.mp4", rate=Fraction(30000, 1001), num_frames=67)
+    mix = {"lufs": -18}
+    if music_hz is not None:
+        write_music(str(tmp_path / "music.wav"), 3.0, music_hz)
+        mix["keep_original"] = [f"{tmp_path}/music.wav=-9dB"]
+    engine = FakeEngine(rates_hz={"speech": speech_hz, "background": background_hz})
+    made = DualDub(engine, tmp_path).dub(film, script="hello", mix=mix)
+    assert made.sample_rate_hz == mix_hz and len(made.mix) == round(Fraction(67 * 1001, 30000) * mix_hz)
+    measured = pyloudnorm.Meter(mix_hz).integrated_loudness(made.mix.astype(np.float64))
+    assert measured == pytest.approx(-18, abs=0.3)
+    for rate_hz in (44_100, 48_000):
+        made.write(tmp_path / "out.mkv", stems=tmp_path / f"{rate_hz}", stem_rate=rate_hz)
+        lengths = {soundfile.info(path).frames for path in (tmp_path / f"{rate_hz}").iterdir()}
+        assert lengths == {round(Fraction(67 * 1001, 30000) * rate_hz)}
