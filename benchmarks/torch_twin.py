@@ -13,7 +13,7 @@ from dualdub_jax.codecs.mel_rvq.config import MelRVQConfig
 from dualdub_jax.config import Config, LossConfig, OptimizerConfig
 from dualdub_jax.dsp.mel import LOG_FLOOR, mel_filterbank
 from dualdub_jax.dsp.stft import hann_window
-from dualdub_jax.encoders.speaker import MELS_PER_FRAME, N_FFT, N_MELS
+from dualdub_jax.encoders.reference_mels import MELS_PER_FRAME, N_FFT, N_MELS
 from dualdub_jax.types import STREAMS
 
 _EPSILON = 1e-6  # of RMSNorm, as in flax

@@ -5,10 +5,10 @@ the asked words with the sound and may, between any two of them, leave a word ou
 words, or pass through a loop of all phones, each at a cost in log-likelihood. The words of the best path are
 compared with those that were asked.
 
-Of the loop, runs of `_LEAST_OTHER_FRAMES` and more count as a word that was not asked for; shorter ones are
-transitions. A word of three or more phones that was squeezed into the least time that the acoustic model
-allows is not spoken. Costs were chosen on 60 sentences of the puppets' voices; `benchmarks/asked_words.py`
-measures others.
+Of the loop, runs of `_LEAST_OTHER_FRAMES` and more count as a word that was not asked for. Shorter ones are
+transitions, and soft ones the tail of a room. A word of three or more phones that was squeezed into the least
+time that the acoustic model allows is not spoken. Costs were chosen on 60 sentences of the puppets' voices;
+`benchmarks/asked_words.py` measures others.
 
 Limits: English. Words that the dictionary lacks are matched with any speech and reported as unknown. A word
 that is replaced by a similar one is often taken for the asked one. Repeats of words shorter than 0.1 s are
@@ -26,6 +26,7 @@ from typing import Any
 
 import numpy as np
 
+from dualdub_jax.dsp.activity import frame_rms
 from dualdub_jax.evaluation.analysis.speech_level import active_part
 from dualdub_jax.evaluation.contracts.clips import SAMPLE_RATE_HZ
 from dualdub_jax.evaluation.contracts.metric import Requirement
@@ -36,6 +37,7 @@ OTHER = "…"  # speech that is none of the asked words
 _SKIP, _BACK, _ENTER, _STAY = 1e-5, 1e-3, 1e-10, 1e-3  # probabilities
 _MOST_BACK, _FURTHER_BACK = 3, 0.3
 _LEAST_OTHER_FRAMES, _LEAST_FRAMES_PER_PHONE, _LEAST_PHONES = 12, 3, 3
+_OTHER_DB, _LOUD_PERCENTILE = 15.0, 95  # other speech is softer than the loud frames by this at most
 _ACTIVE_DB, _MARGIN_S, _PAUSE_S, _HISS_RMS = 26.0, 0.2, 0.2, 0.0005
 _MODEL_FILES = ("mdef", "means", "variances", "sendump", "transition_matrices", "feat.params")
 _PHONES = (
@@ -113,11 +115,14 @@ def recognise(speech: np.ndarray, text: str) -> AskedWords:
     decoder.start_utt()
     decoder.process_raw(pcm.tobytes(), full_utt=True)
     decoder.end_utt()
-    segments = [
-        (segment.word, segment.end_frame + 1 - segment.start_frame)
-        for segment in decoder.seg() or ()
-        if not segment.word.startswith(("<", "[", "("))
-    ]
+    levels = frame_rms(padded, SAMPLE_RATE_HZ // 100)
+    least = np.percentile(levels, _LOUD_PERCENTILE) * 10 ** (-_OTHER_DB / 20)
+    segments = []
+    for segment in decoder.seg() or ():
+        first, end = segment.start_frame, segment.end_frame + 1
+        is_tail = segment.word.startswith(_PHONE) and levels[first:end].mean() < least
+        if not is_tail and not segment.word.startswith(("<", "[", "(")):
+            segments.append((segment.word, end - first))
     return AskedWords(asked, tuple(_spoken(decoder, segments, names)), unknown)
 
 
