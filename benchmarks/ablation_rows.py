@@ -84,6 +84,11 @@ ROWS = {
     "curriculum": Row("random initialisation, curriculum", from_nothing="curriculum"),
     "paper_order": Row("random initialisation, curriculum in the paper's order", from_nothing="paper_order"),
     "soundtrack_alone": Row("random initialisation, last stage only", from_nothing="alone"),
+    "paper_alone": Row(
+        "random initialisation, last stage only, the paper's aligner, and script",
+        kind="paper",
+        from_nothing="alone",
+    ),
 }
 
 

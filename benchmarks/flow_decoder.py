@@ -3,6 +3,7 @@
     dualdub data build puppet_stage/soundtrack --out data --clips 240
     python benchmarks/flow_decoder.py --data-dir data
     python benchmarks/flow_decoder.py --data-dir data --streams background --num-steps 2000
+    python benchmarks/flow_decoder.py --data-dir data --rows rows.json      # resumes from finished rows
 
 Every decoder is trained for the same number of steps, from the same seed, on the same crops and the frozen
 codec of a bundle. Figures are of held-out clips, against the true log-mels:
@@ -12,15 +13,18 @@ codec of a bundle. Figures are of held-out clips, against the true log-mels:
 - `spread`: standard deviation of the generated log-mels over that of the true ones, after the mean of each
   band; below 1, detail is averaged away.
 
-The codec's own decoder had its whole training. It prints a table and one line of JSON; `ratio_…` is the
-paper's variant over the best of the others. On shared CPUs, times depend on neighbours.
+The codec's own decoder had its whole training. `--rows` keeps each finished row in a file. It prints a table
+and one line of JSON; `ratio_…` is the paper's variant over the best of the others. On shared CPUs, times
+depend on neighbours.
 """
 
 import argparse
 import dataclasses
 import json
+import pathlib
 import sys
 import time
+from collections.abc import Callable
 
 import flax.linen as nn
 import jax
@@ -60,13 +64,15 @@ def main() -> int:
     parser.add_argument("--streams", default="speech,background")
     parser.add_argument("--num-steps", type=int, default=800)
     parser.add_argument("--num-batches", type=int, default=4, help="held-out batches of 8 crops of 2 s")
+    parser.add_argument("--rows", type=pathlib.Path, help="file of finished rows, read and added to")
     args = parser.parse_args()
     try:
         config, params = load_bundle(args.checkpoint)
+        finished = FinishedRows(args)
         figures = {}
         for stream in STREAMS:
             if stream in args.streams.split(","):
-                figures[stream] = measure_stream(config, params[f"{stream}_codec"], stream, args)
+                figures[stream] = measure_stream(config, params[f"{stream}_codec"], stream, args, finished)
     except UserError as error:
         print(error, file=sys.stderr)
         return 2
@@ -80,8 +86,45 @@ def main() -> int:
     return 0
 
 
+class FinishedRows:
+    """Figures by stream and row in a file, with the settings that they depend on.
+
+    Raises:
+        UserError: the file has rows of other settings.
+    """
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        self._path = args.rows
+        names = ("checkpoint", "data_dir", "source", "split", "num_steps", "num_batches")
+        self._content = {"settings": {name: getattr(args, name) for name in names}, "rows": {}}
+        if self._path is not None and self._path.is_file():
+            content = json.loads(self._path.read_text(encoding="utf-8"))
+            if content["settings"] != self._content["settings"]:
+                raise UserError(f"--rows {self._path}: has rows of other settings; name another file")
+            self._content = content
+
+    def measured(
+        self, stream: Stream, name: str, measure: Callable[[], dict[str, float]]
+    ) -> dict[str, float]:
+        """The row in the file; otherwise measures, keeps and returns it."""
+        rows = self._content["rows"].setdefault(stream, {})
+        if name not in rows:
+            started = time.monotonic()
+            rows[name] = measure()
+            show(stream, name, rows[name], time.monotonic() - started)
+            if self._path is not None:
+                self._path.write_text(json.dumps(self._content, indent=1) + "\n", encoding="utf-8")
+        else:
+            show(stream, name, rows[name], 0.0)
+        return rows[name]
+
+
 def measure_stream(
-    config: Config, codec_variables: dict, stream: Stream, args: argparse.Namespace
+    config: Config,
+    codec_variables: dict,
+    stream: Stream,
+    args: argparse.Namespace,
+    finished: FinishedRows,
 ) -> dict[str, dict[str, float]]:
     """Figures of the codec's own decoder and of every variant, by name."""
     config = dataclasses.replace(config, data_dir=args.data_dir)
@@ -92,8 +135,8 @@ def measure_stream(
         ).head(args.num_batches)
     )
     codec = make_codec(config, stream, codec_variables)
-    rows = {"codec's own decoder": codec_figures(codec, held_out)}
-    show(stream, "codec's own decoder", rows["codec's own decoder"], 0.0)
+    own_name = "codec's own decoder"
+    rows = {own_name: finished.measured(stream, own_name, lambda: codec_figures(codec, held_out))}
     for name, (keys, training) in VARIANTS.items():
         decoder = FlowMatchingConfig(
             **{"num_layers": 3, "num_heads": 4, "width": 128, "mlp_width": 352, **keys},
@@ -108,11 +151,12 @@ def measure_stream(
         )
         group = dataclasses.replace(config.streams[stream], decoder=decoder)
         own = dataclasses.replace(config, streams=dataclasses.replace(config.streams, **{stream: group}))
-        started = time.monotonic()
-        variables = train(own, stream, codec_variables)
-        seconds = time.monotonic() - started
-        rows[name] = flow_figures(FlowMatchingDecoder(own, stream, variables, codec), codec, held_out)
-        show(stream, name, rows[name], seconds)
+
+        def figures(own: Config = own) -> dict[str, float]:
+            variables = train(own, stream, codec_variables)
+            return flow_figures(FlowMatchingDecoder(own, stream, variables, codec), codec, held_out)
+
+        rows[name] = finished.measured(stream, name, figures)
     return rows
 
 
@@ -186,7 +230,7 @@ def compare(generated: list[np.ndarray], waves: list[np.ndarray], true: list[np.
 
 def show(stream: str, name: str, row: dict[str, float], seconds: float) -> None:
     figures = "  ".join(f"{key} {value:7.3f}" for key, value in row.items())
-    print(f"{stream:10s} {name:34s} {figures}  trained in {seconds:5.0f} s", flush=True)
+    print(f"{stream:10s} {name:34s} {figures}  measured in {seconds:5.0f} s", flush=True)
 
 
 if __name__ == "__main__":

@@ -4,22 +4,24 @@
     python benchmarks/ports.py
     python benchmarks/ports.py --tasks clip,wavtokenizer_encode --repeats 5
 
-Models have their published sizes and random weights. Original and port run in a process of their own, one
-after the other; the first call compiles and is not timed, and the fastest of the others counts. CPU seconds
-are those of all threads, and memory is the process's peak, with libraries, weights and conversion. The last
-line is JSON: `ratio_…` is the original's over ours, above 1 = ours is better.
+Models have their published sizes and random weights. The original is saved and converted first; then each
+side reads its files and computes in a process of its own, one after the other. The first call compiles and is
+not timed, and the fastest of the others counts. CPU seconds are those of all threads. GB is the process's
+peak of resident memory, and `without libraries` the same less what it had after its imports. The last line is
+JSON: `ratio_…` is the original's over ours, above 1 = ours is better.
 """
 
 import argparse
+import importlib
 import json
 import os
 import pathlib
-import resource
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -31,6 +33,15 @@ TASKS = (
     *("clip", "siglip"),
     *(f"{kind}_{side}" for kind in RATES_HZ for side in ("encode", "decode")),
 )
+_CLASSES = {
+    "clip": ("transformers", "CLIPVisionModelWithProjection"),
+    "siglip": ("transformers", "SiglipVisionModel"),
+    "wavtokenizer": ("transformers", "WavTokenizerModel"),
+    "dac": ("transformers", "DacModel"),
+    "mimi": ("transformers", "MimiModel"),
+    "oobleck": ("diffusers", "AutoencoderOobleck"),
+}
+_MEASURED = ("cpu_s", "wall_s", "gb", "gb_without_libraries")
 
 
 def main() -> int:
@@ -40,7 +51,7 @@ def main() -> int:
     parser.add_argument(
         "--threads", type=int, default=os.cpu_count(), help="of PyTorch (XLA takes all cores)"
     )
-    parser.add_argument("--side", choices=("torch", "jax"), help=argparse.SUPPRESS)
+    parser.add_argument("--side", choices=("make", "convert", "torch", "jax"), help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=pathlib.Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
     names = args.tasks.split(",")
@@ -51,18 +62,20 @@ def main() -> int:
         measure(args, names[0])
         return 0
     print(f"{_processor()}, {os.cpu_count()} cores, {args.threads} threads of PyTorch, float32")
-    heads = ("CPU s", "torch", "wall s", "torch", "GB", "torch", "ratio")
-    print(f"{'':22s}" + "".join(f"{head:>8s}" for head in heads) + "  difference", flush=True)
+    heads = [x for head in ("CPU s", "wall s", "GB", "less lib") for x in (head, "torch")]
+    print(f"{'':20s}" + "".join(f"{head:>9s}" for head in (*heads, "ratio")) + "  difference", flush=True)
     figures = {}
     for name in names:
         with tempfile.TemporaryDirectory() as folder:
-            theirs, ours = (_run(side, name, args, folder) for side in ("torch", "jax"))
+            for side in ("make", "convert"):
+                _run(side, name, args, folder)
+            theirs, ours = (json.loads(_run(side, name, args, folder)) for side in ("torch", "jax"))
             outputs = [np.load(pathlib.Path(folder) / f"{side}.npy") for side in ("torch", "jax")]
         ratio = theirs["cpu_s"] / ours["cpu_s"]
         print(
-            f"{name:22s}"
-            + "".join(f"{side[key]:8.2f}" for key in ("cpu_s", "wall_s", "gb") for side in (ours, theirs))
-            + f"{ratio:8.2f}  {difference(*outputs)}",
+            f"{name:20s}"
+            + "".join(f"{side[key]:9.2f}" for key in _MEASURED for side in (ours, theirs))
+            + f"{ratio:9.2f}  {difference(*outputs)}",
             flush=True,
         )
         figures |= {f"{name}_{key}": round(value, 4) for key, value in ours.items()}
@@ -82,8 +95,8 @@ def _processor() -> str:
     return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), "CPU")
 
 
-def _run(side: str, name: str, args: argparse.Namespace, folder: str) -> dict[str, float]:
-    """One side in a process of its own."""
+def _run(side: str, name: str, args: argparse.Namespace, folder: str) -> str:
+    """One side in a process of its own; returns the last line that it prints."""
     command = [sys.executable, __file__, "--side", side, "--tasks", name, "--folder", folder]
     command += ["--repeats", str(args.repeats), "--threads", str(args.threads)]
     quiet = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error"}
@@ -91,15 +104,29 @@ def _run(side: str, name: str, args: argparse.Namespace, folder: str) -> dict[st
     result = subprocess.run(command, env=environment, capture_output=True, text=True)
     if result.returncode:
         sys.exit(f"{name} ({side}):\n{result.stderr}")
-    return json.loads(result.stdout.splitlines()[-1])
+    return (result.stdout.splitlines() or [""])[-1]
 
 
 def measure(args: argparse.Namespace, name: str) -> None:
-    """Times one side of a task; prints its figures, and writes what it computed."""
+    """Does one side of a task; prints the figures of "torch" and "jax", and writes what they computed."""
     kind, _, side = name.partition("_")
+    if args.side == "make":
+        return make_original(kind, args.folder)
+    if args.side == "convert":
+        from dualdub_jax.convert.public_weights import convert_public_weights
+
+        convert_public_weights(args.folder / "public", args.folder / "ours")
+        return None
     if args.side == "torch":
+        importlib.import_module("torch")
+        importlib.import_module("diffusers" if kind == "oobleck" else "transformers")
+        model_class(kind)  # transformers and diffusers import a model's module when it is named
+        libraries_gb = _status_gb("VmRSS")
         call = torch_call(kind, side, args.folder, args.threads)
     else:
+        for module in ("jax", "dualdub_jax.tools.named_codec", "dualdub_jax.encoders.base"):
+            importlib.import_module(module)
+        libraries_gb = _status_gb("VmRSS")
         call = jax_call(kind, side, args.folder)
     output, walls, cpus = call(), [], []
     for _ in range(args.repeats):
@@ -108,8 +135,16 @@ def measure(args: argparse.Namespace, name: str) -> None:
         walls.append(time.perf_counter() - wall)
         cpus.append(time.process_time() - cpu)
     np.save(args.folder / f"{args.side}.npy", output)
-    peak_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    print(json.dumps({"cpu_s": min(cpus), "wall_s": min(walls), "gb": peak_gb}))
+    peak_gb = _status_gb("VmHWM")
+    figures = (min(cpus), min(walls), peak_gb, peak_gb - libraries_gb)
+    print(json.dumps(dict(zip(_MEASURED, figures, strict=True))))
+    return None
+
+
+def _status_gb(key: str) -> float:
+    """A size of this process in /proc/self/status."""
+    lines = pathlib.Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{key}:")) / 1e6
 
 
 def sound(kind: str) -> np.ndarray:
@@ -130,23 +165,26 @@ def tokens(num_frames: int, num_codebooks: int, codebook_size: int) -> np.ndarra
     return np.random.default_rng(0).integers(0, codebook_size, (1, num_frames, num_codebooks))
 
 
-def torch_call(kind: str, side: str, folder: pathlib.Path, num_threads: int) -> Callable[[], np.ndarray]:
-    """Makes the original with random weights, saves it, and binds the task."""
-    import diffusers
+def model_class(kind: str) -> Any:
+    """The original's class."""
+    module, name = _CLASSES[kind]
+    return getattr(importlib.import_module(module), name)
+
+
+def make_original(kind: str, folder: pathlib.Path) -> None:
+    """Saves the original with random weights."""
     import torch
     import transformers
 
-    torch.set_num_threads(num_threads)
     torch.manual_seed(0)
-    make = {
-        "clip": lambda: transformers.CLIPVisionModelWithProjection(transformers.CLIPVisionConfig()),
-        "siglip": lambda: transformers.SiglipVisionModel(transformers.SiglipVisionConfig()),
-        "wavtokenizer": lambda: transformers.WavTokenizerModel(transformers.WavTokenizerConfig()),
-        "dac": lambda: transformers.DacModel(transformers.DacConfig(sampling_rate=RATES_HZ["dac"])),
-        "mimi": lambda: transformers.MimiModel(transformers.MimiConfig()),
-        "oobleck": lambda: diffusers.AutoencoderOobleck(),
+    config = {
+        "clip": transformers.CLIPVisionConfig,
+        "siglip": transformers.SiglipVisionConfig,
+        "wavtokenizer": transformers.WavTokenizerConfig,
+        "dac": lambda: transformers.DacConfig(sampling_rate=RATES_HZ["dac"]),
+        "mimi": transformers.MimiConfig,
     }
-    model = make[kind]().eval()
+    model = model_class(kind)(*([config[kind]()] if kind in config else []))
     if kind in ("wavtokenizer", "mimi"):  # codebooks are zeros at first
         for module in model.modules():
             for name in ("embed", "embed_sum"):
@@ -154,6 +192,13 @@ def torch_call(kind: str, side: str, folder: pathlib.Path, num_threads: int) -> 
                     buffer.copy_(torch.randn_like(buffer))
     model.save_pretrained(folder / "public")
 
+
+def torch_call(kind: str, side: str, folder: pathlib.Path, num_threads: int) -> Callable[[], np.ndarray]:
+    """Reads the original, and binds the task."""
+    import torch
+
+    torch.set_num_threads(num_threads)
+    model = model_class(kind).from_pretrained(folder / "public").eval()
     if kind in ("clip", "siglip"):
         size = model.config.image_size
         mean = np.array([0.48145466, 0.4578275, 0.40821073] if kind == "clip" else [0.5] * 3, np.float32)
@@ -203,10 +248,7 @@ def _token_shape(kind: str) -> tuple[int, int, int]:
 
 
 def jax_call(kind: str, side: str, folder: pathlib.Path) -> Callable[[], np.ndarray]:
-    """Converts the original's files with `dualdub convert`, and binds the task."""
-    from dualdub_jax.convert.public_weights import convert_public_weights
-
-    convert_public_weights(folder / "public", folder / "ours")
+    """Reads the converted folder, and binds the task."""
     if kind in ("clip", "siglip"):
         from dualdub_jax.encoders.base import FEATURE_EXTRACTORS
 

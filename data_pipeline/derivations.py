@@ -72,15 +72,17 @@ def derivations(config: Config, codecs_from: StorePath | str | None = None) -> l
 
 
 def _public_codecs(config: Config) -> list[Derivation]:
-    """Tokens of codecs that are never trained."""
-    found = []
+    """Tokens of codecs that are never trained; one of both streams is read once."""
+    found, read = [], {}
     for stream in STREAMS:
         if not has_public_weights(config, stream):
             continue
-        variables = pretrained_codec(config, stream)
-        codec = make_codec(config, stream, variables)
-        fingerprint = token_fingerprint(config, stream, codec.spec, variables)
-        found.append(token_derivation(stream, codec, fingerprint, config.grid.num_frames))
+        settings = codec_config(config, stream)
+        if settings not in read:
+            variables = pretrained_codec(config, stream)
+            codec = make_codec(config, stream, variables)
+            read[settings] = codec, token_fingerprint(config, stream, codec.spec, variables)
+        found.append(token_derivation(stream, *read[settings], config.grid.num_frames))
     return found
 
 

@@ -87,8 +87,12 @@ def read(directory: pathlib.Path, target: PyTree) -> PyTree:
     wanted = traverse_util.flatten_dict(target, sep=".")
     params = {}
     for file, names in _names_by_file(directory).items():
-        with safetensors.safe_open(directory / file, framework="np") as opened:
-            for name in wanted.keys() & (names or opened.keys()):
+        if not names:
+            with safetensors.safe_open(directory / file, framework="np") as opened:
+                names = list(opened.keys())
+        for name in wanted.keys() & set(names):
+            # Opened for each array: pages of a mapped file stay in resident memory until it is closed.
+            with safetensors.safe_open(directory / file, framework="np") as opened:
                 array, shape = opened.get_slice(name), wanted[name].shape
 
                 # A scalar has no slices and is read whole.

@@ -21,7 +21,7 @@ from dualdub_jax.parts.shapes import checked
 
 PyTree = Any  # nested dictionaries of arrays
 
-_BATCH = 32  # frames a call, so that one program serves films of any length
+_BATCH = 8  # frames a call, so that one program serves films of any length
 _ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "quick_gelu": lambda x: x * nn.sigmoid(1.702 * x),
     "gelu": functools.partial(nn.gelu, approximate=False),
@@ -142,7 +142,7 @@ class TowerExtractor:
             raise UserError(f"{kind}(dtype={dtype!r}): expected 'float32' or 'bfloat16'")
         sizes, params = read_converted(pathlib.Path(path), kind)
         config, apply = bind(sizes)
-        self._params = jax.device_put(jax.tree.map(lambda x: x.astype(dtype), params))
+        self._params = jax.device_put(jax.tree.map(lambda x: np.asarray(x, jnp.dtype(dtype)), params))
         self._apply = jax.jit(lambda params, images: apply(params, images).astype(jnp.float32))
         self.frame_spec = FrameSpec(Fraction(frame_rate_hz), config.image_size, config.fit, config.filter)
         images = jax.ShapeDtypeStruct((1, config.image_size, config.image_size, 3), np.uint8)

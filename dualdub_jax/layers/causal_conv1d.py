@@ -90,18 +90,18 @@ class CausalUpsampleConv1d(nn.Module):
         groups = self.num_groups
         init = nn.with_logical_partitioning(nn.initializers.lecun_normal(), ("kernel", "patch", "patch"))
         kernel = self.param("kernel", init, (2 * self.stride, x.shape[-1], self.features // groups))
-        taps = jnp.einsum(
-            "btgc,kgcf->btkgf",
-            rearrange(x, "b t (g c) -> b t g c", g=groups),
-            rearrange(kernel, "k (g c) f -> k g c f", g=groups),
-        )
-        early, late = jnp.split(rearrange(taps, "b t k g f -> b t k (g f)"), 2, axis=2)
-        first = jnp.zeros_like(late[:, :1])
+        first = jnp.zeros_like(x[:, :1])
         if self.is_mutable_collection(STREAM):
             past = self.variable(STREAM, "past", lambda: first)
-            first, past.value = past.value, late[:, -1:]
-        hops = early + jnp.concatenate([first, late[:, :-1]], axis=1)
-        y = rearrange(hops, "b t k f -> b (t k) f")
+            first, past.value = past.value, x[:, -1:]
+        # A hop of outputs is its own input by the kernel's first half, and the one before by its second.
+        pairs = jnp.stack([x, jnp.concatenate([first, x[:, :-1]], axis=1)], axis=2)
+        hops = jnp.einsum(
+            "bthgc,hkgcf->btkgf",
+            rearrange(pairs, "b t h (g c) -> b t h g c", g=groups),
+            rearrange(kernel, "(h k) (g c) f -> h k g c f", h=2, g=groups),
+        )
+        y = rearrange(hops, "b t k g f -> b (t k) (g f)")
         if not self.use_bias:
             return y
         zeros = nn.with_logical_partitioning(nn.initializers.zeros_init(), ("patch",))

@@ -58,8 +58,8 @@ def upsampled(length: int | jax.Array, stride: int) -> int | jax.Array:
 class UpsampleConv1d(nn.Module):
     """A transposed convolution with a kernel of two strides: `upsampled(T, stride)` outputs.
 
-    Computed as one product per input and a sum of the two that overlap: several times faster on XLA's CPU
-    backend than a convolution of the dilated input.
+    Computed as one product of the two inputs of every hop: several times faster on XLA's CPU backend than a
+    convolution of the dilated input.
 
     Attributes:
         features: output channels.
@@ -76,11 +76,12 @@ class UpsampleConv1d(nn.Module):
         kernel = self.param("kernel", init, (2 * self.stride, x.shape[-1], self.features))
         zeros = nn.with_logical_partitioning(nn.initializers.zeros_init(), ("patch",))
         bias = self.param("bias", zeros, (self.features,))
-        taps = jnp.einsum("btc,kcf->btkf", within(x, lengths), kernel)
-        early, late = jnp.split(taps, 2, axis=2)  # an input's own hop, and the one after it
-        hops = jnp.pad(early, ((0, 0), (0, 1), (0, 0), (0, 0))) + jnp.pad(
-            late, ((0, 0), (1, 0), (0, 0), (0, 0))
+        x = within(x, lengths)
+        # A hop of outputs is its own input by the kernel's first half, and the one before by its second.
+        pairs = jnp.concatenate(
+            [jnp.pad(x, ((0, 0), (0, 1), (0, 0))), jnp.pad(x, ((0, 0), (1, 0), (0, 0)))], axis=-1
         )
+        hops = jnp.einsum("btc,ckf->btkf", pairs, rearrange(kernel, "(h k) c f -> (h c) k f", h=2))
         margin = -(-self.stride // 2)
         return rearrange(hops, "b t k f -> b (t k) f")[:, margin:-margin] + bias
 
