@@ -13,6 +13,7 @@ import numpy as np
 
 from dualdub_jax.config import Config
 from dualdub_jax.data_pipeline import record as record_lib
+from dualdub_jax.data_pipeline.augmentation import AUGMENTED
 from dualdub_jax.data_pipeline.frame_times import nearest_rows, num_frames_of
 from dualdub_jax.data_pipeline.record import Record, clip_id
 from dualdub_jax.data_pipeline.reference_voice import whole_frames
@@ -79,8 +80,10 @@ class MakeExample:
         example["frame_mask"][:num_frames] = True
         for stream in streams:
             flac, tokens = bytes(record[stream]), self._tokens(record, clip, stream, clip_frames)
-            stem = Stem(clip, flac, duration_s, clip_frames, start_frame, num_frames, tokens)
-            if tokens is None or not stem.is_whole:
+            stem = Stem(
+                clip, flac, duration_s, clip_frames, start_frame, num_frames, tokens, AUGMENTED in record
+            )
+            if tokens is None or not stem.is_constant:
                 record_lib.check_stem(record, clip, stream)
             example["stems"][stream] = stem
             example[f"has_{stream}"] = np.bool_(len(flac) > 0)

@@ -7,6 +7,7 @@ of clips (`length_buckets.py`), so a run can go on from a position on another nu
 
 import dataclasses
 import itertools
+import json
 import math
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -16,8 +17,9 @@ import grain
 import numpy as np
 
 from dualdub_jax.codecs.registry import codec_spec
-from dualdub_jax.config import Config, SourceConfig, StageConfig
+from dualdub_jax.config import AugmentationConfig, Config, SourceConfig, StageConfig
 from dualdub_jax.data_pipeline import mixture as curriculum
+from dualdub_jax.data_pipeline.augmentation import Augment, check_augmentation, is_augmenting
 from dualdub_jax.data_pipeline.batch_iterator import BatchIterator, HostBatch, NumberedBatches
 from dualdub_jax.data_pipeline.clip_lengths import clip_lengths
 from dualdub_jax.data_pipeline.example import MakeExample, unfilled_example
@@ -38,6 +40,7 @@ from dualdub_jax.data_pipeline.mixed_examples import (
     take_share,
 )
 from dualdub_jax.data_pipeline.prepared import with_features_of, with_tokens
+from dualdub_jax.data_pipeline.replacement import Transform
 from dualdub_jax.data_pipeline.stem_crops import CropStem
 from dualdub_jax.data_pipeline.stem_tokens import StemTokenizer, TokenCache
 from dualdub_jax.data_pipeline.video_features import FeatureComputer
@@ -76,8 +79,8 @@ def make_batches(
 
     Args:
         config: for its grid, tokenizer and `data_dir`.
-        stage: its mixture, its `batch_size` of all processes together, what it drops, and its buckets, which
-            a single pass does not have.
+        stage: its mixture, its `batch_size` of all processes together, what it drops, and its buckets and
+            augmentation, which a single pass does not have.
         codecs: the codec of each stream; a jitted one compiles once.
         split: which split of every dataset in the mixture.
         seed: of the order and of random crops.
@@ -122,9 +125,15 @@ def make_batches(
         "shuffle": shuffle,
     }
 
+    settings = stage.augmentation
+    check_augmentation(stage, f"stage {stage.name!r}")
+    speech = next((source for source in sources if source.name == settings.speech_from), None)
+
     def examples_of(shape: Config, substitutes: Mapping[str, np.ndarray] | None = None) -> grain.MapDataset:
-        def transform(source: curriculum.Source) -> MakeExample:
-            return MakeExample(source.name, shape, tokenizer, drops[source.name])
+        def transform(source: curriculum.Source) -> Transform:
+            make = MakeExample(source.name, shape, tokenizer, drops[source.name])
+            is_augmented = repeat and is_augmenting(settings)
+            return Augment(make, settings, source.name, speech) if is_augmented else make
 
         return mix_examples(sources, transform, is_strict=is_strict, substitutes=substitutes, **order)
 
@@ -158,7 +167,7 @@ def make_batches(
         def make(source: SourceConfig, split: str) -> BatchIterator:
             return make_batches(
                 config,
-                dataclasses.replace(stage, mixture=(source,)),
+                dataclasses.replace(stage, mixture=(source,), augmentation=AugmentationConfig()),
                 codecs,
                 split=split,
                 seed=seed,
@@ -180,6 +189,8 @@ def make_batches(
     elif stage.drop:
         described["drop"] = list(stage.drop)
     described |= {"max_clips": max_clips} if max_clips is not None else {}
+    if repeat and is_augmenting(settings):
+        described["augmentation"] = json.loads(json.dumps(dataclasses.asdict(settings)))
     if len(buckets) > 1:
         described["buckets"] = [[bucket.num_frames, bucket.batch_size] for bucket in buckets]
     return BatchIterator(batches, finish, num_workers, described, held_out)

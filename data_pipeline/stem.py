@@ -20,6 +20,7 @@ class Stem:
         start_frame: first frame of the window in the clip, grid frames.
         num_frames: length of the window's part of the clip, grid frames.
         tokens: int32[clip_frames, Q] of the whole clip, if they are prepared.
+        is_augmented: the stem is another one in each epoch.
     """
 
     clip: str
@@ -29,11 +30,12 @@ class Stem:
     start_frame: int
     num_frames: int
     tokens: np.ndarray | None = None
+    is_augmented: bool = False
 
     @property
-    def is_whole(self) -> bool:
-        """Whether the window holds the whole clip, so that it is the same in every epoch."""
-        return self.num_frames == self.clip_frames
+    def is_constant(self) -> bool:
+        """Whether its tokens are the same in every epoch: a whole clip that is not augmented."""
+        return self.num_frames == self.clip_frames and not self.is_augmented
 
     def decode(self, spec: CodecSpec) -> np.ndarray:
         """The window's part of the stem, zeros completing the clip's last frame.

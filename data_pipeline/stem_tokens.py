@@ -68,15 +68,15 @@ class StemTokenizer:
         return tokens
 
     def _cached(self, stream: Stream, stem: Stem) -> np.ndarray | None:
-        if stem.is_whole and stem.tokens is not None:  # prepared
+        if stem.is_constant and stem.tokens is not None:  # prepared
             return stem.tokens
-        if self._cache is None or not stem.is_whole:
+        if self._cache is None or not stem.is_constant:
             return None
         return self._cache.get((stream, stem.clip))
 
     def _remember(self, stream: Stream, stem: Stem, tokens: np.ndarray) -> None:
         # A part of a longer clip is another part the next time, and not worth keeping.
-        if self._cache is not None and stem.is_whole and len(self._cache) < _MAX_CACHED_CLIPS:
+        if self._cache is not None and stem.is_constant and len(self._cache) < _MAX_CACHED_CLIPS:
             self._cache[stream, stem.clip] = tokens
 
     def _encode(self, stream: Stream, stems: Sequence[Stem]) -> Iterator[np.ndarray]:

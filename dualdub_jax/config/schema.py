@@ -224,6 +224,23 @@ class StreamsConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class AugmentationConfig:
+    """Augmentation of a stage's clips (data_pipeline/augmentation.py); off by default.
+
+    Augmented clips are encoded on the fly, also where their tokens are stored.
+    """
+
+    level_rate: float = 0.0  # share of clips with both stems whose background has another level
+    level_db: float = 6.0  # by at most this much, up or down
+    room_rate: float = 0.0  # share of clips whose stems get the same synthetic reverberation
+    rt60_s: tuple[float, ...] = (0.1, 0.8)  # shortest and longest reverberation time, seconds
+    # Share of clips with a background and without speech that get script, speech and voice of a clip of the
+    # dataset `speech_from`, which is one of the mixture.
+    speech_rate: float = 0.0
+    speech_from: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
 class StageConfig:
     """One curriculum stage of the language model: mixture, length, frozen parameters, dropped conditions."""
 
@@ -234,6 +251,7 @@ class StageConfig:
     # Lengths of batches, grid frames, ascending, below grid.num_frames, which is the last. A clip is in the
     # shortest that holds it; a batch of n frames has batch_size * (grid.num_frames // n) clips.
     buckets: tuple[int, ...] = ()
+    augmentation: AugmentationConfig = AugmentationConfig()
     freeze: tuple[str, ...] = ()  # regular expressions over parameter paths such as "video_encoder/.*"
     drop: tuple[str, ...] = ()  # parts of all examples to mask, such as "script" or "background"
     use_pretrained_video_encoder: bool = False  # initialised from the phase "video_encoder"

@@ -26,7 +26,7 @@ _MAX_NAMES = 6  # keys in a message
 _RECIPE = re.compile(
     r"(.*[._])?(num_steps|batch_size)"
     r"|(.*[._])?optimizer\.\w+"
-    r"|(.*\.)?(mixture|drop|buckets)(\..+)?"
+    r"|(.*\.)?(mixture|drop|buckets|augmentation)(\..+)?"
     r"|(.*\.)?(codec|decoder)\.training\..+"
     r"|loss\.\w+"
     r"|model\.compute_dtype"

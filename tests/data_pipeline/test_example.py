@@ -138,7 +138,7 @@ def test_video_and_stems_of_a_long_clip_are_cropped_alike(has_script: bool) -> N
         start = round(float(sound[0]) * 40) - 1
         starts.add(start)
         assert example["frame_mask"].all()
-        assert not example["stems"]["background"].is_whole
+        assert not example["stems"]["background"].is_constant
         assert sound.shape == (16 * SAMPLES_PER_FRAME,)
         brightness = example["video"].mean(axis=(1, 2, 3))
         np.testing.assert_allclose(brightness, [frame_level(start + t) for t in range(16)], atol=2)

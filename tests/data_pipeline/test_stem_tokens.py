@@ -40,6 +40,7 @@ def make_stems(count: int) -> list[Stem]:
 
 def tokenise(codec: MelRVQCodec, stems: list[Stem], cache: dict | None = None) -> np.ndarray:
     batch = {"stems": {"speech": stems, "background": [NOTHING] * len(stems)}}
+    batch["frame_mask"] = np.ones((len(stems), NUM_FRAMES), bool)
     tokens = StemTokenizer({"speech": codec, "background": codec}, NUM_FRAMES, cache)(batch)
     assert not tokens["background_tokens"].any()
     return tokens["speech_tokens"]

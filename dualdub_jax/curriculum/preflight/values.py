@@ -8,6 +8,7 @@ from typing import Any
 
 from dualdub_jax.config import Config
 from dualdub_jax.curriculum.preflight.problems import Problems
+from dualdub_jax.data_pipeline.augmentation import check_augmentation
 from dualdub_jax.data_pipeline.example import VOICE_SOURCES
 from dualdub_jax.data_pipeline.length_buckets import buckets_of
 from dualdub_jax.layers.attention import ROPE_SCALINGS
@@ -129,6 +130,8 @@ def _check_stages(config: Config, problems: Problems) -> None:
             problems.add(f"stages.{i}.name: {stage.name!r} is there twice; set --config.stages.{i}.name")
         with problems.noted():
             buckets_of(stage, config, f"stages.{i}")
+        with problems.noted():
+            check_augmentation(stage, f"stages.{i}")
     if (
         any(stage.use_pretrained_video_encoder for stage in config.stages)
         and not config.video_training.num_steps
