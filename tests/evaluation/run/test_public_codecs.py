@@ -1,4 +1,4 @@
-"""`dualdub evaluate` and `dub` of bundles whose codecs have the networks of public weights, tiny and random."""
+"""`dualdub evaluate` and `dub` of bundles whose codecs have the networks of public weights, tiny, random."""
 
 import dataclasses
 import json
