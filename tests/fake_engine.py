@@ -6,7 +6,7 @@ sound what the model was conditioned on.
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -151,10 +151,20 @@ class FakeEngine:
     def most_windows(self, rows_per_device: int) -> int:
         return rows_per_device
 
+    def generate_parts(self, request: WindowRequest, part_frames: int) -> Iterator[dict[str, np.ndarray]]:
+        tokens = self.generate(**request)
+        num_frames = len(next(iter(tokens.values())))
+        for first in range(0, num_frames, part_frames):
+            yield {name: track[first : first + part_frames] for name, track in tokens.items()}
+
     def silence(self, num_frames: int, acoustics: Acoustics | None) -> np.ndarray:
         return np.full((num_frames, _NUM_CODEBOOKS["speech"]), _SILENCE, np.int32)
 
     def open_decoder(
-        self, stream: Stream, voice: np.ndarray | None = None, acoustics: Acoustics | None = None
+        self,
+        stream: Stream,
+        voice: np.ndarray | None = None,
+        acoustics: Acoustics | None = None,
+        chunk_frames: int | None = None,
     ) -> FakeDecoder:
         return FakeDecoder(_BASE_HZ[stream], self.rates_hz[stream], self.config.grid, self.loudness)

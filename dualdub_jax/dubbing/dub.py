@@ -2,7 +2,7 @@
 
 import functools
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from dualdub_jax.dubbing.rates import COMFORTABLE_RATE, MAX_RATE
 from dualdub_jax.dubbing.receipt import make_receipt
 from dualdub_jax.dubbing.recognition import Recognise
 from dualdub_jax.dubbing.request import DubRequest
+from dualdub_jax.dubbing.streaming import PART_FRAMES, Chunk, stream_stems
 from dualdub_jax.media.film import Film
 from dualdub_jax.stores.path import StorePath
 
@@ -201,6 +202,43 @@ class DualDub:
             takes=takes,
         )
         return self.run(request, out=out, project=project, resume=resume, progress=progress)
+
+    def stream(
+        self,
+        video: pathlib.Path | str,
+        script: str = "",
+        voice: pathlib.Path | str | None = None,
+        *,
+        part_frames: int = PART_FRAMES,
+        **settings: Any,
+    ) -> Iterator[Chunk]:
+        """Makes the stems of a film, and returns them as they are made; see `streaming.py`.
+
+        Args:
+            video, script, voice: see `DubRequest`.
+            part_frames: frames of tokens that are sampled and decoded at a time; fewer are earlier and
+                slower.
+            settings: other fields of `DubRequest`, such as `seed`. `takes` and `mix` have no meaning here.
+
+        Returns:
+            An iterator of chunks, in order and without gaps; together, their samples times `stem_gain` are
+            the stems of `dub` with the same arguments, to float rounding and half a step of 16 bits.
+
+        Raises:
+            UserError: for every input that cannot be used, naming it: at once, or by the iterator.
+        """
+        project = Project(DubRequest(video, script, voice, **settings))
+        try:
+            project.read()
+        except BaseException:
+            project.close()
+            raise
+        return self._stream(project, part_frames)
+
+    def _stream(self, project: Project, part_frames: int) -> Iterator[Chunk]:
+        with project:
+            project.plan(self.engine, self.checkpoint)
+            yield from stream_stems(project, self.engine, part_frames)
 
     def run(
         self,

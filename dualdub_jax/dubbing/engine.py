@@ -3,7 +3,7 @@
 import functools
 import math
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 import jax
@@ -19,7 +19,7 @@ from dualdub_jax.config import Config, SamplingConfig
 from dualdub_jax.decoders.base import CODEC, CodecDecoder, decoder_kind, make_decoder, num_channels
 from dualdub_jax.dsp.acoustics import Acoustics
 from dualdub_jax.dubbing.batched_generation import BatchedGeneration, WindowInputs, generate_window
-from dualdub_jax.dubbing.generation import Steering, sample_acoustics
+from dualdub_jax.dubbing.generation import Steering, generate_frames, sample_acoustics, start_window
 from dualdub_jax.dubbing.protocol import WindowRequest
 from dualdub_jax.dubbing.rates import count_letters
 from dualdub_jax.dubbing.steering import LATEST_RATE, SILENCE_DBFS, make_steering, silence_tokens
@@ -83,6 +83,11 @@ class Engine:
         self._params = params["model"]
         self._mesh = mesh
         self._generate = jax.jit(functools.partial(generate_window, make_model(config)))
+        model = make_model(config)
+        self._start = jax.jit(functools.partial(start_window, model), static_argnames="is_guided")
+        self._continue = jax.jit(
+            functools.partial(generate_frames, model), static_argnums=5, donate_argnums=3
+        )
         self._batched = functools.cache(self._make_batched)
         self._silence = functools.cache(
             functools.partial(silence_tokens, self.codecs["speech"], config.grid.num_frames)
@@ -205,6 +210,29 @@ class Engine:
         )
         return inputs.used_tokens(self._generate(self._params, inputs.rows, inputs.sampling))
 
+    def generate_parts(self, request: WindowRequest, part_frames: int) -> Iterator[dict[str, np.ndarray]]:
+        """Generates the tokens of one window in parts, see `DubbingEngine.generate_parts`."""
+        inputs = self._inputs(request)
+        row, (streams, scale, num_codebooks) = inputs.rows, inputs.sampling
+        guidance = None if scale is None else (scale, num_codebooks)
+        conditions, carry = self._start(self._params, row.batch, is_guided=guidance is not None)
+        for first in range(0, inputs.num_frames, part_frames):
+            carry, codes = self._continue(
+                self._params,
+                row.batch,
+                conditions,
+                carry,
+                np.int32(first),
+                part_frames,
+                row.num_context,
+                jax.random.wrap_key_data(row.key),
+                streams,
+                guidance,
+                row.steering,
+            )
+            end = min(part_frames, inputs.num_frames - first)
+            yield {stream: np.asarray(codes[stream])[0, :end] for stream in inputs.used}
+
     def generate_many(
         self, requests: Sequence[WindowRequest], rows_per_device: int
     ) -> list[dict[str, np.ndarray]]:
@@ -321,20 +349,28 @@ class Engine:
         return np.asarray(waveform)[0, :num_samples]
 
     def open_decoder(
-        self, stream: Stream, voice: np.ndarray | None = None, acoustics: Acoustics | None = None
+        self,
+        stream: Stream,
+        voice: np.ndarray | None = None,
+        acoustics: Acoustics | None = None,
+        chunk_frames: int | None = None,
     ) -> BufferedTrackDecoder:
-        """Opens a decoder of one track of any length; arguments as for `decode`."""
+        """Opens a decoder of one track of any length; arguments as for `decode`.
+
+        With `chunk_frames`, every so many frames are decoded as soon as the decoder's receptive field allows.
+        """
         frame_rate = self.config.grid.frame_rate
 
         def open_stream() -> CodecStream:
             conditions = self._decoder_conditions(stream, voice, acoustics)
-            return self._decoders[stream].open_stream(conditions, math.ceil(CHUNK_S * frame_rate))
+            chunk = chunk_frames or math.ceil(CHUNK_S * frame_rate)
+            return self._decoders[stream].open_stream(conditions, chunk)
 
         return BufferedTrackDecoder(
             decode=lambda tokens: self._decode_in_one_call(stream, tokens, voice, acoustics),
             open_stream=open_stream,
             sample_rate_hz=self.sample_rate_hz(stream),
-            max_frames=math.ceil(ONE_CALL_S * frame_rate),
+            max_frames=-1 if chunk_frames else math.ceil(ONE_CALL_S * frame_rate),
             num_channels=self.num_channels(stream),
         )
 

@@ -19,6 +19,7 @@ from dualdub_jax.types import CONDITIONS, STREAMS, Array, Batch
 
 PyTree = Any  # the model's parameters: nested dictionaries of arrays
 _BANNED_NATS = 1e4
+Carry = tuple[DecodeCache, dict[str, jax.Array]]  # caches, and codes int32[B, Q] of the frame before
 Guidance = tuple[jax.Array, jax.Array]  # scale, and the number of guided codebooks of a frame; 0: all
 
 
@@ -82,15 +83,67 @@ def generate_tokens(
         By stream, int32[B, T, Q]; zeros for an absent stream.
     """
     num_frames = batch.frame_mask.shape[1]
-    given = {"speech": batch.speech_tokens, "background": batch.background_tokens}
-    rows = batch if guidance_scale is None else _with_unconditional_rows(batch)
+    guidance = None if guidance_scale is None else (guidance_scale, jnp.asarray(guidance_codebooks))
+    conditions, carry = start_window(model, params, batch, is_guided=guidance is not None)
+    _, codes = generate_frames(
+        model, params, batch, conditions, carry, 0, num_frames, num_context_frames, rng, sampling, guidance,
+        steering,
+    )  # fmt: skip
+    return codes
+
+
+def start_window(
+    model: DualDub, params: PyTree, batch: Batch, *, is_guided: bool
+) -> tuple[Conditions, Carry]:
+    """Encodes the conditions of a window and its prefix; to be jitted with `model` and `is_guided` static.
+
+    Args:
+        model: the module.
+        params: its parameters.
+        batch: as for `generate_tokens`.
+        is_guided: whether there is classifier-free guidance.
+
+    Returns:
+        The conditions, and the state before the first frame, of `generate_frames`.
+    """
+    rows = _with_unconditional_rows(batch) if is_guided else batch
     variables = {"params": params}
     conditions = model.apply(variables, rows, method="encode")
     cache = model.apply(variables, conditions, method="start")
-    next_frame = nn.apply(_next_frame, model)
-    guidance = None if guidance_scale is None else (guidance_scale, jnp.asarray(guidance_codebooks))
+    tokens = {"speech": batch.speech_tokens, "background": batch.background_tokens}
+    return conditions, (cache, {stream: jnp.zeros_like(given[:, 0]) for stream, given in tokens.items()})
 
-    def frame(carry: tuple[DecodeCache, dict], t: jax.Array) -> tuple[tuple, dict]:
+
+def generate_frames(
+    model: DualDub,
+    params: PyTree,
+    batch: Batch,
+    conditions: Conditions,
+    carry: Carry,
+    first_frame: Int[Array, ""] | int,
+    num_frames: int,
+    num_context_frames: Int[Array, ""],
+    rng: jax.Array,
+    sampling: Mapping[str, StreamSampling],
+    guidance: Guidance | None = None,
+    steering: Steering | None = None,
+) -> tuple[Carry, dict[str, Int[Array, "B t _"]]]:
+    """Generates consecutive frames of a window; to be jitted with `model` and `num_frames` static.
+
+    Args:
+        model, params, batch, num_context_frames, rng, sampling, steering: as for `generate_tokens`.
+        conditions, carry: of `start_window`, or of the frames before.
+        first_frame: int32[].
+        num_frames: t; those behind the window's end are arbitrary.
+        guidance: scale and number of guided codebooks; None: no guidance.
+
+    Returns:
+        The state behind the frames; and by stream, int32[B, t, Q], zeros for an absent stream.
+    """
+    given = {"speech": batch.speech_tokens, "background": batch.background_tokens}
+    variables, next_frame = {"params": params}, nn.apply(_next_frame, model)
+
+    def frame(carry: Carry, t: jax.Array) -> tuple[Carry, dict[str, jax.Array]]:
         cache, previous = carry
         is_given, banned = dict.fromkeys(STREAMS, t < num_context_frames), None
         if steering is not None:
@@ -107,10 +160,9 @@ def generate_tokens(
         }
         return (cache, codes), codes
 
-    first = {stream: jnp.zeros_like(tokens[:, 0]) for stream, tokens in given.items()}
-    _, codes = jax.lax.scan(frame, (cache, first), jnp.arange(num_frames))
+    carry, codes = jax.lax.scan(frame, carry, first_frame + jnp.arange(num_frames))
     present = {"speech": batch.has_speech, "background": batch.has_background}
-    return {
+    return carry, {
         stream: jnp.where(present[stream][:, None, None], jnp.swapaxes(tokens, 0, 1), 0)
         for stream, tokens in codes.items()
     }

@@ -1,6 +1,6 @@
 """What a project needs of a model: the engine of a bundle, or a stand-in of a test."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol, TypedDict
 
 import numpy as np
@@ -105,6 +105,10 @@ class DubbingEngine(Protocol):
         """
         ...
 
+    def generate_parts(self, request: WindowRequest, part_frames: int) -> Iterator[dict[str, np.ndarray]]:
+        """The tokens of `generate`, `part_frames` at a time, as they are made."""
+        ...
+
     def generate_many(
         self, requests: Sequence[WindowRequest], rows_per_device: int
     ) -> list[dict[str, np.ndarray]]:
@@ -129,7 +133,14 @@ class DubbingEngine(Protocol):
         ...
 
     def open_decoder(
-        self, stream: Stream, voice: np.ndarray | None = None, acoustics: Acoustics | None = None
+        self,
+        stream: Stream,
+        voice: np.ndarray | None = None,
+        acoustics: Acoustics | None = None,
+        chunk_frames: int | None = None,
     ) -> TrackDecoder:
-        """A decoder for one track; speech is conditioned on the reference recording."""
+        """A decoder for one track; speech is conditioned on the reference recording.
+
+        With `chunk_frames`, it decodes so many frames at a time, as soon as it can; None: as is fastest.
+        """
         ...

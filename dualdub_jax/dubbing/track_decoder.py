@@ -6,7 +6,7 @@ Source: our choice.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -77,13 +77,17 @@ def _row(waveforms: Any) -> np.ndarray:
 
 
 def decode_track(
-    decoder: TrackDecoder, tokens: np.ndarray, sample_rate_hz: int, num_samples: int, num_channels: int = 1
+    decoder: TrackDecoder,
+    tokens: np.ndarray | Iterable[np.ndarray],
+    sample_rate_hz: int,
+    num_samples: int,
+    num_channels: int = 1,
 ) -> Iterator[np.ndarray]:
     """Decodes a track to an exact number of samples at the rate of the mix, and to its channels.
 
     Args:
         decoder: new, of this track.
-        tokens: int32[T, Q].
+        tokens: int32[T, Q]; or int32[t, Q] pieces of them, for each of which a block is yielded.
         sample_rate_hz: of the mix; the decoder's may be lower or higher.
         num_samples: length of the track; samples beyond are cut off.
         num_channels: of the mix; a mono track sounds in the middle of a stereo mix.
@@ -94,7 +98,10 @@ def decode_track(
     Raises:
         ValueError: the tokens are too few.
     """
-    blocks = _decode_blocks(decoder, tokens)
+    pieces = tokens
+    if isinstance(tokens, np.ndarray):
+        pieces = (tokens[first : first + _PUSHED_FRAMES] for first in range(0, len(tokens), _PUSHED_FRAMES))
+    blocks = _decode_blocks(decoder, pieces)
     missing = 0
     if decoder.sample_rate_hz != sample_rate_hz:
         blocks = resample_blocks(blocks, decoder.sample_rate_hz, sample_rate_hz, decoder.num_channels)
@@ -107,11 +114,11 @@ def decode_track(
         yield block[:num_left]
         num_left -= min(len(block), num_left)
     if num_left > missing:
-        raise ValueError(f"{len(tokens)} frames of tokens end {num_left} samples before the film does")
+        raise ValueError(f"the tokens end {num_left} samples before the film does")
     yield silence(num_left, num_channels)
 
 
-def _decode_blocks(decoder: TrackDecoder, tokens: np.ndarray) -> Iterator[np.ndarray]:
-    for first in range(0, len(tokens), _PUSHED_FRAMES):
-        yield decoder.push(tokens[first : first + _PUSHED_FRAMES])
+def _decode_blocks(decoder: TrackDecoder, pieces: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    for piece in pieces:
+        yield decoder.push(piece)
     yield decoder.flush()
