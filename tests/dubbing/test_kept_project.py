@@ -114,10 +114,10 @@ def test_damage_is_named(home, name, message, damage):
     elif damage == "cut":
         path.write_bytes(data[: len(data) // 2])
     else:
-        data[len(data) // 2 : len(data) // 2 + 8] = bytes(byte ^ 0xFF for byte in data[len(data) // 2 :][:8])
+        # A picture is checked by its format alone: its signature is damaged.
+        at = 0 if name == "strip.png" else len(data) // 2
+        data[at : at + 8] = bytes(byte ^ 0xFF for byte in data[at : at + 8])
         path.write_bytes(data)
-    if (name, damage) == ("strip.png", "flipped"):
-        pytest.skip("a picture without its own digest")
     with pytest.raises(UserError, match=message):
         Project.open("p")
 
