@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import pathlib
 import secrets
 import shutil
@@ -110,11 +111,13 @@ class Actions:
             if session.film is None:
                 raise UserError("no film yet: drop one first")
             folder = session.folder / secrets.token_hex(8)
-            folder.mkdir()
+            (folder / "film").mkdir(parents=True)
+            film = folder / "film" / session.film.name
+            os.link(session.film, film)  # retakes read it, also after another film was uploaded
             cast = zip(session.speakers, speaker_voices, strict=False)
             job = Job(
                 settings.request(
-                    session.film,
+                    film,
                     self._write_script(session, folder, script),
                     None if voice is None else self._own(session, voice),
                     {name: self._own(session, path) for name, path in cast if path is not None},
@@ -131,6 +134,35 @@ class Actions:
                     raise
 
             return make
+
+        async for update in self._run(session, prepare):
+            yield update
+
+    async def redo(
+        self, request: gradio.Request, start_s: float | None, end_s: float | None, seed: float | None
+    ) -> AsyncIterator[tuple[Any, ...]]:
+        """Generates a region of the last film anew; yields as `generate`."""
+        session = _session(request)
+
+        def prepare() -> Callable[[Task], Job]:
+            if start_s is None or end_s is None:
+                raise UserError("no region yet: drag over the tracks, or fill in From and To")
+            job, region_s = _job(session), (float(start_s), float(end_s))
+            number = None if seed is None else int(seed)
+            return lambda task: job.redo(self._model, task, region_s, number)
+
+        async for update in self._run(session, prepare):
+            yield update
+
+    async def choose(
+        self, request: gradio.Request, event: gradio.EventData
+    ) -> AsyncIterator[tuple[Any, ...]]:
+        """Delivers another take of the last film; yields as `generate`."""
+        session = _session(request)
+
+        def prepare() -> Callable[[Task], Job]:
+            job, number = _job(session), int(event.take)
+            return lambda task: job.choose(task, number)
 
         async for update in self._run(session, prepare):
             yield update
@@ -217,6 +249,17 @@ def _session(request: gradio.Request) -> Session:
     return request.request.state.session
 
 
+def _job(session: Session) -> Job:
+    """The last film.
+
+    Raises:
+        UserError: there is none.
+    """
+    if session.job is None:
+        raise UserError("the film is not kept any more; generate it again")
+    return session.job
+
+
 def _slots(speakers: Sequence[str]) -> list[Any]:
     """Updates of the voices' controls: one for each speaker, if there are several."""
     names = speakers if len(speakers) > 1 else ()
@@ -240,7 +283,7 @@ def _shown(session: Session, status: str) -> tuple[Any, ...]:
     """Updates of the outputs when nothing runs: status, player, downloads, results, generate, cancel."""
     job = session.job
     return (
-        status + ("" if job is None else views.warnings(job.warnings)),
+        status + ("" if job is None else views.remarks(job)),
         None if job is None else views.player(job),
         None if job is None else views.downloads(job),
         gradio.update(visible=job is not None),

@@ -8,7 +8,7 @@ import gradio
 
 from dualdub_jax.apps.web.actions import Actions
 from dualdub_jax.apps.web.limits import Limits
-from dualdub_jax.apps.web.settings import MAX_SPEAKERS, STEM_RATES, SUFFIXES
+from dualdub_jax.apps.web.settings import MAX_SPEAKERS, MAX_TAKES, STEM_RATES, SUFFIXES
 from dualdub_jax.dubbing.rates import COMFORTABLE_RATE, MAX_RATE
 from dualdub_jax.text.script_source import SUBTITLE_SUFFIXES, TEXT_SUFFIXES
 
@@ -19,6 +19,10 @@ _PLAYER_EVENTS = """
 element.addEventListener("region", (event) => { window.dualdubRegion = event.detail; trigger("input"); });
 element.addEventListener("choose", (event) => trigger("select", event.detail));
 """
+_REGION_TO_NUMBERS = "() => [window.dualdubRegion?.start ?? null, window.dualdubRegion?.end ?? null]"
+_NUMBERS_TO_REGION = (
+    "(a, b) => { document.querySelector('dualdub-player')?.setRegion?.(a ?? NaN, b ?? NaN); }"
+)
 _NARROW = 120  # pixels; two controls stand side by side on a phone
 _FILM_TYPES = [
     *("video", ".mkv", ".webm", ".mxf", ".ts", ".mts", ".m2ts", ".vob", ".flv", ".wmv", ".avi", ".ogv"),
@@ -100,7 +104,9 @@ def _settings() -> list[gradio.components.Component]:
         with gradio.Row():
             use_speech = gradio.Checkbox(True, label="Speech", min_width=_NARROW)
             use_background = gradio.Checkbox(True, label="Background", min_width=_NARROW)
-        seed = gradio.Number(0, label="Seed", precision=0, minimum=0, maximum=2**31 - 1)
+        with gradio.Row():
+            seed = gradio.Number(0, label="Seed", precision=0, min_width=_NARROW)
+            takes = gradio.Number(1, label="Takes", precision=0, info=f"1 to {MAX_TAKES}", min_width=_NARROW)
         with gradio.Row():
             suffix = gradio.Dropdown(
                 list(SUFFIXES), value=SUFFIXES[0], label="File format", min_width=_NARROW
@@ -130,7 +136,7 @@ def _settings() -> list[gradio.components.Component]:
         allow_inaudible = gradio.Checkbox(False, label="Finish although nothing is audible")
     mix = [lufs, true_peak, duck, own_sound_db]
     rest = [rt60_s, noise_dbfs, max_rate, strict, allow_overrun, allow_inaudible]
-    return [use_speech, use_background, seed, suffix, add_subtitles, language, stem_rate, *mix, *rest]
+    return [use_speech, use_background, seed, takes, suffix, add_subtitles, language, stem_rate, *mix, *rest]
 
 
 def _choice(choices: Sequence[str], label: str) -> gradio.Dropdown:
@@ -150,10 +156,19 @@ def _results(page: gradio.Blocks, actions: Actions, inputs: list[gradio.componen
     status = gradio.HTML(elem_id="status")
     with gradio.Column(visible=False) as results:
         player = gradio.HTML(js_on_load=_PLAYER_EVENTS, elem_id="player")
+        with gradio.Row():
+            start_s = gradio.Number(None, label="From, s", min_width=80, elem_id="region-start")
+            end_s = gradio.Number(None, label="To, s", min_width=80, elem_id="region-end")
+            seed = gradio.Number(None, label="Seed", precision=0, placeholder="next", min_width=80)
+        redo = gradio.Button("Redo this region", elem_id="redo")
         gradio.Markdown("### Files")
         downloads = gradio.HTML(elem_id="downloads")
     outputs = [status, player, downloads, results, generate, cancel]
     _on([generate.click], actions.generate, inputs, outputs, concurrency_limit=None)
+    _on([redo.click], actions.redo, [start_s, end_s, seed], outputs, concurrency_limit=None)
+    _on([player.select], actions.choose, None, outputs, concurrency_limit=None)
+    _on([player.input], None, None, [start_s, end_s], js=_REGION_TO_NUMBERS)
+    _on([start_s.change, end_s.change], None, [start_s, end_s], None, js=_NUMBERS_TO_REGION)
     _on([cancel.click], actions.cancel, None, None)
     _on([page.load], actions.show, None, outputs)
 

@@ -11,6 +11,7 @@ from dualdub_jax.media.original_sound import OF_FILM
 
 SUFFIXES = (".mp4", ".mkv", ".mov", ".webm")
 STEM_RATES = ("the model's", "44100 Hz", "48000 Hz")
+MAX_TAKES = 4  # at once
 MAX_SPEAKERS = 8  # that have a place for their voice on the page
 
 
@@ -36,7 +37,7 @@ class Settings:
     """Values of the controls, in their order on the page; numbers are None where a field is empty.
 
     Attributes:
-        use_speech, use_background, seed, rt60_s, noise_dbfs, max_rate, strict, allow_overrun: see
+        use_speech, use_background, seed, takes, rt60_s, noise_dbfs, max_rate, strict, allow_overrun: see
             `DubRequest`.
         suffix, add_subtitles, language: see `Delivery`.
         stem_rate: one of `STEM_RATES`.
@@ -48,6 +49,7 @@ class Settings:
     use_speech: bool = True
     use_background: bool = True
     seed: float | None = None
+    takes: float | None = 1
     suffix: str = SUFFIXES[0]
     add_subtitles: bool = False
     language: str | None = ""
@@ -89,6 +91,8 @@ class Settings:
         Raises:
             UserError: a value is out of its range.
         """
+        if self.takes is not None and not 1 <= self.takes <= MAX_TAKES:
+            raise UserError(f"“Takes” is {self.takes:g}: choose from 1 to {MAX_TAKES}")
         given = {} if self.max_rate is None else {"max_rate": self.max_rate}
         return DubRequest(
             film,
@@ -98,6 +102,7 @@ class Settings:
             use_speech=self.use_speech,
             use_background=self.use_background,
             seed=int(self.seed or 0),
+            takes=int(self.takes or 1),
             rt60_s=self.rt60_s,
             noise_dbfs=self.noise_dbfs,
             strict=self.strict,

@@ -12,6 +12,8 @@ _STEPS = {
     "read video": "Reading the film",
     "read inputs": "Reading script and voice",
     "generate": "Generating",
+    "retake": "Generating the region",
+    "score": "Comparing the takes",
     "decode": "Decoding",
     "write": "Writing the files",
     "report": "Writing the report",
@@ -75,6 +77,12 @@ def _status(text: str, fraction: float | None) -> str:
 def done(job: Job) -> str:
     """A finished film, in one line."""
     return note(f"Done. {job.verdict[:1].upper()}{job.verdict[1:]}.")
+
+
+def remarks(job: Job) -> str:
+    """What the visitor should know of a finished film."""
+    told = [f"Words are not checked: {job.no_recognition}"] if job.no_recognition else []
+    return warnings([*job.warnings, *told])
 
 
 def player(job: Job) -> str:
