@@ -18,6 +18,7 @@ from dualdub_jax.apps.web.device_queue import Cancelled, DeviceQueue, Task
 from dualdub_jax.apps.web.job import Job
 from dualdub_jax.apps.web.limits import Limits
 from dualdub_jax.apps.web.messages import page_message
+from dualdub_jax.apps.web.numbers import read_number, read_whole_number
 from dualdub_jax.apps.web.sessions import Session, Sessions
 from dualdub_jax.apps.web.settings import MAX_SPEAKERS, Settings
 from dualdub_jax.apps.web.speakers import find_speakers
@@ -139,17 +140,17 @@ class Actions:
             yield update
 
     async def redo(
-        self, request: gradio.Request, start_s: float | None, end_s: float | None, seed: float | None
+        self, request: gradio.Request, start: str | None, end: str | None, seed: str | None
     ) -> AsyncIterator[tuple[Any, ...]]:
         """Generates a region of the last film anew; yields as `generate`."""
         session = _session(request)
 
         def prepare() -> Callable[[Task], Job]:
+            start_s, end_s = read_number(start, "From"), read_number(end, "To")
             if start_s is None or end_s is None:
-                raise UserError("no region yet: drag over the tracks, or fill in From and To")
-            job, region_s = _job(session), (float(start_s), float(end_s))
-            number = None if seed is None else int(seed)
-            return lambda task: job.redo(self._model, task, region_s, number)
+                raise UserError("no region yet: drag over the tracks, or fill in “From” and “To”")
+            job, number = _job(session), read_whole_number(seed, "Seed")
+            return lambda task: job.redo(self._model, task, (start_s, end_s), number)
 
         async for update in self._run(session, prepare):
             yield update
@@ -176,7 +177,7 @@ class Actions:
     def show(self, request: gradio.Request) -> tuple[Any, ...]:
         """What a page shows that is opened: the visitor's last film, if it is still kept."""
         session = _session(request)
-        return _shown(session, "")
+        return _shown(session, "" if session.job is None else views.done(session.job))
 
     async def _run(
         self, session: Session, prepare: Callable[[], Callable[[Task], Job]]

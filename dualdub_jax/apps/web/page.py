@@ -19,10 +19,15 @@ _PLAYER_EVENTS = """
 element.addEventListener("region", (event) => { window.dualdubRegion = event.detail; trigger("input"); });
 element.addEventListener("choose", (event) => trigger("select", event.detail));
 """
-_REGION_TO_NUMBERS = "() => [window.dualdubRegion?.start ?? null, window.dualdubRegion?.end ?? null]"
-_NUMBERS_TO_REGION = (
-    "(a, b) => { document.querySelector('dualdub-player')?.setRegion?.(a ?? NaN, b ?? NaN); }"
+_REGION_TO_NUMBERS = (
+    "() => { const r = window.dualdubRegion; return [`${r?.start ?? ''}`, `${r?.end ?? ''}`]; }"
 )
+_NUMBERS_TO_REGION = """
+(...texts) => {
+  const [start, end] = texts.map((text) => (text?.trim() ? Number(text.replace(",", ".")) : NaN));
+  document.querySelector("dualdub-player")?.setRegion?.(start, end);
+}
+"""
 _NARROW = 120  # pixels; two controls stand side by side on a phone
 _FILM_TYPES = [
     *("video", ".mkv", ".webm", ".mxf", ".ts", ".mts", ".m2ts", ".vob", ".flv", ".wmv", ".avi", ".ogv"),
@@ -105,8 +110,8 @@ def _settings() -> list[gradio.components.Component]:
             use_speech = gradio.Checkbox(True, label="Speech", min_width=_NARROW)
             use_background = gradio.Checkbox(True, label="Background", min_width=_NARROW)
         with gradio.Row():
-            seed = gradio.Number(0, label="Seed", precision=0, min_width=_NARROW)
-            takes = gradio.Number(1, label="Takes", precision=0, info=f"1 to {MAX_TAKES}", min_width=_NARROW)
+            seed = _number("Seed", "a whole number", "0")
+            takes = _number("Takes", f"1 to {MAX_TAKES}", "1")
         with gradio.Row():
             suffix = gradio.Dropdown(
                 list(SUFFIXES), value=SUFFIXES[0], label="File format", min_width=_NARROW
@@ -119,14 +124,14 @@ def _settings() -> list[gradio.components.Component]:
             label="Language of the speech", info="for players' menus: en, deu, pt-BR", max_lines=1
         )
         with gradio.Row():
-            lufs = _number("Loudness", "LUFS, such as -23; empty: as it comes")
-            true_peak = _number("True peak", "dBTP; empty: -1")
+            lufs = _number("Loudness", "LUFS, such as -23", "as it comes")
+            true_peak = _number("True peak", "dBTP", "-1")
         with gradio.Row():
-            duck = gradio.Number(0, label="Ducking", info="dB under speech", min_width=_NARROW)
-            own_sound_db = _number("Keep the film's own sound", "gain in dB; empty: replaced")
+            duck = _number("Ducking", "dB under speech", "0")
+            own_sound_db = _number("Keep the film's own sound", "gain, dB", "replaced")
         with gradio.Row():
-            rt60_s = _number("Reverberation time", "0.05 to 3.2 s; empty: sampled")
-            noise_dbfs = _number("Noise floor", "-80 to -20 dBFS; empty: sampled")
+            rt60_s = _number("Reverberation time", "0.05 to 3.2 s", "sampled")
+            noise_dbfs = _number("Noise floor", "-80 to -20 dBFS", "sampled")
         max_rate = _number(
             "Fastest speech",
             f"times {COMFORTABLE_RATE} letters a second; empty: {MAX_RATE / COMFORTABLE_RATE:.2f}",
@@ -144,9 +149,11 @@ def _choice(choices: Sequence[str], label: str) -> gradio.Dropdown:
     return gradio.Dropdown(list(choices), value=choices[0], label=label, min_width=_NARROW)
 
 
-def _number(label: str, info: str) -> gradio.Number:
-    """A number that may be left empty."""
-    return gradio.Number(None, label=label, info=info, min_width=_NARROW)
+def _number(label: str, info: str | None = None, placeholder: str = "", **options: Any) -> gradio.Textbox:
+    """A number that may be left empty; Gradio's own would then be zero. `numbers.py` reads it."""
+    return gradio.Textbox(
+        label=label, info=info, placeholder=placeholder, max_lines=1, min_width=_NARROW, **options
+    )
 
 
 def _results(page: gradio.Blocks, actions: Actions, inputs: list[gradio.components.Component]) -> None:
@@ -157,9 +164,9 @@ def _results(page: gradio.Blocks, actions: Actions, inputs: list[gradio.componen
     with gradio.Column(visible=False) as results:
         player = gradio.HTML(js_on_load=_PLAYER_EVENTS, elem_id="player")
         with gradio.Row():
-            start_s = gradio.Number(None, label="From, s", min_width=80, elem_id="region-start")
-            end_s = gradio.Number(None, label="To, s", min_width=80, elem_id="region-end")
-            seed = gradio.Number(None, label="Seed", precision=0, placeholder="next", min_width=80)
+            start_s = _number("From", placeholder="seconds", elem_id="region-start")
+            end_s = _number("To", placeholder="seconds", elem_id="region-end")
+            seed = _number("Seed", placeholder="the next")
         redo = gradio.Button("Redo this region", elem_id="redo")
         gradio.Markdown("### Files")
         downloads = gradio.HTML(elem_id="downloads")

@@ -91,6 +91,8 @@ class Checks:
 
     def films_are_dubbed(self) -> Page:
         page = self.open(_DESKTOP)
+        page.get_by_role("button", name="Settings").click()
+        expect(page.get_by_label("Loudness")).to_be_visible()
         self.shot(page, "1_empty")
         self.give_inputs(page)
         page.locator("#generate").click()
@@ -136,13 +138,13 @@ class Checks:
         assert abs(player.evaluate("p => p.video.currentTime") - 0.5) < 0.02
         player.get_by_role("button", name="Region from here").click()
         assert player.evaluate("p => p.region.start") == 0.5
-        expect(page.locator("#region-start input")).to_have_value("0.5")
+        expect(page.locator("#region-start textarea, #region-start input")).to_have_value("0.5")
 
     def a_region_is_redone_and_a_take_chosen(self, page: Page) -> None:
         player = page.locator("dualdub-player")
-        page.locator("#region-start input").fill("1")
-        page.locator("#region-end input").fill("2.2")
-        page.locator("#region-end input").press("Tab")
+        page.locator("#region-start textarea, #region-start input").fill("1")
+        page.locator("#region-end textarea, #region-end input").fill("2.2")
+        page.locator("#region-end textarea, #region-end input").press("Tab")
         page.wait_for_function("() => document.querySelector('dualdub-player').region?.end === 2.2")
         page.locator("#redo").click()
         expect(player.locator(".takes li")).to_have_count(2, timeout=_GENERATED_MS)
@@ -192,11 +194,11 @@ class Checks:
             make(self.films / name)
             self.upload(page, 0, self.films / name)
             expect(page.locator("#film-facts [role=alert]")).to_contain_text(message, timeout=_SHOWN_MS)
+            self.shot(page, "5_bad_upload")
             page.get_by_role("button", name="Clear").first.click()
         (self.films / "huge.mp4").write_bytes(bytes(30_000_000))
         self.upload(page, 0, self.films / "huge.mp4")
         expect(page.get_by_text(re.compile("maximum allowed size|at most 20 MB"))).to_be_visible()
-        self.shot(page, "5_bad_upload")
         (self.films / "noise.srt").write_bytes(bytes(range(256)) * 9)
         self.upload(page, 1, self.films / "noise.srt")
         expect(page.locator("#script-error")).to_contain_text("noise.srt: is a binary file")

@@ -1,5 +1,6 @@
 """From an uploaded film to the files that are played and downloaded."""
 
+import html
 import io
 import json
 import re
@@ -41,7 +42,7 @@ def fetch_wav(visitor: Visitor, address: str) -> np.ndarray:
 def test_the_tracks_are_those_of_the_python_api(visitor, tmp_path, checkpoint):
     film = make_film(tmp_path / "film.mp4")
     visitor.call("take_film", visitor.uploaded(film))
-    folder, player = player_of(visitor, visitor.call("generate", *request("lay blue", seed=7)))
+    folder, player = player_of(visitor, visitor.call("generate", *request("lay blue", seed="7")))
     expected = DualDub(FakeEngine(), checkpoint).dub(film, "lay blue", seed=7)
     (take,) = player["takes"]
     for name in ("speech", "background", "mix"):
@@ -98,7 +99,7 @@ def test_the_last_film_is_shown_again_after_a_reload(served, visitor, tmp_path):
 def test_a_new_film_removes_the_one_before(served, visitor, tmp_path):
     visitor.call("take_film", visitor.uploaded(make_film(tmp_path / "film.mp4")))
     first, _ = player_of(visitor, visitor.call("generate", *request()))
-    second, _ = player_of(visitor, visitor.call("generate", *request(seed=1)))
+    second, _ = player_of(visitor, visitor.call("generate", *request(seed="1")))
     assert visitor.http.get(f"{first}/mix.wav").status_code == 404
     assert visitor.http.get(f"{second}/mix.wav").status_code == 200
     session = served.server.sessions.find(visitor.http.cookies["dualdub"])
@@ -130,15 +131,22 @@ def test_each_speaker_of_a_script_has_a_voice(served, visitor, tmp_path):
             {"use_speech": False, "use_background": False},
             "“Speech” off and “Background” off: nothing",
         ),
-        ({"rt60_s": 9.0}, "rt60_s (“Reverberation time”) is 9: choose from 0.05 to 3.2"),
+        ({"rt60_s": "9"}, "rt60_s (“Reverberation time”) is 9: choose from 0.05 to 3.2"),
         ({"suffix": ".exe"}, ".exe"),
-        ({"max_rate": 0.5}, "max_rate (“Fastest speech”) is 0.5"),
+        ({"seed": "1.5"}, "“Seed”: expected a whole number, got 1.5"),
+        ({"lufs": "loud"}, "“Loudness”: expected a number, got 'loud'"),
+        ({"duck": "nan"}, "“Ducking”: expected a number, got 'nan'"),
+        ({"max_rate": "0.5"}, "max_rate (“Fastest speech”) is 0.5"),
     ],
 )
 def test_bad_settings_are_explained_in_the_page_s_words(visitor, tmp_path, settings, message):
     visitor.call("take_film", visitor.uploaded(make_film(tmp_path / "film.mp4")))
     visitor.join("generate", *request(**settings))
-    told = [json.dumps(m["output"], ensure_ascii=False) for m in visitor.messages() if "output" in m]
+    told = [
+        html.unescape(json.dumps(m["output"], ensure_ascii=False))
+        for m in visitor.messages()
+        if "output" in m
+    ]
     assert any(message in text for text in told)
     assert visitor.call("generate", *request())[1] is not None  # and the page goes on
 

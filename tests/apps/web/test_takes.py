@@ -13,13 +13,13 @@ from tests.films import make_film
 def made(visitor, tmp_path) -> tuple[Visitor, str, dict]:
     """A visitor, and the player of a film of four seconds."""
     visitor.call("take_film", visitor.uploaded(make_film(tmp_path / "film.mp4", num_frames=100)))
-    return visitor, *player_of(visitor, visitor.call("generate", *request(seed=3)))
+    return visitor, *player_of(visitor, visitor.call("generate", *request(seed="3")))
 
 
 def test_a_region_is_made_anew_and_the_rest_stays(made):
     visitor, folder, _ = made
     first = {name: fetch_wav(visitor, f"{folder}/take1.{name}.wav") for name in ("speech", "background")}
-    _, player = player_of(visitor, visitor.call("redo", 1.0, 2.0, None))
+    _, player = player_of(visitor, visitor.call("redo", "1.0", "2.0", None))
     one, two = player["takes"]
     assert not one["is_chosen"] and two["is_chosen"] and two["region_s"] == [1.0, 2.0]
     assert two["detail"] == "seed 4, 1.00 to 2.00 s of take 1 anew"
@@ -36,7 +36,7 @@ def test_a_region_is_made_anew_and_the_rest_stays(made):
 
 def test_another_take_is_chosen_and_delivered(made):
     visitor, folder, _ = made
-    visitor.call("redo", 0.5, 3.5, 9)
+    visitor.call("redo", "0.5", "3.5", "9")
     outputs = visitor.call("choose", event={"take": 1})
     _, player = player_of(visitor, outputs)
     assert [take["is_chosen"] for take in player["takes"]] == [True, False]
@@ -48,7 +48,7 @@ def test_another_take_is_chosen_and_delivered(made):
 
 def test_several_takes_are_made_and_ranked(visitor, tmp_path):
     visitor.call("take_film", visitor.uploaded(make_film(tmp_path / "film.mp4")))
-    folder, player = player_of(visitor, visitor.call("generate", *request(takes=2)))
+    folder, player = player_of(visitor, visitor.call("generate", *request(takes="2")))
     assert [take["label"] for take in player["takes"]] == ["Take 1", "Take 2"]
     assert [take["is_chosen"] for take in player["takes"]] == [False, True]
     assert "av_correlation 1.00" in player["takes"][1]["detail"]
@@ -60,16 +60,16 @@ def test_several_takes_are_made_and_ranked(visitor, tmp_path):
 def test_a_film_is_redone_after_another_was_uploaded(made, tmp_path):
     visitor, _, _ = made
     visitor.call("take_film", visitor.uploaded(make_film(tmp_path / "other.mp4")))
-    _, player = player_of(visitor, visitor.call("redo", 1.0, 2.0, None))
+    _, player = player_of(visitor, visitor.call("redo", "1.0", "2.0", None))
     assert player["title"] == "film.mp4" and len(player["takes"]) == 2
 
 
 @pytest.mark.parametrize(
     ("region", "message"),
     [
-        ((None, 2.0), "no region yet"),
-        ((3.0, 9.0), "region 3-9: is not inside the film"),
-        ((2.0, 1.0), "region 2-1: is empty"),
+        (("", "2.0"), "no region yet"),
+        (("3", "9"), "region 3-9: is not inside the film"),
+        (("2", "1"), "region 2-1: is empty"),
     ],
 )
 def test_bad_regions_are_explained_and_the_film_stays(made, region, message):
@@ -80,7 +80,7 @@ def test_bad_regions_are_explained_and_the_film_stays(made, region, message):
 
 
 def test_without_a_film_there_is_nothing_to_redo_or_choose(visitor):
-    assert "generate it again" in text_of(visitor.call("redo", 1.0, 2.0, None)[0])
+    assert "generate it again" in text_of(visitor.call("redo", "1.0", "2.0", None)[0])
     assert "generate it again" in text_of(visitor.call("choose", event={"take": 1})[0])
 
 
@@ -89,4 +89,4 @@ def test_takes_that_do_not_exist_are_refused(made):
     assert "has no take 7" in text_of(visitor.call("choose", event={"take": 7})[0])
     visitor.join("choose", event={"take": "../../etc"})
     assert not any("root:" in str(message) for message in visitor.messages())
-    assert "“Takes” is 99" in text_of(visitor.call("generate", *request(takes=99))[0])
+    assert "“Takes” is 99" in text_of(visitor.call("generate", *request(takes="99"))[0])
