@@ -1,6 +1,7 @@
 """The page's snippets of HTML: status, messages, what is known of a film, downloads."""
 
 import html
+import math
 import urllib.parse
 from collections.abc import Iterable
 
@@ -95,7 +96,7 @@ def downloads(job: Job) -> str:
     items = []
     for name, what in job.downloads.items():
         size = job.files[name].stat().st_size
-        size_text = f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.0f} kB"
+        size_text = f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{math.ceil(size / 1e3)} kB"
         address = f"media/{job.token}/{urllib.parse.quote(name)}?download=1&amp;{job.revision}"
         items.append(
             f'<li><a href="{address}" download>{html.escape(name)}</a> <span>{html.escape(what)}, {size_text}'

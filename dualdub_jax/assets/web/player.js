@@ -204,7 +204,7 @@ class DualDubPlayer extends HTMLElement {
       return element(
         "tr", { class: word.warning ? "bad" : "" },
         element("td", {}, time), element("td", {}, spoken(word)),
-        ...(isRecognised ? [element("td", { class: "recognised" }, word.recognised ?? "not checked")] : []),
+        ...(isRecognised ? [element("td", { class: "recognised" }, word.recognised === "" ? "nothing" : word.recognised ?? "not checked")] : []),
         element("td", {}, word.warning ?? "in time"),
       );
     });

@@ -25,6 +25,8 @@ from tests.films import make_film, make_sound_only
 _DEMO = pathlib.Path(__file__).parents[3] / "dualdub_jax" / "assets" / "demo"
 _DESKTOP = {"width": 1280, "height": 900}
 _PHONE = {"width": 390, "height": 844}
+# As root, in containers, there is no sandbox; the microphone is a machine that beeps.
+_CHROMIUM = ["--no-sandbox", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
 _GENERATED_MS = 240_000
 _SHOWN_MS = 20_000
 
@@ -221,6 +223,19 @@ class Checks:
         for page in pages:
             page.context.close()
 
+    def a_voice_is_recorded(self) -> None:
+        page = self.open(_DESKTOP, permissions=["microphone"])
+        voice = page.locator("#voice")
+        voice.get_by_label("Record audio").click()
+        voice.get_by_role("button", name="Record", exact=True).click()
+        page.wait_for_timeout(2500)
+        voice.get_by_role("button", name="Stop").click()
+        with page.expect_response(lambda answer: "/upload" in answer.url) as answer:
+            pass
+        assert answer.value.ok
+        expect(page.locator("#voice-error [role=alert]")).to_have_count(0)
+        page.context.close()
+
     def a_phone_shows_everything(self) -> None:
         page = self.open(_PHONE, device_scale_factor=2, is_mobile=True, has_touch=True)
         self.give_inputs(page)
@@ -262,7 +277,7 @@ def main() -> None:
         tempfile.TemporaryDirectory() as films,
         sync_playwright() as playwright,
     ):
-        browser = playwright.chromium.launch(executable_path=args.chromium, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=args.chromium, args=_CHROMIUM)
         checks = Checks(browser, address, args.out, pathlib.Path(films))
         page = checks.films_are_dubbed()
         for check in (
@@ -277,6 +292,7 @@ def main() -> None:
         page.context.close()
         for check in (
             checks.bad_uploads_are_explained,
+            checks.a_voice_is_recorded,
             checks.two_visitors_wait_for_each_other,
             checks.a_phone_shows_everything,
         ):
