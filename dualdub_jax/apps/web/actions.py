@@ -186,16 +186,20 @@ class Actions:
         if session.is_busy:
             yield _shown(session, views.error("Your film is being made: wait for it, or cancel it first."))
             return
-        with self._explained() as told:
-            task = session.task = self._queue.submit(await asyncio.to_thread(prepare))
-            try:
-                while not task.future.done():
-                    task.keep_alive()
-                    yield _waiting(views.status(task, self._queue.num_before(task)))
-                    await asyncio.sleep(_POLL_S)
-                self._replace_job(session, task.future.result())
-            finally:
-                self._queue.remove(task)
+        session.is_busy = True
+        try:
+            with self._explained() as told:
+                task = session.task = self._queue.submit(await asyncio.to_thread(prepare))
+                try:
+                    while not task.future.done():
+                        task.keep_alive()
+                        yield _waiting(views.status(task, self._queue.num_before(task)))
+                        await asyncio.sleep(_POLL_S)
+                    self._replace_job(session, task.future.result())
+                finally:
+                    self._queue.remove(task)
+        finally:
+            session.is_busy = False
         yield _shown(session, told[0] if told else views.done(session.job))
 
     def _replace_job(self, session: Session, job: Job) -> None:

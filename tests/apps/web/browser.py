@@ -200,7 +200,7 @@ class Checks:
             page.get_by_role("button", name="Clear").first.click()
         (self.films / "huge.mp4").write_bytes(bytes(30_000_000))
         self.upload(page, 0, self.films / "huge.mp4")
-        expect(page.get_by_text(re.compile("maximum allowed size|at most 20 MB"))).to_be_visible()
+        expect(page.get_by_text(re.compile("maximum allowed size|at most 20 MB can be sent"))).to_be_visible()
         (self.films / "noise.srt").write_bytes(bytes(range(256)) * 9)
         self.upload(page, 1, self.films / "noise.srt")
         expect(page.locator("#script-error")).to_contain_text("noise.srt: is a binary file")
