@@ -1,4 +1,4 @@
-"""`dualdub evaluate` and `dub` of bundles whose codecs have the networks of public weights, tiny, random."""
+"""`dualdub evaluate` and `dub` of bundles with the codecs of public weights, tiny and random."""
 
 import dataclasses
 import json
