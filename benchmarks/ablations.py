@@ -6,10 +6,10 @@
 
 For each row, the last stage of the curriculum is retrained for `--steps` steps, from the parameters of a
 bundle with randomly initialised aligners (which favours the bundle's own setting, row `all`), or (rows
-`curriculum`, `paper_order` and `soundtrack_alone`) from its codecs only. Finished models are not retrained,
-so several processes can divide the rows with `--train-only`. Then every row is evaluated: test clips of
-another world seed are dubbed and scored by the metrics of `dualdub evaluate`, and the validation loss is
-computed, which is independent of sampling. The last line is the table as JSON.
+`curriculum`, `paper_order`, `soundtrack_alone` and `paper_alone`) from its codecs only. Finished models are
+not retrained, so several processes can divide the rows with `--train-only`. Then every row is evaluated: test
+clips of another world seed are dubbed and scored by the metrics of `dualdub evaluate`, and the validation
+loss is computed, which is independent of sampling. The last line is the table as JSON.
 """
 
 import argparse

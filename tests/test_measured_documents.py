@@ -98,6 +98,15 @@ def test_ablations_show_what_was_measured(name):
         assert any(all(f"| {cell} |" in line for cell in cells) for line in text), f"{row_name}: {cells}"
 
 
+def test_ablations_show_the_losses_from_random_initialisation():
+    text = (ROOT / "docs" / "ablations.md").read_text(encoding="utf-8")
+    rows = json.loads((MEASURED / "ablations" / "losses_from_nothing.json").read_text(encoding="utf-8"))
+    assert len(rows) == 4
+    for name, row in rows.items():
+        losses = (f"{row[f'loss_{stream}']['value']:.3f}" for stream in ("speech", "background"))
+        assert f"| {' / '.join(losses)} |" in text, name
+
+
 def test_no_file_of_them_holds_clips_or_paths_of_a_machine():
     paths = sorted(MEASURED.glob("*.json"))
     assert paths

@@ -1,7 +1,8 @@
 """Mimi: state dicts of `transformers.MimiModel` to `MimiConfig` and the codec's variables.
 
-Two layouts are read: that of the files (`encoder_transformer.layers.0…`) and that of the class since
-transformers 5 (`encoder.encoder_transformer.layers.0…`). Codebooks are divided by the usage of their entries.
+Three layouts are read: that of `transformers`' files (`encoder_transformer.layers.0…`), that of its class
+since version 5 (`encoder.encoder_transformer.layers.0…`), and the authors' (mimi_authors.py). Codebooks are
+divided by the usage of their entries.
 """
 
 import itertools
@@ -12,12 +13,13 @@ from typing import Any
 import numpy as np
 
 from dualdub_jax.codecs.mimi.config import MimiConfig
+from dualdub_jax.convert import mimi_authors
 from dualdub_jax.convert.names import StateDict
 from dualdub_jax.errors import UserError
 
 PyTree = Any  # the codec's variables: nested dictionaries of arrays
 
-UNUSED = re.compile(r".*\.codebook\.initialized$")
+UNUSED = re.compile(rf".*\.codebook\.initialized$|{mimi_authors.UNUSED.pattern}")
 _PARTS = {"semantic": "semantic_residual_vector_quantizer", "acoustic": "acoustic_residual_vector_quantizer"}
 _CLASS = re.compile(r"^(encoder|decoder)\.((encoder|decoder)_transformer|downsample|upsample)\.")
 _LEAST_USAGE = 1e-5
@@ -35,7 +37,9 @@ _FIXED = {
 
 def is_mimi(names: Mapping[str, Any]) -> bool:
     """Whether a state dict has the names of a Mimi."""
-    return any(name.startswith(f"quantizer.{_PARTS['semantic']}.") for name in names)
+    return mimi_authors.is_authors_layout(names) or any(
+        name.startswith(f"quantizer.{_PARTS['semantic']}.") for name in names
+    )
 
 
 def mimi_from_torch(
@@ -44,7 +48,7 @@ def mimi_from_torch(
     """Converts a state dict.
 
     Args:
-        tensors: by name, in either layout.
+        tensors: by name, in any of the layouts.
         where: the file, for messages.
         config: the checkpoint's config.json, for what no tensor tells: sample rate, heads, window, dilations.
 
@@ -58,7 +62,10 @@ def mimi_from_torch(
     for key, value in _FIXED.items():
         if settings.get(key, value) != value:
             raise UserError(f"{where}: its {key} is {settings[key]!r}, expected {value!r}")
-    state = StateDict({_file_name(n): x for n, x in tensors.items() if not UNUSED.match(n)}, where)
+    tensors = {name: x for name, x in tensors.items() if not UNUSED.match(name)}
+    if mimi_authors.is_authors_layout(tensors):
+        tensors = mimi_authors.from_authors_layout(tensors, settings.get("head_dim") or _HEAD_DIM)
+    state = StateDict({_file_name(name): x for name, x in tensors.items()}, where)
     encoder, sizes = _encoder(state)
     variables = {"encoder": encoder, "quantiser": _quantiser(state), "decoder": _decoder(state, sizes)}
     state.finish()

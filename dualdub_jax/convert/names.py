@@ -38,12 +38,22 @@ class StateDict:
         return name in self._tensors
 
     def take(self, name: str) -> np.ndarray:
-        """Consumes a tensor; a missing one is recorded and replaced by a scalar zero."""
+        """Consumes a tensor; a missing one is recorded and replaced by a scalar zero.
+
+        Raises:
+            UserError: it is not of floating-point numbers, as in quantised files.
+        """
         if name not in self._tensors:
             self._missing.append(name)
             return np.zeros((), np.float32)
         self._left.discard(name)
-        return self._tensors[name]
+        tensor = self._tensors[name]
+        if not np.issubdtype(tensor.dtype, np.floating):
+            raise UserError(
+                f"{self._where}: its {name} is {tensor.dtype}, expected floating-point numbers; take a "
+                "checkpoint that is not quantised"
+            )
+        return tensor
 
     def linear(self, prefix: str) -> dict[str, np.ndarray]:
         """`prefix.weight` and `prefix.bias` of a torch Linear as a kernel [in, out] and a bias."""

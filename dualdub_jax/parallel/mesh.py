@@ -7,6 +7,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import numpy as np
+from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from dualdub_jax.checkpoints.tree_paths import path_name
@@ -39,7 +40,13 @@ def make_mesh(config: MeshConfig, devices: list[jax.Device] | None = None) -> Me
             f"mesh: {asked} does not fill {len(devices)} devices; the product of the sizes must be that "
             "number, and at most one may be -1"
         )
-    return jax.make_mesh(tuple(sizes), AXES, axis_types=(AxisType.Auto,) * len(AXES), devices=devices)
+    axis_types = (AxisType.Auto,) * len(AXES)
+    try:
+        return jax.make_mesh(tuple(sizes), AXES, axis_types=axis_types, devices=devices)
+    except NotImplementedError:
+        # No product of whole axes of the slice has such a size, as fsdp=8 on 4x4: they are split.
+        grid = mesh_utils.create_device_mesh(sizes, devices, allow_split_physical_axes=True)
+        return Mesh(grid, AXES, axis_types=axis_types)
 
 
 def state_sharding(abstract_state: PyTree, mesh: Mesh) -> PyTree:

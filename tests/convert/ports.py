@@ -33,7 +33,7 @@ _GOLDEN = pathlib.Path(__file__).parent.parent / "golden"
 @functools.cache
 def _arrays() -> dict[str, np.ndarray]:
     arrays = {}
-    for name in ("ports.npz", "metrics.npz"):
+    for name in ("ports.npz", "metrics.npz", "moshi.npz"):
         with np.load(_GOLDEN / name) as file:
             arrays |= {key: file[key] for key in file.files}
     return arrays

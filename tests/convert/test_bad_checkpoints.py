@@ -45,6 +45,8 @@ TENSORS = {
     "empty": changed(matrix, lambda x: x[:0]),
     "not numbers": changed(matrix, lambda x: np.full_like(x, np.nan)),
     "infinite": changed(bias, lambda x: np.full_like(x, np.inf)),
+    "integers": changed(matrix, lambda x: np.round(100 * x).astype(np.int8)),
+    "booleans": changed(bias, lambda x: x > 0),
     "none": lambda state: {"a": np.ones(1, np.float32)},
 }
 

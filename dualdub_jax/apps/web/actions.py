@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import pathlib
 import secrets
 import shutil
@@ -17,6 +18,7 @@ from dualdub_jax.apps.web.device_queue import Cancelled, DeviceQueue, Task
 from dualdub_jax.apps.web.job import Job
 from dualdub_jax.apps.web.limits import Limits
 from dualdub_jax.apps.web.messages import page_message
+from dualdub_jax.apps.web.numbers import read_number, read_whole_number
 from dualdub_jax.apps.web.sessions import Session, Sessions
 from dualdub_jax.apps.web.settings import MAX_SPEAKERS, Settings
 from dualdub_jax.apps.web.speakers import find_speakers
@@ -110,11 +112,13 @@ class Actions:
             if session.film is None:
                 raise UserError("no film yet: drop one first")
             folder = session.folder / secrets.token_hex(8)
-            folder.mkdir()
+            (folder / "film").mkdir(parents=True)
+            film = folder / "film" / session.film.name
+            os.link(session.film, film)  # retakes read it, also after another film was uploaded
             cast = zip(session.speakers, speaker_voices, strict=False)
             job = Job(
                 settings.request(
-                    session.film,
+                    film,
                     self._write_script(session, folder, script),
                     None if voice is None else self._own(session, voice),
                     {name: self._own(session, path) for name, path in cast if path is not None},
@@ -135,6 +139,35 @@ class Actions:
         async for update in self._run(session, prepare):
             yield update
 
+    async def redo(
+        self, request: gradio.Request, start: str | None, end: str | None, seed: str | None
+    ) -> AsyncIterator[tuple[Any, ...]]:
+        """Generates a region of the last film anew; yields as `generate`."""
+        session = _session(request)
+
+        def prepare() -> Callable[[Task], Job]:
+            start_s, end_s = read_number(start, "From"), read_number(end, "To")
+            if start_s is None or end_s is None:
+                raise UserError("no region yet: drag over the tracks, or fill in “From” and “To”")
+            job, number = _job(session), read_whole_number(seed, "Seed")
+            return lambda task: job.redo(self._model, task, (start_s, end_s), number)
+
+        async for update in self._run(session, prepare):
+            yield update
+
+    async def choose(
+        self, request: gradio.Request, event: gradio.EventData
+    ) -> AsyncIterator[tuple[Any, ...]]:
+        """Delivers another take of the last film; yields as `generate`."""
+        session = _session(request)
+
+        def prepare() -> Callable[[Task], Job]:
+            job, number = _job(session), int(event.take)
+            return lambda task: job.choose(task, number)
+
+        async for update in self._run(session, prepare):
+            yield update
+
     def cancel(self, request: gradio.Request) -> None:
         """Stops what the visitor's browser waits for."""
         session = _session(request)
@@ -144,7 +177,7 @@ class Actions:
     def show(self, request: gradio.Request) -> tuple[Any, ...]:
         """What a page shows that is opened: the visitor's last film, if it is still kept."""
         session = _session(request)
-        return _shown(session, "")
+        return _shown(session, "" if session.job is None else views.done(session.job))
 
     async def _run(
         self, session: Session, prepare: Callable[[], Callable[[Task], Job]]
@@ -153,16 +186,20 @@ class Actions:
         if session.is_busy:
             yield _shown(session, views.error("Your film is being made: wait for it, or cancel it first."))
             return
-        with self._explained() as told:
-            task = session.task = self._queue.submit(await asyncio.to_thread(prepare))
-            try:
-                while not task.future.done():
-                    task.keep_alive()
-                    yield _waiting(views.status(task, self._queue.num_before(task)))
-                    await asyncio.sleep(_POLL_S)
-                self._replace_job(session, task.future.result())
-            finally:
-                self._queue.remove(task)
+        session.is_busy = True
+        try:
+            with self._explained() as told:
+                task = session.task = self._queue.submit(await asyncio.to_thread(prepare))
+                try:
+                    while not task.future.done():
+                        task.keep_alive()
+                        yield _waiting(views.status(task, self._queue.num_before(task)))
+                        await asyncio.sleep(_POLL_S)
+                    self._replace_job(session, task.future.result())
+                finally:
+                    self._queue.remove(task)
+        finally:
+            session.is_busy = False
         yield _shown(session, told[0] if told else views.done(session.job))
 
     def _replace_job(self, session: Session, job: Job) -> None:
@@ -217,6 +254,17 @@ def _session(request: gradio.Request) -> Session:
     return request.request.state.session
 
 
+def _job(session: Session) -> Job:
+    """The last film.
+
+    Raises:
+        UserError: there is none.
+    """
+    if session.job is None:
+        raise UserError("the film is not kept any more; generate it again")
+    return session.job
+
+
 def _slots(speakers: Sequence[str]) -> list[Any]:
     """Updates of the voices' controls: one for each speaker, if there are several."""
     names = speakers if len(speakers) > 1 else ()
@@ -240,7 +288,7 @@ def _shown(session: Session, status: str) -> tuple[Any, ...]:
     """Updates of the outputs when nothing runs: status, player, downloads, results, generate, cancel."""
     job = session.job
     return (
-        status + ("" if job is None else views.warnings(job.warnings)),
+        status + ("" if job is None else views.remarks(job)),
         None if job is None else views.player(job),
         None if job is None else views.downloads(job),
         gradio.update(visible=job is not None),

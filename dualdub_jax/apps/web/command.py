@@ -25,6 +25,7 @@ def run(args: argparse.Namespace) -> int:
         password = os.environ.get(_PASSWORD_VARIABLE)
     login = make_login(args.host, password, args.auth_file)
     limits = Limits(args.max_length, args.max_upload, args.keep_hours)
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     with open_listener(args.host, args.port) as listener:
         import dualdub_jax
         from dualdub_jax.apps.web.server import WebServer

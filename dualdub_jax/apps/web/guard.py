@@ -28,6 +28,7 @@ _CALLS = {
 }
 _FOLDERS = ("/assets/", "/static/", "/svelte/", "/web/", "/media/", f"{_API}/heartbeat/")
 _FILE = f"{_API}/file="
+_MOST_CALL_BYTES = 4_000_000  # the values of all controls, a long script among them
 _UPLOADS_PER_SESSION = 6  # times the limit of one file
 _FREE_BYTES = 500_000_000  # that uploads leave on the disk
 _HEADERS = {
@@ -78,19 +79,26 @@ class Guard:
             return PlainTextResponse("no such page", 404)
         if path == f"{_API}/queue/join" and session is None:
             return PlainTextResponse("this visit has expired; reload the page", 403)
-        return self._refuse_upload(scope, session) if path == f"{_API}/upload" else None
+        is_upload = path == f"{_API}/upload"
+        if scope["method"] == "POST" and (refusal := self._refuse_body(scope, is_upload)) is not None:
+            return refusal
+        return self._refuse_upload(session) if is_upload else None
 
-    def _refuse_upload(self, scope: Scope, session: Session | None) -> PlainTextResponse | None:
+    def _refuse_body(self, scope: Scope, is_upload: bool) -> PlainTextResponse | None:
+        length = dict(scope["headers"]).get(b"content-length", b"")
+        if not length.isdigit():
+            return PlainTextResponse("the length of the request is not given", 411)
+        # Multipart headers take some more; the exact size is counted while the file is received.
+        most = self._max_upload_bytes + 100_000 if is_upload else _MOST_CALL_BYTES
+        if int(length) > most:
+            return PlainTextResponse(
+                f"{int(length) / 1e6:.0f} MB are too much, at most {most / 1e6:.0f} MB can be sent", 413
+            )
+        return None
+
+    def _refuse_upload(self, session: Session | None) -> PlainTextResponse | None:
         if session is None:
             return PlainTextResponse("this visit has expired; reload the page", 403)
-        length = dict(scope["headers"]).get(b"content-length", b"")
-        # Multipart headers take some more; the exact size is counted while the file is received.
-        if length.isdigit() and int(length) > self._max_upload_bytes + 100_000:
-            return PlainTextResponse(
-                f"the file has {int(length) / 1e6:.0f} MB, and at most {self._max_upload_bytes / 1e6:.0f} MB "
-                "can be uploaded",
-                413,
-            )
         if sum(session.uploads.values()) > _UPLOADS_PER_SESSION * self._max_upload_bytes:
             return PlainTextResponse("too many uploads; reload the page or try again later", 429)
         if shutil.disk_usage(self._sessions.root).free < self._max_upload_bytes + _FREE_BYTES:

@@ -11,6 +11,8 @@ _LABELS = {
     "--voice": "the voice",
     "--voices": "the voices",
     "--seed": "seed",
+    "--takes": "“Takes”",
+    "--retake": "the region",
     "--no-speech": "“Speech” off",
     "--no-background": "“Background” off",
     "--rt60": "“Reverberation time”",

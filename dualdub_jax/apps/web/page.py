@@ -8,7 +8,7 @@ import gradio
 
 from dualdub_jax.apps.web.actions import Actions
 from dualdub_jax.apps.web.limits import Limits
-from dualdub_jax.apps.web.settings import MAX_SPEAKERS, STEM_RATES, SUFFIXES
+from dualdub_jax.apps.web.settings import MAX_SPEAKERS, MAX_TAKES, STEM_RATES, SUFFIXES
 from dualdub_jax.dubbing.rates import COMFORTABLE_RATE, MAX_RATE
 from dualdub_jax.text.script_source import SUBTITLE_SUFFIXES, TEXT_SUFFIXES
 
@@ -18,6 +18,15 @@ HEAD = '<script type="module" src="web/player.js"></script>'
 _PLAYER_EVENTS = """
 element.addEventListener("region", (event) => { window.dualdubRegion = event.detail; trigger("input"); });
 element.addEventListener("choose", (event) => trigger("select", event.detail));
+"""
+_REGION_TO_NUMBERS = (
+    "() => { const r = window.dualdubRegion; return [`${r?.start ?? ''}`, `${r?.end ?? ''}`]; }"
+)
+_NUMBERS_TO_REGION = """
+(...texts) => {
+  const [start, end] = texts.map((text) => (text?.trim() ? Number(text.replace(",", ".")) : NaN));
+  document.querySelector("dualdub-player")?.setRegion?.(start, end);
+}
 """
 _NARROW = 120  # pixels; two controls stand side by side on a phone
 _FILM_TYPES = [
@@ -49,6 +58,12 @@ def make_theme() -> gradio.Theme:
         primary_hue="blue",
         font=["ui-sans-serif", "system-ui", "sans-serif"],
         font_mono=["ui-monospace", "Consolas", "monospace"],
+    ).set(
+        # Gradio's own are too light to read.
+        block_info_text_color="*neutral_600",
+        block_info_text_color_dark="*neutral_300",
+        input_placeholder_color="*neutral_500",
+        input_placeholder_color_dark="*neutral_400",
     )
 
 
@@ -100,7 +115,9 @@ def _settings() -> list[gradio.components.Component]:
         with gradio.Row():
             use_speech = gradio.Checkbox(True, label="Speech", min_width=_NARROW)
             use_background = gradio.Checkbox(True, label="Background", min_width=_NARROW)
-        seed = gradio.Number(0, label="Seed", precision=0, minimum=0, maximum=2**31 - 1)
+        with gradio.Row():
+            seed = _number("Seed", "a whole number", "0")
+            takes = _number("Takes", f"1 to {MAX_TAKES}", "1")
         with gradio.Row():
             suffix = gradio.Dropdown(
                 list(SUFFIXES), value=SUFFIXES[0], label="File format", min_width=_NARROW
@@ -113,14 +130,14 @@ def _settings() -> list[gradio.components.Component]:
             label="Language of the speech", info="for players' menus: en, deu, pt-BR", max_lines=1
         )
         with gradio.Row():
-            lufs = _number("Loudness", "LUFS, such as -23; empty: as it comes")
-            true_peak = _number("True peak", "dBTP; empty: -1")
+            lufs = _number("Loudness", "LUFS, such as -23", "as it comes")
+            true_peak = _number("True peak", "dBTP", "-1")
         with gradio.Row():
-            duck = gradio.Number(0, label="Ducking", info="dB under speech", min_width=_NARROW)
-            own_sound_db = _number("Keep the film's own sound", "gain in dB; empty: replaced")
+            duck = _number("Ducking", "dB under speech", "0")
+            own_sound_db = _number("Keep the film's own sound", "gain, dB", "replaced")
         with gradio.Row():
-            rt60_s = _number("Reverberation time", "0.05 to 3.2 s; empty: sampled")
-            noise_dbfs = _number("Noise floor", "-80 to -20 dBFS; empty: sampled")
+            rt60_s = _number("Reverberation time", "0.05 to 3.2 s", "sampled")
+            noise_dbfs = _number("Noise floor", "-80 to -20 dBFS", "sampled")
         max_rate = _number(
             "Fastest speech",
             f"times {COMFORTABLE_RATE} letters a second; empty: {MAX_RATE / COMFORTABLE_RATE:.2f}",
@@ -130,7 +147,7 @@ def _settings() -> list[gradio.components.Component]:
         allow_inaudible = gradio.Checkbox(False, label="Finish although nothing is audible")
     mix = [lufs, true_peak, duck, own_sound_db]
     rest = [rt60_s, noise_dbfs, max_rate, strict, allow_overrun, allow_inaudible]
-    return [use_speech, use_background, seed, suffix, add_subtitles, language, stem_rate, *mix, *rest]
+    return [use_speech, use_background, seed, takes, suffix, add_subtitles, language, stem_rate, *mix, *rest]
 
 
 def _choice(choices: Sequence[str], label: str) -> gradio.Dropdown:
@@ -138,9 +155,11 @@ def _choice(choices: Sequence[str], label: str) -> gradio.Dropdown:
     return gradio.Dropdown(list(choices), value=choices[0], label=label, min_width=_NARROW)
 
 
-def _number(label: str, info: str) -> gradio.Number:
-    """A number that may be left empty."""
-    return gradio.Number(None, label=label, info=info, min_width=_NARROW)
+def _number(label: str, info: str | None = None, placeholder: str = "", **options: Any) -> gradio.Textbox:
+    """A number that may be left empty; Gradio's own would then be zero. `numbers.py` reads it."""
+    return gradio.Textbox(
+        label=label, info=info, placeholder=placeholder, max_lines=1, min_width=_NARROW, **options
+    )
 
 
 def _results(page: gradio.Blocks, actions: Actions, inputs: list[gradio.components.Component]) -> None:
@@ -150,10 +169,19 @@ def _results(page: gradio.Blocks, actions: Actions, inputs: list[gradio.componen
     status = gradio.HTML(elem_id="status")
     with gradio.Column(visible=False) as results:
         player = gradio.HTML(js_on_load=_PLAYER_EVENTS, elem_id="player")
+        with gradio.Row():
+            start_s = _number("From", placeholder="seconds", elem_id="region-start")
+            end_s = _number("To", placeholder="seconds", elem_id="region-end")
+            seed = _number("Seed", placeholder="the next")
+        redo = gradio.Button("Redo this region", elem_id="redo")
         gradio.Markdown("### Files")
         downloads = gradio.HTML(elem_id="downloads")
     outputs = [status, player, downloads, results, generate, cancel]
     _on([generate.click], actions.generate, inputs, outputs, concurrency_limit=None)
+    _on([redo.click], actions.redo, [start_s, end_s, seed], outputs, concurrency_limit=None)
+    _on([player.select], actions.choose, None, outputs, concurrency_limit=None)
+    _on([player.input], None, None, [start_s, end_s], js=_REGION_TO_NUMBERS)
+    _on([start_s.change, end_s.change], None, [start_s, end_s], None, js=_NUMBERS_TO_REGION)
     _on([cancel.click], actions.cancel, None, None)
     _on([page.load], actions.show, None, outputs)
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from dualdub_jax.dubbing.quality import Quality
+from dualdub_jax.dubbing.take import FinishedTake
 from dualdub_jax.media.track import MonoView, Track
 from dualdub_jax.pages.data_uri import jpeg_uri, webp_uri
 from dualdub_jax.pages.track_pictures import mel_levels_db, paint_spectrogram, waveform_svg
@@ -49,3 +50,19 @@ def describe_words(quality: Quality) -> list[dict[str, Any]]:
             }
         )
     return words
+
+
+def describe_take(number: int, take: FinishedTake, chosen: int) -> dict[str, Any]:
+    """What tells a take from others: its seed, the region that it redoes, its scores."""
+    detail = [f"seed {take.seed}"]
+    if take.region_s is not None:
+        start_s, end_s = take.region_s
+        detail.append(f"{start_s:.2f} to {end_s:.2f} s of take {take.parent} anew")
+    detail += [f"{name} {value:.2f}" for name, value in take.scores.items() if value is not None]
+    return {
+        "id": number,
+        "label": f"Take {number}",
+        "detail": ", ".join(detail),
+        "region_s": take.region_s,
+        "is_chosen": number == chosen,
+    }

@@ -27,6 +27,7 @@ class Session:
         uploads: paths and sizes in bytes of the uploads that are the visitor's.
         job: the film that was made last.
         task: what is being made, or was.
+        is_busy: something of this visitor waits or runs.
     """
 
     def __init__(self, folder: pathlib.Path) -> None:
@@ -37,12 +38,8 @@ class Session:
         self.uploads: dict[str, int] = {}
         self.job: Job | None = None
         self.task: Task | None = None
+        self.is_busy = False
         self.used_s = time.monotonic()
-
-    @property
-    def is_busy(self) -> bool:
-        """Whether something of this visitor waits or runs."""
-        return self.task is not None and not self.task.future.done()
 
     def add_uploads(self, paths: Sequence[str]) -> None:
         """Notes files that this visitor has uploaded."""

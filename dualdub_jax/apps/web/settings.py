@@ -4,6 +4,7 @@ import dataclasses
 import pathlib
 from collections.abc import Mapping
 
+from dualdub_jax.apps.web.numbers import read_number, read_whole_number
 from dualdub_jax.dubbing.mix_settings import MixSettings
 from dualdub_jax.dubbing.request import DubRequest
 from dualdub_jax.errors import UserError
@@ -11,6 +12,7 @@ from dualdub_jax.media.original_sound import OF_FILM
 
 SUFFIXES = (".mp4", ".mkv", ".mov", ".webm")
 STEM_RATES = ("the model's", "44100 Hz", "48000 Hz")
+MAX_TAKES = 4  # at once
 MAX_SPEAKERS = 8  # that have a place for their voice on the page
 
 
@@ -33,10 +35,10 @@ class Delivery:
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """Values of the controls, in their order on the page; numbers are None where a field is empty.
+    """Values of the controls, in their order on the page; numbers are texts, which may be empty.
 
     Attributes:
-        use_speech, use_background, seed, rt60_s, noise_dbfs, max_rate, strict, allow_overrun: see
+        use_speech, use_background, seed, takes, rt60_s, noise_dbfs, max_rate, strict, allow_overrun: see
             `DubRequest`.
         suffix, add_subtitles, language: see `Delivery`.
         stem_rate: one of `STEM_RATES`.
@@ -47,18 +49,19 @@ class Settings:
 
     use_speech: bool = True
     use_background: bool = True
-    seed: float | None = None
+    seed: str | None = None
+    takes: str | None = None
     suffix: str = SUFFIXES[0]
     add_subtitles: bool = False
     language: str | None = ""
     stem_rate: str = STEM_RATES[0]
-    lufs: float | None = None
-    true_peak: float | None = None
-    duck: float | None = 0.0
-    own_sound_db: float | None = None
-    rt60_s: float | None = None
-    noise_dbfs: float | None = None
-    max_rate: float | None = None
+    lufs: str | None = None
+    true_peak: str | None = None
+    duck: str | None = None
+    own_sound_db: str | None = None
+    rt60_s: str | None = None
+    noise_dbfs: str | None = None
+    max_rate: str | None = None
     strict: bool = False
     allow_overrun: bool = False
     allow_inaudible: bool = False
@@ -89,7 +92,12 @@ class Settings:
         Raises:
             UserError: a value is out of its range.
         """
-        given = {} if self.max_rate is None else {"max_rate": self.max_rate}
+        seed = read_whole_number(self.seed, "Seed")
+        takes = read_whole_number(self.takes, "Takes")
+        if takes is not None and not 1 <= takes <= MAX_TAKES:
+            raise UserError(f"“Takes” is {takes}: choose from 1 to {MAX_TAKES}")
+        max_rate = read_number(self.max_rate, "Fastest speech")
+        own_sound_db = read_number(self.own_sound_db, "Keep the film's own sound")
         return DubRequest(
             film,
             script="" if script is None else str(script),
@@ -97,17 +105,18 @@ class Settings:
             voices=voices,
             use_speech=self.use_speech,
             use_background=self.use_background,
-            seed=int(self.seed or 0),
-            rt60_s=self.rt60_s,
-            noise_dbfs=self.noise_dbfs,
+            seed=seed or 0,
+            takes=takes or 1,
+            rt60_s=read_number(self.rt60_s, "Reverberation time"),
+            noise_dbfs=read_number(self.noise_dbfs, "Noise floor"),
             strict=self.strict,
             allow_overrun=self.allow_overrun,
             must_speak=not self.allow_inaudible,
             mix=MixSettings(
-                self.lufs,
-                self.true_peak,
-                self.duck or 0.0,
-                {} if self.own_sound_db is None else {OF_FILM: self.own_sound_db},
+                read_number(self.lufs, "Loudness"),
+                read_number(self.true_peak, "True peak"),
+                read_number(self.duck, "Ducking") or 0.0,
+                {} if own_sound_db is None else {OF_FILM: own_sound_db},
             ),
-            **given,
+            **({} if max_rate is None else {"max_rate": max_rate}),
         )

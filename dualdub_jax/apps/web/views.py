@@ -1,6 +1,7 @@
 """The page's snippets of HTML: status, messages, what is known of a film, downloads."""
 
 import html
+import math
 import urllib.parse
 from collections.abc import Iterable
 
@@ -12,6 +13,8 @@ _STEPS = {
     "read video": "Reading the film",
     "read inputs": "Reading script and voice",
     "generate": "Generating",
+    "retake": "Generating the region",
+    "score": "Comparing the takes",
     "decode": "Decoding",
     "write": "Writing the files",
     "report": "Writing the report",
@@ -77,6 +80,12 @@ def done(job: Job) -> str:
     return note(f"Done. {job.verdict[:1].upper()}{job.verdict[1:]}.")
 
 
+def remarks(job: Job) -> str:
+    """What the visitor should know of a finished film."""
+    told = [f"Words are not checked: {job.no_recognition}"] if job.no_recognition else []
+    return warnings([*job.warnings, *told])
+
+
 def player(job: Job) -> str:
     """The player of a job; it asks for its document again whenever the revision has changed."""
     return f'<dualdub-player src="media/{job.token}/player.json?{job.revision}"></dualdub-player>'
@@ -87,7 +96,7 @@ def downloads(job: Job) -> str:
     items = []
     for name, what in job.downloads.items():
         size = job.files[name].stat().st_size
-        size_text = f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.0f} kB"
+        size_text = f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{math.ceil(size / 1e3)} kB"
         address = f"media/{job.token}/{urllib.parse.quote(name)}?download=1&amp;{job.revision}"
         items.append(
             f'<li><a href="{address}" download>{html.escape(name)}</a> <span>{html.escape(what)}, {size_text}'

@@ -204,7 +204,7 @@ class DualDubPlayer extends HTMLElement {
       return element(
         "tr", { class: word.warning ? "bad" : "" },
         element("td", {}, time), element("td", {}, spoken(word)),
-        ...(isRecognised ? [element("td", {}, word.recognised ?? "not recognised")] : []),
+        ...(isRecognised ? [element("td", { class: "recognised" }, word.recognised === "" ? "nothing" : word.recognised ?? "not checked")] : []),
         element("td", {}, word.warning ?? "in time"),
       );
     });
@@ -377,6 +377,7 @@ class DualDubPlayer extends HTMLElement {
   }
 
   setRegion(start, end) {
+    if (!this.data) return;
     const isGiven = Number.isFinite(start) && Number.isFinite(end) && end - start >= LEAST_REGION_S;
     const round = (time) => Math.round(100 * Math.min(this.data.duration_s, Math.max(0, time))) / 100;
     this.region = isGiven ? { start: round(start), end: round(end) } : null;

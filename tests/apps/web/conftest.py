@@ -55,6 +55,7 @@ def serving(checkpoint: pathlib.Path, limits: Limits, login: Login | None = None
     ):
         patch.setattr(actions, "_POLL_S", 0.05)
         patch.setattr(job, "find_recogniser", lambda: (None, "not in these tests"))
+        patch.setattr(job, "score_take", lambda project: {"av_correlation": float(project.take.seed)})
         server = uvicorn.Server(uvicorn.Config(web.app, log_level="warning", timeout_graceful_shutdown=1))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()

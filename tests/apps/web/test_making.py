@@ -1,5 +1,6 @@
 """From an uploaded film to the files that are played and downloaded."""
 
+import html
 import io
 import json
 import re
@@ -26,14 +27,14 @@ def _voice(seed: int) -> bytes:
     return file.getvalue()
 
 
-def _player(visitor: Visitor, outputs: list) -> tuple[str, dict]:
+def player_of(visitor: Visitor, outputs: list) -> tuple[str, dict]:
     """The folder of a job's addresses, and its player's document."""
     assert outputs[1] is not None, outputs[0]
     address = "/" + re.search(r'src="([^"]+)"', outputs[1])[1]
     return address.rsplit("/", 1)[0], visitor.http.get(address).json()
 
 
-def _fetch_wav(visitor: Visitor, address: str) -> np.ndarray:
+def fetch_wav(visitor: Visitor, address: str) -> np.ndarray:
     samples, _ = soundfile.read(io.BytesIO(visitor.http.get(address).content), dtype="float32")
     return samples
 
@@ -41,11 +42,11 @@ def _fetch_wav(visitor: Visitor, address: str) -> np.ndarray:
 def test_the_tracks_are_those_of_the_python_api(visitor, tmp_path, checkpoint):
     film = make_film(tmp_path / "film.mp4")
     visitor.call("take_film", visitor.uploaded(film))
-    folder, player = _player(visitor, visitor.call("generate", *request("lay blue", seed=7)))
+    folder, player = player_of(visitor, visitor.call("generate", *request("lay blue", seed="7")))
     expected = DualDub(FakeEngine(), checkpoint).dub(film, "lay blue", seed=7)
     (take,) = player["takes"]
     for name in ("speech", "background", "mix"):
-        samples = _fetch_wav(visitor, f"{folder}/{take['tracks'][name]['sound']}")
+        samples = fetch_wav(visitor, f"{folder}/{take['tracks'][name]['sound']}")
         np.testing.assert_array_equal(samples, getattr(expected, name))
         assert take["tracks"][name]["wave"].startswith("<svg")
     assert player["duration_s"] == 2.0 and player["words"][0]["text"] == "lay blue"
@@ -57,7 +58,7 @@ def test_the_tracks_are_those_of_the_python_api(visitor, tmp_path, checkpoint):
 def test_a_film_that_browsers_cannot_play_has_a_preview(visitor, tmp_path, suffix):
     film = make_film(tmp_path / "film.avi", codec="mpeg4", size=(320, 200), num_frames=30)
     visitor.call("take_film", visitor.uploaded(film))
-    folder, player = _player(visitor, visitor.call("generate", *request(suffix=suffix)))
+    folder, player = player_of(visitor, visitor.call("generate", *request(suffix=suffix)))
     assert not player["picture_has_mix"]
     for name, codec, sounds in (("picture", "h264", 0), (f"film.dubbed{suffix}", "mpeg4", 1)):
         (tmp_path / name).write_bytes(visitor.http.get(f"{folder}/{name}").content)
@@ -70,7 +71,7 @@ def test_a_film_that_browsers_cannot_play_has_a_preview(visitor, tmp_path, suffi
 
 def test_a_playable_film_is_shown_with_its_sound(visitor, tmp_path):
     visitor.call("take_film", visitor.uploaded(make_film(tmp_path / "film.mp4")))
-    folder, player = _player(visitor, visitor.call("generate", *request()))
+    folder, player = player_of(visitor, visitor.call("generate", *request()))
     assert player["picture_has_mix"]
     shown = visitor.http.get(f"{folder}/picture")
     assert shown.headers["content-type"] == "video/mp4"
@@ -79,7 +80,7 @@ def test_a_playable_film_is_shown_with_its_sound(visitor, tmp_path):
 
 def test_downloads_are_never_pages_of_this_origin(visitor, tmp_path):
     visitor.call("take_film", visitor.uploaded(make_film(tmp_path / "film.mp4")))
-    folder, _ = _player(visitor, visitor.call("generate", *request()))
+    folder, _ = player_of(visitor, visitor.call("generate", *request()))
     for name in ("film.report.html", "film.receipt.json"):
         answer = visitor.http.get(f"{folder}/{name}")
         assert answer.headers["content-disposition"].startswith("attachment")
@@ -97,8 +98,8 @@ def test_the_last_film_is_shown_again_after_a_reload(served, visitor, tmp_path):
 
 def test_a_new_film_removes_the_one_before(served, visitor, tmp_path):
     visitor.call("take_film", visitor.uploaded(make_film(tmp_path / "film.mp4")))
-    first, _ = _player(visitor, visitor.call("generate", *request()))
-    second, _ = _player(visitor, visitor.call("generate", *request(seed=1)))
+    first, _ = player_of(visitor, visitor.call("generate", *request()))
+    second, _ = player_of(visitor, visitor.call("generate", *request(seed="1")))
     assert visitor.http.get(f"{first}/mix.wav").status_code == 404
     assert visitor.http.get(f"{second}/mix.wav").status_code == 200
     session = served.server.sessions.find(visitor.http.cookies["dualdub"])
@@ -117,7 +118,7 @@ def test_each_speaker_of_a_script_has_a_voice(served, visitor, tmp_path):
         (tmp_path / f"{name}.wav").write_bytes(_voice(seed))
         voices.append(visitor.uploaded(tmp_path / f"{name}.wav"))
         assert visitor.call("take_voice", voices[-1]) == [""]
-    _, player = _player(visitor, visitor.call("generate", *request(script, voices=voices)))
+    _, player = player_of(visitor, visitor.call("generate", *request(script, voices=voices)))
     assert [word["speaker"] for word in player["words"]] == ["MARY", "JOHN"]
     outputs = visitor.call("generate", *request(script, voices=[voices[0]]))
     assert "no voice for JOHN (cue 2)" in text_of(outputs[0])
@@ -130,15 +131,22 @@ def test_each_speaker_of_a_script_has_a_voice(served, visitor, tmp_path):
             {"use_speech": False, "use_background": False},
             "“Speech” off and “Background” off: nothing",
         ),
-        ({"rt60_s": 9.0}, "rt60_s (“Reverberation time”) is 9: choose from 0.05 to 3.2"),
+        ({"rt60_s": "9"}, "rt60_s (“Reverberation time”) is 9: choose from 0.05 to 3.2"),
         ({"suffix": ".exe"}, ".exe"),
-        ({"max_rate": 0.5}, "max_rate (“Fastest speech”) is 0.5"),
+        ({"seed": "1.5"}, "“Seed”: expected a whole number, got 1.5"),
+        ({"lufs": "loud"}, "“Loudness”: expected a number, got 'loud'"),
+        ({"duck": "nan"}, "“Ducking”: expected a number, got 'nan'"),
+        ({"max_rate": "0.5"}, "max_rate (“Fastest speech”) is 0.5"),
     ],
 )
 def test_bad_settings_are_explained_in_the_page_s_words(visitor, tmp_path, settings, message):
     visitor.call("take_film", visitor.uploaded(make_film(tmp_path / "film.mp4")))
     visitor.join("generate", *request(**settings))
-    told = [json.dumps(m["output"], ensure_ascii=False) for m in visitor.messages() if "output" in m]
+    told = [
+        html.unescape(json.dumps(m["output"], ensure_ascii=False))
+        for m in visitor.messages()
+        if "output" in m
+    ]
     assert any(message in text for text in told)
     assert visitor.call("generate", *request())[1] is not None  # and the page goes on
 
@@ -146,7 +154,7 @@ def test_bad_settings_are_explained_in_the_page_s_words(visitor, tmp_path, setti
 def test_fields_that_are_left_empty_mean_the_defaults(visitor, tmp_path):
     visitor.call("take_film", visitor.uploaded(make_film(tmp_path / "film.mp4")))
     empty = dict.fromkeys(("seed", "language", "duck", "lufs", "max_rate", "rt60_s", "own_sound_db"))
-    folder, player = _player(visitor, visitor.call("generate", *request(None, **empty)))
+    folder, player = player_of(visitor, visitor.call("generate", *request(None, **empty)))
     assert player["words"] == [] and player["takes"][0]["tracks"]["speech"]["wave"] is None
     assert visitor.http.get(f"{folder}/film.srt").status_code == 404
 
@@ -161,7 +169,7 @@ def test_the_mix_is_as_it_is_asked_for(visitor, tmp_path):
         "language": "en",
         "stem_rate": "48000 Hz",
     }
-    folder, player = _player(visitor, visitor.call("generate", *request("lay blue", **asked)))
+    folder, player = player_of(visitor, visitor.call("generate", *request("lay blue", **asked)))
     assert list(player["takes"][0]["tracks"]) == ["speech", "background", "original", "mix"]
     receipt = visitor.http.get(f"{folder}/film.receipt.json").json()
     assert receipt["loudness"]["after_lufs"] == pytest.approx(-20.0, abs=0.5)
@@ -203,7 +211,7 @@ def test_files_are_removed_after_a_time_and_at_the_end(checkpoint, tmp_path):
         for one in (visitor, other):
             one.call("take_film", one.uploaded(make_film(tmp_path / "film.mp4")))
             one.upload("voice.wav", b"a voice")
-        folder, _ = _player(visitor, visitor.call("generate", *request()))
+        folder, _ = player_of(visitor, visitor.call("generate", *request()))
         sessions = running.server.sessions
         sessions.find(visitor.http.cookies["dualdub"]).used_s -= 3601
         sessions.expire()

@@ -66,6 +66,12 @@ def test_an_upload_over_the_limit_is_refused_while_it_is_received(served, visito
     assert not list(served.server.sessions.uploads.rglob("large*"))
 
 
+def test_calls_and_uploads_without_an_end_are_refused(visitor):
+    pieces = (b"x" * 1000 for _ in range(10))
+    assert visitor.http.post("/gradio_api/upload", content=pieces).status_code == 411
+    assert visitor.join("check_script", "a" * 4_000_000).status_code == 413
+
+
 def test_a_visitor_cannot_fill_the_disk(visitor):
     statuses = [visitor.upload(f"{index}.mp4", bytes([index]) * 1_900_000).status_code for index in range(9)]
     assert statuses[:6] == [200] * 6 and statuses[-1] == 429

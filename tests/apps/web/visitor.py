@@ -23,9 +23,11 @@ class Visitor:
         names = {component["id"]: component for component in config["components"]}
         self._functions = {}
         for function in config["dependencies"]:
+            if not function["backend_fn"]:
+                continue  # in the browser alone
             outputs = [names[number]["props"].get("elem_id") for number in function["outputs"]]
             events = {event for _, event in function["targets"]}
-            self._functions[_name(outputs, events)] = function["id"]
+            self._functions[_name(outputs, events, len(function["inputs"]))] = function["id"]
 
     def upload(self, name: str, content: bytes) -> httpx.Response:
         """Uploads a file; the answer is the list of its path."""
@@ -36,9 +38,10 @@ class Visitor:
         (stored,) = self.upload(path.name, path.read_bytes()).json()
         return as_value(stored)
 
-    def join(self, function: str, *data: Any) -> httpx.Response:
-        """Calls the function behind a control."""
+    def join(self, function: str, *data: Any, event: dict[str, Any] | None = None) -> httpx.Response:
+        """Calls the function behind a control; `event` is what its event tells beside the values."""
         body = {"data": data, "fn_index": self._functions[function], "session_hash": self.session_hash}
+        body |= {} if event is None else {"event_data": event}
         return self.http.post("/gradio_api/queue/join", json=body)
 
     def messages(self) -> Any:
@@ -49,9 +52,9 @@ class Visitor:
                 if line.startswith("data: "):
                     yield json.loads(line[len("data: ") :])
 
-    def call(self, function: str, *data: Any) -> list[Any]:
+    def call(self, function: str, *data: Any, event: dict[str, Any] | None = None) -> list[Any]:
         """Calls the function behind a control; returns its last outputs."""
-        assert self.join(function, *data).status_code == 200
+        assert self.join(function, *data, event=event).status_code == 200
         outputs: list[Any] = []
         for message in self.messages():
             if message["msg"] == "process_completed":
@@ -62,16 +65,20 @@ class Visitor:
         return outputs
 
 
-def _name(outputs: list[str | None], events: set[str]) -> str:
+def _name(outputs: list[str | None], events: set[str], num_inputs: int) -> str:
     if "film-facts" in outputs:
         return "take_film"
     if "script-error" in outputs:
         return "check_script" if "blur" in events else "take_script"
     if "voice-error" in outputs:
         return "take_voice"
+    if "select" in events:
+        return "choose"
     if "load" in events:
         return "show"
-    return "generate" if outputs else "cancel"
+    if not outputs:
+        return "cancel"
+    return "redo" if num_inputs == 3 else "generate"
 
 
 def as_value(path: str) -> dict[str, Any]:
