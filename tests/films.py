@@ -21,8 +21,12 @@ GRID_FRAMES = FrameSpec(Fraction(25), 64)
 
 
 def frame_level(index: int) -> int:
-    """Brightness of frame `index`: 40 steps of 5, far enough apart to survive the encoder."""
-    return 20 + 5 * (index % 40)
+    """Brightness of frame `index`: 40 levels 5 apart, enough to survive the encoder.
+
+    They rise and fall by 10 a frame, for a jump would be a change of shot.
+    """
+    step = index % 40
+    return 20 + 10 * step if step < 20 else 215 - 10 * (step - 20)
 
 
 def make_film(
@@ -184,6 +188,20 @@ def make_rich_film(path: pathlib.Path) -> pathlib.Path:
                 caption.stream, caption.time_base = captions, Fraction(1, 1000)
                 caption.pts, caption.dts, caption.duration = 200, 200, 300
                 container.mux(caption)
+        container.mux(video.encode(None))
+    return path
+
+
+def make_shots(path: pathlib.Path, *shots: tuple[tuple[int, int, int], int]) -> pathlib.Path:
+    """A film of shots at 25 frames a second: noise around a colour, RGB, and the number of frames of each."""
+    rng = np.random.default_rng(0)
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("libx264", rate=25, options={"preset": "ultrafast"})
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        for colour, num_frames in shots:
+            for _ in range(num_frames):
+                picture = np.clip(rng.normal(colour, 8, (48, 64, 3)), 0, 255).astype(np.uint8)
+                container.mux(video.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(video.encode(None))
     return path
 

@@ -45,6 +45,7 @@ from dualdub_jax.dubbing.project_state import ProjectState, track_names
 from dualdub_jax.dubbing.protocol import DubbingEngine, WindowRequest
 from dualdub_jax.dubbing.request import DubRequest
 from dualdub_jax.dubbing.retake import make_retake
+from dualdub_jax.dubbing.scenes import assign_scenes, find_scenes, read_film_shots, shot_frames
 from dualdub_jax.dubbing.segmented_decoder import open_segments
 from dualdub_jax.dubbing.speech_check import find_speech
 from dualdub_jax.dubbing.speech_gate import SpeechGate
@@ -327,8 +328,8 @@ class Project(ProjectState):
                 acoustics for a model without that condition. Or nothing of the script is audible in any take,
                 unless the request allows it.
         """
-        with self.progress.step("read inputs"):
-            self.plan(engine, checkpoint)
+        with self.progress.step("read inputs") as advance:
+            self.plan(engine, checkpoint, advance)
         pending = [number for number in self.requested if number not in self.takes]
         for self._number in pending:
             with (
@@ -414,10 +415,20 @@ class Project(ProjectState):
             self.mixdown = Mixdown.restore(stems, self.sample_rate_hz, take.mixdown)
         self._loaded = number
 
-    def plan(self, engine: DubbingEngine, checkpoint: pathlib.Path) -> None:
-        """Reads the reference recording, plans windows and tracks.
+    def plan(
+        self,
+        engine: DubbingEngine,
+        checkpoint: pathlib.Path,
+        advance: Advance = lambda fraction: None,
+    ) -> None:
+        """Reads the reference recordings and the shots of the film, plans windows and tracks.
 
         A project that is resumed gets back the takes that are done.
+
+        Args:
+            engine: the model.
+            checkpoint: its folder, for the record.
+            advance: progress.
 
         Raises:
             UserError: an unusable voice, or a script too long for the film; a project that is resumed was
@@ -444,8 +455,13 @@ class Project(ProjectState):
         def count_tokens(words: Sequence[Word]) -> int:
             return len(engine.tokenizer.encode(join_words(words, written=reads_case(engine.tokenizer))))
 
-        fastest = request.fastest_rate
-        self.windows = tuple(plan_windows(self.num_frames, self.spoken_script, grid, count_tokens, fastest))
+        # A film of one window has neither borders nor scenes.
+        shots = read_film_shots(film, advance) if self.num_frames > grid.num_frames else ()
+        borders = shot_frames(shots, grid.frame_rate)
+        windows = plan_windows(
+            self.num_frames, self.spoken_script, grid, count_tokens, request.fastest_rate, borders
+        )
+        self.windows = tuple(assign_scenes(windows, find_scenes(shots, film.duration_s), grid.frame_rate))
         self.utterances = self.find_utterances()
         if self.layout.is_temporary:
             return
@@ -508,7 +524,8 @@ class Project(ProjectState):
             else:
                 video = frames.take(window.first_frame, window.end_frame)
                 if window.scene == len(acoustics):
-                    sampled = engine.sample_acoustics(video, film.seed_of(index))
+                    shown = {row: rows[window.num_context :] for row, rows in video.items()}
+                    sampled = engine.sample_acoustics(shown, film.seed_of(index))
                     acoustics.append(self._choose_acoustics(sampled))
                 made = yield from film.ask(index, video, acoustics[window.scene])
                 if not self.layout.is_temporary:
@@ -531,7 +548,7 @@ class Project(ProjectState):
         return self._listeners
 
     def _choose_acoustics(self, sampled: Acoustics | None) -> Acoustics | None:
-        """Requested acoustics, completed by those that the model sampled, once per film."""
+        """Requested acoustics, completed by those that the model sampled, once per scene."""
         asked = self.request.acoustics
         if sampled is None and asked:
             raise UserError(

@@ -205,10 +205,27 @@ class FilmReader:
         Raises:
             RuntimeError: the frames have been read already.
         """
+        self._begin()
+        return self._fit_all(requests)
+
+    def pictures(self) -> Iterator[tuple[Fraction, av.VideoFrame]]:
+        """Decodes the film picture by picture, in place of `blocks`. To be called once.
+
+        Yields:
+            Seconds after the first picture appears, and the picture as it is in the file.
+
+        Raises:
+            RuntimeError: the frames have been read already.
+        """
+        self._begin()
+        yield Fraction(0), self._first
+        for time_s, picture in self._pictures:
+            yield time_s - self._start_s, picture
+
+    def _begin(self) -> None:
         if self.is_read:
             raise RuntimeError(f"{self.film.path}: its frames can be read only once")
         self.is_read = True
-        return self._fit_all(requests)
 
     def _fit_all(self, requests: Mapping[str, tuple[FrameSpec, int]]) -> Iterator[tuple[str, np.ndarray]]:
         fitters = {
