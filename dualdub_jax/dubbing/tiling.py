@@ -1,8 +1,8 @@
-"""Where windows end: at the model's length, or at a change of shot shortly before it.
+"""Where windows end: at the last change of shot that they reach, or else at the model's length.
 
 A window is conditioned on one acoustics, and its context on what was on screen before; a border at a change
-of shot is where neither the picture nor the sound continues. Changes count in the second half of a window,
-so that a film of many shots has at most twice as many windows. Source: our choice.
+of shot is where neither the picture nor the sound continues. Two windows in a row are at least as long as one
+without changes of shot, so that a film of many shots has at most twice as many. Source: our choice.
 """
 
 import bisect
@@ -30,8 +30,7 @@ def last_shot(shots: Sequence[int], earliest: int, latest: int) -> int | None:
 
 def shot_in_reach(start: int, latest: int, grid: GridConfig, shots: Sequence[int]) -> int | None:
     """The change of shot at which a window at `start` ends, not later than `latest`; None: there is none."""
-    length = capacity(start, grid)
-    return last_shot(shots, start + length // 2, min(start + length, latest))
+    return last_shot(shots, start + least_new_frames(grid), min(start + capacity(start, grid), latest))
 
 
 def next_window(start: int, end: int, grid: GridConfig, shots: Sequence[int]) -> Window:

@@ -21,7 +21,7 @@ from tests.fake_engine import FakeEngine
 from tests.films import make_shots
 
 GRID = GridConfig()
-RED, BLUE = (200, 40, 40), (40, 60, 200)
+RED, BLUE, SAND = (200, 40, 40), (40, 60, 200), (220, 180, 90)
 
 
 def scenes(looks: str, seconds: list[float]) -> list[float]:
@@ -69,11 +69,13 @@ def tiled(num_frames: int, *shots: int) -> list[int]:
     [
         (250, (), [0, 100, 175]),
         (250, (80,), [0, 80, 155, 225]),
-        (250, (30, 60, 90, 120), [0, 90, 165, 225]),  # the last in reach
-        (250, (30,), [0, 100, 175]),  # in the first half: out of reach
+        (250, (30, 60, 90, 120), [0, 90, 120, 195]),  # the last in reach of each
+        (250, (30,), [0, 30, 105, 180]),
+        (250, (20,), [0, 100, 175]),  # the first would be too short
         (250, (100, 175), [0, 100, 175]),
         (250, (240,), [0, 100, 175]),  # what remains would be too short
         (100, (60,), [0, 60]),
+        (160, (60, 110), [0, 60, 110]),
         (100, (80,), [0]),
         (110, (60,), [0, 60]),
     ],
@@ -132,7 +134,7 @@ class RoomEngine(FakeEngine):
 
 @pytest.fixture(scope="module")
 def film(tmp_path_factory) -> pathlib.Path:
-    return make_shots(tmp_path_factory.mktemp("film") / "film.mp4", (RED, 140), (BLUE, 110), (RED, 150))
+    return make_shots(tmp_path_factory.mktemp("film") / "film.mp4", (RED, 140), (BLUE, 110), (SAND, 150))
 
 
 def test_each_scene_has_its_acoustics(film, tmp_path):
