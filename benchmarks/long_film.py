@@ -4,7 +4,8 @@
     python benchmarks/long_film.py --minutes 120 --random-tokens   # two hours without generation
 
 The film is synthetic, 320 x 180 at 25 frames a second, with a cue every eight seconds. Each length is dubbed
-in a separate process, whose resident memory is sampled every 20 ms. With --random-tokens generation is
+in a separate process, whose resident memory is sampled every 20 ms. Jumps of level and spectrum at the seams
+of windows are ranked among those elsewhere in the background. With --random-tokens generation is
 replaced by random tokens, which the output states; reading, decoding, mixing and muxing are unchanged.
 """
 
@@ -29,6 +30,7 @@ SIZE = (320, 180)
 _SAMPLING_S = 0.02
 _CUES = ("lay blue at e nine soon", "place green by a four again", "set white with f four again")
 _CUE_EVERY_S, _CUE_S = 8, 2.5
+_RANKED_S = 120  # of the track in which seams are ranked
 
 
 def main() -> None:
@@ -130,13 +132,27 @@ def dub(
         project.dub(model.engine, model.checkpoint)
         deliver(project, Targets.make(out))
         token_mb = sum(tokens.nbytes for tokens in project.take.tokens.values()) / 1e6
+        level_rank, flux_rank = rank_seams(project)
     out.unlink()
     return {
         "seconds": dict(progress.seconds),
         "peaks_mb": peaks_mb,
         "token_mb": token_mb,
+        "seam_level_rank": level_rank,
+        "seam_flux_rank": flux_rank,
         "total_s": time.perf_counter() - start_s,
     }
+
+
+def rank_seams(project: Any) -> tuple[float, float]:
+    """Mean ranks of the jumps at the seams of the first minutes, of level and flux; 0.5 is like elsewhere."""
+    from dualdub_jax.evaluation.analysis.seams import seam_ranks
+
+    starts_s = [float(window.start_frame / project.frame_rate) for window in project.windows[1:]]
+    track = project.tracks["background"]
+    part = track[: _RANKED_S * track.sample_rate_hz]
+    seams_s = [start_s for start_s in starts_s if start_s < len(part) / track.sample_rate_hz - 1]
+    return tuple(seam_ranks(part, track.sample_rate_hz, seams_s).mean(axis=0).tolist())
 
 
 def _random_generate(engine: Any) -> Any:
@@ -169,12 +185,18 @@ def print_table(measured: dict[float, dict[str, Any]], random_tokens: bool) -> N
     print(
         f"peak memory grows by {growth:.2f} MB per minute of film; tokens: {whole['token_mb'] / long:.2f} MB"
     )
+    print(
+        "rank of the jumps at seams of windows among those elsewhere, 0 to 1 (0.5: like any other place): "
+        f"level {whole['seam_level_rank']:.2f}, spectral flux {whole['seam_flux_rank']:.2f}"
+    )
     figures = {
         "minutes": long,
         "random_tokens": random_tokens,
         "peak_mb": peak_mb,
         "peak_mb_short": max(brief["peaks_mb"].values()),
         "growth_mb_per_minute": growth,
+        "seam_level_rank": whole["seam_level_rank"],
+        "seam_flux_rank": whole["seam_flux_rank"],
         "realtime_factor": 60 * long / whole["total_s"],
         **{f"peak_mb_{name.replace(' ', '_')}": value for name, value in whole["peaks_mb"].items()},
     }

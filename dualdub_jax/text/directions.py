@@ -26,7 +26,8 @@ _LYRICS = re.compile(rf"[{_NOTES}][^{_NOTES}\n]*(?:[{_NOTES}]|$)", re.MULTILINE)
 _SQUARE = re.compile(r"\[([^\[\]\n]*(?:\n[^\[\]\n]+){0,2})\]")
 _ROUND = re.compile(r"\(([^()\n]*(?:\n[^()\n]+){0,2})\)")
 _STARRED = re.compile(r"(?<![\w*])\*([^*\n]+)\*(?![\w*])")
-_PREFIX = r"^[ \t]*(?:[-\u2013\u2014]+\s*|>>+\s*)?"
+_PREFIX = r"^[ \t]*(?:[-\u2013\u2014]+\s*)?"
+_CHANGE = re.compile(r"^[ \t]*>>+", re.MULTILINE)  # captions mark a change of speaker so
 _INSIDE = r"(?<=[.!?\u2026\"'\u201d\u2019)\]])[ \t]+"  # behind a sentence
 _CASED = [chr(code) for code in range(0xAA, 0x530) if chr(code).isalpha()]  # Latin, Greek, Cyrillic
 _UPPER = "A-Z" + "".join(letter for letter in _CASED if letter.isupper())
@@ -118,6 +119,7 @@ def separate_directions(text: str, names: Iterable[str] = (), speaker: str = "")
         return f"\ufdd0{len(labels) - 1}\ufdd1{match[1]}"
 
     in_brackets, before_colon = _known_labels(names)
+    text = _CHANGE.sub("", text)
     text = _HEADING.sub(lambda m: remove(DIRECTION, m), text)
     text = _LYRICS.sub(lambda m: remove(LYRICS, m), text)
     for pattern in in_brackets:

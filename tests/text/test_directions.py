@@ -10,6 +10,8 @@ from dualdub_jax.text.directions import separate_directions
     [
         ("MARY: Hello.\nOld Man: hi", "Hello. hi", ("MARY", "Old Man"), ("MARY", "Old Man")),
         ("[JOHN] Hello [music playing]", "Hello", ("JOHN",), ("JOHN", "[music playing]")),
+        (">> MARY: Hello.\n>> Hi. JOHN: yes", "Hello. Hi. yes", ("MARY", "JOHN"), ("MARY", "JOHN")),
+        ("ÉLODIE: yes\nÅsa Öberg: no", "yes no", ("ÉLODIE", "Åsa Öberg"), ("ÉLODIE", "Åsa Öberg")),
         ("DR. JONES (softly): go", "go", ("DR. JONES",), ("(softly)", "DR. JONES")),
         ("- MAN #2: yes\n- O'Brien: no", "- yes - no", ("MAN #2", "O'Brien"), ("MAN #2", "O'Brien")),
         ("Hi (laughs) there *sighs*", "Hi there", (), ("(laughs)", "*sighs*")),
@@ -45,3 +47,12 @@ def test_labels_and_directions_are_separated(text, spoken, speakers, unspoken):
 def test_spoken_words_stay(text):
     separated = separate_directions(text)
     assert separated.text == text and not separated.unspoken and not separated.speakers
+
+
+def test_a_label_holds_up_to_the_next_one():
+    turns = separate_directions("one\nMARY: two\nthree [mary ann]: four", ["Mary Ann"], "Bob").turns
+    assert [(turn.speaker, turn.text.split()) for turn in turns] == [
+        ("Bob", ["one"]),
+        ("MARY", ["two", "three"]),
+        ("mary ann", ["four"]),
+    ]

@@ -124,3 +124,9 @@ def test_cues_in_any_order_overlapping_or_twice(write):
     assert [cue.start_s for cue in script.cues] == [Fraction(1, 2), 3, 4]
     assert script.words[:2] == script.cues[0].words[:2]
     assert script.warnings == ("s.srt: cues overlap and are spoken one after the other: 2 and 1",)
+
+
+def test_a_line_drawn_twice_is_spoken_once_but_by_two_speakers_twice():
+    cue = "00:01.000 --> 00:02.000\n"
+    text = f"WEBVTT\n\n{cue}<v Ann>yes\n\n{cue}<v Ann>yes\n\n{cue}<v Bob>yes\n"
+    assert [(c.speaker, c.number) for c in read_script(text, TEN_S).cues] == [("Ann", 1), ("Bob", 3)]

@@ -145,3 +145,12 @@ def test_frames_are_those_of_the_film():
 @pytest.mark.parametrize("text", ["hello", "At 10:00 we leave", "a -> b", "1\n2\n3", "MARY: hi", "<3 you"])
 def test_plain_text_is_no_subtitles(text):
     assert find_format(ScriptSource("--script", text)) is None
+
+
+def test_voice_tags_and_speakers_of_json_divide_a_cue():
+    times = "00:01.000 --> 00:02.000\n"
+    (cue,) = parse(f"WEBVTT\n\n{times}<v.loud Mary &amp; Ann>one</v> two <v John>three").subtitles
+    turns = [(turn.speaker, turn.text.split()) for turn in cue.turns]
+    assert turns == [("Mary & Ann", ["one", "two"]), ("John", ["three"])]
+    first, second = parse(WHISPER.replace('you"', 'you", "speaker": "SPEAKER_00"'), ".json").subtitles
+    assert (first.speaker, second.speaker) == ("SPEAKER_00", "")
