@@ -2,10 +2,10 @@
 
 A scene is a run of shots that are linked: two shots are if their colours are alike and little time lies
 between them, and the shots between two linked ones belong to their scene, as the answers in a dialogue do
-that is shown from two sides. Scenes shorter than a few seconds belong to the one before. The colours do not
-tell the sound of a place: they only tell where it may change. Source: overlapping links after Hanjalic,
-Lagendijk and Biemond, "Automated high-level movie segmentation for advanced video-retrieval systems", 1999;
-numbers are our choice.
+that is shown from two sides. Black shots, as between scenes, are linked to none. Scenes shorter than a few
+seconds belong to the one before. The colours do not tell the sound of a place: they only tell where it may
+change. Source: overlapping links after Hanjalic, Lagendijk and Biemond, "Automated high-level movie
+segmentation for advanced video-retrieval systems", 1999; numbers are our choice.
 """
 
 import bisect
@@ -24,6 +24,7 @@ from dualdub_jax.media.frames import frames_before
 from dualdub_jax.media.shots import Shot, read_shots
 
 ALIKE = 0.7  # shares of colours in common
+BLACK = 0.9  # share of the darkest colour
 _REACH_S = 20  # between linked shots
 _LEAST_S = 4
 
@@ -65,9 +66,14 @@ def _last_link(shots: Sequence[Shot], index: int) -> int:
     for other in range(index + 1, len(shots)):
         if shots[other].start_s > end_s + _REACH_S:
             break
-        if np.minimum(shots[index].colours, shots[other].colours).sum() >= ALIKE:
+        if _are_alike(shots[index].colours, shots[other].colours):
             last = other
     return last
+
+
+def _are_alike(colours: np.ndarray, others: np.ndarray) -> bool:
+    common = np.minimum(colours, others)
+    return common.sum() >= ALIKE and common[0] < BLACK
 
 
 def shot_frames(shots: Sequence[Shot], frame_rate: Fraction) -> list[int]:

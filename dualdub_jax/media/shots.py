@@ -37,7 +37,7 @@ class Shot:
 
     Attributes:
         start_s: when its first picture appears; the shot lasts up to the next one.
-        colours: float32[64], shares of the colours, of all its pictures.
+        colours: float32[64], shares of the colours, of all its pictures; the darkest is first.
     """
 
     start_s: Fraction

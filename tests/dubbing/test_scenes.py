@@ -25,9 +25,10 @@ RED, BLUE, SAND = (200, 40, 40), (40, 60, 200), (220, 180, 90)
 
 
 def scenes(looks: str, seconds: list[float]) -> list[float]:
-    """Starts of the scenes of shots; equal letters look alike."""
+    """Starts of the scenes of shots; equal letters look alike, "_" is black."""
     starts = [0, *itertools.accumulate(seconds)]
-    colours = {look: np.eye(64, dtype=np.float32)[i] for i, look in enumerate(sorted(set(looks)))}
+    looked = enumerate(["_", *sorted(set(looks) - {"_"})])
+    colours = {look: np.eye(64, dtype=np.float32)[i] for i, look in looked}
     shots = [Shot(Fraction(a), colours[look]) for a, look in zip(starts, looks, strict=False)]
     return [float(start_s) for start_s in find_scenes(shots, Fraction(starts[-1]))]
 
@@ -42,6 +43,7 @@ def scenes(looks: str, seconds: list[float]) -> list[float]:
         ("ABA", [10, 30, 10], [0, 10, 40]),  # too much time between them
         ("ABC", [10, 2, 10], [0, 12]),  # a short one belongs to the one before
         ("AB", [2, 10], [0]),
+        ("_A_B_", [4, 9, 4, 9, 4], [0, 4, 13, 17, 26]),
         ("ABCDE", [10, 2, 2, 2, 10], [0, 16]),
     ],
 )
