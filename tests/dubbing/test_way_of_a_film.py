@@ -20,8 +20,8 @@ STAGES = [
     "media.rehearsal",  # can the container hold the video? It is entered once more, before writing
     "media.film_writer",
     "text.script",
-    "media.shots",
     "dubbing.scenes",  # entered once more behind the windows
+    "media.shots",
     "dubbing.windows",
     "dubbing.window_frames",
     "dubbing.take",
@@ -84,6 +84,5 @@ def test_stages_come_in_order_and_only_their_drivers_call_them(tmp_path, monkeyp
     assert not {caller for caller, callee in called if callee == "apps.cli" and caller.startswith("dubbing")}
     stages = set(STAGES[2:]) - {"dubbing.receipt", "dubbing.report"}
     assert {(a, b) for a, b in called if a in stages and b == "dubbing.project"} <= {
-        ("dubbing.windows", "dubbing.project"),  # counts the tokens of a text
-        ("media.shots", "dubbing.project"),  # asks for the next picture
+        ("dubbing.windows", "dubbing.project")  # counts the tokens of a text
     }
