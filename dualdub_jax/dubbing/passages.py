@@ -13,11 +13,15 @@ import math
 from collections.abc import Sequence
 from fractions import Fraction
 
+import numpy as np
+
 from dualdub_jax.dubbing.rates import COMFORTABLE_RATE, MAX_RATE, count_letters
 from dualdub_jax.dubbing.utterances import Utterance
 from dualdub_jax.errors import UserError
 from dualdub_jax.text.script import Cue, Script, listed
 from dualdub_jax.text.words import Word, join_words
+
+_ROUNDING = Fraction(1_000_001, 1_000_000)  # of the times that passages of one cue share
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,7 +90,7 @@ def check_rates(source: str, passages: Sequence[Passage], fastest: Fraction, is_
     Raises:
         UserError: one cannot; names it, its letters and the most that fits, and the others.
     """
-    late = [passage for passage in passages if passage.rate > fastest]
+    late = [passage for passage in passages if passage.rate > fastest * _ROUNDING]
     if not late:
         return
     first, seconds = late[0], late[0].end_s - late[0].start_s
@@ -132,20 +136,17 @@ def _fastest(passages: Sequence[Passage]) -> Fraction | float:
 def _placed(passages: Sequence[Passage]) -> list[Passage]:
     """Passages one after the other in the given order, each inside the time that it has."""
     placed: list[Passage] = []
-    letters = [passage.num_letters for passage in passages]
+    letters = np.array([passage.num_letters for passage in passages])
+    ends_s = np.array([float(passage.end_s) for passage in passages])
     before_s = passages[0].start_s
     for i, passage in enumerate(passages):
         start_s = min(max(passage.start_s, before_s), passage.end_s)
         end_s = passage.end_s
         if i + 1 < len(passages):
             # As fast as those behind it require, and not before the next one may begin.
-            sums = itertools.accumulate(letters[i:])
-            rates = [
-                total / (other.end_s - start_s) if other.end_s > start_s else math.inf
-                for total, other in zip(sums, passages[i:], strict=True)
-            ]
-            needed_s = letters[i] / Fraction(max(rates)) if max(rates) < math.inf else Fraction(0)
-            end_s = min(end_s, max(start_s + needed_s, passages[i + 1].start_s))
+            left_s = np.maximum(ends_s[i:] - float(start_s), 1e-6)
+            needed_s = letters[i] / np.max(np.cumsum(letters[i:]) / left_s)
+            end_s = min(end_s, max(start_s + Fraction(round(1e9 * needed_s), 10**9), passages[i + 1].start_s))
         placed.append(dataclasses.replace(passage, start_s=start_s, end_s=end_s))
         before_s = end_s
     return placed

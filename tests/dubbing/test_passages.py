@@ -32,7 +32,7 @@ def test_the_turns_of_a_cue_share_its_time_by_their_letters():
     cue = (1.0, 3.0, f"{MARY}eight let{JOHN}eight let {MARY}and twenty letters so")
     passages = find_passages(script_of(cue))
     assert [p.utterance.text for p in passages] == ["eight let", "eight let", "and twenty letters so"]
-    assert len({p.rate for p in passages}) == 1 and [p.cue for p in passages] == [1, 1, 1]
+    assert [float(p.rate) for p in passages] == pytest.approx([19.5] * 3) and {p.cue for p in passages} == {1}
 
 
 def test_speakers_that_overlap_stay_inside_their_cues():
