@@ -214,6 +214,8 @@ class DualDub:
     ) -> Iterator[Chunk]:
         """Makes the stems of a film, and returns them as they are made; see `streaming.py`.
 
+        A film longer than the model's window is decoded once for its shots before the first chunk.
+
         Args:
             video, script, voice: see `DubRequest`.
             part_frames: frames of tokens that are sampled and decoded at a time; fewer are earlier and

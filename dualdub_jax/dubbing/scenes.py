@@ -38,6 +38,8 @@ def read_film_shots(film: Film, advance: Advance) -> list[Shot]:
             yield time_s, picture
 
     with FilmReader(film.path) as reader:
+        # Pictures that no other needs are left out: half the time, and encoders do not begin a shot with one.
+        reader.stream.codec_context.skip_frame = "NONREF"
         return read_shots(counted(reader.pictures()))
 
 
