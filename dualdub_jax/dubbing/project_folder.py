@@ -32,6 +32,7 @@ from dualdub_jax.stores.path import as_local_path
 VERSION = 2  # of the format; version 1 had none in its file
 _KIND = "dualdub project"
 _PART = ".part"  # suffix of files that are being written
+DECODED = ".decoded"  # suffix of tracks before they are mixed
 # What damaged JSON, pictures, sounds and archives raise when they are read.
 _DAMAGE = (
     *(zipfile.BadZipFile, zlib.error, soundfile.SoundFileError),
@@ -106,8 +107,14 @@ class ProjectFolder:
         """A finished track of a take."""
         return self.path / "tracks" / f"take_{take:03d}" / f"{name}.wav"
 
+    def decoded(self, name: str) -> pathlib.Path:
+        """A decoded track, until it is mixed."""
+        return self.path / f"{name}{DECODED}"
+
     def lock(self) -> None:
         """Keeps other processes out until `unlock`, or until this process ends.
+
+        What a process that was killed has left half-written is removed.
 
         Raises:
             UserError: another process works in the folder.
@@ -123,6 +130,9 @@ class ProjectFolder:
                 f"{self.path}: another process is working on this project; wait for it, or choose "
                 "another folder"
             ) from None
+        for path in self.path.rglob("*"):
+            if path.suffix in (_PART, DECODED):  # of a process that was killed
+                path.unlink(missing_ok=True)
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
