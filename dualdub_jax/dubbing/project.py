@@ -561,7 +561,7 @@ class Project(ProjectState):
     def _decoded_files(self) -> Iterator[dict[str, FloatFile]]:
         """Files for the decoded tracks, which are removed once the stems are written."""
         names = [*self.used, *([ORIGINAL] if self.original_sounds else [])]
-        files = {name: FloatFile(self.folder / f"{name}.decoded", self.num_channels) for name in names}
+        files = {name: FloatFile(self.layout.decoded(name), self.num_channels) for name in names}
         try:
             for file in files.values():
                 leftovers.add(file.path)

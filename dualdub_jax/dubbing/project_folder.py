@@ -16,6 +16,7 @@ import fcntl
 import json
 import os
 import pathlib
+import re
 import tempfile
 import zipfile
 import zlib
@@ -31,7 +32,8 @@ from dualdub_jax.stores.path import as_local_path
 
 VERSION = 2  # of the format; version 1 had none in its file
 _KIND = "dualdub project"
-_PART = ".part"  # suffix of files that are being written
+_PART = re.compile(r"\..+\.[0-9a-f]{8}\.part")  # files that `Outputs` is writing
+_DECODED = ".decoded"  # suffix of tracks before they are mixed
 # What damaged JSON, pictures, sounds and archives raise when they are read.
 _DAMAGE = (
     *(zipfile.BadZipFile, zlib.error, soundfile.SoundFileError),
@@ -69,7 +71,7 @@ class ProjectFolder:
             if path.exists() and not path.is_dir():
                 raise UserError(f"{path}: is in use; give a new or an empty folder for the project")
             path.mkdir(exist_ok=True)
-            used = [name for name in os.listdir(path) if not name.endswith(_PART)]
+            used = [name for name in os.listdir(path) if not _PART.fullmatch(name)]
         except OSError as error:
             raise UserError(
                 f"{path}: cannot be made ({error.strerror}); choose another place for the project"
@@ -106,8 +108,14 @@ class ProjectFolder:
         """A finished track of a take."""
         return self.path / "tracks" / f"take_{take:03d}" / f"{name}.wav"
 
+    def decoded(self, name: str) -> pathlib.Path:
+        """A decoded track, until it is mixed."""
+        return self.path / f"{name}{_DECODED}"
+
     def lock(self) -> None:
         """Keeps other processes out until `unlock`, or until this process ends.
+
+        What a process that was killed has left half-written is removed.
 
         Raises:
             UserError: another process works in the folder.
@@ -123,6 +131,10 @@ class ProjectFolder:
                 f"{self.path}: another process is working on this project; wait for it, or choose "
                 "another folder"
             ) from None
+        if self.document.exists():
+            parts = (path for path in self.path.rglob(".*") if _PART.fullmatch(path.name))
+            for path in [*parts, *self.path.glob(f"*{_DECODED}")]:
+                path.unlink(missing_ok=True)
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:

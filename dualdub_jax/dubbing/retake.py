@@ -158,7 +158,7 @@ def _decoded(
     if name == "speech":
         gate = SpeechGate(project.utterances, rate_hz, project.num_samples)
         blocks = gate.apply(blocks, first_sample)
-    file = FloatFile(project.folder / f"{name}.decoded", project.num_channels)
+    file = FloatFile(project.layout.decoded(name), project.num_channels)
     leftovers.add(file.path)
     try:
         with explain_errors(file.path):

@@ -211,6 +211,24 @@ def test_two_processes_do_not_work_on_one_project(tmp_path, film):
     project.close()
 
 
+def test_what_a_killed_process_left_half_written_is_removed(tmp_path, film):
+    die(request(film), tmp_path / "p", 2)
+    for name in (
+        ".project.json.1234abcd.part",
+        "speech.decoded",
+        "takes/take_001/.window_0003.npz.01234567.part",
+    ):
+        (tmp_path / "p" / name).write_bytes(b"half")
+    made = dub(request(film), tmp_path / "p", FakeEngine(), resume=True)
+    assert made.is_finished
+    # A download of the user in an otherwise empty folder is none of them.
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "film.mkv.part").write_bytes(b"half")
+    with pytest.raises(UserError, match="is in use"):
+        Project(request(film), tmp_path / "mine")
+    assert not [path for path in files_in(tmp_path / "p") if path.endswith((".part", ".decoded"))]
+
+
 def test_a_damaged_window_is_named(tmp_path, film):
     die(request(film), tmp_path / "p", 3)
     path = tmp_path / "p" / "takes" / "take_001" / "window_0002.npz"
