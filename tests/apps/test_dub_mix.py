@@ -73,7 +73,8 @@ def test_all_at_once(engine, capsys):
         expected = receipt["mix_gain"] * (speech + gains * (background + original))
         assert np.sqrt(np.mean(np.square(made - expected))) < 2e-4
     assert [kept["of_film"] for kept in receipt["inputs"]["original"]] == [False, True]
-    assert json.loads(pathlib.Path("p/project.json").read_text())["tracks"]["loudness"] == loudness
+    (take,) = json.loads(pathlib.Path("p/project.json").read_text())["takes"]
+    assert take["mixdown"]["loudness"] == loudness
     # The music is in the mix, above what the model's rate can hold.
     spectrum = np.abs(np.fft.rfft(made[:48_000, 0]))
     assert 4_990 < spectrum[3_000:10_000].argmax() + 3_000 < 5_010
