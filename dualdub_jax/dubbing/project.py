@@ -40,7 +40,7 @@ from dualdub_jax.dubbing.project_document import (
     read_windows,
 )
 from dualdub_jax.dubbing.project_folder import ProjectFolder, reading, writing
-from dualdub_jax.dubbing.project_inputs import copy_inputs, describe_inputs
+from dualdub_jax.dubbing.project_inputs import copy_inputs, describe_inputs, rename_sounds
 from dualdub_jax.dubbing.project_state import ProjectState, track_names
 from dualdub_jax.dubbing.protocol import DubbingEngine, WindowRequest
 from dualdub_jax.dubbing.request import DubRequest
@@ -161,8 +161,11 @@ class Project(ProjectState):
         self.script = self._read_script()
         self.original_sounds = find_sounds(self.request.mix.keep_original, self.film)
         with reading(self.layout.document):
-            tracks, self.inputs, self.checkpoint_record = (
-                document[part] for part in ("tracks", "inputs", "checkpoint")
+            tracks, self.checkpoint_record = document["tracks"], document["checkpoint"]
+            self.inputs = rename_sounds(
+                document["inputs"],
+                document["request"]["mix"]["keep_original"],
+                self.request.mix.keep_original,
             )
             self.checkpoint = as_path(self.checkpoint_record["path"])
             self.sample_rate_hz, self.num_channels = tracks["sample_rate_hz"], tracks["num_channels"]
