@@ -236,7 +236,7 @@ class Project(ProjectState):
             )
         self.tracks = {name: Track(self.layout.track(number, name)) for name in self.tracks}
         stems = {name: track for name, track in self.tracks.items() if name != MIX}
-        self.mixdown = dataclasses.replace(self.mixdown, stems=stems)
+        self.mixdown = self.mixdown.with_stems(stems, request.mix)
         self.takes[number] = FinishedTake(
             self.take.seed,
             self.mixdown.describe(),
@@ -244,9 +244,10 @@ class Project(ProjectState):
             self.takes[parent].threshold_dbfs,
             parent,
             self.take.region_s,
-            tuple(self.sound_warnings),
+            (*self.sound_warnings, *self.mixdown.warnings),
             sha256={name: file_sha256(path) for name, path in self._files(number).items()},
         )
+        self.sound_warnings += self.mixdown.warnings
         self.chosen = self._loaded = number
         self._save()
         return number
@@ -563,6 +564,7 @@ class Project(ProjectState):
         files: Mapping[str, FloatFile],
         advance: Advance,
     ) -> None:
+        self.sound_warnings = []
         for index, (name, file) in enumerate(files.items()):
             if name == ORIGINAL:
                 self._read_original(file)
@@ -581,7 +583,7 @@ class Project(ProjectState):
         track = OriginalTrack(self.original_sounds, self.film, self.sample_rate_hz, self.num_channels)
         with explain_errors(file.path):
             file.write(track.blocks())
-        self.sound_warnings = list(track.warnings)
+        self.sound_warnings += track.warnings
 
     def _write_stems(self, files: Mapping[str, FloatFile]) -> None:
         names = dict.fromkeys((*STREAMS, *files))
