@@ -38,7 +38,7 @@ class Loudness:
     """What was measured of a mix; None: it is silent or shorter than 0.4 s.
 
     Attributes:
-        before_lufs: integrated loudness of the plain sum, ducked.
+        before_lufs: integrated loudness of the plain sum, ducked, that the gains were found for.
         after_lufs: of the mix.
         true_peak_dbtp: of the mix.
         limited_db: by how much the limiter lowers the mix at most.
@@ -142,6 +142,16 @@ class Mixdown:
             None if loudness is None else Loudness(**loudness),
         )
 
+    def with_stems(self, stems: Mapping[str, Samples], settings: MixSettings) -> "Mixdown":
+        """A mix of other stems with the same gains; what was measured is measured again."""
+        made = dataclasses.replace(self, stems=stems, warnings=())
+        if self.loudness is None:
+            return made
+        after_lufs, peak_db, limited_db = made._meter()
+        loudness = Loudness(self.loudness.before_lufs, after_lufs, peak_db, limited_db)
+        warnings = _retake_warnings(settings, loudness)
+        return dataclasses.replace(made, loudness=loudness, warnings=warnings)
+
     def _seek(
         self, target_lufs: float, before_lufs: float, limit_dbtp: float
     ) -> tuple["Mixdown", tuple[float | None, float, float]]:
@@ -244,6 +254,17 @@ def _warnings(settings: MixSettings, loudness: Loudness) -> tuple[str, ...]:
     return (
         f"the mix has {loudness.after_lufs:.1f} LUFS and not {settings.lufs:g} LUFS: {reason} "
         f"({loudness.before_lufs:.1f} LUFS before, limited by up to {loudness.limited_db:.1f} dB)",
+    )
+
+
+def _retake_warnings(settings: MixSettings, loudness: Loudness) -> tuple[str, ...]:
+    if None in (settings.lufs, loudness.before_lufs, loudness.after_lufs):
+        return ()
+    if abs(loudness.after_lufs - settings.lufs) <= _TOLERANCE_LU:
+        return ()
+    return (
+        f"the mix has {loudness.after_lufs:.1f} LUFS and not {settings.lufs:g} LUFS: a retake keeps the "
+        "gains of the film",
     )
 
 

@@ -40,7 +40,7 @@ from dualdub_jax.dubbing.project_document import (
     read_windows,
 )
 from dualdub_jax.dubbing.project_folder import ProjectFolder, reading, writing
-from dualdub_jax.dubbing.project_inputs import copy_inputs, describe_inputs
+from dualdub_jax.dubbing.project_inputs import copy_inputs, describe_inputs, rename_sounds
 from dualdub_jax.dubbing.project_state import ProjectState, track_names
 from dualdub_jax.dubbing.protocol import DubbingEngine, WindowRequest
 from dualdub_jax.dubbing.request import DubRequest
@@ -162,8 +162,11 @@ class Project(ProjectState):
         self.script = self._read_script()
         self.original_sounds = find_sounds(self.request.mix.keep_original, self.film)
         with reading(self.layout.document):
-            tracks, self.inputs, self.checkpoint_record = (
-                document[part] for part in ("tracks", "inputs", "checkpoint")
+            tracks, self.checkpoint_record = document["tracks"], document["checkpoint"]
+            self.inputs = rename_sounds(
+                document["inputs"],
+                document["request"]["mix"]["keep_original"],
+                self.request.mix.keep_original,
             )
             self.checkpoint = as_path(self.checkpoint_record["path"])
             self.sample_rate_hz, self.num_channels = tracks["sample_rate_hz"], tracks["num_channels"]
@@ -234,7 +237,7 @@ class Project(ProjectState):
             )
         self.tracks = {name: Track(self.layout.track(number, name)) for name in self.tracks}
         stems = {name: track for name, track in self.tracks.items() if name != MIX}
-        self.mixdown = dataclasses.replace(self.mixdown, stems=stems)
+        self.mixdown = self.mixdown.with_stems(stems, request.mix)
         self.takes[number] = FinishedTake(
             self.take.seed,
             self.mixdown.describe(),
@@ -242,9 +245,10 @@ class Project(ProjectState):
             self.takes[parent].threshold_dbfs,
             parent,
             self.take.region_s,
-            tuple(self.sound_warnings),
+            (*self.sound_warnings, *self.mixdown.warnings),
             sha256={name: file_sha256(path) for name, path in self._files(number).items()},
         )
+        self.sound_warnings += self.mixdown.warnings
         self.chosen = self._loaded = number
         self._save()
         return number
@@ -577,6 +581,7 @@ class Project(ProjectState):
         files: Mapping[str, FloatFile],
         advance: Advance,
     ) -> None:
+        self.sound_warnings = []
         for index, (name, file) in enumerate(files.items()):
             if name == ORIGINAL:
                 self._read_original(file)
@@ -595,7 +600,7 @@ class Project(ProjectState):
         track = OriginalTrack(self.original_sounds, self.film, self.sample_rate_hz, self.num_channels)
         with explain_errors(file.path):
             file.write(track.blocks())
-        self.sound_warnings = list(track.warnings)
+        self.sound_warnings += track.warnings
 
     def _write_stems(self, files: Mapping[str, FloatFile]) -> None:
         names = dict.fromkeys((*STREAMS, *files))

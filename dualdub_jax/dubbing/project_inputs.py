@@ -7,7 +7,7 @@ project, is tried first, then its name beside the project.
 import os
 import pathlib
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from dualdub_jax.dubbing.project_folder import ProjectFolder, reading, writing
@@ -74,6 +74,18 @@ def find_inputs(
         name: _find(folder, name, record, video if name == "video" else None)
         for name, record in records.items()
     }
+
+
+def rename_sounds(records: Records, was: Iterable[str], now: Iterable[str]) -> dict[str, Any]:
+    """The records of an opened project, in which kept sounds have the paths of their copies for names.
+
+    Args:
+        records: as they were saved.
+        was: the names in `keep_original` of the saved request.
+        now: those of the opened one, in the same order.
+    """
+    names = {f"keep_original {old}": f"keep_original {new}" for old, new in zip(was, now, strict=True)}
+    return {names.get(name, name): record for name, record in records.items()}
 
 
 def _find(

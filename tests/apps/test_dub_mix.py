@@ -73,7 +73,8 @@ def test_all_at_once(engine, capsys):
         expected = receipt["mix_gain"] * (speech + gains * (background + original))
         assert np.sqrt(np.mean(np.square(made - expected))) < 2e-4
     assert [kept["of_film"] for kept in receipt["inputs"]["original"]] == [False, True]
-    assert json.loads(pathlib.Path("p/project.json").read_text())["tracks"]["loudness"] == loudness
+    (take,) = json.loads(pathlib.Path("p/project.json").read_text())["takes"]
+    assert take["mixdown"]["loudness"] == loudness
     # The music is in the mix, above what the model's rate can hold.
     spectrum = np.abs(np.fft.rfft(made[:48_000, 0]))
     assert 4_990 < spectrum[3_000:10_000].argmax() + 3_000 < 5_010
@@ -232,3 +233,32 @@ def test_odd_rates(tmp_path, speech_hz, background_hz, music_hz, mix_hz):
         made.write(tmp_path / "out.mkv", stems=tmp_path / f"{rate_hz}", stem_rate=rate_hz)
         lengths = {soundfile.info(path).frames for path in (tmp_path / f"{rate_hz}").iterdir()}
         assert lengths == {round(Fraction(67 * 1001, 30000) * rate_hz)}
+
+
+def test_a_kept_project_keeps_its_mix(engine, capsys):
+    """Opened, moved and taken again, as often as one likes; gains and kept sound stay."""
+    make_film("film.mkv", num_frames=200, has_audio=True)
+    write_music("music.wav")
+    pathlib.Path("film.vtt").write_text(CUES)
+    begun = ["dub", "film.mkv", "--script", "film.vtt", "--lufs", "-20", "--duck", "9"]
+    begun += ["--keep-original", "film=-20", "--keep-original", "music.wav=-12dB"]
+    assert main([*begun, "--project", "p", "--stems", "a"]) == 0
+    for seed in ("5", "6"):
+        retake = ["dub", "--project", "p", "--retake", "cue:2", "--seed", seed]
+        assert main([*retake, "-o", "b.mkv", "--stems", "b", "--audio-tracks", "mix,original"]) == 0
+    first, last = ({p.stem: soundfile.read(p)[0] for p in pathlib.Path(d).iterdir()} for d in "ab")
+    np.testing.assert_array_equal(last["original"], first["original"])
+    begin, end = round(3.9 * 44_100), round(5.1 * 44_100)
+    for name in ("speech", "mix"):
+        np.testing.assert_array_equal(last[name][:begin], first[name][:begin])
+        np.testing.assert_array_equal(last[name][end:], first[name][end:])
+        assert not np.array_equal(last[name], first[name])
+    pathlib.Path("music.wav").rename("elsewhere.wav")  # the project has a copy
+    pathlib.Path("p").rename("moved")
+    assert main(["dub", "--project", "moved", "--take", "1", "-o", "c.mkv", "--stems", "c"]) == 0
+    np.testing.assert_array_equal(soundfile.read("c/mix.wav")[0], first["mix"])
+    pathlib.Path("elsewhere.wav").rename("music.wav")
+    assert main([*begun, "--project", "moved", "--resume", "-o", "d.mkv"]) == 0
+    capsys.readouterr()
+    begun[begun.index("-20")] = "-19"
+    assert "--lufs was -20.0 and is -19.0" in fails(capsys, *begun, "--project", "moved", "--resume")

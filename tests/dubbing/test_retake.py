@@ -4,6 +4,7 @@ import pathlib
 from fractions import Fraction
 
 import numpy as np
+import pyloudnorm
 import pytest
 import soundfile
 
@@ -274,9 +275,19 @@ def test_the_mix_keeps_its_gains(film, mix):
     dub(request, film.with_name("p"), Restless())
     with Project.open(film.with_name("p")) as project:
         old, described = tracks(project), project.mixdown.describe()
+        before = described.pop("loudness")
         project.retake(Restless(loudness=0.9), (5.5, 7.0))
         new, rate_hz = tracks(project), project.sample_rate_hz
-        assert project.mixdown.describe() == described and list(new) == list(old)
+        again = project.mixdown.describe()
+        after = again.pop("loudness")
+        assert again == described and list(new) == list(old)
+        if before is not None:  # the gains stay, and the loudness is that of the new mix
+            samples = new["mix"].astype(float) / 32768
+            measured = pyloudnorm.Meter(rate_hz).integrated_loudness(samples)
+            assert after["after_lufs"] == pytest.approx(measured, abs=0.05)
+            assert after["before_lufs"] == before["before_lufs"] and after != before
+            is_off = abs(measured - mix["lufs"]) > 0.5
+            assert any("a retake keeps the gains" in warning for warning in project.warnings) == is_off
         for name in old:
             np.testing.assert_array_equal(new[name][: int(5.5 * rate_hz)], old[name][: int(5.5 * rate_hz)])
             np.testing.assert_array_equal(new[name][7 * rate_hz :], old[name][7 * rate_hz :])
