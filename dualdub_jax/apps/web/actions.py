@@ -111,6 +111,7 @@ class Actions:
         def prepare() -> Callable[[Task], Job]:
             if session.film is None:
                 raise UserError("no film yet: drop one first")
+            self._drop_unfinished(session)
             folder = session.folder / secrets.token_hex(8)
             (folder / "film").mkdir(parents=True)
             film = folder / "film" / session.film.name
@@ -216,6 +217,13 @@ class Actions:
         if not session.owns_upload(upload):
             raise UserError("the file is not kept any more; upload it again")
         return pathlib.Path(upload)
+
+    def _drop_unfinished(self, session: Session) -> None:
+        """Removes what cancelled and refused jobs of a visitor have left; the last film stays."""
+        kept = {session.folder / "film", session.job and session.job.folder}
+        for path in session.folder.iterdir():
+            if path.is_dir() and path not in kept:
+                shutil.rmtree(path, ignore_errors=True)
 
     def _drop_film(self, session: Session) -> None:
         session.film = None

@@ -39,6 +39,7 @@ class Job:
     """One film of one visitor. Its methods that generate run in the thread of the device.
 
     Attributes:
+        folder: of all its files.
         token: random; part of the addresses of its files.
         files: by the names in those addresses, the files that the visitor may fetch.
         downloads: names of `files` to download, and what they are.
@@ -67,7 +68,7 @@ class Job:
         self.revision = 0
         self.verdict = self.no_recognition = ""
         self.warnings: Sequence[str] = ()
-        self._request, self._folder = request, folder
+        self._request, self.folder = request, folder
         self._project_folder = folder / "project"
         self._pictures: dict[int, dict[str, Any]] = {}  # of the tracks, by take
         self._out = folder / "files"
@@ -129,7 +130,7 @@ class Job:
     def close(self) -> None:
         """Removes all files."""
         self.files, self.downloads, self.player = {}, {}, {}
-        shutil.rmtree(self._folder, ignore_errors=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def _publish(self, project: Project) -> None:
         """Writes the files of the take in use, and describes all takes for the player."""

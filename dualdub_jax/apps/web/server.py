@@ -26,6 +26,7 @@ from dualdub_jax.media import leftovers
 _SWEEP_EVERY_S = 60.0
 # Calls after which Gradio computes figures for its monitoring page, which is not served.
 _FIGURES = "GRADIO_ANALYTICS_CACHE_FREQUENCY"
+_LOGIN = "Give your name and the password. Where there is one password for all, any name will do."
 _GRACE_S = 1  # for open connections, when the server stops
 
 
@@ -61,7 +62,7 @@ class WebServer:
             make_page(Actions(model, self.sessions, self.queue, limits), limits),
             path="/",
             auth=login,
-            auth_message="This page asks for a name and a password." if login else None,
+            auth_message=_LOGIN if login else None,
             allowed_paths=[],
             show_error=False,
             max_file_size=limits.max_upload_bytes,

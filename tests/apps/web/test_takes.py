@@ -1,5 +1,7 @@
 """Takes of a film, regions made anew, and the choice among them."""
 
+import html
+
 import numpy as np
 import pytest
 
@@ -64,19 +66,17 @@ def test_a_film_is_redone_after_another_was_uploaded(made, tmp_path):
     assert player["title"] == "film.mp4" and len(player["takes"]) == 2
 
 
-@pytest.mark.parametrize(
-    ("region", "message"),
-    [
+def test_bad_regions_are_explained_and_the_film_stays(made):
+    visitor, folder, _ = made
+    for region, message in (
         (("", "2.0"), "no region yet"),
         (("3", "9"), "region 3-9: is not inside the film"),
         (("2", "1"), "region 2-1: is empty"),
-    ],
-)
-def test_bad_regions_are_explained_and_the_film_stays(made, region, message):
-    visitor, folder, _ = made
-    outputs = visitor.call("redo", *region, None)
-    assert text_of(outputs[0]).startswith(message)
-    assert player_of(visitor, outputs)[0] == folder
+        (("a", "1"), "“From”: expected a number, got 'a'"),
+    ):
+        outputs = visitor.call("redo", *region, "")
+        assert html.unescape(text_of(outputs[0])).startswith(message)
+        assert player_of(visitor, outputs)[0] == folder
 
 
 def test_without_a_film_there_is_nothing_to_redo_or_choose(visitor):
