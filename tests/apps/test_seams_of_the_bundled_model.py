@@ -1,4 +1,4 @@
-"""Nothing in the bundled model's tracks tells where windows end and where the voice changes."""
+"""Nothing in the bundled model's tracks tells where windows end, and where voice and scene change."""
 
 import pathlib
 
@@ -30,8 +30,13 @@ def test_seams_of_windows_and_voices_are_like_other_places(tmp_path):
     made = dualdub_jax.load().dub(film, str(tmp_path / "s.vtt"), voices=voices, noise_dbfs=-45, seed=1)
     project = made.project
     seams_s = [float(window.start_frame / project.frame_rate) for window in project.windows[1:]]
-    print(project.windows, project.take.acoustics, project.warnings)
-    for track in (made.background, made.mix):
-        print(seam_ranks(track, made.sample_rate_hz, seams_s))
-    spoken = made.speech[round(0.5 * made.sample_rate_hz) : 11 * made.sample_rate_hz]
-    print(seam_ranks(spoken, made.sample_rate_hz, [s - 0.5 for s in seams_s if 1 < s < 10.5]))
+    spoken = slice(round(0.5 * made.sample_rate_hz), 11 * made.sample_rate_hz)
+    within_speech = [seam_s - 0.5 for seam_s in seams_s if 1 < seam_s < 10.5]
+    assert len(seams_s) == 4 and len(within_speech) == 3 and len(project.take.acoustics) == 2
+    for track, seams in (
+        (made.background, seams_s),
+        (made.mix, seams_s),
+        (made.speech[spoken], within_speech),
+    ):
+        ranks = seam_ranks(track, made.sample_rate_hz, seams)
+        assert ranks.max() < 1 and ranks.mean() < 0.75
