@@ -166,7 +166,7 @@ _SUBTITLES_HELP = (
 
 def _add_many(dub: argparse.ArgumentParser) -> None:
     many = dub.add_argument_group(
-        "many films (docs/batch.md)",
+        "many films (docs/dubbing.md)",
         "The other options are then defaults for all lines of the manifest. Outputs are relative to the "
         "folder, and {name} in them stands for the name of a film: --stems 'stems/{name}'.",
     )

@@ -268,7 +268,7 @@ class DualDub:
     ) -> Iterator[tuple[int, Soundtrack | Exception]]:
         """Makes the soundtracks of many films, whose windows are generated in batches on all devices.
 
-        A film has the same soundtrack in any company, see docs/batch.md.
+        A film has the same soundtrack in any company, see docs/dubbing.md.
 
         Args:
             requests: one a film; drawn as films are begun.
