@@ -71,6 +71,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         every = registry.all_metrics(args.casp_weights)
     metrics = registry.select(every, args.metrics, args.skip or ())
+    rows = _rows(args.rows, args.against is not None)
     if args.list_metrics:
         print_metrics(metrics, {metric.name: missing_requirement(metric) for metric in metrics}, console)
         return 0
@@ -102,7 +103,7 @@ def run(args: argparse.Namespace) -> int:
         checkpoint=checkpoint,
         other=other,
         other_checkpoint=other_checkpoint,
-        rows=_rows(args.rows, other is not None),
+        rows=rows,
         progress=progress,
     )
     console.print()

@@ -39,9 +39,7 @@ def test_metrics_may_be_left_out():
     metrics = [Level(), Absent(), NeedsWorld()]
     assert select(metrics, None, ["absent", "world_score"]) == [metrics[0]]
     assert select(metrics, ["level", "world_score"], ["level_error"]) == [metrics[2]]
-    with pytest.raises(
-        UserError, match="--skip levle: no metric or figure has this name; did you mean level"
-    ):
+    with pytest.raises(UserError, match="--skip levle: no metric or figure has this name; did you"):
         select(metrics, None, ["levle"])
     with pytest.raises(UserError, match="--skip: leaves no metric"):
         select(metrics, ["level"], ["level"])
