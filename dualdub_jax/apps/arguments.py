@@ -245,6 +245,15 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
     add("--json", type=local, metavar="FILE", help="all results and the protocol")
     add("--html", type=local, metavar="FILE", help="a page with table, worst clips and players")
     add("--metrics", type=names, metavar="A,B", help="only these metrics or figures (default: all)")
+    add("--skip", type=names, metavar="A,B", help="leave out these metrics")
+    add(
+        "--rows",
+        type=names,
+        metavar="A,B",
+        help="only these rows: ours, true, codec, shuffled (default: all)",
+    )
+    add("--batch-size", type=count, metavar="N",
+        help="clips that a device generates at once (default: 1 on CPUs, 8 elsewhere)")  # fmt: skip
     add("--casp-weights", type=stored, metavar="DIR",
         help="converted CASP weights (default: a small CASP of the puppet world)")  # fmt: skip
     add("--protocol", choices=("ours", "paper"), default="ours",

@@ -3,8 +3,8 @@ aot`.
 
 Exit status 0: the job is complete; 2: bad usage or bad input, one line on standard error that names the
 remedy; 130 or 143: interrupted by SIGINT or SIGTERM; 1: a fault of ours, with a traceback (of `evaluate`
-also: a clip failed). Packages are imported inside the commands, so that `--help` and signals are answered at
-once.
+also: a clip failed; of `dub --manifest`: a film failed). Packages are imported inside the commands, so that
+`--help` and signals are answered at once.
 """
 
 import argparse
@@ -105,9 +105,10 @@ def _measure_demo(soundtrack: "Soundtrack", assets: pathlib.Path) -> list[tuple[
 
 
 def _dub(args: argparse.Namespace) -> int:
-    from dualdub_jax.apps import kept_project
+    from dualdub_jax.apps import dub_manifest, kept_project
 
-    if kept_project.is_meant(args):
+    dub_manifest.check_usage(args)
+    if args.manifest is None and kept_project.is_meant(args):
         return _dub_kept(args)
     if args.resume and args.project is None:
         raise UserError("--resume: only goes with --project DIR, which it continues; add that")
@@ -123,8 +124,7 @@ def _dub(args: argparse.Namespace) -> int:
         for field in dataclasses.fields(SamplingConfig)
         if getattr(args, field.name) is not None
     }
-    request = DubRequest(
-        video=args.video,
+    settings = dict(
         script=args.script,
         voice=args.voice,
         use_speech=not args.no_speech,
@@ -141,6 +141,10 @@ def _dub(args: argparse.Namespace) -> int:
         mix=MixSettings(args.lufs, args.true_peak, args.duck, args.keep_original),
         takes=args.takes,
     )
+    if args.manifest is not None:
+        _quieten_libraries()
+        return dub_manifest.run(args, settings)
+    request = DubRequest(video=args.video, **settings)
     return _run_project(
         request,
         _targets(args, args.video),

@@ -41,6 +41,7 @@ def add_dub(commands: argparse._SubParsersAction) -> None:
         "mix,speech,background\n"
         "  dualdub dub film.mp4 --script film.srt --project film.dub --takes 3 --resume\n"
         "  dualdub dub --project film.dub --retake cue:7 --seed 3 -o dubbed.mp4\n"
+        "  dualdub dub --manifest films.jsonl --out dubbed\n"
         "docs/dubbing.md explains projects, takes and retakes.",
     )
     add = dub.add_argument
@@ -127,6 +128,7 @@ def add_dub(commands: argparse._SubParsersAction) -> None:
     add("--seed", type=seed, metavar="N",
         help="of the sampling (default: 0; of a retake: the first one that no take has)")  # fmt: skip
     _add_mix(dub.add_argument_group("mix and delivery (docs/mix.md)"))
+    _add_many(dub)
     sampling = dub.add_argument_group("sampling (defaults: the checkpoint's)")
     for field in dataclasses.fields(SamplingConfig):
         sampling.add_argument(
@@ -160,6 +162,34 @@ _AUDIO_TRACKS_HELP = "audio tracks of the film: mix, speech, background, origina
 _SUBTITLES_HELP = (
     "add a subtitle track of what is spoken; with FILE (.srt, .vtt, .ass): write it there; may be given twice"
 )
+
+
+def _add_many(dub: argparse.ArgumentParser) -> None:
+    many = dub.add_argument_group(
+        "many films (docs/dubbing.md)",
+        "The other options are then defaults for all lines of the manifest. Outputs are relative to the "
+        "folder, and {name} in them stands for the name of a film: --stems 'stems/{name}'.",
+    )
+    many.add_argument(
+        "--manifest",
+        type=local,
+        metavar="FILE",
+        help='a line a film, .jsonl, .csv or .tsv: {"video": …, "script": …, "voice": …}',
+    )
+    many.add_argument(
+        "--out", type=local, metavar="DIR", help="folder for the films, and for the record of the run"
+    )
+    many.add_argument(
+        "--batch-size",
+        type=count,
+        metavar="N",
+        help="windows of different films that a device generates at once (default: 1 on CPUs, 8 elsewhere)",
+    )
+    many.add_argument(
+        "--part", metavar="I/N", help="only every N-th line from the I-th, for N processes at once"
+    )
+
+
 _OUTPUT_HELP = (
     "the dubbed film: .mp4, .m4v, .mov, .mkv or .webm (default: VIDEO.soundtrack.mp4 beside VIDEO, "
     "without its suffix)"

@@ -23,16 +23,27 @@ def deliver_and_report(
         figures: measurements of this soundtrack, names and values.
         command: the command line, for the receipt.
     """
+    files, quality = deliver_with_quality(project, targets, figures, command)
+    _print_summary(project, files, quality)
+    for name, value in figures:
+        print(f"{name:<36} {value}")
+
+
+def deliver_with_quality(
+    project: Project, targets: Targets, figures: Sequence[tuple[str, str]] = (), command: Sequence[str] = ()
+) -> tuple[Sequence[pathlib.Path], Quality]:
+    """Writes the files of a project; arguments as of `deliver_and_report`.
+
+    Returns:
+        The files that were written, and the quality of the soundtrack.
+    """
     recognise, no_recognition = None, "only for --receipt or --report"
     if targets.receipt or targets.report:
         from dualdub_jax.evaluation.run.recognition import find_recogniser
 
         recognise, no_recognition = find_recogniser()
     quality = check_quality(project, recognise, no_recognition)
-    files = deliver(project, targets, figures, quality, command)
-    _print_summary(project, files, quality)
-    for name, value in figures:
-        print(f"{name:<36} {value}")
+    return deliver(project, targets, figures, quality, command), quality
 
 
 def _print_summary(project: Project, files: Sequence[pathlib.Path], quality: Quality) -> None:

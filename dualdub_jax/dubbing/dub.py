@@ -2,13 +2,15 @@
 
 import functools
 import pathlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from dualdub_jax.config import SamplingConfig
+from dualdub_jax.dubbing.batch_size import default_rows_per_device
 from dualdub_jax.dubbing.delivery import Targets, deliver
+from dualdub_jax.dubbing.many_films import FilmJob, dub_films
 from dualdub_jax.dubbing.mix_settings import MixSettings
 from dualdub_jax.dubbing.progress import Progress
 from dualdub_jax.dubbing.project import Project
@@ -260,3 +262,23 @@ class DualDub:
             job.close()
             raise
         return Soundtrack(job, self.engine)
+
+    def dub_many(
+        self, requests: Iterable[DubRequest], *, rows_per_device: int | None = None
+    ) -> Iterator[tuple[int, Soundtrack | Exception]]:
+        """Makes the soundtracks of many films, whose windows are generated in batches on all devices.
+
+        A film has the same soundtrack in any company, see docs/dubbing.md.
+
+        Args:
+            requests: one a film; drawn as films are begun.
+            rows_per_device: windows of a batch on each device; None: 1 on CPUs, which gives exactly what
+                `dub` gives, 8 elsewhere.
+
+        Yields:
+            Number of the request from 0, and its soundtrack, or the error that prevented it; as films end.
+        """
+        rows = default_rows_per_device() if rows_per_device is None else rows_per_device
+        jobs = (FilmJob(lambda request=request: request) for request in requests)
+        for outcome in dub_films(self.engine, self.checkpoint, jobs, rows):
+            yield outcome.index, outcome.error or Soundtrack(outcome.project, self.engine)

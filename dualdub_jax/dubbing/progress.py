@@ -19,18 +19,20 @@ class Progress:
 
     Attributes:
         seconds: how long each step took, in the order in which they began.
+        waited_s: of the time so far, seconds in which others worked; they are not part of the step.
     """
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
+        self.waited_s = 0.0
 
     @contextlib.contextmanager
     def step(self, name: str) -> Iterator[Advance]:
         """Measures the time spent inside; a repeated name adds to its time."""
-        start = time.perf_counter()
+        start = time.perf_counter() - self.waited_s
         with self._shown(name) as advance:
             yield advance
-        elapsed = time.perf_counter() - start
+        elapsed = time.perf_counter() - self.waited_s - start
         self.seconds[name] = self.seconds.get(name, 0.0) + elapsed
         self._finished(name, elapsed)
 

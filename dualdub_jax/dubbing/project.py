@@ -334,18 +334,30 @@ class Project(ProjectState):
         """
         with self.progress.step("read inputs") as advance:
             self.plan(engine, checkpoint, advance)
+        with contextlib.closing(self.requests(engine, score)) as requests:
+            request = next(requests, None)
+            while request is not None:
+                try:
+                    request = requests.send(engine.generate(**request))
+                except StopIteration:
+                    break
+
+    def requests(
+        self, engine: DubbingEngine, score: Score | None = None
+    ) -> Generator[WindowRequest, Mapping[Stream, np.ndarray], None]:
+        """Takes the project from its plan to its tracks, and asks for the tokens of the windows one by one.
+
+        A window needs the tokens of the one before it, so that a film asks for one at a time. Whoever drives
+        the generator answers with what `engine.generate(**request)` returns, alone or in a batch with the
+        windows of other films. Arguments and errors are those of `dub`.
+
+        Yields:
+            Arguments of `engine.generate`; receives its result.
+        """
         pending = [number for number in self.requested if number not in self.takes]
         for self._number in pending:
-            with (
-                self.progress.step("generate") as advance,
-                contextlib.closing(self.window_requests(engine, advance)) as requests,
-            ):
-                request = next(requests, None)
-                while request is not None:
-                    try:
-                        request = requests.send(engine.generate(**request))
-                    except StopIteration:
-                        break
+            with self.progress.step("generate") as advance:
+                yield from self.window_requests(engine, advance)
             self._finish_take(engine)
             if score is not None and self.request.takes > 1:
                 with self.progress.step("score"):
@@ -358,16 +370,8 @@ class Project(ProjectState):
             self.choose(rank_takes({number: self.takes[number] for number in self.requested})[0])
         self._require_speech()
 
-    def finish(self, engine: DubbingEngine) -> None:
-        """The last stages of one take: decodes and mixes its tracks, checks the speech, saves the project.
-
-        Raises:
-            UserError: nothing of the script is audible, unless the request allows it.
-        """
-        self._finish_take(engine)
-        self._require_speech()
-
     def _finish_take(self, engine: DubbingEngine) -> None:
+        """The last stages of one take: decodes and mixes its tracks, checks the speech, saves the project."""
         number = self._number
         if number in self.takes:
             self.choose(self.chosen)
@@ -481,14 +485,10 @@ class Project(ProjectState):
     def window_requests(
         self, engine: DubbingEngine, advance: Advance
     ) -> Generator[WindowRequest, Mapping[Stream, np.ndarray], None]:
-        """Asks for the tokens of the windows one by one; at its end, `take` is made and saved.
+        """Asks for the tokens of the windows of one take, see `requests`; at its end, `take` is saved.
 
         Windows of a project that is resumed are not asked for again: decoding goes on behind them, where
         the film is decoded from its beginning and the frames on the way are not encoded.
-
-        A window needs the tokens of the one before it, so that a film asks for one at a time. Whoever drives
-        the generator answers with what `engine.generate(**request)` returns, alone or in a batch with the
-        windows of other films.
 
         Args:
             engine: samples the acoustics, and decodes what is needed to plan on.

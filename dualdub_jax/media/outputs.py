@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import glob
 import os
 import pathlib
 import secrets
@@ -165,6 +166,14 @@ class Outputs:
             leftovers.discard(temporary)
         self._temporaries.clear()
         self._new_folders.clear()
+
+
+def remove_partial(path: pathlib.Path) -> None:
+    """Removes temporary files of `path` that a killed process has left; no other process may write it."""
+    pattern = _temporary(path).name.rsplit(".", 2)[0]
+    with contextlib.suppress(OSError):
+        for file in path.parent.glob(f"{glob.escape(pattern)}.????????.part"):
+            file.unlink(missing_ok=True)
 
 
 def _exists(path: pathlib.Path) -> bool:

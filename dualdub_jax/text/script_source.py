@@ -94,10 +94,16 @@ def open_source(argument: str) -> ScriptSource:
     return ScriptSource(str(path), _newlines(_decode(path, data)), path.suffix.lower())
 
 
-def _as_path(argument: str) -> pathlib.Path | None:
+def in_folder(argument: str, folder: pathlib.Path) -> str:
+    """The argument of `open_source` with its path, if it is one, taken from a folder; words remain."""
+    path = _as_path(argument, folder)
+    return argument if path is None else str(path)
+
+
+def _as_path(argument: str, folder: pathlib.Path = pathlib.Path()) -> pathlib.Path | None:
     if not argument.strip():
         return None
-    path = pathlib.Path(argument)
+    path = folder / argument
     try:
         if path.exists():
             return path

@@ -101,7 +101,7 @@ def test_films_that_take_turns_are_the_films_alone(tmp_path):
     for project in projects:
         project.read()
         project.plan(engine, CHECKPOINT)
-        requests[project] = project.window_requests(engine, lambda fraction: None)
+        requests[project] = project.requests(engine)
     tokens, num_turns = dict.fromkeys(projects), 0
     while requests:
         for project in list(requests):
@@ -109,7 +109,6 @@ def test_films_that_take_turns_are_the_films_alone(tmp_path):
                 tokens[project] = engine.generate(**requests[project].send(tokens[project]))
             except StopIteration:
                 del requests[project]
-                project.finish(engine)
         num_turns += 1
     assert num_turns == 1 + max(len(project.windows) for project in projects) == 4
     for n, (film, project) in enumerate(zip(films, projects, strict=True)):

@@ -19,6 +19,7 @@ from dualdub_jax.checkpoints.tree_paths import path_name
 from dualdub_jax.codecs.registry import abstract_codec
 from dualdub_jax.config import CheckpointConfig, MeshConfig, OptimizerConfig, SamplingConfig, StageConfig
 from dualdub_jax.curriculum.stage import stage_phase
+from dualdub_jax.dubbing.protocol import WindowRequest
 from dualdub_jax.parallel.mesh import make_mesh, shard_batch, state_sharding
 from dualdub_jax.parallel.sharding import RULES
 from dualdub_jax.parallel.simulated_devices import give_threads
@@ -181,6 +182,14 @@ def load_on_meshes(folder: pathlib.Path, params, meshes) -> dict[str, object]:
         for mesh in (None, meshes["fsdp8"])
     )
     jax.tree.map(np.testing.assert_array_equal, alone, spread)
+    # And a batch of several films, over the data axis of all devices, or of a mesh that splits the model.
+    requests = [WindowRequest(**request, acoustics=None, speech_span=None)] * 3
+    for mesh in (None, meshes["fsdp8"]):
+        engine = dualdub_jax.load(folder / "hub", mesh=mesh).engine
+        room = engine.most_windows(1)
+        assert room == (8 if mesh is None else 1)
+        for several in engine.generate_many(requests[:room], 1):
+            jax.tree.map(np.testing.assert_array_equal, alone, several)
     return {"loaded": split, "generated": sorted(spread)}
 
 

@@ -21,6 +21,7 @@ from dualdub_jax.evaluation.contracts.clips import Clip
 # may vary in length (patches of a clip). None: the figure does not apply to this clip.
 Value = np.ndarray | None
 Summarise = Callable[[Sequence[np.ndarray]], float]
+SummariseDraws = Callable[[Sequence[np.ndarray], np.ndarray], np.ndarray]
 
 
 def mean(values: Sequence[np.ndarray]) -> float:
@@ -62,6 +63,8 @@ class Figure:
         better: direction of improvement; "neither" for descriptive figures.
         about: one-line definition for the report.
         summarise: values of clips (at least one, no None) -> the figure.
+        draws: a faster form of `summarise` for the bootstrap, equal to rounding: values and int[R, n], the
+            clips of each draw, -> float64[R]; None: `summarise` is called for each draw.
         clip_value: a clip's value -> its number in the report's table of clips; NaN for none.
         num_resamples: of the bootstrap; fewer where `summarise` is slow, 0 where its draws say nothing about
             the figure (a maximum).
@@ -91,6 +94,7 @@ class Figure:
     limits: tuple[float, float] = (-math.inf, math.inf)
     smallest_difference: float | None = None
     feature_dim: int = 0
+    draws: SummariseDraws | None = None
 
     @property
     def least_of_interest(self) -> float:

@@ -83,24 +83,34 @@ def _load(path: str, **arguments: object) -> Metric:
     return getattr(importlib.import_module(_PACKAGE + module), name)(**arguments)
 
 
-def select(metrics: Sequence[Metric], names: Sequence[str] | None) -> list[Metric]:
+def select(
+    metrics: Sequence[Metric], names: Sequence[str] | None, skipped: Sequence[str] = ()
+) -> list[Metric]:
     """Selects metrics by name, in the order of `metrics`.
 
     Args:
         metrics: to choose from.
         names: of metrics or of figures; a figure selects its whole metric, since a metric computes all its
             figures together. None: all.
+        skipped: likewise, metrics that are left out.
 
     Raises:
-        UserError: an unknown name; the message lists the closest known ones.
+        UserError: an unknown name, the message lists the closest known ones; or nothing is left.
     """
-    if names is None:
-        return list(metrics)
+    kept = list(metrics) if names is None else _named(metrics, "--metrics", names)
+    left_out = _named(metrics, "--skip", skipped)
+    chosen = [metric for metric in kept if metric not in left_out]
+    if not chosen:
+        raise UserError("--skip: leaves no metric; name fewer of them")
+    return chosen
+
+
+def _named(metrics: Sequence[Metric], option: str, names: Sequence[str]) -> list[Metric]:
     known = {metric.name for metric in metrics} | {f.name for metric in metrics for f in metric.figures}
     for name in names:
         if name not in known:
             near = difflib.get_close_matches(name, sorted(known), n=3, cutoff=0.5)
             hint = f"did you mean {' or '.join(near)}?" if near else "see dualdub evaluate --list-metrics"
-            raise UserError(f"--metrics {name}: no metric or figure has this name; {hint}")
+            raise UserError(f"{option} {name}: no metric or figure has this name; {hint}")
     wanted = set(names)
     return [m for m in metrics if wanted & {m.name, *(figure.name for figure in m.figures)}]

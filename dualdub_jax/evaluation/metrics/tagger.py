@@ -28,6 +28,7 @@ from dualdub_jax.evaluation.contracts.metric import ClipMetric, Figure, Requirem
 from dualdub_jax.evaluation.listeners import yamnet
 from dualdub_jax.evaluation.statistics.background_formulas import divergence
 from dualdub_jax.evaluation.statistics.frechet import frechet_distance, frechet_distance_at_infinity
+from dualdub_jax.evaluation.statistics.frechet_draws import frechet_draws, frechet_infinity_draws
 
 
 def _no_number(value: np.ndarray) -> float:
@@ -42,6 +43,14 @@ def _fad(values: Sequence[np.ndarray]) -> float:
 
 def _fad_infinity(values: Sequence[np.ndarray]) -> float:
     return frechet_distance_at_infinity([v[:, 0] for v in values], [v[:, 1] for v in values])
+
+
+def _fad_draws(values: Sequence[np.ndarray], draws: np.ndarray) -> np.ndarray:
+    return frechet_draws([v[:, 0] for v in values], [v[:, 1] for v in values], draws)
+
+
+def _fad_infinity_draws(values: Sequence[np.ndarray], draws: np.ndarray) -> np.ndarray:
+    return frechet_infinity_draws([v[:, 0] for v in values], [v[:, 1] for v in values], draws)
 
 
 def _inception_score(values: Sequence[np.ndarray]) -> float:
@@ -67,6 +76,7 @@ class Tagger(ClipMetric):
             num_resamples=40,
             paired_floor=False,
             of_the_set=True,
+            draws=_fad_draws,
             limits=(0.0, math.inf),
         ),
         Figure(
@@ -79,6 +89,7 @@ class Tagger(ClipMetric):
             num_resamples=10,
             paired_floor=False,
             of_the_set=True,
+            draws=_fad_infinity_draws,
             limits=(0.0, math.inf),
         ),
         Figure("kl", "", "lower", "KL(true ‖ system) of YAMNet's tags (softmax of a clip's mean logits)"),

@@ -2,6 +2,7 @@
 
 import argparse
 import pathlib
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import rich.console
@@ -23,6 +24,7 @@ _OPTIONS = {
     "media": ("dualbench",),
     "checkpoint": ("puppet", "dualbench", "dataset"),
     "seed": ("puppet", "dualbench", "dataset"),
+    "batch_size": ("puppet", "dualbench", "dataset"),
 }
 
 
@@ -68,7 +70,8 @@ def run(args: argparse.Namespace) -> int:
         every = registry.paper_metrics(args.weights, args.casp_weights)
     else:
         every = registry.all_metrics(args.casp_weights)
-    metrics = registry.select(every, args.metrics)
+    metrics = registry.select(every, args.metrics, args.skip or ())
+    rows = _rows(args.rows, args.against is not None)
     if args.list_metrics:
         print_metrics(metrics, {metric.name: missing_requirement(metric) for metric in metrics}, console)
         return 0
@@ -83,11 +86,15 @@ def run(args: argparse.Namespace) -> int:
     checkpoint = None
     if suite.is_generated:
         checkpoint = Checkpoint(
-            args.checkpoint or default_bundle_path(), args.seed or 0, args.allow_code, reading
+            args.checkpoint or default_bundle_path(),
+            args.seed or 0,
+            args.allow_code,
+            reading,
+            args.batch_size,
         )
     other_checkpoint = None
     if other is not None and other.kind == "checkpoint":
-        other_checkpoint = Checkpoint(args.against, args.seed or 0, args.allow_code, reading)
+        other_checkpoint = Checkpoint(args.against, args.seed or 0, args.allow_code, reading, args.batch_size)
     progress = make_progress()
     results = evaluate(
         suite,
@@ -96,6 +103,7 @@ def run(args: argparse.Namespace) -> int:
         checkpoint=checkpoint,
         other=other,
         other_checkpoint=other_checkpoint,
+        rows=rows,
         progress=progress,
     )
     console.print()
@@ -117,6 +125,19 @@ def run(args: argparse.Namespace) -> int:
         write_html(results, args.html, files_root=workdir)
         console.print(f"wrote {args.html}", markup=False, soft_wrap=True)
     return 1 if results["failures"] else 0
+
+
+def _rows(names: Sequence[str] | None, is_compared: bool) -> Sequence[str]:
+    from dualdub_jax.evaluation.contracts.results import OURS, SYSTEMS
+
+    if names is None:
+        return SYSTEMS
+    unknown = [name for name in names if name not in SYSTEMS]
+    if unknown or not names:
+        raise UserError(f"--rows {','.join(names)}: choose from {', '.join(SYSTEMS)}")
+    if is_compared and OURS not in names:
+        raise UserError(f"--rows {','.join(names)}: --against compares the row {OURS}; add it")
+    return [name for name in SYSTEMS if name in names]
 
 
 def _check_paths(args: argparse.Namespace, workdir: pathlib.Path) -> None:

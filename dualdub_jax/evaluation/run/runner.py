@@ -7,7 +7,7 @@ reported and excluded; the other clips are still evaluated.
 import collections
 import functools
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from dualdub_jax import __version__
@@ -47,6 +47,7 @@ def evaluate(
     checkpoint: systems.Checkpoint | None = None,
     other: Other | None = None,
     other_checkpoint: systems.Checkpoint | None = None,
+    rows: Sequence[str] = SYSTEMS,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Evaluates a suite.
@@ -58,6 +59,8 @@ def evaluate(
         checkpoint: generates the soundtracks, for suites without their own.
         other: the comparison of `--against`; None: no comparison.
         other_checkpoint: that of `other`, if it is a checkpoint.
+        rows: systems to score, of `results.SYSTEMS`; the shuffled row needs the soundtracks of ours, which
+            are then made and not scored.
         progress: receives the steps.
 
     Returns:
@@ -68,7 +71,7 @@ def evaluate(
     """
     with writing(workdir):
         workdir.mkdir(parents=True, exist_ok=True)
-    run = _Run(suite, metrics, workdir, checkpoint, progress or Progress())
+    run = _Run(suite, metrics, workdir, checkpoint, rows, progress or Progress())
     try:
         run.load_films()
         past = None
@@ -102,9 +105,10 @@ class _Run:
         metrics: Sequence[Metric],
         workdir: pathlib.Path,
         checkpoint: systems.Checkpoint | None,
+        rows: Sequence[str],
         progress: Progress,
     ) -> None:
-        self.progress = progress
+        self.progress, self._rows = progress, rows
         self.fingerprints: dict[str, str] = {}
         self._suite, self._metrics, self._workdir, self._checkpoint = suite, metrics, workdir, checkpoint
         self._failures = FailureLog(workdir / LOG_FILE)
@@ -147,10 +151,12 @@ class _Run:
             other_checkpoint: the second system of `--against`, if it is a checkpoint.
         """
         if self._suite.is_generated:
-            self._generate(OURS, "generate", self._checkpoint)
+            if OURS in self._rows or SHUFFLED in self._rows:
+                self._generate(OURS, "generate", self._checkpoint)
             if other_checkpoint is not None:
                 self._generate(OTHER, "generate other", other_checkpoint)
-            self._code()
+            if CODEC in self._rows:
+                self._code()
         else:
             for clip_id in self.fingerprints:
                 clip = self._footage(clip_id).clip
@@ -168,14 +174,21 @@ class _Run:
 
     def _generate(self, system: str, stage: str, checkpoint: systems.Checkpoint) -> None:
         store = StemStore(self._workdir, OURS, checkpoint.settings())
-        make = functools.partial(checkpoint.generate, store=store)
-        self._fill(system, stage, store, checkpoint, make)
+        self._fill(
+            system, stage, store, checkpoint, lambda ids: checkpoint.generate_many(ids, self._footage, store)
+        )
 
     def _code(self) -> None:
         store = StemStore(self._workdir, CODEC, self._checkpoint.codec_settings())
-        self._fill(
-            CODEC, "codec", store, self._checkpoint, lambda footage: self._checkpoint.code(footage.clip)
-        )
+
+        def code(ids: Sequence[str]) -> Iterator[tuple[str, Tracks | Exception]]:
+            for clip_id in ids:
+                try:
+                    yield clip_id, self._checkpoint.code(self._footage(clip_id).clip)
+                except Exception as error:
+                    yield clip_id, error
+
+        self._fill(CODEC, "codec", store, self._checkpoint, code)
 
     def _fill(
         self,
@@ -183,7 +196,7 @@ class _Run:
         stage: str,
         store: StemStore,
         checkpoint: systems.Checkpoint,
-        make: Callable[[Footage], Tracks],
+        make: Callable[[Sequence[str]], Iterable[tuple[str, Tracks | Exception]]],
     ) -> None:
         """Makes the tracks that are not in the store, and registers a loader for each clip."""
         self._stores[system] = store
@@ -192,11 +205,16 @@ class _Run:
             with self.progress.step("load model"):
                 checkpoint.load()
 
-        def fill(clip_id: str) -> None:
-            store.put(clip_id, self.fingerprints[clip_id], make(self._footage(clip_id)))
-
         if todo:
-            self._each(stage, todo, system, stage, fill)
+            with self.progress.step(stage) as advance:
+                for number, (clip_id, made) in enumerate(make(todo), start=1):
+                    if isinstance(made, WorkdirError):
+                        raise made
+                    if isinstance(made, Exception):
+                        self._failures.add(clip_id, system, stage, made)
+                    else:
+                        store.put(clip_id, self.fingerprints[clip_id], made)
+                    advance(number / len(todo))
         for clip_id, inputs in self.fingerprints.items():
             if store.has(clip_id, inputs):
                 self._loaders[system][clip_id] = functools.partial(store.get, clip_id)
@@ -237,7 +255,7 @@ class _Run:
         Args:
             has_other: whether a second checkpoint is scored too.
         """
-        names = [*SYSTEMS, OTHER] if has_other else list(SYSTEMS)
+        names = [*self._rows, OTHER] if has_other else list(self._rows)
         with self.progress.step("hash tracks"):
             self._digests = {
                 system: {
@@ -336,7 +354,7 @@ class _Run:
             for system in SYSTEMS
             if clip_id in self._loaders[system]
         }
-        digest = self._digests[OURS].get(clip_id)
+        digest = self._digests.get(OURS, {}).get(clip_id)
         return {
             "id": clip_id,
             "group": clip.group,

@@ -11,7 +11,7 @@ import dataclasses
 import math
 import pathlib
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -22,7 +22,9 @@ import dualdub_jax
 from dualdub_jax.bundles.bundle import read_bundle_header
 from dualdub_jax.config import to_dict
 from dualdub_jax.dsp.sinc_resample import sinc_resample
+from dualdub_jax.dubbing.batch_size import default_rows_per_device
 from dualdub_jax.dubbing.dub import DualDub, Soundtrack
+from dualdub_jax.dubbing.many_films import FilmJob, dub_films
 from dualdub_jax.dubbing.request import DubRequest
 from dualdub_jax.dubbing.stems import Stems
 from dualdub_jax.errors import UserError
@@ -51,6 +53,7 @@ class Checkpoint:
         seed: int = 0,
         allow_code: bool = False,
         reading: Reading = "mean",
+        rows_per_device: int | None = None,
     ) -> None:
         """Reads the checkpoint's header.
 
@@ -59,6 +62,8 @@ class Checkpoint:
             seed: of generation; each clip derives its own.
             allow_code: see `dualdub_jax.load`.
             reading: how tracks are brought to the metrics' rate, as files are.
+            rows_per_device: windows of different films that a device generates at once, see
+                `DubbingEngine.generate_many`; None: `default_rows_per_device`.
 
         Raises:
             UserError: not a checkpoint.
@@ -68,8 +73,10 @@ class Checkpoint:
         self.path, self.seed, self._allow_code = path, seed, allow_code
         self._config = read_bundle_header(path).config
         self.sha256 = describe_folder(path)["sha256"]
+        self._rows = default_rows_per_device() if rows_per_device is None else rows_per_device
         self._model: DualDub | None = None
-        self._compiled: set[tuple[int, bool]] = set()
+        self._compiled: set[tuple[int, tuple[str, ...]]] = set()
+        self._shapes: set[tuple[int, bool]] = set()
 
     @property
     def is_loaded(self) -> bool:
@@ -92,12 +99,16 @@ class Checkpoint:
             "seed": self.seed,
             "sampling": to_dict(self._config.sampling),
             "version": dualdub_jax.__version__,
-        } | ({} if self._reading == "mean" else {"channels": self._reading})
+        } | (
+            ({} if self._reading == "mean" else {"channels": self._reading})
+            # Those of one row are exactly those of `dualdub dub`.
+            | ({} if self._rows == 1 else {"rows_per_device": self._rows})
+        )
 
     def codec_settings(self) -> dict[str, Any]:
         """All that coded tracks depend on besides their clip."""
         settings = self.settings()
-        return {key: x for key, x in settings.items() if key not in ("seed", "sampling")}
+        return {key: x for key, x in settings.items() if key not in ("seed", "sampling", "rows_per_device")}
 
     def generate(self, footage: Footage, store: StemStore) -> Tracks:
         """Generates the soundtrack of a film as `dualdub dub` does.
@@ -109,6 +120,68 @@ class Checkpoint:
         Raises:
             UserError: the film, its voice or its script cannot be used.
         """
+        request = self._request(footage, store)
+        soundtrack = self._dub(request)
+        project = soundtrack.project
+        program = (math.ceil(project.num_frames / self._config.grid.num_frames), project.used)
+        if program not in self._compiled:
+            # The first film of a shape includes compilation, which must not be measured.
+            self._compiled.add(program)
+            soundtrack = self._dub(request)
+        return self._tracks(soundtrack)
+
+    def generate_many(
+        self, ids: Sequence[str], load: Callable[[str], Footage], store: StemStore
+    ) -> Iterator[tuple[str, Tracks | Exception]]:
+        """Generates the soundtracks of films, whose windows are generated in batches.
+
+        Args:
+            ids: of the clips; those of similar length are generated together.
+            load: id -> its film.
+            store: see `generate`.
+
+        Yields:
+            A clip's id, and its soundtrack or the error that prevented it; as films end.
+        """
+        lengths, faulty = {}, []
+        for clip_id in ids:
+            try:
+                lengths[clip_id] = load(clip_id).clip.num_samples
+            except Exception as error:
+                faulty.append((clip_id, error))
+        yield from faulty
+        order = sorted(lengths, key=lengths.__getitem__)
+        self._compile([load(clip_id) for clip_id in self._first_of_shapes(order, load)], store)
+        model = self.load()
+        jobs = (FilmJob(lambda i=clip_id: self._request(load(i), store)) for clip_id in order)
+        for outcome in dub_films(model.engine, model.checkpoint, jobs, self._rows):
+            if outcome.error is not None:
+                yield order[outcome.index], outcome.error
+                continue
+            with outcome.project as project:
+                yield order[outcome.index], self._tracks(Soundtrack(project, model.engine))
+
+    def _first_of_shapes(self, ids: Sequence[str], load: Callable[[str], Footage]) -> list[str]:
+        """A clip of each shape whose programs have not run yet."""
+        chosen, grid = [], self._config.grid
+        for clip_id in ids:
+            clip = load(clip_id).clip
+            num_frames = math.ceil(Fraction(clip.num_samples, SAMPLE_RATE_HZ) * grid.frame_rate)
+            program = (math.ceil(num_frames / grid.num_frames), bool((clip.text or "").strip()))
+            if program not in self._shapes:
+                self._shapes.add(program)
+                chosen.append(clip_id)
+        return chosen
+
+    def _compile(self, films: Sequence[Footage], store: StemStore) -> None:
+        """Dubs films for nothing: the first one of a shape compiles, which must not be measured."""
+        model = self.load()
+        jobs = (FilmJob(lambda film=film: self._request(film, store)) for film in films)
+        for outcome in dub_films(model.engine, model.checkpoint, jobs, self._rows):
+            if outcome.project is not None:
+                outcome.project.close()
+
+    def _request(self, footage: Footage, store: StemStore) -> DubRequest:
         clip_id = footage.clip.id
         if footage.video is None:
             raise UserError(f"{clip_id}: has no video, so no soundtrack can be generated")
@@ -119,13 +192,14 @@ class Checkpoint:
                 store.folder.mkdir(parents=True, exist_ok=True)
                 path.write_text(text, encoding="utf-8")
             script = str(path)
-        soundtrack = self._dub(footage, script)
-        project = soundtrack.project
-        program = (math.ceil(project.num_frames / self._config.grid.num_frames), project.used)
-        if program not in self._compiled:
-            # The first film of a shape includes compilation, which must not be measured.
-            self._compiled.add(program)
-            soundtrack = self._dub(footage, script)
+        seed = zlib.crc32(f"{self.seed} {clip_id}".encode()) % 2**31
+        # A model that does not speak is scored, not refused.
+        return DubRequest(footage.video, script, footage.voice, seed=seed, must_speak=False)
+
+    def _dub(self, request: DubRequest) -> Soundtrack:
+        return self.load().run(request)
+
+    def _tracks(self, soundtrack: Soundtrack) -> Tracks:
         duration_s, rate_hz = soundtrack.film.duration_s, soundtrack.sample_rate_hz
         seconds = soundtrack.project.progress.seconds
         return Tracks(
@@ -137,12 +211,6 @@ class Checkpoint:
     def _channel(self, track: np.ndarray) -> np.ndarray:
         """One channel of a track, as files are read."""
         return track[:, 0] if track.ndim == 2 and self._reading == "first_channel" else track
-
-    def _dub(self, footage: Footage, script: str) -> Soundtrack:
-        seed = zlib.crc32(f"{self.seed} {footage.clip.id}".encode()) % 2**31
-        # A model that does not speak is scored, not refused.
-        request = DubRequest(footage.video, script, footage.voice, seed=seed, must_speak=False)
-        return self.load().run(request)
 
     def code(self, clip: Clip) -> Tracks:
         """Passes a clip's true stems through the codecs, and rounds them as generated ones.

@@ -56,7 +56,7 @@ def estimate(values: Sequence[metric.Value], figure: metric.Figure) -> Estimate:
     if not present:
         return NONE
     draws = _draws(len(present), figure)
-    outcomes = _resample(present, draws, figure.summarise)
+    outcomes = _resample(present, draws, figure)
     value = _number(figure.summarise(present))
     low, high = np.clip(_interval(outcomes, value, figure, len(present)), *figure.limits)
     return Estimate(value, float(low), float(high), len(present))
@@ -84,9 +84,7 @@ def paired_difference(
         return float("nan"), float("nan"), NONE
     ours_present, other_present = ([pair[i] for pair in pairs] for i in range(2))
     draws = _draws(len(pairs), figure)
-    outcomes = _resample(ours_present, draws, figure.summarise) - _resample(
-        other_present, draws, figure.summarise
-    )
+    outcomes = _resample(ours_present, draws, figure) - _resample(other_present, draws, figure)
     a, b = _number(figure.summarise(ours_present)), _number(figure.summarise(other_present))
     return a, b, Estimate(a - b, *_interval(outcomes, a - b, figure, len(pairs)), len(pairs))
 
@@ -97,8 +95,11 @@ def _draws(num_clips: int, figure: metric.Figure) -> np.ndarray:
     return np.random.default_rng(SEED).integers(num_clips, size=(count, num_clips))
 
 
-def _resample(values: list[np.ndarray], draws: np.ndarray, summarise: metric.Summarise) -> np.ndarray:
+def _resample(values: list[np.ndarray], draws: np.ndarray, figure: metric.Figure) -> np.ndarray:
     """float64[R]: the figure of each draw."""
+    if figure.draws is not None:
+        return figure.draws(values, draws)
+    summarise = figure.summarise
     fast = _FAST.get(summarise)
     if fast is not None:
         return fast(np.stack([np.atleast_1d(value)[:2] for value in values]).astype(np.float64), draws)

@@ -16,7 +16,7 @@ import numpy as np
 
 _NUM_SIZES = 6
 _SMALLEST_SHARE = 0.25
-_MIN_GROUPS = 16
+MIN_GROUPS = 16
 
 
 def frechet_distance(one: np.ndarray, other: np.ndarray) -> float:
@@ -55,14 +55,24 @@ def frechet_distance_at_infinity(one: Sequence[np.ndarray], other: Sequence[np.n
         The intercept, at least 0; NaN with fewer than 16 groups.
     """
     num_groups = len(one)
-    if num_groups < _MIN_GROUPS:
+    if num_groups < MIN_GROUPS:
         return float("nan")
     rng = np.random.default_rng(0)
     inverses, distances = [], []
-    for inverse_share in np.linspace(1, 1 / _SMALLEST_SHARE, _NUM_SIZES):
-        chosen = rng.permutation(num_groups)[: round(num_groups / inverse_share)]
+    for size in subset_sizes(num_groups):
+        chosen = rng.permutation(num_groups)[:size]
         left, right = (np.concatenate([side[i] for i in chosen]) for side in (one, other))
         inverses.append(1 / len(left))
         distances.append(frechet_distance(left, right))
-    _, intercept = np.polyfit(inverses, distances, 1)
-    return max(float(intercept), 0.0)
+    return intercept(inverses, distances)
+
+
+def subset_sizes(num_groups: int) -> list[int]:
+    """Sizes of the subsets that `frechet_distance_at_infinity` measures, evenly spaced in 1 / N."""
+    return [round(num_groups / inverse) for inverse in np.linspace(1, 1 / _SMALLEST_SHARE, _NUM_SIZES)]
+
+
+def intercept(inverses: Sequence[float], distances: Sequence[float]) -> float:
+    """Where a line through distances over 1 / N meets N = infinity; at least 0."""
+    _, at_infinity = np.polyfit(inverses, distances, 1)
+    return max(float(at_infinity), 0.0)

@@ -35,6 +35,16 @@ def test_selecting_by_metric_or_figure_keeps_the_order():
     assert select(metrics, ["world_score", "level"]) == [metrics[0], metrics[2]]
 
 
+def test_metrics_may_be_left_out():
+    metrics = [Level(), Absent(), NeedsWorld()]
+    assert select(metrics, None, ["absent", "world_score"]) == [metrics[0]]
+    assert select(metrics, ["level", "world_score"], ["level_error"]) == [metrics[2]]
+    with pytest.raises(UserError, match="--skip levle: no metric or figure has this name; did you"):
+        select(metrics, None, ["levle"])
+    with pytest.raises(UserError, match="--skip: leaves no metric"):
+        select(metrics, ["level"], ["level"])
+
+
 @pytest.mark.parametrize(
     ("name", "hint"),
     [("levle_error", "did you mean level_error"), ("xyz", "see dualdub evaluate --list-metrics")],

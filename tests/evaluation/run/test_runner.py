@@ -39,6 +39,21 @@ def test_a_figure_without_a_floor_has_none(workdir):
     assert results["clips"][0]["figures"]["shuffled"]["level_ratio"] is None
 
 
+def test_rows_that_are_not_asked_for_are_not_scored(workdir):
+    results = evaluate(ToySuite(), [Level()], workdir, rows=("true", "shuffled"))
+    rows = results["metrics"]["level_error"]["rows"]
+    assert {system: row["n"] for system, row in rows.items()} == {
+        "ours": 0,
+        "true": 6,
+        "codec": 0,
+        "shuffled": 6,
+    }
+    assert results["clips"][0]["figures"]["ours"]["level_error"] is None
+    # What was scored is the same in a run of all rows.
+    whole = evaluate(ToySuite(), [Level()], workdir)["metrics"]["level_error"]["rows"]
+    assert whole["true"] == rows["true"] and whole["shuffled"] == rows["shuffled"] and whole["ours"]["n"] == 6
+
+
 def test_too_few_films_have_no_floor(workdir):
     results = evaluate(ToySuite(2), [Level()], workdir)
     assert results["metrics"]["level_error"]["floor"] is None

@@ -6,6 +6,7 @@ import types
 import numpy as np
 import pytest
 
+from dualdub_jax.errors import UserError
 from dualdub_jax.evaluation.contracts.clips import Clip
 from dualdub_jax.evaluation.run.stem_store import StemStore, Tracks
 from dualdub_jax.evaluation.run.systems import (
@@ -98,6 +99,20 @@ def test_generated_tracks_are_those_of_dub_as_long_as_the_film_and_the_same_agai
     assert (generated.speech != different.speech).any()  # each clip draws from a seed of its own
 
 
+def test_clips_generated_together_are_the_clips_alone(checkpoint, generated, puppets, speaking, tmp_path):
+    ids, store = puppets.ids[:3], StemStore(tmp_path, "ours", {})
+    broken = dataclasses.replace(puppets.load(ids[0]), video=None)
+    films = {clip_id: puppets.load(clip_id) for clip_id in ids} | {
+        "broken": broken,
+        speaking.clip.id: speaking,
+    }
+    made = dict(checkpoint.generate_many(list(films), films.__getitem__, store))
+    assert set(made) == set(films) and isinstance(made["broken"], UserError)
+    np.testing.assert_array_equal(made[speaking.clip.id].speech, generated.speech)
+    np.testing.assert_array_equal(made[speaking.clip.id].background, generated.background)
+    assert all(made[clip_id].generation_s > 0 for clip_id in ids)
+
+
 def test_a_script_that_is_the_name_of_a_file_is_still_spoken(checkpoint, speaking, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "soon").write_text("something else entirely")
@@ -127,7 +142,7 @@ def test_compiling_is_not_measured(tiny_bundle, speaking, tmp_path, monkeypatch)
     fresh = Checkpoint(tiny_bundle)
     seconds = iter([100.0, 1.0, 2.0])
     store = StemStore(tmp_path, "ours", {})
-    monkeypatch.setattr(fresh, "_dub", lambda footage, script: _dubbed(next(seconds)))
+    monkeypatch.setattr(fresh, "_dub", lambda request: _dubbed(next(seconds)))
     assert fresh.generate(speaking, store).generation_s == 1.0  # the first one compiled
     assert fresh.generate(speaking, store).generation_s == 2.0
 
@@ -135,7 +150,7 @@ def test_compiling_is_not_measured(tiny_bundle, speaking, tmp_path, monkeypatch)
 @pytest.mark.parametrize(("reading", "level"), [("mean", 0.2), ("first_channel", 0.1)])
 def test_stereo_is_read_as_files_are(tiny_bundle, speaking, tmp_path, monkeypatch, reading, level):
     fresh = Checkpoint(tiny_bundle, reading=reading)
-    monkeypatch.setattr(fresh, "_dub", lambda footage, script: _dubbed(1.0))
+    monkeypatch.setattr(fresh, "_dub", lambda request: _dubbed(1.0))
     tracks = fresh.generate(speaking, StemStore(tmp_path, "ours", {}))
     np.testing.assert_allclose(tracks.background, track(level, 32_000), atol=1e-6)
     np.testing.assert_allclose(tracks.speech, track(0.1, 32_000), atol=1e-6)

@@ -12,6 +12,7 @@ from dualdub_jax.evaluation.listeners.cnn14 import Cnn14Tagger
 from dualdub_jax.evaluation.listeners.public_weights import Weights
 from dualdub_jax.evaluation.statistics.background_formulas import divergence, inception_score
 from dualdub_jax.evaluation.statistics.frechet import frechet_distance
+from dualdub_jax.evaluation.statistics.frechet_draws import frechet_draws
 
 FEATURE_DIM = 2048
 
@@ -20,6 +21,11 @@ def frechet(values: Sequence[np.ndarray]) -> float:
     """Fréchet distance over float[2, D], embeddings of the clip and of its truth."""
     generated, true = np.stack(values).swapaxes(0, 1)
     return frechet_distance(generated, true)
+
+
+def frechet_of_draws(values: Sequence[np.ndarray], draws: np.ndarray) -> np.ndarray:
+    """`frechet` of every draw."""
+    return frechet_draws([value[:1] for value in values], [value[1:] for value in values], draws)
 
 
 def _no_number(value: np.ndarray) -> float:
@@ -61,6 +67,7 @@ class PaperBackground(ClipMetric):
                 paired_floor=False,
                 of_the_set=True,
                 feature_dim=FEATURE_DIM,
+                draws=frechet_of_draws,
                 limits=(0.0, np.inf),
             ),
             Figure(

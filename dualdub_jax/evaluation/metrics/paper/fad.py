@@ -11,6 +11,7 @@ from dualdub_jax.evaluation.contracts.metric import ClipMetric, Figure, Value
 from dualdub_jax.evaluation.listeners.public_weights import Weights
 from dualdub_jax.evaluation.listeners.vggish import VggishEncoder
 from dualdub_jax.evaluation.statistics.frechet import frechet_distance
+from dualdub_jax.evaluation.statistics.frechet_draws import frechet_draws
 
 FEATURE_DIM = 128
 
@@ -19,6 +20,12 @@ def frechet_of_patches(values: Sequence[np.ndarray]) -> float:
     """Fréchet distance over float[N, 2, D], patches of the clip and of its truth; NaN rows are padding."""
     generated, true = (np.concatenate([value[:, side] for value in values]) for side in (0, 1))
     return frechet_distance(generated[~np.isnan(generated[:, 0])], true[~np.isnan(true[:, 0])])
+
+
+def frechet_of_patch_draws(values: Sequence[np.ndarray], draws: np.ndarray) -> np.ndarray:
+    """`frechet_of_patches` of every draw."""
+    sides = ([rows[~np.isnan(rows[:, 0])] for rows in (v[:, side] for v in values)] for side in (0, 1))
+    return frechet_draws(*sides, draws)
 
 
 class PaperFad(ClipMetric):
@@ -54,6 +61,7 @@ class PaperFad(ClipMetric):
                 paired_floor=False,
                 of_the_set=True,
                 feature_dim=FEATURE_DIM,
+                draws=frechet_of_patch_draws,
                 limits=(0.0, np.inf),
             ),
         )
