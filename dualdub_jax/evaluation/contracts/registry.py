@@ -23,6 +23,7 @@ METRICS: tuple[str, ...] = (
     "lip_sync.LipSync",
     "face_sync.FaceSync",
     "impacts.Impacts",
+    "stem_onsets.StemOnsets",
     "audio_video.AudioVideo",
     # Harmony of speech and background.
     "casp.CaspMetric",
