@@ -29,6 +29,7 @@ METRICS: tuple[str, ...] = (
     "casp.CaspMetric",
     "acoustics.RoomAcoustics",
     "loudness.Loudness",
+    "plausible_levels.PlausibleLevels",
     # The background.
     "tagger.Tagger",
     "ghost_speech.GhostSpeech",
