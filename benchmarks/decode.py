@@ -305,7 +305,7 @@ def our_backbone(size: str, batch_size: int, folder: pathlib.Path, threads: int)
         params, embedding, out = weights
         length = PREFIX + num_frames
         apply = functools.partial(backbone.apply, {"params": params})
-        cache = backbone.empty_cache(prompt.shape[0], length)
+        cache = apply(prompt.shape[0], length, method="empty_cache")
         mask = prefix_causal_mask(jnp.ones(prompt.shape, bool), num_frames, is_prefix_causal=True)
         state, cache = apply(embedding[prompt], mask[:, :PREFIX], jnp.arange(PREFIX), cache, 0)
         token = jnp.argmax(state[:, -1] @ out, axis=-1)

@@ -50,14 +50,21 @@ def sample(rng: jax.Array, logits: Float[Array, "B V"], settings: StreamSampling
         int32[B] in [0, V).
     """
     scaled = logits / jnp.maximum(settings.temperature, 1e-4)
+    # Sorting costs more than all else here, and by default nothing is truncated.
+    is_truncated = (settings.top_k > 0) | (settings.top_p < 1)
+    kept = jax.lax.cond(is_truncated, _truncated, lambda scaled, _: scaled, scaled, settings)
+    sampled = jax.random.categorical(rng, kept, axis=-1)
+    return jnp.where(settings.temperature > 0, sampled, jnp.argmax(logits, axis=-1)).astype(jnp.int32)
+
+
+def _truncated(scaled: jax.Array, settings: StreamSampling) -> jax.Array:
+    """Scaled logits float32[B, V] with -inf for the codes that top-k and top-p leave out."""
     descending = -jnp.sort(-scaled, axis=-1)
-    k = jnp.where(settings.top_k > 0, settings.top_k, logits.shape[-1])
-    kth = jnp.take(descending, jnp.minimum(k, logits.shape[-1]) - 1, axis=-1)[:, None]
+    k = jnp.where(settings.top_k > 0, settings.top_k, scaled.shape[-1])
+    kth = jnp.take(descending, jnp.minimum(k, scaled.shape[-1]) - 1, axis=-1)[:, None]
     probabilities = jax.nn.softmax(descending, axis=-1)
     # A code is kept if the total probability of more likely codes is below top_p.
     before = jnp.cumsum(probabilities, axis=-1) - probabilities
     last = jnp.maximum((before < settings.top_p).sum(-1), 1) - 1
     pth = jnp.take_along_axis(descending, last[:, None], axis=-1)
-    kept = jnp.where(scaled >= jnp.maximum(kth, pth), scaled, -jnp.inf)
-    sampled = jax.random.categorical(rng, kept, axis=-1)
-    return jnp.where(settings.temperature > 0, sampled, jnp.argmax(logits, axis=-1)).astype(jnp.int32)
+    return jnp.where(scaled >= jnp.maximum(kth, pth), scaled, -jnp.inf)

@@ -23,11 +23,13 @@ METRICS: tuple[str, ...] = (
     "lip_sync.LipSync",
     "face_sync.FaceSync",
     "impacts.Impacts",
+    "stem_onsets.StemOnsets",
     "audio_video.AudioVideo",
     # Harmony of speech and background.
     "casp.CaspMetric",
     "acoustics.RoomAcoustics",
     "loudness.Loudness",
+    "plausible_levels.PlausibleLevels",
     # The background.
     "tagger.Tagger",
     "ghost_speech.GhostSpeech",

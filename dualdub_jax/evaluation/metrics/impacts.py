@@ -29,7 +29,7 @@ _DUCKED_FROM = 0.5
 _DUCKING_FRAMES = 13
 
 
-def _f1(values: Sequence[np.ndarray]) -> float:
+def onset_f1(values: Sequence[np.ndarray]) -> float:
     """F1 of float64[3] values (matched pairs, detected hits, contacts). NaN without hits and contacts."""
     pairs, detected, true = np.sum(values, axis=0)
     return float(2 * pairs / (detected + true)) if detected + true else float("nan")
@@ -71,8 +71,8 @@ class Impacts(ClipMetric):
             "",
             "higher",
             "F1 of detected hits against contacts, matched one-to-one within 60 ms; micro-average",
-            _f1,
-            lambda value: _f1([value]),
+            onset_f1,
+            lambda value: onset_f1([value]),
         ),
         Figure("onset_precision", "", "higher", "detected hits that match a contact", ratio, _share),
         Figure("onset_recall", "", "higher", "contacts matched by a detected hit", ratio, _share),

@@ -39,7 +39,7 @@ def _figures(clips: list[Clip]) -> dict[str, float]:
 
 def test_what_jumps_and_sounds_together_agrees(flashes):
     figures = _figures(flashes)
-    assert figures["av_correlation"] > 0.8
+    assert figures["av_correlation"] > 0.8 and figures["av_sync"] > 0.8
     assert figures["av_lag_ms"] < 20
 
 
@@ -47,17 +47,19 @@ def test_what_jumps_and_sounds_together_agrees(flashes):
 def test_a_shift_shows_as_itself(flashes, shift_ms):
     figures = _figures([degrade.shifted(clip, "mixture", shift_ms) for clip in flashes])
     assert figures["av_lag_ms"] == pytest.approx(abs(shift_ms), abs=20)
-    assert figures["av_correlation"] < 0.3
+    assert figures["av_correlation"] < 0.3 and figures["av_sync"] < 0.4
 
 
 def test_shuffled_pairs_agree_less(flashes):
-    assert _figures(degrade.shuffled(flashes, ["mixture"]))["av_correlation"] < 0.3
+    figures = _figures(degrade.shuffled(flashes, ["mixture"]))
+    assert figures["av_correlation"] < 0.3 and abs(figures["av_sync"]) < 0.3
 
 
 def test_puppets_agree_with_their_own_sounds_more_than_with_others():
     clips = [puppet_clip(i, bank_name="tone") for i in range(16)]
     own, other = _figures(clips), _figures(degrade.shuffled(clips))
     assert own["av_correlation"] > other["av_correlation"] + 0.1
+    assert own["av_sync"] > other["av_sync"] + 0.1
 
 
 def test_the_change_is_that_of_the_busiest_place():
@@ -83,6 +85,7 @@ def test_odd_tracks_are_no_error(flashes):
         degrade.with_length(clip, "mixture", 900),
     ]
     values = AudioVideo().score(odd)
-    assert values["av_correlation"][0] == 0
+    assert values["av_correlation"][0] == values["av_sync"][0] == 0
+    assert all(np.isfinite(value) for value in values["av_sync"])
     assert values["av_lag_ms"][0] is None
     assert all(np.isfinite(value) for value in values["av_correlation"])
