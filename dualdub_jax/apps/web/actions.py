@@ -17,7 +17,7 @@ from dualdub_jax.apps.web import views
 from dualdub_jax.apps.web.device_queue import Cancelled, DeviceQueue, Task
 from dualdub_jax.apps.web.job import Job
 from dualdub_jax.apps.web.limits import Limits
-from dualdub_jax.apps.web.messages import page_message
+from dualdub_jax.apps.web.messages import error_text, page_text
 from dualdub_jax.apps.web.numbers import read_number, read_whole_number
 from dualdub_jax.apps.web.sessions import Session, Sessions
 from dualdub_jax.apps.web.settings import MAX_SPEAKERS, Settings
@@ -206,6 +206,7 @@ class Actions:
     def _replace_job(self, session: Session, job: Job) -> None:
         if session.job is not None and session.job is not job:
             session.job.close()
+        job.warnings = [page_text(warning, self._sessions.root) for warning in job.warnings]
         session.job = job
 
     def _own(self, session: Session, upload: str) -> pathlib.Path:
@@ -252,7 +253,7 @@ class Actions:
         except (Cancelled, CancelledError):
             told.append(views.note("Cancelled."))
         except UserError as error:
-            told.append(views.error(page_message(error, (self._sessions.root,))))
+            told.append(views.error(error_text(error, self._sessions.root)))
         except Exception:  # visitors see that it is ours, and the log has the rest
             traceback.print_exc()
             told.append(views.error(_FAULT))

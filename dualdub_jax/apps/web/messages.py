@@ -31,16 +31,19 @@ _LABELS = {
 }
 
 
-def page_message(error: UserError, folders: tuple[pathlib.Path, ...]) -> str:
-    """The text of an error without the server's folders, and with labels in place of options.
+def error_text(error: UserError, root: pathlib.Path) -> str:
+    """The text of an error, as `page_text`."""
+    lines = error.messages if isinstance(error, UserErrors) else [str(error)]
+    return "\n".join(page_text(line, root) for line in lines)
+
+
+def page_text(text: str, root: pathlib.Path) -> str:
+    """A sentence without the server's folders, and with labels in place of options.
 
     Args:
-        error: what went wrong.
-        folders: of the server; file names in them are shown without them.
+        text: one sentence.
+        root: of all files of the server; files in it are shown by their names.
     """
-    lines = error.messages if isinstance(error, UserErrors) else [str(error)]
-    text = "\n".join(" ".join(line.split()) for line in lines)
-    for folder in folders:
-        text = re.sub(rf"{re.escape(str(folder))}/(?:[^\s:;,/]+/)*", "", text)
+    text = re.sub(rf"{re.escape(str(root))}/(?:[^\s:;,/]+/)*", "", " ".join(text.split()))
     text = re.sub(r"try -o \S*(\.\w+)", r"choose the file format \1", text)
     return re.sub(r"--[a-z][a-z0-9-]*", lambda match: _LABELS.get(match[0], match[0]), text)

@@ -190,6 +190,14 @@ def test_the_mix_is_as_it_is_asked_for(visitor, tmp_path):
     assert soundfile.info(stem).samplerate == 48_000
 
 
+def test_warnings_name_files_and_not_the_server_s_folders(served, visitor, tmp_path):
+    film = make_film(tmp_path / "film.mp4", has_audio=True)
+    visitor.call("take_film", visitor.uploaded(film))
+    shown = text_of(visitor.call("generate", *request())[0])
+    assert "film.dubbed.mp4: the soundtrack replaces the sound of film.mp4" in shown
+    assert str(served.server.root) not in shown
+
+
 def test_a_container_that_cannot_hold_the_film_is_refused_before_the_work(served, visitor, tmp_path):
     visitor.call("take_film", visitor.uploaded(make_film(tmp_path / "film.mp4")))
     calls = len(served.engine.calls)
