@@ -9,15 +9,21 @@ training: threads decode, and tokens are computed on the fly ("fresh", the first
 The train step is simulated by matrix products on all cores that take about as long as the default model's
 step. "prepared" reads tokens from sidecars instead of computing them.
 
-The comparison gives a torch DataLoader the same clips as files, and the same function for each (decode frames
-and both stems, resample), and batches of one size: torch in processes, ours in threads (the default of
-training) and in as many processes. The first batches, with the start of processes, are not timed. Without
-torch it is left out. `ratio_…` are ours over torch's, above 1 = ours better. The last line is JSON.
+The comparison gives a torch DataLoader the same clips as files, and batches of one size: torch in processes,
+ours in threads (the default of training) and in as many processes. "torch" has our function for each clip
+(decode frames and both stems, resample), which compares the loaders alone; "torch_plain" has the usual lines
+of PyAV, torch and soxr for the same work, which decode whole clips. Of each: clips a second, CPU time of all
+its processes a clip, their peak memory (shared pages once, above that before), and the time to the first
+batch, which includes the start of processes; rates do not. Without torch and psutil it is left out. `ratio_…`
+are ours over torch's, above 1 = ours better; those of CPU time hardly depend on other load. The last line is
+JSON.
 """
 
 import argparse
 import contextlib
 import importlib.util
+import io
+import itertools
 import json
 import pathlib
 import shutil
@@ -26,9 +32,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import av
 import jax
 import jax.numpy as jnp
 import numpy as np
+import soundfile
+import soxr
 
 from dualdub_jax.codecs.base import Codec
 from dualdub_jax.codecs.registry import codec_class, codec_config, make_codec
@@ -196,11 +205,40 @@ class _Decode:
         return made | {"example_ids": ""}
 
 
+class _PlainDecode:
+    """As `_Decode`, in the lines that a torch data set usually has: whole clips, of constant rate."""
+
+    def __init__(self, config: Config) -> None:
+        self._grid = config.grid
+
+    def __call__(self, clip: Record) -> dict[str, Any]:
+        import torch
+
+        grid = self._grid
+        with av.open(io.BytesIO(clip["video"])) as container:
+            frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+        pictures = torch.from_numpy(np.stack(frames[: grid.num_frames])).permute(0, 3, 1, 2)
+        size = (grid.frame_size, grid.frame_size)
+        if pictures.shape[2:] != size:
+            pictures = torch.nn.functional.interpolate(pictures.float(), size, mode="area").to(torch.uint8)
+        video = torch.zeros((grid.num_frames, 3, *size), dtype=torch.uint8)
+        video[: len(pictures)] = pictures
+        made: dict[str, Any] = {"video": video, "example_ids": ""}
+        num_samples = int(grid.num_frames / grid.frame_rate * _RATE_HZ)
+        for stream in STREAMS:
+            samples, rate_hz = soundfile.read(io.BytesIO(clip[stream]), dtype="float32")
+            crop = torch.from_numpy(soxr.resample(samples, rate_hz, _RATE_HZ)[:num_samples])
+            made[stream] = torch.nn.functional.pad(crop, (0, num_samples - len(crop)))
+        return made
+
+
 class _Files:
     """Clips as loose files, a torch dataset."""
 
-    def __init__(self, folder: pathlib.Path, records: list[Record], config: Config) -> None:
-        self._folder, self._decode = folder, _Decode(config)
+    def __init__(
+        self, folder: pathlib.Path, records: list[Record], decode: Callable[[Record], dict[str, Any]]
+    ) -> None:
+        self._folder, self._decode = folder, decode
         self._lengths_s = [float(clip["duration_s"]) for clip in records]
         for number, clip in enumerate(records):
             for field in ("video", *STREAMS):
@@ -218,8 +256,8 @@ class _Files:
 
 def compare_with_torch(config: Config, args: argparse.Namespace) -> dict[str, float]:
     """Both loaders, one after the other: clips a second, and time to the first batch."""
-    if importlib.util.find_spec("torch") is None:
-        print("torch is not installed: the comparison is left out")
+    if missing := [name for name in ("torch", "psutil") if importlib.util.find_spec(name) is None]:
+        print(f"{missing[0]} is not installed: the comparison is left out")
         return {}
     import torch.utils.data
 
@@ -233,8 +271,8 @@ def compare_with_torch(config: Config, args: argparse.Namespace) -> dict[str, fl
         with contextlib.closing(made):
             yield from made
 
-    def theirs() -> Iterator[Any]:
-        files = _Files(folder, list(source.records), config)
+    def theirs(decode: Callable[[Record], dict[str, Any]]) -> Iterator[Any]:
+        files = _Files(folder, list(source.records), decode)
         batches = torch.utils.data.DataLoader(
             files, size, shuffle=True, num_workers=workers, drop_last=True, persistent_workers=True
         )
@@ -244,27 +282,62 @@ def compare_with_torch(config: Config, args: argparse.Namespace) -> dict[str, fl
     figures = {}
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
-        loads = {"threads": ours(0), "processes": ours(workers), "torch": theirs()}
+        loads = {
+            "threads": ours(0),
+            "processes": ours(workers),
+            "torch": theirs(_Decode(config)),
+            "torch_plain": theirs(_PlainDecode(config)),
+        }
         for label, batches in loads.items():
             figures |= {f"{key}_{label}": value for key, value in _measured(batches, args).items()}
-    for label in ("threads", "processes"):
-        figures[f"ratio_clips_per_s_{label}"] = figures[f"clips_per_s_{label}"] / figures["clips_per_s_torch"]
+    for label, other in itertools.product(("threads", "processes"), ("torch", "torch_plain")):
+        faster = figures[f"clips_per_s_{label}"] / figures[f"clips_per_s_{other}"]
+        lighter = figures[f"cpu_ms_per_clip_{other}"] / figures[f"cpu_ms_per_clip_{label}"]
+        figures |= {f"ratio_clips_per_s_{label}_to_{other}": faster, f"ratio_cpu_{label}_to_{other}": lighter}
     return figures
 
 
 def _measured(batches: Iterator[Any], args: argparse.Namespace) -> dict[str, float]:
     """Of a loader that has not started."""
+    before = _peak_mib([])
     start = time.perf_counter()
     next(batches)
     first_s = time.perf_counter() - start
     for _ in range(2 * args.num_workers):
         next(batches)
-    start = time.perf_counter()
+    start, cpu_s, peaks = time.perf_counter(), _cpu_s(), [0.0]
     for _ in range(args.num_batches):
         next(batches)
-    wall_s = time.perf_counter() - start
+        paused = time.perf_counter()
+        _peak_mib(peaks)
+        start += time.perf_counter() - paused
+    wall_s, cpu_s = time.perf_counter() - start, _cpu_s() - cpu_s
     batches.close()
-    return {"clips_per_s": args.num_batches * args.batch_size / wall_s, "s_to_first_batch": first_s}
+    num_clips = args.num_batches * args.batch_size
+    return {
+        "clips_per_s": num_clips / wall_s,
+        "cpu_ms_per_clip": 1000 * cpu_s / num_clips,
+        "peak_mib": peaks[0] - before,
+        "s_to_first_batch": first_s,
+    }
+
+
+def _processes() -> list[Any]:
+    """This process and those that it has started."""
+    import psutil
+
+    return [psutil.Process(), *psutil.Process().children(recursive=True)]
+
+
+def _cpu_s() -> float:
+    return sum(sum(process.cpu_times()[:2]) for process in _processes())
+
+
+def _peak_mib(peaks: list[float]) -> float:
+    """Memory of all processes, shared pages once; also raises the peak."""
+    held = sum(process.memory_full_info().pss for process in _processes()) / 2**20
+    peaks[:] = [max(held, *peaks)] if peaks else []
+    return held
 
 
 def _random_codec(config: Config, stream: Stream) -> Codec:

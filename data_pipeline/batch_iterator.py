@@ -4,6 +4,7 @@ What is decoded ahead is no part of the position.
 """
 
 import os
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
@@ -19,6 +20,9 @@ HostBatch = dict[str, Any]
 # Batches ready for the train step, and batches in the making for each decoding thread.
 _NUM_READY_BATCHES = 2
 _MAX_THREADS = 8
+# How often workers are started again for one batch, and what grain says of one that is gone.
+_MAX_RESTARTS = 3
+_DEAD_WORKER = "process was terminated unexpectedly"
 
 
 class Batches(Protocol):
@@ -106,10 +110,31 @@ class BatchIterator(grain.DatasetIterator):
             raise ValueError("this batch iterator is closed")
         if self._iterator is None:
             self._iterator = self._open()
-        batch = next(self._iterator)
+        batch = self._next_of_workers()
         self._batches.advance()
         self.bad_records = batch.pop("bad_records")
         return batch
+
+    def _next_of_workers(self) -> HostBatch:
+        """The next batch; workers that were killed are started again at the position, for the same batch."""
+        for attempt in range(_MAX_RESTARTS + 1):
+            try:
+                return next(self._iterator)
+            except RuntimeError as error:
+                if not (self._num_workers and _DEAD_WORKER in str(error)):
+                    raise
+                reason = str(error).partition(". ")[0]
+                if attempt == _MAX_RESTARTS:
+                    number = self._batches.position()["next_batch"]
+                    raise UserError(
+                        f"decoding processes: were killed {attempt + 1} times in a row in the making of "
+                        f"batch {number} ({reason}), perhaps for want of memory; set a lower "
+                        "--config.num_loader_workers, or 0 to decode in threads"
+                    ) from error
+            print(f"decoding processes: {reason}; started again", file=sys.stderr, flush=True)
+            self._stop()
+            self._iterator = self._open()
+        raise AssertionError("unreachable")
 
     def _open(self) -> grain.DatasetIterator:
         batches = self._batches.rest()

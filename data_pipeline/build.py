@@ -9,7 +9,7 @@ import rich.console
 import tensorflow_datasets as tfds
 
 from dualdub_jax.data_pipeline.beam import Beam, make_items
-from dualdub_jax.data_pipeline.build_summary import BuildSummary
+from dualdub_jax.data_pipeline.build_summary import FAILURES_FILE, BuildSummary
 from dualdub_jax.data_pipeline.builders.base import Builder, Dropped
 from dualdub_jax.data_pipeline.builders.registry import find_builder, split_name
 from dualdub_jax.data_pipeline.dataset import INFO_FILE
@@ -20,7 +20,7 @@ from dualdub_jax.data_pipeline.progress import Progress
 from dualdub_jax.data_pipeline.record import Record, text
 from dualdub_jax.data_pipeline.record_writer import RecordWriter, make_writer
 from dualdub_jax.errors import UserError
-from dualdub_jax.stores.commit import remove_folder, staged_folder
+from dualdub_jax.stores.commit import remove_folder, staged_folder, write_whole
 from dualdub_jax.stores.failures import reached
 from dualdub_jax.stores.path import StorePath, as_path, is_remote
 
@@ -134,7 +134,7 @@ def _build_config(
         )
         mend = "set TMPDIR to another disk" if is_remote(folder) else "choose another --out"
         with disk_errors(data_dir, mend):
-            _write(builder, config, writer, spool, label, num_processes, console, beam)
+            _write(builder, config, writer, spool, label, num_processes, console, beam, out_dir / label)
     spool.remove()
     return folder
 
@@ -148,6 +148,7 @@ def _write(
     num_processes: int,
     console: rich.console.Console,
     beam: Beam | None,
+    folder: StorePath,
 ) -> None:
     splits = builder.splits(config)
     if beam is not None:
@@ -167,9 +168,19 @@ def _write(
     if summary.dropped:
         counts = ", ".join(f"{reason} {count}" for reason, count in summary.dropped.items())
         console.print(f"{label}: dropped: {counts}", soft_wrap=True, markup=False)
-    if not num_splits:
-        spool.remove()
-        raise UserError(f"{label}: no item of the source gives a record; give another source")
+    failures = folder / FAILURES_FILE  # of a build without a dataset to keep them in
+    if num_splits:
+        failures.unlink(missing_ok=True)
+        return
+    spool.remove()
+    listed = ""
+    if lines := summary.failure_lines():
+        folder.mkdir(parents=True, exist_ok=True)
+        write_whole(failures, lines.encode())
+        listed = f": all {len(lines.splitlines())} are listed in {failures}"
+    raise UserError(
+        f"{label}: no item of the source gives a record{listed}; mend them, or give another source"
+    )
 
 
 def _kept(items: Iterator[Iterator[Made]], summary: BuildSummary, progress: Progress) -> Iterator[Record]:

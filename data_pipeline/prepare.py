@@ -1,5 +1,6 @@
 """`dualdub data prepare`: what frozen encoders derive from a dataset's records, into sidecars."""
 
+import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
@@ -145,9 +146,13 @@ class _Plan:
     def write(
         self, numbers: Sequence[int], batch_size: int, bad_records: BadRecordConfig, progress: Progress
     ) -> None:
-        source = _Source(self._name, self._encode, allowed(self.num_records, bad_records), progress)
+        source = _Source(
+            self._name, self._encode, allowed(self.num_records, bad_records), progress, self.writer
+        )
         for number in numbers:
-            self.writer.write_shard(number, source.entries(*self._shards[number], batch_size))
+            failures: list[str] = []
+            entries = source.entries(*self._shards[number], batch_size, failures)
+            self.writer.write_shard(number, entries, failures)
 
 
 class _Source:
@@ -158,6 +163,7 @@ class _Source:
         encode: see `Derivation`.
         limit: how many records may be left out.
         progress: of the records.
+        writer: lists the records that were left out if they are too many.
     """
 
     def __init__(
@@ -166,14 +172,18 @@ class _Source:
         encode: Callable[[list[Record]], Sequence[np.ndarray | None]],
         limit: int,
         progress: Progress,
+        writer: SidecarWriter,
     ) -> None:
         self._name, self._encode, self._limit, self._progress = name, encode, limit, progress
-        self._num_bad = 0
+        self._writer = writer
+        self._failures: list[str] = []  # of all shards
+        self._of_shard: list[str] = []
 
     def entries(
-        self, records: Sequence[Record], first: int, last: int, batch_size: int
+        self, records: Sequence[Record], first: int, last: int, batch_size: int, failures: list[str]
     ) -> Iterator[tuple[str, np.ndarray]]:
-        """(clip id, array) of records [first, last), those without an array left out."""
+        """(clip id, array) of records [first, last); those without an array are left out, into `failures`."""
+        self._of_shard = failures
         for begin in range(first, last, batch_size):
             end = min(begin + batch_size, last)
             batch = [record for i in range(begin, end) if (record := self._read(records, i)) is not None]
@@ -186,7 +196,7 @@ class _Source:
         try:
             return records[index]
         except UserError as error:
-            self._leave_out(error)
+            self._leave_out(f"#{index}", error)
             return None
 
     def _arrays(self, batch: list[Record]) -> Sequence[np.ndarray | None]:
@@ -194,18 +204,22 @@ class _Source:
             arrays = self._encode(batch)
         except UserError as error:
             if len(batch) == 1:
-                self._leave_out(error)
+                self._leave_out(text(batch[0]["id"]), error)
                 return [None]
             return [array for record in batch for array in self._arrays([record])]
         if len(arrays) != len(batch):
             raise ValueError(f"encode gave {len(arrays)} arrays of {len(batch)} records")
         return arrays
 
-    def _leave_out(self, error: UserError) -> None:
-        self._num_bad += 1
-        if self._num_bad > self._limit:
+    def _leave_out(self, clip: str, error: UserError) -> None:
+        reason = str(error).removeprefix(f"{self._name}:").removeprefix(f"{clip}: ")
+        line = {"id": clip, "stage": self._writer.kind, "reason": reason}
+        for listed in (self._failures, self._of_shard):
+            listed.append(json.dumps(line, ensure_ascii=False) + "\n")
+        if len(self._failures) > self._limit:
+            path = self._writer.list_failures("".join(self._failures).encode())
             raise UserError(
-                f"{self._name}: {self._num_bad} records cannot be used, and bad_records.max_share accepts "
-                f"{self._limit}; the last: {error}"
+                f"{self._name}: {len(self._failures)} records cannot be used, and bad_records.max_share "
+                f"accepts {self._limit}; {path} lists them, the last: {error}"
             ) from error
         self._progress.note(f"{self._name}: left out: {error}")

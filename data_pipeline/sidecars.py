@@ -19,12 +19,13 @@ import json
 import os
 import pathlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Self
 
 import numpy as np
 from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
 
+from dualdub_jax.data_pipeline.build_summary import FAILURES_FILE
 from dualdub_jax.data_pipeline.shards import open_shard
 from dualdub_jax.errors import UserError
 from dualdub_jax.stores.commit import staged_folder, write_whole
@@ -187,8 +188,16 @@ class SidecarWriter:
         """Numbers of the shards that are not written yet."""
         return [i for i in range(self.num_shards) if not _shard_path(self.folder, i).is_file()]
 
-    def write_shard(self, number: int, entries: Iterable[tuple[str, np.ndarray]]) -> None:
-        """Writes one shard: (clip id, array) in the dataset's order. It is there whole or not at all."""
+    def write_shard(
+        self, number: int, entries: Iterable[tuple[str, np.ndarray]], failures: Sequence[str] = ()
+    ) -> None:
+        """Writes one shard; it is there whole or not at all.
+
+        Args:
+            number: of the shard.
+            entries: (clip id, array) in the dataset's order.
+            failures: lines about the records that were left out, complete when all entries are consumed.
+        """
         with staged_folder(self.folder) as folder:
             path = _shard_path(folder, number)
             temporary = path.with_suffix(f".{os.getpid()}.part")
@@ -197,9 +206,20 @@ class SidecarWriter:
                 for clip_id, array in entries:
                     writer.write(_encode(clip_id, array))
                 writer.close()
+                if failures:
+                    write_whole(_failures_path(folder, number), "".join(failures).encode())
                 temporary.replace(path)
             finally:
                 temporary.unlink(missing_ok=True)
+
+    def list_failures(self, lines: bytes) -> StorePath:
+        """Writes `failures.jsonl`, or removes it if there are none; its path."""
+        path = self.folder / FAILURES_FILE
+        if lines:
+            write_whole(path, lines)
+        else:
+            path.unlink(missing_ok=True)
+        return path
 
     def finish(self) -> SidecarStore:
         """Writes the index, then the header that makes the sidecar complete.
@@ -225,7 +245,10 @@ class SidecarWriter:
             "clips": len(index),
             "shards": self.num_shards,
         }
-        for left in self.folder.glob("*.part"):  # of runs that were killed
+        listed = [_failures_path(self.folder, number) for number in range(self.num_shards)]
+        listed = [path for path in listed if path.is_file()]
+        self.list_failures(b"".join(path.read_bytes() for path in listed))
+        for left in (*listed, *self.folder.glob("*.part")):  # parts are of runs that were killed
             left.unlink()
         write_whole(self.folder / _HEADER, json.dumps(header, indent=1).encode())
         return SidecarStore(self.folder, self.kind, self.fingerprint)
@@ -246,6 +269,10 @@ def sidecar_folder(dataset_folder: StorePath, kind: str, fingerprint: str) -> St
 def is_complete(folder: StorePath) -> bool:
     """Whether a sidecar's folder holds all of it."""
     return (folder / _HEADER).is_file()
+
+
+def _failures_path(folder: StorePath, number: int) -> StorePath:
+    return folder / f"failures-{number:05d}.jsonl"
 
 
 def _shard_path(folder: StorePath, number: int) -> StorePath:

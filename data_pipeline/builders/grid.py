@@ -4,8 +4,9 @@
          audio_25k/s1/bbaf2n.wav       optional: otherwise the film's own sound is read
          alignments/s1/bbaf2n.align    optional: "START END WORD" in 1/25000 s; also in s1/align
 
-A sentence's words are also in its file's name. Source: https://zenodo.org/records/3625687 (Cooke et al.,
-2006), CC BY 4.0.
+A sentence's words are also in its file's name. In the archive's `alignments`, folders of many speakers are
+exchanged (those of s5 and s6, …; the recipe of lhotse has a table): the times of a folder go to the speaker
+whose sentences it has. Source: https://zenodo.org/records/3625687 (Cooke et al., 2006), CC BY 4.0.
 """
 
 import dataclasses
@@ -63,14 +64,15 @@ class Grid(ClipBuilder):
 
     def _clips(self) -> Iterator[SourceClip | Dropped]:
         files = self.files()
-        beside = {(_speaker(path), path.name): path for path in files if not _is_film(path)}
+        sounds = {(_speaker(path), path.name): path for path in files if path.name.endswith(".wav")}
+        aligned = _times_by_speaker(files)
         for film in filter(_is_film, files):
             speaker, name = _speaker(film), film.name.rpartition(".")[0]
             if not _CODE.fullmatch(name):
                 yield Dropped(f"{speaker}/{film.name}", "is no sentence of GRID", stage="index")
                 continue
-            sound = beside.get((speaker, f"{name}.wav"))
-            times = beside.get((speaker, f"{name}.align"))
+            sound = sounds.get((speaker, f"{name}.wav"))
+            times = aligned.get((speaker, name))
             try:
                 words = _read_align(times) if times is not None else ()
             except ValueError as error:
@@ -85,6 +87,28 @@ class Grid(ClipBuilder):
                 language="en",
                 licence=_DOWNLOAD.licence,
             )
+
+
+def _times_by_speaker(files: Sequence[StorePath]) -> dict[tuple[str, str], StorePath]:
+    """(speaker, sentence) -> file of word times.
+
+    A speaker has said 1000 of 64,000 sentences, so that two have few in common: the times of a folder are
+    those of the speaker with the most of its sentences, the one that it is named for where that is a tie.
+    """
+    films: dict[str, set[str]] = {}
+    times: dict[str, dict[str, StorePath]] = {}
+    for path in files:
+        speaker, name = _speaker(path), path.name.rpartition(".")[0]
+        if _is_film(path):
+            films.setdefault(speaker, set()).add(name)
+        elif path.name.endswith(".align"):
+            times.setdefault(speaker, {})[name] = path
+    found: dict[tuple[str, str], StorePath] = {}
+    for folder, of_folder in times.items():
+        names = set(of_folder)
+        speaker = max(films, key=lambda who: (len(names & films[who]), who == folder), default=folder)
+        found |= {(speaker, name): path for name, path in of_folder.items()}
+    return found
 
 
 def _is_film(path: StorePath) -> bool:

@@ -244,5 +244,12 @@ def test_bad_options_are_named(
 def test_a_folder_of_bad_films_alone_is_an_error(tmp_path: pathlib.Path) -> None:
     (tmp_path / "films").mkdir()
     (tmp_path / "films" / "bad.mp4").write_bytes(b"nothing at all")
-    with pytest.raises(UserError, match="films: no item of the source gives a record"):
+    listed = tmp_path / "out" / "films" / "failures.jsonl"
+    message = rf"films: no item of the source gives a record: all 1 are listed in {listed}"
+    with pytest.raises(UserError, match=message):
         _build(tmp_path / "films", tmp_path / "out")
+    (line,) = map(json.loads, listed.read_text().splitlines())
+    assert line["id"] == "bad.mp4" and line["reason"]
+    make_film(tmp_path / "films" / "good.mp4", num_frames=30)
+    _build(tmp_path / "films", tmp_path / "out")
+    assert not listed.exists()  # the dataset has its own

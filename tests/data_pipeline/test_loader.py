@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import json
+import multiprocessing
 import time
 from collections.abc import Iterator
 from fractions import Fraction
@@ -204,6 +205,34 @@ def test_workers_give_the_same_batches_and_positions(tiny_data_dir: str) -> None
         rest = take(iterator, 2)
     for left, right in zip(first + rest, expected, strict=True):
         assert_same(left, right)
+
+
+def test_a_killed_worker_is_started_again_at_the_same_batch(
+    tiny_data_dir: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with batches(tiny_data_dir) as iterator:
+        expected = take(iterator, 8)
+    with batches(tiny_data_dir, num_workers=1) as iterator:
+        found = take(iterator, 2)
+        for worker in multiprocessing.active_children():
+            worker.kill()
+        found += take(iterator, 6)
+    for left, right in zip(found, expected, strict=True):
+        assert_same(left, right)
+    assert "started again" in capfd.readouterr().err
+
+
+def test_a_batch_that_kills_every_worker_ends_the_run(tiny_data_dir: str) -> None:
+    with batches(tiny_data_dir) as iterator:
+        iterator._num_workers = 1  # of workers that die at once
+        dead = RuntimeError("Worker process was terminated unexpectedly with exit code -9. Search the logs")
+        iterator._open = lambda: (_ for _ in [0] if raises(dead))
+        with pytest.raises(UserError, match=r"killed 4 times in a row .* batch 0 .*exit code -9"):
+            next(iterator)
+
+
+def raises(error: Exception) -> bool:
+    raise error
 
 
 def test_processes_share_the_global_batch(tiny_data_dir: str) -> None:

@@ -2,8 +2,10 @@
 
 import concurrent.futures
 import io
+import json
 import multiprocessing
 import pathlib
+import re
 import shutil
 
 import numpy as np
@@ -172,7 +174,14 @@ def test_bad_records_are_named_and_left_out_up_to_the_share(tmp_path):
     store = _prepare(dataset, encode=encode, console=rich.console.Console(file=output))
     assert len(store) == 5 and "good_0" in store and "bad" not in store
     assert "clips: left out: its video cannot be decoded" in output.getvalue()
+    (line,) = map(json.loads, (store.folder / "failures.jsonl").read_text().splitlines())
+    assert line["id"] == "bad" and line["stage"] == store.header["kind"]
+    assert line["reason"] == "its video cannot be decoded; build the dataset again"
+    assert not list(store.folder.glob("failures-*"))
     bad = [labelled_record(f"bad_{i}", video=b"garbage") for i in range(2)]
     dataset = write_clips(tmp_path / "two", [*good, *bad])
-    with pytest.raises(UserError, match=r"clips: 2 records cannot be used.*accepts 1; the last: its video"):
+    message = r"clips: 2 records cannot.*accepts 1; (\S+failures\.jsonl) lists them, the last: its video"
+    with pytest.raises(UserError, match=message) as refused:
         _prepare(dataset, encode=encode)
+    listed = pathlib.Path(re.search(message, str(refused.value)).group(1))
+    assert len(listed.read_text().splitlines()) == 2

@@ -11,6 +11,7 @@ from dualdub_jax.media.frames import FrameSpec
 from dualdub_jax.media.record_video import decode_frames
 from tests.films import make_film, read_film
 
+VARIABLE = [Fraction(30 * i + 9 * (i % 3), 1000) for i in range(40)]
 WIDE_PIXELS = {"size": (96, 96), "left": 250, "pixel_aspect": Fraction(2)}
 
 
@@ -21,7 +22,12 @@ WIDE_PIXELS = {"size": (96, 96), "left": 250, "pixel_aspect": Fraction(2)}
         {},
         {"size": (96, 48), "noise": True},
         {"rate": Fraction(30_000, 1001), "noise": True},
+        {"rate": Fraction(24_000, 1001)},
+        {"rate": 24, "start": Fraction(3, 2)},
+        {"rate": 30},
         {"rate": 50, "num_b_frames": 2},
+        {"rate": 60, "rotation": 90},
+        {"times": VARIABLE, "time_base": Fraction(1, 1000), "start": Fraction(2)},
         {"rotation": 90, "size": (96, 64), "left": 250},
         {"rotation": 180, "size": (96, 64), "left": 250},
         {"rotation": 270, "size": (64, 96), "left": 250, "noise": True},
@@ -32,7 +38,7 @@ WIDE_PIXELS = {"size": (96, 96), "left": 250, "pixel_aspect": Fraction(2)}
 def test_training_and_dubbing_see_the_same_frames(
     tmp_path: pathlib.Path, options: dict[str, Any], fit: str
 ) -> None:
-    path = make_film(tmp_path / "film.mp4", num_frames=25, **options)
+    path = make_film(tmp_path / "film.mp4", num_frames=40, **options)
     spec = FrameSpec(Fraction(25), 32, fit)
     dubbed = read_film(path, spec).frames
     np.testing.assert_array_equal(decode_frames(path.read_bytes(), spec, 0, len(dubbed)), dubbed)

@@ -98,6 +98,31 @@ def test_grid(tmp_path: pathlib.Path) -> None:
     assert [line["id"] for line in failures_of(dataset)] == ["s1/notes.mpg"]
 
 
+def test_exchanged_folders_of_word_times_go_to_their_speakers(tmp_path: pathlib.Path) -> None:
+    """As in the archive of GRID; a sentence that both speakers have said has the times of each."""
+    root = tmp_path / "GRID"
+    sentences = {"s5": ("bbaf2n", "bbaf3s", "lwwz9p"), "s6": ("sgwz9p", "sgib1n", "bbaf2n")}
+    texts = {
+        "bbaf2n": "bin blue at f two now", "bbaf3s": "bin blue at f three soon",
+        "lwwz9p": "lay white with z nine please", "sgwz9p": "set green with z nine please",
+        "sgib1n": "set green in b one now",
+    }  # fmt: skip
+    exchanged = {"s5": "s6", "s6": "s5"}
+    for number, (speaker, names) in enumerate(sentences.items()):
+        for name in names:
+            (root / speaker).mkdir(parents=True, exist_ok=True)
+            make_film(root / speaker / f"{name}.mp4", num_frames=75, has_audio=True)
+            times = root / "alignments" / exchanged[speaker] / f"{name}.align"
+            times.parent.mkdir(parents=True, exist_ok=True)
+            words = texts[name].split()
+            starts = [(5000 * i + 2500 * number, 5000 * i + 2500 * number + 2500) for i in range(1, 7)]
+            times.write_text("".join(f"{a} {b} {w}\n" for (a, b), w in zip(starts, words, strict=True)))
+    clips = clips_of(build_one("grid", tmp_path / "out", source=root)[0])
+    assert len(clips) == 6
+    for name, clip in clips.items():
+        assert words_of(clip)[0][1] == pytest.approx({"s5": 0.2, "s6": 0.3}[name.partition("/")[0]])
+
+
 def _v2c(root: pathlib.Path) -> pathlib.Path:
     for who, number in (("Daddy", "0034"), ("Daddy", "0036"), ("Judy", "0001")):
         film = root / "zootopia" / "zootopia_videos" / who / f"{number}.mp4"
