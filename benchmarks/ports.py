@@ -89,6 +89,21 @@ def main() -> int:
     return 0
 
 
+def as_rows(report: dict[str, float]) -> list[str]:
+    """The JSON line as rows of the table in docs/performance.md."""
+    rows = []
+    for name in TASKS:
+        pairs = [(report[f"{name}_{key}"], report[f"{name}_torch_{key}"]) for key in _MEASURED]
+        cpu, _, peak, alone = (f"{ours:.2f} / {theirs:.2f}" for ours, theirs in pairs)
+        paces = "-"
+        if "_" in name:
+            seconds = SECONDS[name.partition("_")[0]]
+            paces = f"{seconds * report['cores'] / report[f'{name}_cpu_s']:.1f}"
+        ratio = report[f"ratio_{name}_cpu_s"]
+        rows.append(f"| {name.replace('_', ' ')} | {cpu} | {ratio:.1f} | {paces} | {peak} | {alone} |")
+    return rows
+
+
 def _processor() -> str:
     info = pathlib.Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.is_file() else []

@@ -107,6 +107,15 @@ def test_ablations_show_the_losses_from_random_initialisation():
         assert f"| {' / '.join(losses)} |" in text, name
 
 
+def test_architecture_page_shows_the_flow_decoders():
+    figures = json.loads((MEASURED / "benchmarks" / "flow_decoder.json").read_text(encoding="utf-8"))
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    names = [name.removesuffix(": mel_db") for name in figures if name.endswith(": mel_db")]
+    assert len(names) == 7
+    for name in names:
+        assert f"| {figures[f'{name}: mel_db']:.2f} ({figures[f'{name}: wave_db']:.2f}) |" in page, name
+
+
 def test_no_file_of_them_holds_clips_or_paths_of_a_machine():
     paths = sorted(MEASURED.glob("*.json"))
     assert paths
