@@ -71,13 +71,13 @@ def add_dub(commands: argparse._SubParsersAction) -> None:
         "--rt60",
         type=float,
         metavar="S",
-        help="reverberation time of both tracks, 0.05 to 3.2 s (default: sampled)",
+        help="reverberation time of both tracks, 0.05 to 3.2 s (default: sampled for each scene)",
     )
     add(
         "--noise",
         type=float,
         metavar="DBFS",
-        help="noise floor of both tracks, -80 to -20 dBFS (default: sampled)",
+        help="noise floor of both tracks, -80 to -20 dBFS (default: sampled for each scene)",
     )
     add("--checkpoint", type=stored, metavar="DIR", help="the model (default: the bundled one)")
     add("--allow-code", action="store_true", help=ALLOW_CODE_HELP)
@@ -215,7 +215,10 @@ def voices_of(items: Sequence[str]) -> Mapping[str, str] | str:
     for item in items:
         name, separator, path = item.partition("=")
         if not separator:
-            raise UserError(f"--voices: expected NAME=FILE or one JSON file, got {item!r} among others")
+            raise UserError(
+                f"--voices: expected NAME=FILE or one JSON file, got {item!r} among others; "
+                "the film stands before the options"
+            )
         if name in voices:
             raise UserError(f"--voices: {name} has two voices, {voices[name]} and {path}; give it one")
         voices[name] = path
