@@ -79,6 +79,31 @@ def test_tables(tmp_path, name, delimiter):
     assert b.settings["voices"] == {"ANN": tmp_path / "ann.wav"}
 
 
+def test_settings_of_mix_and_delivery(tmp_path):
+    given = {
+        "video": "a.mp4",
+        "lufs": -23,
+        "keep_original": ["music.wav=-12dB", "film=-6dB"],
+        "subtitles": [True, "{name}.srt"],
+        "audio_tracks": ["mix", "speech"],
+        "stem_rate": 48000,
+        "language": "en",
+    }
+    (line,) = read(write(tmp_path, given))
+    mix, targets = DubRequest(**line.settings).mix, line.targets
+    assert mix.lufs == -23 and mix.keep_original == {str(tmp_path / "music.wav"): -12.0, "film": -6.0}
+    assert targets.subtitles == (True, tmp_path / "out" / "a.srt") and targets.audio_tracks == (
+        "mix",
+        "speech",
+    )
+    assert (targets.stem_rate, targets.language) == (48_000, "en")
+    cells = "a.mp4,-23,music.wav=-12dB,true,48000"
+    table = write(tmp_path, "video,lufs,keep_original,subtitles,stem_rate", cells, name="films.csv")
+    (line,) = read(table, subtitles=["{name}.vtt"])
+    assert DubRequest(**line.settings).mix.keep_original == {str(tmp_path / "music.wav"): -12.0}
+    assert line.targets.subtitles == (True,) and line.targets.stem_rate == 48_000
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [
@@ -95,6 +120,14 @@ def test_tables(tmp_path, name, delimiter):
         ('{"video": "a.mp4", "script": 3}', '"script" is 3; give text'),
         ('{"video": "a.mp4", "sampling": {"heat": 1}}', "sampling: no setting heat"),
         ('{"video": "a.mp4", "sampling": 3}', r'"sampling" is 3; give an object'),
+        ('{"video": "a.mp4", "mix": {"loud": 3}}', "mix: no setting loud"),
+        ('{"video": "a.mp4", "keep_original": 3}', '"keep_original" is 3; give "FILE=GAIN"'),
+        (
+            '{"video": "a.mp4", "keep_original": ["music.wav"]}',
+            "keep_original .* names no sound",
+        ),
+        ('{"video": "a.mp4", "audio_tracks": 1}', '"audio_tracks" is 1; give a list of tracks'),
+        ('{"video": "a.mp4", "subtitles": 1}', '"subtitles" is 1; give a path'),
         ('{"video": "a.mp4", "voices": {"ANN": 3}}', '"ANN" is 3; give a path'),
         ('{"video": "a.mp4", "video": "b.mp4"}', '"video" is given twice'),
         ('{"video": "good.mp4"}', r'writes .*good.mp4, as line 1 does; give one of them another "out"'),
