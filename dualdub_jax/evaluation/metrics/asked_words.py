@@ -19,10 +19,11 @@ class AskedWordsMetric(ClipMetric):
     words of its grammar, and a language model prefers text without repeats. Added words are repeats, and
     speech that is none of the asked words, one for each stretch of it. Words are summed over clips.
 
-    *Measured* by `benchmarks/asked_words.py --num-clips 50` on 100 sentences of the puppets' voices, without
-    room: 93 repeated words and 90 of those cut out are found, and 8 whole sentences have an error. Whisper
-    tiny.en: 54, 86 and 33. On ten real recordings (LibriVox, cards; 92 words): all repeats and omissions, 6 false
-    words. Rooms with strong reverberation and noise raise the errors of true speech to a tenth of the words.
+    *Measured* by `benchmarks/asked_words.py --num-clips 50` on 100 sentences of the puppets' voices,
+    without room: 93 repeated words and 90 of those cut out are found, and 8 whole sentences have an error.
+    Whisper tiny.en: 54, 86 and 33. On ten real recordings (LibriVox, cards; 92 words): all repeats and
+    omissions, 6 false words. Rooms with strong reverberation and noise raise the errors of true speech to a
+    tenth of the words.
 
     Limits: see `listeners/asked_words.py`; which of two similar words is spoken is the question of
     `grammar_asr` and `open_asr`.

@@ -9,11 +9,11 @@ curve is the spectral flux of the mixture (`onsets.py`), its maximum in the 40 m
 - `av_correlation` is the correlation of the curves as they are, `av_lag_ms` the absolute lag of the highest
   correlation within 500 ms (median over clips).
 
-On Big Buck Bunny, an animated film with music, `av_sync` separates the truth from other clips' sound and from
-its own 200 ms late, given a minute or two of film (docs/evaluation.md has the figures). On a few seconds it does
-not, and its interval says so. Its band was chosen on that film; `benchmarks/sync_on_films.py` measures others.
-On a single clip of a real film no figure of this module tells the truth from another soundtrack with certainty,
-and `av_lag_ms` is uninformative there.
+On Big Buck Bunny, an animated film with music, `av_sync` separates the truth from other clips' sound and
+from its own 200 ms late, given a minute or two of film (docs/evaluation.md has the figures). On a few
+seconds it does not, and its interval says so. Its band was chosen on that film;
+`benchmarks/sync_on_films.py` measures others. On a single clip of a real film no figure of this module
+tells the truth from another soundtrack with certainty, and `av_lag_ms` is uninformative there.
 
 Limits: it measures timing, not content. Music, cuts and camera motion cause unrelated onsets, so even true
 audio scores low; the ceiling and the floor of a report give the usable range. It is not AV-Align, the paper's

@@ -34,9 +34,9 @@ class GrammarASR(ClipMetric):
     hypothesis, since letters are confused even in true speech; `wer_letters` covers the letter alone. Errors
     and words are summed over clips. An inaudible track scores all words as deletions.
 
-    Limits: the recogniser always outputs the six words of the grammar. It cannot see a repeated or a dropped one
-    (`asked_words` does), and chance is below 100%, as the floor of a report shows; the ceiling shows its errors
-    on true speech.
+    Limits: the recogniser always outputs the six words of the grammar. It cannot see a repeated or a
+    dropped one (`asked_words` does), and chance is below 100%, as the floor of a report shows; the ceiling
+    shows its errors on true speech.
 
     Source: our choice; the recogniser is PocketSphinx (Huggins-Daines et al., 2006).
     """
