@@ -9,6 +9,7 @@ import pytest
 import rich.console
 
 from benchmarks.figures_table import headline, side_by_side, with_ceilings
+from benchmarks.ports import as_rows as port_rows
 from benchmarks.scaling_table import as_row
 from dualdub_jax.bundles.bundle import default_bundle_path, read_bundle_header
 from dualdub_jax.config import load_config
@@ -105,6 +106,15 @@ def test_ablations_show_the_losses_from_random_initialisation():
     for name, row in rows.items():
         losses = (f"{row[f'loss_{stream}']['value']:.3f}" for stream in ("speech", "background"))
         assert f"| {' / '.join(losses)} |" in text, name
+
+
+def test_performance_page_shows_the_ports():
+    report = json.loads((MEASURED / "benchmarks" / "ports.json").read_text(encoding="utf-8"))
+    page = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
+    rows = port_rows(report)
+    assert len(rows) == 10 and "\n".join(rows) in page
+    # What the page says of all rows.
+    assert all(report[name] > 1.5 for name in report if name.startswith("ratio_") and name.endswith("_cpu_s"))
 
 
 def test_architecture_page_shows_the_flow_decoders():
