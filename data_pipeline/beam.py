@@ -8,6 +8,11 @@ import contextlib
 import dataclasses
 import importlib.util
 import io
+import multiprocessing
+import os
+import signal
+import sys
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -19,6 +24,9 @@ from dualdub_jax.data_pipeline.item_workers import make_item
 from dualdub_jax.data_pipeline.prepare import write_shards
 from dualdub_jax.errors import UserError
 from dualdub_jax.stores.path import StorePath, as_path
+
+_MAX_RUNS = 4  # of a pipeline whose workers are killed
+_WORKER_LOST = 75
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,13 +52,33 @@ class Beam:
                 f"--beam-runner {self.runner}: needs the package apache-beam; pip install 'dualdub-jax[beam]'"
             )
 
-    def run(self, work: Sequence[Any], do: Callable[[Any], None]) -> None:
+    def run(self, missing: Callable[[], Sequence[Any]], do: Callable[[Any], None]) -> None:
         """Does each piece of work once; pieces and function are sent to workers.
 
+        Runners of clusters replace workers that die. DirectRunner with processes waits for them forever, so
+        its pipeline is run in a process of its own, and again with what is missing if a worker was killed.
+
+        Args:
+            missing: the pieces that are still to be done.
+            do: does one piece; idempotent.
+
         Raises:
-            UserError: an option that the runner refuses.
+            UserError: an option that the runner refuses, or workers that are killed again and again.
         """
-        import apache_beam
+        options = self._options()
+        if self.runner != "DirectRunner" or not any("multi_processing" in option for option in self.options):
+            _run_pipeline(options, missing(), do)
+            return
+        for _ in range(_MAX_RUNS):
+            if not (work := missing()) or not _loses_worker(options, work, do):
+                return
+            print(f"{self.runner}: a worker was killed; what is missing is done again", file=sys.stderr)
+        raise UserError(
+            f"--beam-runner {self.runner}: workers were killed in {_MAX_RUNS} runs in a row, perhaps for "
+            "want of memory; set a lower --beam-option direct_num_workers"
+        )
+
+    def _options(self) -> Any:
         from apache_beam.options.pipeline_options import PipelineOptions
 
         flags = [f"--{option.lstrip('-')}" for option in (f"runner={self.runner}", *self.options)]
@@ -64,26 +92,61 @@ class Beam:
             raise UserError(
                 f"--beam-option {' '.join(self.options)}: refused by {self.runner} ({reason}); correct it"
             ) from error
-        with apache_beam.Pipeline(options=options) as pipeline:
-            (
-                pipeline
-                | "work" >> apache_beam.Create(list(work))
-                | "spread" >> apache_beam.Reshuffle()
-                | "do" >> apache_beam.Map(do)
-            )
+        return options
+
+
+def _run_pipeline(options: Any, work: Sequence[Any], do: Callable[[Any], None]) -> None:
+    import apache_beam
+
+    with apache_beam.Pipeline(options=options) as pipeline:
+        (
+            pipeline
+            | "work" >> apache_beam.Create(list(work))
+            | "spread" >> apache_beam.Reshuffle()
+            | "do" >> apache_beam.Map(do)
+        )
+
+
+def _loses_worker(options: Any, work: Sequence[Any], do: Callable[[Any], None]) -> bool:
+    """Runs a pipeline in a process of its own; whether one of its workers died."""
+    process = multiprocessing.get_context("spawn").Process(target=_run_watched, args=(options, work, do))
+    process.start()
+    try:
+        process.join()
+    finally:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)  # its workers, too
+    if process.exitcode not in (0, _WORKER_LOST):
+        raise RuntimeError(f"the pipeline failed (exit status {process.exitcode}); its error is above")
+    return process.exitcode == _WORKER_LOST
+
+
+def _run_watched(options: Any, work: Sequence[Any], do: Callable[[Any], None]) -> None:
+    os.setsid()
+
+    def watch(failure: threading.ExceptHookArgs) -> None:
+        # Beam's thread that waits for a worker raises this, and nothing hears it.
+        if "Worker subprocess exited" in str(failure.exc_value):
+            os._exit(_WORKER_LOST)
+
+    threading.excepthook = watch
+    _run_pipeline(options, work, do)
 
 
 def make_items(
     beam: Beam, builder: Builder, config: str, spool: ItemSpool, splits: Mapping[str, Sequence[Item]]
 ) -> None:
     """Makes all items of a build that the spool lacks."""
-    missing = [
-        (split, number, item)
-        for split, items in splits.items()
-        for number, item in enumerate(items)
-        if not spool.has(split, number)
-    ]
-    if missing:
+
+    def missing() -> list[tuple[str, int, Item]]:
+        return [
+            (split, number, item)
+            for split, items in splits.items()
+            for number, item in enumerate(items)
+            if not spool.has(split, number)
+        ]
+
+    if missing():
         beam.run(missing, _MakeItem(builder, config, str(spool.folder)))
 
 
@@ -97,7 +160,8 @@ def prepare_shards(
 ) -> None:
     """Writes shards of a sidecar; see `prepare.write_shards`."""
     where = None if codecs_from is None else str(codecs_from)
-    beam.run(list(shards), _WriteShard(str(dataset), config, where, kind))
+    # Shards that are there are left alone.
+    beam.run(lambda: list(shards), _WriteShard(str(dataset), config, where, kind))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,8 +3,12 @@
 import functools
 import hashlib
 import io
+import os
 import pathlib
 import shutil
+import signal
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import rich.console
@@ -42,6 +46,29 @@ def test_a_build_has_the_bytes_of_local_processes(tmp_path: pathlib.Path) -> Non
     assert _digests(tmp_path / "beam" / "beeps") == _digests(tmp_path / "local" / "beeps")
 
 
+class KilledOnce(Beeps):
+    """One of its processes is killed, the first time."""
+
+    def make_records(self, config: str, item: int) -> Iterator[Any]:
+        mark = pathlib.Path(os.environ["KILLED_ONCE"])
+        if item == 4 and not mark.exists():
+            mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        yield from super().make_records(config, item)
+
+
+def test_a_killed_worker_leaves_the_same_bytes(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("apache_beam")
+    monkeypatch.setenv("KILLED_ONCE", str(tmp_path / "killed"))
+    build_configs(Beeps(), tmp_path / "local", only="loud", num_processes=1, console=_quiet())
+    processes = Beam("DirectRunner", ("direct_running_mode=multi_processing", "direct_num_workers=2"))
+    build_configs(KilledOnce(), tmp_path / "beam", only="loud", console=_quiet(), beam=processes)
+    assert (tmp_path / "killed").exists() and "a worker was killed" in capfd.readouterr().err
+    assert _digests(tmp_path / "beam" / "beeps") == _digests(tmp_path / "local" / "beeps")
+
+
 def test_preparation_has_the_bytes_of_this_process(tiny_data_dir: str, tmp_path: pathlib.Path) -> None:
     pytest.importorskip("apache_beam")
     source = pathlib.Path(tiny_data_dir) / "tiny_films" / "soundtrack" / "1.0.0"
@@ -57,7 +84,7 @@ def test_preparation_has_the_bytes_of_this_process(tiny_data_dir: str, tmp_path:
 def test_an_option_that_the_runner_refuses_is_named() -> None:
     pytest.importorskip("apache_beam")
     with pytest.raises(UserError, match="--beam-option direct_num_workers=many: refused by DirectRunner"):
-        Beam("DirectRunner", ("direct_num_workers=many",)).run([1], print)
+        Beam("DirectRunner", ("direct_num_workers=many",)).run(lambda: [1], print)
 
 
 def test_without_the_package_it_is_named(
