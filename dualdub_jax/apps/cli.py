@@ -221,7 +221,6 @@ def _run_project(
     from dualdub_jax.dubbing.dub import Soundtrack
     from dualdub_jax.dubbing.progress import make_progress
     from dualdub_jax.dubbing.project import Project
-    from dualdub_jax.evaluation.run.take_scores import score_take
 
     targets.check(request.inputs, has_original=bool(request.mix.keep_original))
     progress = make_progress()
@@ -229,7 +228,8 @@ def _run_project(
         # What can be found wrong with the inputs alone is found before the model is loaded.
         project.read(targets.out)
         targets.check_space(project.film)
-        from dualdub_jax.parallel.program_cache import keep_programs  # imports JAX
+        from dualdub_jax.evaluation.run.take_scores import score_take  # imports JAX, like the next
+        from dualdub_jax.parallel.program_cache import keep_programs
 
         keep_programs()
         with progress.step("load model"):
