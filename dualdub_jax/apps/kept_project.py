@@ -40,7 +40,7 @@ def check(args: argparse.Namespace) -> None:
     if args.project is None:
         what = "VIDEO" if args.video is None else "--retake" if args.retake is not None else "--take"
         raise UserError(
-            "VIDEO: is missing; name the film, or a project that is there as --project (see dualdub dub --help)"
+            "VIDEO: is missing; name the film, or a --project that is there (see dualdub dub --help)"
             if what == "VIDEO"
             else f"{what}: only goes with a project that is there; add --project DIR"
         )
