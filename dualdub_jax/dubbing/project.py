@@ -14,7 +14,7 @@ import pathlib
 import shutil
 import time
 import weakref
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -25,7 +25,6 @@ from dualdub_jax.config import GridConfig
 from dualdub_jax.config.streams import STREAMS, Stream
 from dualdub_jax.dsp.acoustics import Acoustics
 from dualdub_jax.dubbing.casting import check_cast, read_voices
-from dualdub_jax.dubbing.ducking import Ducking
 from dualdub_jax.dubbing.film_tokens import FilmTokens
 from dualdub_jax.dubbing.listeners import Listeners
 from dualdub_jax.dubbing.mixdown import MIX, Mixdown
@@ -46,23 +45,18 @@ from dualdub_jax.dubbing.protocol import DubbingEngine, WindowRequest
 from dualdub_jax.dubbing.request import DubRequest
 from dualdub_jax.dubbing.retake import make_retake
 from dualdub_jax.dubbing.scenes import assign_scenes, find_scenes, read_film_shots, shot_frames
-from dualdub_jax.dubbing.segmented_decoder import open_segments
-from dualdub_jax.dubbing.speech_check import find_speech
-from dualdub_jax.dubbing.speech_gate import SpeechGate
-from dualdub_jax.dubbing.stems import ORIGINAL, Stems
 from dualdub_jax.dubbing.take import FinishedTake, Take
 from dualdub_jax.dubbing.take_ranking import rank_takes
-from dualdub_jax.dubbing.track_decoder import decode_track
+from dualdub_jax.dubbing.take_tracks import make_tracks
 from dualdub_jax.dubbing.window_frames import WindowFrames
 from dualdub_jax.dubbing.window_store import KeptWindow, WindowStore
 from dualdub_jax.dubbing.windows import plan_windows
 from dualdub_jax.errors import UserError
 from dualdub_jax.media import leftovers
 from dualdub_jax.media.film import STRIP_LENGTH, FilmReader
-from dualdub_jax.media.original_sound import OriginalTrack, find_sounds
-from dualdub_jax.media.outputs import explain_errors
+from dualdub_jax.media.original_sound import find_sounds
 from dualdub_jax.media.rehearsal import check_container
-from dualdub_jax.media.track import FloatFile, Track, WavWriter
+from dualdub_jax.media.track import Track
 from dualdub_jax.stores.digests import describe_folder, file_sha256
 from dualdub_jax.stores.path import absolute, as_local_path, as_path
 from dualdub_jax.text.script import Script, read_script
@@ -376,11 +370,8 @@ class Project(ProjectState):
         if number in self.takes:
             self.choose(self.chosen)
             return
-        with self.progress.step("decode") as advance, self._decoded_files() as files:
-            self._decode(engine, files, advance)
-            self._write_stems(files)
-            threshold_dbfs = self._find_speech(engine)
-            self._mix()
+        with self.progress.step("decode") as advance:
+            threshold_dbfs = make_tracks(self, engine, self._listening(engine), number, advance)
         self.takes[number] = FinishedTake(
             self.take.seed,
             self.mixdown.describe(),
@@ -560,95 +551,6 @@ class Project(ProjectState):
                 "(model.num_acoustics_bins is 0); leave it out, or take a checkpoint that is"
             )
         return sampled and sampled._replace(**asked)
-
-    @contextlib.contextmanager
-    def _decoded_files(self) -> Iterator[dict[str, FloatFile]]:
-        """Files for the decoded tracks, which are removed once the stems are written."""
-        names = [*self.used, *([ORIGINAL] if self.original_sounds else [])]
-        files = {name: FloatFile(self.layout.decoded(name), self.num_channels) for name in names}
-        try:
-            for file in files.values():
-                leftovers.add(file.path)
-            yield files
-        finally:
-            for file in files.values():
-                file.path.unlink(missing_ok=True)
-                leftovers.discard(file.path)
-
-    def _decode(
-        self,
-        engine: DubbingEngine,
-        files: Mapping[str, FloatFile],
-        advance: Advance,
-    ) -> None:
-        self.sound_warnings = []
-        for index, (name, file) in enumerate(files.items()):
-            if name == ORIGINAL:
-                self._read_original(file)
-                continue
-            decoder = open_segments(self.segments(engine, name, self.take), self.frame_rate)
-            blocks = decode_track(
-                decoder, self.take.tokens[name], self.sample_rate_hz, self.num_samples, self.num_channels
-            )
-            if name == "speech":
-                blocks = SpeechGate(self.utterances, self.sample_rate_hz, self.num_samples).apply(blocks)
-            with explain_errors(file.path):
-                file.write(blocks)
-            advance((index + 1) / len(files))
-
-    def _read_original(self, file: FloatFile) -> None:
-        track = OriginalTrack(self.original_sounds, self.film, self.sample_rate_hz, self.num_channels)
-        with explain_errors(file.path):
-            file.write(track.blocks())
-        self.sound_warnings += track.warnings
-
-    def _write_stems(self, files: Mapping[str, FloatFile]) -> None:
-        names = dict.fromkeys((*STREAMS, *files))
-        stems = Stems.measure({name: files.get(name) for name in names}, self.num_samples, self.num_channels)
-        self._stem_gain = stems.gain
-        self.tracks = self._write_tracks([*names], stems.blocks())
-
-    def _mix(self) -> None:
-        """Mixes the stems; the ducking needs to know when speech is audible in them."""
-        settings = self.request.mix
-        spans_s = [spoken.span_s for spoken in self.spoken if spoken.span_s is not None]
-        ducking = Ducking.under(spans_s, settings.duck)
-        self.mixdown = Mixdown.measure(self.tracks, self.sample_rate_hz, settings, ducking, self._stem_gain)
-        self.sound_warnings += self.mixdown.warnings
-        mixes = ({MIX: block} for block in self.mixdown.blocks())
-        self.tracks = self.tracks | self._write_tracks([MIX], mixes)
-
-    def _write_tracks(
-        self, names: Sequence[str], blocks: Iterable[Mapping[str, np.ndarray]]
-    ) -> dict[str, Track]:
-        """Writes the file of each name, side by side."""
-        paths = {name: self.layout.track(self._number, name) for name in names}
-        with contextlib.ExitStack() as stack:
-            stack.enter_context(explain_errors(next(iter(paths.values()))))
-            self.layout.track(self._number, MIX).parent.mkdir(parents=True, exist_ok=True)
-            writers = {
-                name: stack.enter_context(WavWriter(path, self.sample_rate_hz, self.num_channels))
-                for name, path in paths.items()
-            }
-            for named in blocks:
-                for name, block in named.items():
-                    writers[name].write(block)
-        return {name: Track(path) for name, path in paths.items()}
-
-    def _find_speech(self, engine: DubbingEngine) -> float | None:
-        """Measures when each utterance is audible in the finished track.
-
-        Returns:
-            The highest threshold; None without speech.
-        """
-        if "speech" not in self.used:
-            return None
-        thresholds_dbfs = self._listening(engine).thresholds_dbfs(
-            self.utterances, self.windows, self.take.acoustics, self.frame_rate
-        )
-        track = self.tracks["speech"]
-        self.spoken = find_speech(track, track.sample_rate_hz, self.utterances, thresholds_dbfs)
-        return max(thresholds_dbfs)
 
     def _require_speech(self) -> None:
         take = self.takes[self.chosen]

@@ -106,11 +106,11 @@ def test_an_interrupted_job_keeps_its_windows_and_one_without_any_leaves_nothing
     ]
 
 
-@pytest.mark.parametrize("fault", ["_mix", "_decode"])
+@pytest.mark.parametrize("fault", ["Mixdown.measure", "decode"])
 def test_interrupted_while_decoding_or_mixing(tmp_path, film, monkeypatch, fault):
     whole = dub(request(film), tmp_path / "whole", FakeEngine())
     with monkeypatch.context() as patched:
-        patched.setattr(Project, fault, lambda *_: 1 / 0)
+        patched.setattr(f"dualdub_jax.dubbing.take_tracks.{fault}", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             dub(request(film), tmp_path / "p", FakeEngine())
     engine = FakeEngine()

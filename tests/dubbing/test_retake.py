@@ -14,6 +14,7 @@ from dualdub_jax.dubbing.project import Project
 from dualdub_jax.dubbing.region import parse_region
 from dualdub_jax.dubbing.request import DubRequest
 from dualdub_jax.dubbing.stems import PEAK_CEILING
+from dualdub_jax.dubbing.take_tracks import decode, decoded_files
 from dualdub_jax.errors import UserError
 from tests.dubbing.test_resume import SRT, dub, sounds
 from tests.fake_engine import FakeEngine
@@ -177,8 +178,8 @@ def test_any_grid_and_rates(tmp_path, frame_rate, rates_hz):
     # What was decoded in its surroundings is what the whole track is.
     whole = dub(DubRequest(source, "hello there. and then some."), tmp_path / "q", engine)
     whole.take = project.take
-    with whole._decoded_files() as files:
-        whole._decode(engine, files, lambda part: None)
+    with decoded_files(whole) as files:
+        decode(whole, engine, files, lambda part: None)
         inside = slice(int(5.13 * rate_hz), int(7.27 * rate_hz))
         background = files["background"][inside] * project.mixdown.stem_gain
     np.testing.assert_allclose(new["background"][inside] / 32768, background, atol=2 / 32768)
