@@ -24,6 +24,7 @@ _FEW_CLIPS = {"dnsmos": 2, "mel_cepstral": 2, "prosody": 2, "grammar_asr": 4}
 # Metrics that these clips or this time cannot test; each has tests of the same kind of its own.
 _TESTED_ALONE = {
     "open_asr",  # seconds a clip
+    "asked_words",  # likewise
     "ghost_speech",  # the same recogniser
     "distillmos",  # needs torch
     "face_sync",  # puppets have no human face
@@ -55,7 +56,10 @@ _OF_BACKGROUND = {"onset_f1", "onset_precision", "onset_recall", "impact_class_a
 _TABLE: dict[str, tuple[Spoil, set[str], set[str]]] = {
     "speech as loud as its noise": (
         _each(degrade.with_noise, "speech", 0.0),
-        {"wer", "dnsmos_ovrl", "dnsmos_bak", "mcd", "voice_similarity", "noise_level_correlation"},
+        {
+            *{"wer", "dnsmos_ovrl", "dnsmos_bak", "mcd", "voice_similarity"},
+            *{"noise_level_correlation", "pause_level_db"},
+        },
         {*_OF_BACKGROUND, "lip_correlation", "lip_lag_ms", "loudness_background_lufs"},
     ),
     "speech 200 ms late": (
@@ -65,7 +69,7 @@ _TABLE: dict[str, tuple[Spoil, set[str], set[str]]] = {
     ),
     "background 200 ms late": (
         _each(degrade.shifted, "background", 200.0),
-        {"onset_f1", "onset_precision", "onset_recall"},
+        {"onset_f1", "onset_precision", "onset_recall", "stem_onset_f1"},
         {*_OF_SPEECH, "noise_level_correlation", "duration_error_samples"},
     ),
     "speech in another voice": (
