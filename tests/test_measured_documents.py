@@ -121,7 +121,7 @@ def test_architecture_page_shows_the_flow_decoders():
     figures = json.loads((MEASURED / "benchmarks" / "flow_decoder.json").read_text(encoding="utf-8"))
     page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     names = [name.removesuffix(": mel_db") for name in figures if name.endswith(": mel_db")]
-    assert len(names) == 7
+    assert len(names) == 14
     for name in names:
         assert f"| {figures[f'{name}: mel_db']:.2f} ({figures[f'{name}: wave_db']:.2f}) |" in page, name
 
