@@ -74,7 +74,7 @@ class Summary:
         text = f"{self.num_films} films: {self.num_dubbed} dubbed, {self.num_skipped} done before, "
         text += f"{self.num_failed} failed"
         if self.film_s:
-            text += f"; {self.film_s / 3600:.2f} h of film at {self.film_s / self.elapsed_s:.2f} x realtime"
+            text += f"; {_clock(self.film_s)} of film at {self.film_s / self.elapsed_s:.2f} x realtime"
         return text
 
 

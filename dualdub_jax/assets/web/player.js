@@ -260,7 +260,7 @@ class DualDubPlayer extends HTMLElement {
     this.sounds.mix.muted = !isMix || fromVideo;
     for (const name of this.stems) this.sounds[name].muted = isMix || !on.includes(name);
     const what = isMix ? "mix" : on.map((name) => NAMES[name].toLowerCase()).join(", ") || "nothing";
-    this.hearing.textContent = `You hear: ${this.takes.length > 1 ? `${this.take.label}, ` : ""}${what}`;
+    this.hearing.textContent = `Playing: ${this.takes.length > 1 ? `${this.take.label}, ` : ""}${what}`;
   }
 
   follow(seek = false) {
