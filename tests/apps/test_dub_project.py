@@ -119,7 +119,7 @@ def test_a_film_that_was_moved_is_named_as_usual(film, engine, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "VIDEO: is missing; name the film, or a project that is there as --project"),
+        ([], "VIDEO: is missing; name the film, or a --project that is there"),
         (["film.mp4", "--take", "1"], "--take: only goes with a project that is there; add --project DIR"),
         (["film.mp4", "--retake", "1-2"], "--retake: only goes with a project that is there"),
         (["--project", "p"], "p: is not a project, for it has no project.json"),
