@@ -186,8 +186,8 @@ def test_its_bundle_is_evaluated(run, tmp_path, monkeypatch):
 def test_a_film_without_speech_is_prompted_and_scripts_keep_their_case(run, monkeypatch):
     engine = Engine.from_bundle(run[1] / "bundle")
     seen = []
-    monkeypatch.setattr(engine, "_generate", lambda _, batch, *rest: seen.append(batch) or {
-        stream: getattr(batch, f"{stream}_tokens") for stream in STREAMS})  # fmt: skip
+    monkeypatch.setattr(engine, "_generate", lambda _, rows, *rest: seen.append(rows.batch) or {
+        stream: getattr(rows.batch, f"{stream}_tokens") for stream in STREAMS})  # fmt: skip
     video = {"video_features": np.zeros((8, 24), np.float32)}
     common = {"video": video, "voice": None, "use_background": True, "context": {}, "seed": 0}
     for script, use_speech in (("", False), ("Hello, you!", True)):
