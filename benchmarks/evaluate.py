@@ -126,22 +126,20 @@ def measure_command(workdir: pathlib.Path, num_clips: int) -> dict[str, float]:
     """Times the command and prints a table.
 
     Args:
-        workdir: of the evaluation, with rendered films.
+        workdir: of the evaluations.
         num_clips: evaluated.
     """
     one = ("--jobs", "1", "--batch-size", "1")
-    run_command(workdir / "warm", 1, one)
-    (workdir / "all").mkdir()
-    (workdir / "all" / "films").symlink_to(workdir / "films")
+    run_command(workdir, 1, one)
     print(f"{'wall s, CPU s':<24}{'one process':>20}{'default':>20}")
     found = {}
     # Without soundtracks, then with those of the run before.
     for part, forgotten in (("whole", ("stems", "scores.sqlite*")), ("scoring", ("scores.sqlite*",))):
         times = []
         for options in (one, ()):
-            for path in (path for pattern in forgotten for path in (workdir / "all").glob(pattern)):
-                path.rename(workdir / f"{path.name}-{part}-{len(times)}")
-            times.append(run_command(workdir / "all", num_clips, options))
+            for path in (path for pattern in forgotten for path in workdir.glob(pattern)):
+                path.rename(workdir / f"old-{part}-{len(times)}-{path.name}")
+            times.append(run_command(workdir, num_clips, options))
         texts = [f"{wall_s:.1f}, {cpu_s:.1f}" for wall_s, cpu_s in times]
         print(f"{part:<24}{texts[0]:>20}{texts[1]:>20}")
         for place, unit in enumerate(("wall", "cpu")):

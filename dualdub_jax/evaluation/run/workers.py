@@ -192,6 +192,9 @@ def _threads_limited(num_threads: int) -> Iterator[None]:
 
 def _work(metrics: Sequence[Metric], connection: Connection) -> None:
     """The life of a process."""
+    # A semaphore, such as tqdm's, is then unlinked as soon as it is made: when this process is killed,
+    # nothing is left and nothing reported.
+    multiprocessing.set_start_method("fork", force=True)
     by_name = {metric.name: metric for metric in metrics}
     while True:
         try:

@@ -1,5 +1,6 @@
 """Metrics that tell of the process that scores them, in a module that imports no JAX."""
 
+import multiprocessing
 import os
 import sys
 import time
@@ -77,5 +78,6 @@ class Endless(ClipMetric):
         self._folder = folder
 
     def score_clip(self, clip):
+        self._lock = multiprocessing.RLock()  # as tqdm has one
         (self._folder / str(os.getpid())).touch()
         time.sleep(600)
