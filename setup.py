@@ -27,6 +27,7 @@ _CORE = [
     "soundfile>=0.13",
     "soxr>=0.5",
     "scipy>=1.11",  # filters of reference voices; JAX requires it as well
+    "threadpoolctl>=3.1",  # scores that do not depend on the number of cores
     "pysubs2>=1.8",
     "langcodes>=3.4",  # languages of tracks
     "kitten-text-processing==0.1.0",  # NeMo's grammars of written English; the only release

@@ -254,6 +254,8 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
     )
     add("--batch-size", type=count, metavar="N",
         help="clips that a device generates at once (default: 1 on CPUs, 8 elsewhere)")  # fmt: skip
+    add("--jobs", type=count, metavar="N",
+        help="processes that score (default: one a core, 3 GiB of memory and 4 clips for each)")  # fmt: skip
     add("--casp-weights", type=stored, metavar="DIR",
         help="converted CASP weights (default: a small CASP of the puppet world)")  # fmt: skip
     add("--protocol", choices=("ours", "paper"), default="ours",

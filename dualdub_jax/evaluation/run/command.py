@@ -58,6 +58,7 @@ def run(args: argparse.Namespace) -> int:
     from dualdub_jax.evaluation.run.runner import LOG_FILE, evaluate
     from dualdub_jax.evaluation.run.scoring import missing_requirement
     from dualdub_jax.evaluation.run.systems import Checkpoint
+    from dualdub_jax.evaluation.run.workers import default_jobs
     from dualdub_jax.evaluation.statistics.against import find_other
     from dualdub_jax.parallel.program_cache import keep_programs
 
@@ -104,6 +105,7 @@ def run(args: argparse.Namespace) -> int:
         other=other,
         other_checkpoint=other_checkpoint,
         rows=rows,
+        jobs=args.jobs or default_jobs(len(suite.ids)),
         progress=progress,
     )
     console.print()

@@ -27,9 +27,10 @@ from dualdub_jax.evaluation.contracts.results import (
     to_json,
 )
 from dualdub_jax.evaluation.run import systems
-from dualdub_jax.evaluation.run.failures import FailureLog
+from dualdub_jax.evaluation.run.failures import Failure, FailureLog
 from dualdub_jax.evaluation.run.score_store import ScoreStore, Values, clip_digest, metric_digest, score_key
 from dualdub_jax.evaluation.run.scoring import BrokenMetricError, missing_requirement, score_system
+from dualdub_jax.evaluation.run.scoring_ahead import ScoringAhead
 from dualdub_jax.evaluation.run.stem_store import StemStore, Tracks, WorkdirError, writing
 from dualdub_jax.evaluation.statistics import bootstrap, table
 from dualdub_jax.evaluation.statistics.against import RESULTS_FILE, SCORES_FILE, Other, PastRun, compare
@@ -48,6 +49,7 @@ def evaluate(
     other: Other | None = None,
     other_checkpoint: systems.Checkpoint | None = None,
     rows: Sequence[str] = SYSTEMS,
+    jobs: int = 1,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Evaluates a suite.
@@ -61,13 +63,15 @@ def evaluate(
         other_checkpoint: that of `other`, if it is a checkpoint.
         rows: systems to score, of `results.SYSTEMS`; the shuffled row needs the soundtracks of ours, which
             are then made and not scored.
+        jobs: processes that score; metrics that use JAX are scored in this one. Results do not depend on it.
         progress: receives the steps.
 
     Returns:
         The results, see `results`. Failures of single clips are listed there and do not raise.
 
     Raises:
-        UserError: the working directory cannot be written, no clip can be read, or `other` is not comparable.
+        UserError: the working directory cannot be written, no clip can be read, `other` is not comparable, or
+            a process that scores dies.
     """
     with writing(workdir):
         workdir.mkdir(parents=True, exist_ok=True)
@@ -78,7 +82,7 @@ def evaluate(
         if other is not None and other.kind == "run":
             past = PastRun(other, suite.name, run.fingerprints)
         run.make_soundtracks(other_checkpoint)
-        run.score(other_checkpoint is not None)
+        run.score(other_checkpoint is not None, jobs)
         with run.progress.step("intervals"):
             results = run.results()
             if other is not None:
@@ -249,11 +253,12 @@ class _Run:
 
     # --------------------------------------------------------------------------------------------- scores
 
-    def score(self, has_other: bool) -> None:
+    def score(self, has_other: bool, jobs: int) -> None:
         """Runs every metric over every system's clips.
 
         Args:
             has_other: whether a second checkpoint is scored too.
+            jobs: processes that score.
         """
         names = [*self._rows, OTHER] if has_other else list(self._rows)
         with self.progress.step("hash tracks"):
@@ -267,10 +272,15 @@ class _Run:
             reason = missing_requirement(metric)
             if reason is not None:
                 self._missing[metric.name] = reason
+        known: Mapping[tuple[str, str], Mapping[str, Failure]] = {}
+        if jobs > 1:
+            known = self._score_in_processes(jobs)
+        for metric in self._metrics:
+            if metric.name in self._missing:
                 continue
             with self.progress.step(f"score {metric.name}") as advance:
                 try:
-                    self._score(metric, self._digests, advance)
+                    self._score(metric, known, advance)
                 except BrokenMetricError as broken:
                     self._missing[metric.name] = f"fails on every clip: {broken}"
             if metric.weights_sha256:
@@ -278,11 +288,31 @@ class _Run:
             else:
                 metric.weights_sha256 = self._scores.get_weights(metric)
 
-    def _score(
-        self, metric: Metric, digests: Mapping[str, Mapping[str, str]], advance: Callable[[float], None]
-    ) -> None:
+    def _digests_for(self, metric: Metric) -> dict[str, dict[str, str]]:
+        """`_digests` of the systems that the metric scores."""
         has_floor = any(figure.paired_floor for figure in metric.figures)
-        chosen = {s: of_clips for s, of_clips in digests.items() if has_floor or s != SHUFFLED}
+        return {system: d for system, d in self._digests.items() if has_floor or system != SHUFFLED}
+
+    def _score_in_processes(self, jobs: int) -> Mapping[tuple[str, str], Mapping[str, Failure]]:
+        """Adds scores of the metrics without JAX to the store.
+
+        Returns:
+            (name of the metric, system) -> id -> why a clip has no score.
+        """
+        metrics = [m for m in self._metrics if not m.uses_jax and m.name not in self._missing]
+        ahead = ScoringAhead({metric: self._digests_for(metric) for metric in metrics}, self._scores)
+        if len(ahead.ids) > 1:
+            with self.progress.step(f"score in {min(jobs, len(ahead.ids))} processes") as advance:
+                ahead.run(self._clip, jobs, advance)
+        return ahead.failures
+
+    def _score(
+        self,
+        metric: Metric,
+        known: Mapping[tuple[str, str], Mapping[str, Failure]],
+        advance: Callable[[float], None],
+    ) -> None:
+        chosen = self._digests_for(metric)
         total, done = sum(map(len, chosen.values())), 0
 
         def on_clip() -> None:
@@ -292,7 +322,10 @@ class _Run:
 
         for system, of_clips in chosen.items():
             load = functools.partial(self._clip, system)
-            found = score_system(metric, system, of_clips, load, self._scores, self._failures, on_clip)
+            failed = known.get((metric.name, system), {})
+            found = score_system(
+                metric, system, of_clips, load, self._scores, self._failures, on_clip, failed
+            )
             for clip_id, values in found.items():
                 if system == SHUFFLED:
                     values = {f.name: values[f.name] for f in metric.figures if f.paired_floor}

@@ -3,9 +3,11 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
-from dualdub_jax.errors import UserError
+from threadpoolctl import threadpool_limits
+
 from dualdub_jax.evaluation.contracts.clips import Clip
 from dualdub_jax.evaluation.contracts.metric import Metric
+from dualdub_jax.evaluation.run.failures import Failure
 from dualdub_jax.evaluation.run.score_store import ScoreStore, Values, metric_digest, score_key
 from dualdub_jax.evaluation.run.stem_store import WorkdirError
 
@@ -16,7 +18,7 @@ _HOPELESS = 8  # clips that all fail with the same error, none succeeding: the m
 class Failures(Protocol):
     """Receives failures: see `failures.FailureLog`."""
 
-    def add(self, clip_id: str, system: str, stage: str, error: Exception) -> None: ...
+    def add(self, clip_id: str, system: str, stage: str, error: Failure) -> None: ...
 
 
 class BrokenMetricError(Exception):
@@ -36,6 +38,7 @@ def score_system(
     store: ScoreStore,
     failures: Failures,
     on_clip: Callable[[], None],
+    known: Mapping[str, Failure] | None = None,
 ) -> dict[str, Values]:
     """Scores all clips of one system by one metric.
 
@@ -47,6 +50,7 @@ def score_system(
         store: cached scores; new ones are added.
         failures: receives errors; a failing clip has no values and is scored again in the next run.
         on_clip: called after each clip, for progress.
+        known: id -> the failure of a clip that another process has tried to score in this run.
 
     Returns:
         id -> figure -> value, of the clips that could be scored.
@@ -61,30 +65,53 @@ def score_system(
     for _ in range(len(keys) - len(todo)):
         on_clip()
     reasons: list[str] = []
+    known = known or {}
     for begin in range(0, len(todo), _BATCH):
-        for clip_id, outcome in _score(metric, todo[begin : begin + _BATCH], load).items():
-            if isinstance(outcome, Exception):
+        batch = todo[begin : begin + _BATCH]
+        new = [clip_id for clip_id in batch if clip_id not in known]
+        outcomes = {**known, **score_clips(metric, new, load)}
+        for clip_id in batch:
+            outcome = outcomes[clip_id]
+            if isinstance(outcome, Failure):
                 failures.add(clip_id, system, f"score {metric.name}", outcome)
-                reasons.append(describe_error(outcome))
+                reasons.append(outcome.text)
             else:
                 values[clip_id] = outcome
                 store.put(keys[clip_id], outcome)
             on_clip()
-        if len(reasons) >= _HOPELESS and len(set(reasons)) == 1 and not any(values.values()):
+        if is_hopeless(reasons) and not any(values.values()):
             raise BrokenMetricError(reasons[0])
     return {clip_id: found for clip_id, found in values.items() if found is not None}
 
 
-def describe_error(error: Exception) -> str:
-    """One line for the report; a `UserError` is shown without the exception's name."""
-    text = " ".join(str(error).split())
-    return text if isinstance(error, UserError) else f"{type(error).__name__}: {text}"
+def is_hopeless(reasons: Sequence[str]) -> bool:
+    """Whether these failures, without a success, mean that the metric itself is broken."""
+    return len(reasons) >= _HOPELESS and len(set(reasons)) == 1
 
 
-def _score(metric: Metric, ids: Sequence[str], load: Callable[[str], Clip]) -> dict[str, Values | Exception]:
-    """Scores clips as a batch, or one by one if the batch fails, so that only the failing clips are lost."""
+def score_clips(
+    metric: Metric, ids: Sequence[str], load: Callable[[str], Clip]
+) -> dict[str, Values | Failure]:
+    """Scores clips as a batch, or one by one if the batch fails, so that only the failing clips are lost.
+
+    Args:
+        metric: whose requirements are installed.
+        ids: of the clips.
+        load: id -> the clip.
+
+    Returns:
+        id -> its values by figure, or why there are none.
+
+    Raises:
+        WorkdirError: of `load`.
+    """
+    if not ids:
+        return {}
     try:
-        found = metric.score([load(clip_id) for clip_id in ids])
+        clips = [load(clip_id) for clip_id in ids]
+        # The order of a BLAS sum depends on its threads, and scores must not depend on the machine.
+        with threadpool_limits(1, user_api="blas"):
+            found = metric.score(clips)
         for figure in metric.figures:
             if len(found[figure.name]) != len(ids):
                 raise ValueError(f"{len(found[figure.name])} values of {figure.name} for {len(ids)} clips")
@@ -96,5 +123,5 @@ def _score(metric: Metric, ids: Sequence[str], load: Callable[[str], Clip]) -> d
         raise
     except Exception as error:
         if len(ids) == 1:
-            return {ids[0]: error}
-        return {clip_id: _score(metric, [clip_id], load)[clip_id] for clip_id in ids}
+            return {ids[0]: Failure.of(error)}
+        return {clip_id: score_clips(metric, [clip_id], load)[clip_id] for clip_id in ids}

@@ -50,6 +50,7 @@ class PaperBackground(ClipMetric):
     """
 
     name = "paper_background"
+    uses_jax = True
 
     def __init__(self, weights: pathlib.Path | None = None) -> None:
         self._weights = Weights("cnn14", weights)

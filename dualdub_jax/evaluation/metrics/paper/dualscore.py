@@ -87,6 +87,7 @@ class DualScore(ClipMetric):
     """
 
     name = "paper_dualscore"
+    uses_jax = True
 
     def __init__(self, weights: pathlib.Path | None = None) -> None:
         self._weights = _CaspWeights(weights)

@@ -44,6 +44,7 @@ class PaperFad(ClipMetric):
     """
 
     name = "paper_fad"
+    uses_jax = True
 
     def __init__(self, weights: pathlib.Path | None = None) -> None:
         self._weights = Weights("vggish", weights)

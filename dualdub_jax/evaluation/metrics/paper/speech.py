@@ -28,6 +28,7 @@ class Similarity(ClipMetric):
     """
 
     name = "paper_similarity"
+    uses_jax = True
     figures = (
         Figure(
             "sim",
@@ -71,6 +72,7 @@ class Naturalness(ClipMetric):
     """
 
     name = "paper_naturalness"
+    uses_jax = True
     figures = (
         Figure(
             "utmos",
