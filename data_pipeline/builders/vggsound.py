@@ -69,9 +69,11 @@ class VGGSound(ClipBuilder):
             if film is None:
                 yield Dropped(name, "film is not there", label, "manifest")
                 continue
-            yield SourceClip(
-                name, {"video": film}, split=split, group=video, notes={"labels": [{"class": label}]}
-            )
+            notes = {"labels": [{"class": label}]}
+            try:
+                yield SourceClip(name, {"video": film}, split=split, group=video, notes=notes)
+            except ValueError as error:
+                yield Dropped(name, "bad row", str(error), "manifest")
 
 
 def _suffix(path: StorePath) -> str:
