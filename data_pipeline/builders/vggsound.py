@@ -6,7 +6,8 @@
 The authors distribute the table; the three names are those that downloaders of it write. Films without a
 file are counted as dropped. Source: https://www.robots.ox.ac.uk/~vgg/data/vggsound (Chen et al., 2020); the
 table is CC BY 4.0, the copyright of each film remains with its owner, so that clips have no licence unless
-`--licence` names one.
+`--licence` names one. Columns of the table: README.md of https://github.com/hche11/VGGSound, the authors'
+repository; the first of the names: its data/test.csv.
 """
 
 import csv
