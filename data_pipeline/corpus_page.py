@@ -72,6 +72,16 @@ class CorpusPage:
             f"<table>{two_column_rows(table_rows(figures))}</table>{clips}</section>"
         )
 
+    def add_dropped(self, name: str, counts: Mapping[str, int]) -> None:
+        """Adds what was dropped when a dataset was built, by reason, most first."""
+        rows = sorted(
+            ((reason, str(count)) for reason, count in counts.items()), key=lambda row: -int(row[1])
+        )
+        self._sections.append(
+            f'<section class="card"><h2>{html.escape(name)}: dropped when built</h2>'
+            f"<table>{two_column_rows(rows)}</table></section>"
+        )
+
     def write(self, path: pathlib.Path, title: str) -> None:
         """Writes the page as one file.
 

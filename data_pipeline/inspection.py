@@ -68,6 +68,7 @@ def inspect(
         if dropped:
             counts = ", ".join(f"{reason} {count}" for reason, count in dropped.items())
             console.print(f"[bold]{found.name}[/bold]  dropped when built: {counts}", soft_wrap=True)
+            made.add_dropped(found.name, dropped)
     if page is not None:
         made.write(as_local_path(page, "page"), str(directory))
         console.print(f"page: {page}", soft_wrap=True, markup=False)

@@ -9,6 +9,7 @@ also: a clip failed; of `dub --manifest`: a film failed). Packages are imported 
 
 import argparse
 import functools
+import gc
 import os
 import pathlib
 import sys
@@ -41,6 +42,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     prepare_streams()
     signals = SignalWatch()
     status = _status_of(lambda: signals.run(lambda: _run(sys.argv[1:])))
+    if status:
+        # Cycles of a failed run hold batches in shared memory, which Python would warn of when it exits.
+        gc.collect()
     if signals.number is not None:
         sys.stdout.flush()
         signals.leave()
