@@ -3,11 +3,15 @@
     python benchmarks/input_pipeline.py                       # renders 64 clips of Puppet Stage first
     python benchmarks/input_pipeline.py --data-dir data       # on a dataset that exists
     python benchmarks/input_pipeline.py --only torch          # the comparison alone
+    python benchmarks/input_pipeline.py --only sidecars       # features and tokens, computed or read
 
 Parts are measured in CPU milliseconds per clip, which are robust to other load. The whole pipeline runs as in
 training: threads decode, and tokens are computed on the fly ("fresh", the first epoch) or cached ("cached").
 The train step is simulated by matrix products on all cores that take about as long as the default model's
 step. "prepared" reads tokens from sidecars instead of computing them.
+
+"sidecars" is for a model that reads features: a frozen CLIP ViT-B/32 of random weights at 25/3 Hz and the
+tokens of both stems, of 12 rendered clips. "raw" computes both in every batch, "prepared" reads them.
 
 The comparison gives a torch DataLoader the same clips as files, and batches of one size: torch in processes,
 ours in threads (the default of training) and in as many processes. "torch" has our function for each clip
@@ -21,6 +25,7 @@ JSON.
 
 import argparse
 import contextlib
+import dataclasses
 import importlib.util
 import io
 import itertools
@@ -33,12 +38,14 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import av
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import soundfile
 import soxr
 
+from dualdub_jax.checkpoints.converted import write_converted
 from dualdub_jax.codecs.base import Codec
 from dualdub_jax.codecs.registry import codec_class, codec_config, make_codec
 from dualdub_jax.config import Config, SourceConfig, StageConfig
@@ -47,7 +54,7 @@ from dualdub_jax.data_pipeline import mixture as curriculum
 from dualdub_jax.data_pipeline.batch_iterator import BatchIterator, NumberedBatches
 from dualdub_jax.data_pipeline.build import build
 from dualdub_jax.data_pipeline.collate import collate
-from dualdub_jax.data_pipeline.derivations import token_derivation
+from dualdub_jax.data_pipeline.derivations import feature_derivation, token_derivation
 from dualdub_jax.data_pipeline.example import MakeExample
 from dualdub_jax.data_pipeline.frame_times import num_frames_of
 from dualdub_jax.data_pipeline.mixed_examples import mix_examples, take_share
@@ -55,6 +62,8 @@ from dualdub_jax.data_pipeline.prepare import prepare
 from dualdub_jax.data_pipeline.record import Record, decode_stem
 from dualdub_jax.data_pipeline.reference_voice import decode_voice
 from dualdub_jax.data_pipeline.stem_tokens import StemTokenizer
+from dualdub_jax.encoders.clip.tower import ClipConfig, ClipTower
+from dualdub_jax.encoders.extraction import make_extractor
 from dualdub_jax.media.frames import FrameSpec
 from dualdub_jax.media.record_video import decode_frames
 from dualdub_jax.text.tokenizer import make_tokenizer
@@ -71,16 +80,20 @@ def main() -> None:
     parser.add_argument("--num-batches", type=int, default=16, help="per measurement of the whole pipeline")
     parser.add_argument("--step-ms", type=float, default=400.0, help="duration of the simulated train step")
     parser.add_argument("--num-workers", type=int, default=2, help="of both loaders in the comparison")
-    parser.add_argument("--only", choices=("parts", "torch"), help="default: both")
+    parser.add_argument("--only", choices=("parts", "torch", "sidecars"), help="default: all")
     args = parser.parse_args()
     figures: dict[str, float] = {}
     with contextlib.ExitStack() as stack:
-        data_dir = args.data_dir or _render(stack.enter_context(tempfile.TemporaryDirectory()))
-        config = Config(data_dir=data_dir)
-        if args.only != "torch":
+        data_dir = args.data_dir
+        if data_dir is None and args.only != "sidecars":
+            data_dir = _render(stack.enter_context(tempfile.TemporaryDirectory()), 64)
+        config = Config(data_dir=data_dir or "")
+        if args.only in (None, "parts"):
             figures |= measure(config, args)
-        if args.only != "parts":
+        if args.only in (None, "torch"):
             figures |= compare_with_torch(config, args)
+        if args.only in (None, "sidecars"):
+            figures |= compare_with_sidecars(pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory())))
     for name, value in figures.items():
         print(f"{name:36s} {value:10.2f}")
     print(json.dumps({name: round(value, 3) for name, value in figures.items()}))
@@ -178,6 +191,45 @@ def _prepared(config: Config, source: str, codecs: Mapping[Stream, Codec]) -> It
 
 def _is_alone(folder: pathlib.Path) -> bool:
     return len(list(folder.parent.iterdir())) == 1
+
+
+def compare_with_sidecars(folder: pathlib.Path) -> dict[str, float]:
+    """Clips a second of a model that reads features: features and tokens computed, and read.
+
+    Args:
+        folder: for clips, weights and sidecars.
+    """
+    batch_size, source = 4, "puppet_stage/soundtrack"
+    data_dir = _render(str(folder / "data"), 3 * batch_size)
+    tower = ClipConfig()
+    images = jnp.zeros((1, tower.image_size, tower.image_size, 3), jnp.uint8)
+    params = jax.tree.map(np.asarray, nn.unbox(ClipTower(tower).init(jax.random.key(0), images)["params"]))
+    random = {"converted_from": "random values", "sha256": ""}
+    write_converted(folder / "clip", "clip", dataclasses.asdict(tower), params, random)
+    config = Config(data_dir=data_dir)
+    video = dataclasses.replace(config.model.video, kind="features", feature_dim=tower.embedding_dim)
+    extractor = f"clip(path='{folder / 'clip'}', frame_rate_hz='25/3')"
+    config = dataclasses.replace(
+        config,
+        model=dataclasses.replace(config.model, video=video),
+        video_features=dataclasses.replace(config.video_features, extractor=extractor),
+    )
+    codecs = {stream: _random_codec(config, stream) for stream in STREAMS}
+    stage = StageConfig(name="benchmark", mixture=(SourceConfig(source),), batch_size=batch_size)
+
+    def clips_per_s(num_batches: int, fingerprints: Mapping[Stream, str] | None = None) -> float:
+        batches = loader.make_batches(config, stage, codecs, seed=0, token_fingerprints=fingerprints)
+        return _clips_per_s(batches, num_batches, batch_size)
+
+    raw = clips_per_s(2)  # with the first one, each clip once
+    prepare(curriculum.find_dataset(data_dir, source).folder, *feature_derivation(make_extractor(config)))
+    with _prepared(config, source, codecs) as fingerprints:
+        prepared = clips_per_s(50, fingerprints)
+    return {
+        "clips_per_s_raw_features_and_tokens": raw,
+        "clips_per_s_prepared_features_and_tokens": prepared,
+        "ratio_prepared_to_raw": prepared / raw,
+    }
 
 
 class _Decode:
@@ -401,9 +453,9 @@ def _beside_a_step(iterator: BatchIterator, num_steps: int, step_ms: float) -> d
     }
 
 
-def _render(folder: str) -> str:
-    print("rendering 64 clips of Puppet Stage (tone voices, which require no package)", flush=True)
-    sizes = {"train": 64, "validation": 0, "test_seen": 0, "test_unseen": 0}
+def _render(folder: str, num_clips: int) -> str:
+    print(f"rendering {num_clips} clips of Puppet Stage (tone voices, which require no package)", flush=True)
+    sizes = {"train": num_clips, "validation": 0, "test_seen": 0, "test_unseen": 0}
     build("puppet_stage/soundtrack", folder, num_processes=1, voice_bank="tone", num_clips=sizes)
     return folder
 

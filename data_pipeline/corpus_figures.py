@@ -20,6 +20,7 @@ _MEDIA = {
     "with_voice": "voice",
     "with_features": "video_features",
 }
+_MAX_SCRIPT = 200  # letters that are shown
 _LEVELS_OF = 200  # clips whose stems are decoded for their level
 
 
@@ -118,6 +119,11 @@ def table_rows(figures: Mapping[str, Any]) -> list[tuple[str, str]]:
     for key, counts in figures["classes"].items():
         rows.append((key, _listed(f"{name} {n}" for name, n in counts.items())))
     return [(name, text) for name, text in rows if text]
+
+
+def shortened(script: str) -> str:
+    """The beginning of a script, as much as there is room for."""
+    return script if len(script) <= _MAX_SCRIPT else f"{script[:_MAX_SCRIPT]}… ({len(script)} letters)"
 
 
 def _minutes(seconds: Mapping[str, float], unnamed: str) -> Iterable[str]:

@@ -15,7 +15,7 @@ import numpy as np
 
 from dualdub_jax.data_pipeline import record
 from dualdub_jax.data_pipeline.agreement import agreement
-from dualdub_jax.data_pipeline.corpus_figures import table_rows
+from dualdub_jax.data_pipeline.corpus_figures import shortened, table_rows
 from dualdub_jax.data_pipeline.film_strip import film_strip
 from dualdub_jax.data_pipeline.record import Record
 from dualdub_jax.errors import UserError
@@ -72,6 +72,16 @@ class CorpusPage:
             f"<table>{two_column_rows(table_rows(figures))}</table>{clips}</section>"
         )
 
+    def add_dropped(self, name: str, counts: Mapping[str, int]) -> None:
+        """Adds what was dropped when a dataset was built, by reason, most first."""
+        rows = sorted(
+            ((reason, str(count)) for reason, count in counts.items()), key=lambda row: -int(row[1])
+        )
+        self._sections.append(
+            f'<section class="card"><h2>{html.escape(name)}: dropped when built</h2>'
+            f"<table>{two_column_rows(rows)}</table></section>"
+        )
+
     def write(self, path: pathlib.Path, title: str) -> None:
         """Writes the page as one file.
 
@@ -113,7 +123,10 @@ def _read(clip: Record) -> _Clip:
 
 def _figure(clip: _Clip) -> str:
     script = record.script(clip.record)
-    facts = [f"{float(clip.record['duration_s']):.2f} s", record.text(clip.record["licence"]) or "no licence"]
+    facts = [
+        f"{float(clip.record['duration_s']):.2f} s",
+        record.text(clip.record["licence"]) or "licence unknown",
+    ]
     if clip.agreement is not None and math.isfinite(clip.agreement):
         facts.append(f"agreement {clip.agreement:.2f}")
     parts = []
@@ -125,7 +138,7 @@ def _figure(clip: _Clip) -> str:
         picture = waveform_svg(samples) or "<small>silent</small>"
         parts.append(f'<div class="{stream}" title="{stream}">{picture}</div>')
     parts.append(_player(clip))
-    said = "script unknown" if script is None else html.escape(script) or "no speech"
+    said = "script unknown" if script is None else html.escape(shortened(script)) or "no speech"
     caption = f"{html.escape(clip.id)}<br>{said}<br><small>{html.escape(', '.join(facts))}</small>"
     return f"<figure>{''.join(parts)}<figcaption>{caption}</figcaption></figure>"
 

@@ -27,7 +27,7 @@ from dualdub_jax.encoders.base import FeatureExtractor
 from dualdub_jax.encoders.extraction import make_extractor
 from dualdub_jax.errors import UserError
 from dualdub_jax.media.record_video import decode_frames
-from dualdub_jax.stores.path import StorePath
+from dualdub_jax.stores.path import StorePath, as_path
 from dualdub_jax.types import STREAMS, Stream
 
 FEATURES = "video_features"
@@ -69,6 +69,14 @@ def derivations(config: Config, codecs_from: StorePath | str | None = None) -> l
             "given, so there is nothing to prepare; give --codecs-from BUNDLE"
         )
     return found
+
+
+def bundle_of_codecs(config: Config) -> StorePath | None:
+    """The bundle whose codecs a run takes as they are; None: it trains some, or takes a run's checkpoints."""
+    if not config.codecs_from or config.train_codecs:
+        return None
+    folder = as_path(config.codecs_from, "codecs_from")
+    return folder if (folder / "config.json").is_file() else None
 
 
 def _public_codecs(config: Config) -> list[Derivation]:

@@ -11,7 +11,7 @@ import rich.markup
 import rich.table
 
 from dualdub_jax.data_pipeline import record
-from dualdub_jax.data_pipeline.corpus_figures import split_figures, table_rows
+from dualdub_jax.data_pipeline.corpus_figures import shortened, split_figures, table_rows
 from dualdub_jax.data_pipeline.corpus_page import CorpusPage
 from dualdub_jax.data_pipeline.dataset import Dataset, find_datasets
 from dualdub_jax.data_pipeline.film_strip import film_strip
@@ -57,7 +57,7 @@ def inspect(
             for i in range(min(3, len(records))):
                 clip = records[i]
                 script = record.script(clip)
-                shown = "(unknown)" if script is None else repr(script)
+                shown = "(unknown)" if script is None else repr(shortened(script))
                 line = f"    {record.text(clip['id'])}  {clip['duration_s']:.2f} s  {shown}"
                 console.print(line, soft_wrap=True, markup=False, emoji=False)
                 if clip["video"] and sheet is not None:
@@ -68,6 +68,7 @@ def inspect(
         if dropped:
             counts = ", ".join(f"{reason} {count}" for reason, count in dropped.items())
             console.print(f"[bold]{found.name}[/bold]  dropped when built: {counts}", soft_wrap=True)
+            made.add_dropped(found.name, dropped)
     if page is not None:
         made.write(as_local_path(page, "page"), str(directory))
         console.print(f"page: {page}", soft_wrap=True, markup=False)
@@ -87,7 +88,9 @@ def _print(console: rich.console.Console, label: str, figures: dict[str, Any]) -
     table = rich.table.Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     for name, text in (*table_rows(figures), ("size", f"{figures['megabytes']} MB")):
         table.add_row(f"  {name}", rich.markup.escape(text))
-    console.print(f"[bold]{label}[/bold]  {figures['clips']} clips", soft_wrap=True)
+    console.print(
+        f"[bold]{label}[/bold]  {figures['clips']} clip{'s' * (figures['clips'] != 1)}", soft_wrap=True
+    )
     console.print(table)
 
 

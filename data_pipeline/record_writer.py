@@ -6,6 +6,7 @@ import itertools
 import os
 import pathlib
 import resource
+import tempfile
 import types
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -84,9 +85,14 @@ class RecordWriter(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         if not self._records:
             return 0
         # TFDS announces a download, of which there is none, on standard output.
-        with contextlib.redirect_stdout(io.StringIO()), _stable_serialisation(), _plain_bucket_files():
+        with (
+            contextlib.redirect_stdout(io.StringIO()),
+            _stable_serialisation(),
+            _plain_bucket_files(),
+            tempfile.TemporaryDirectory() as unused,
+        ):
             self._summary = summary
-            self.download_and_prepare()
+            self.download_and_prepare(download_dir=unused)
         return len(self._records)
 
     def _download_and_prepare(self, *args: Any, **kwargs: Any) -> None:

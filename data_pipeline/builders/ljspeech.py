@@ -3,7 +3,8 @@
     LJSpeech-1.1/metadata.csv         LJ001-0001|text|normalised text
                  wavs/LJ001-0001.wav  22.05 kHz
 
-Source: https://keithito.com/LJ-Speech-Dataset (Ito and Johnson, 2017), public domain.
+Source: https://keithito.com/LJ-Speech-Dataset (Ito and Johnson, 2017), public domain; the layout also in
+TFDS, `tensorflow_datasets/datasets/ljspeech`.
 """
 
 import dataclasses

@@ -167,6 +167,10 @@ class Manifest(ClipBuilder):
 def _json_row(line: str) -> Mapping[str, Any] | str:
     try:
         row = json.loads(line)
+        # Bytes of any encoding may name files; half a surrogate pair names nothing.
+        json.dumps(row, ensure_ascii=False).encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return "has half of a surrogate pair"
     except ValueError as error:
         return f"is not JSON: {error}"
     return row if isinstance(row, Mapping) else "is not a JSON object"

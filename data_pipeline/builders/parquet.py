@@ -104,24 +104,31 @@ class Parquet(ClipBuilder):
                 first_row += num_rows
 
     def clips(self, item: RowGroup) -> Iterator[SourceClip | Dropped]:
-        table = pyarrow.parquet.ParquetFile(local_copy(item.file), pre_buffer=False)
-        names = list(dict.fromkeys(item.columns.values()))
-        # Row by row, since rows hold films.
-        batches = table.iter_batches(batch_size=1, row_groups=[item.number], columns=names, use_threads=False)
-        for place, batch in enumerate(batches, start=item.first_row):
-            (row,) = batch.to_pylist()
-            split = row.get(item.columns.get("split", "")) or item.file_split
-            if self._split_of(item.file, place, split) != item.split:
-                continue
-            name = self._row_name(item.file, place)
-            try:
-                yield clip_of_row(row, item.columns, name, lambda value: _medium(value, item.file))
-            except (ValueError, UserError) as error:
-                yield Dropped(name, "bad row", str(error), "table")
+        place = item.first_row
+        try:
+            for place, row in enumerate(_rows(item), start=item.first_row):
+                yield from self._clip_of(item, place, row)
+        except (pyarrow.ArrowException, OSError) as error:
+            name = f"{self._row_name(item.file, place)} and after"
+            yield Dropped(name, "damaged row group", f"{error}; copy {item.file.name} again", "table")
+
+    def _clip_of(self, item: RowGroup, place: int, row: Mapping[str, Any]) -> Iterator[SourceClip | Dropped]:
+        """The clip of a row; none if it is of another split."""
+        split = row.get(item.columns.get("split", "")) or item.file_split
+        if self._split_of(item.file, place, split) != item.split:
+            return
+        name = self._row_name(item.file, place)
+        try:
+            yield clip_of_row(row, item.columns, name, lambda value: _medium(value, item.file))
+        except (ValueError, UserError) as error:
+            yield Dropped(name, "bad row", str(error), "table")
 
     def _split_of(self, file: StorePath, row: int, named: str) -> str:
-        """The split of a row: the named one, or by a hash of its place."""
-        return SourceClip(self._row_name(file, row), {}, split=str(named)).split_of(self.val_share)
+        """The split of a row: the named one, or by a hash of its place; "train" has rows with a bad one."""
+        try:
+            return SourceClip(self._row_name(file, row), {}, split=str(named)).split_of(self.val_share)
+        except ValueError:
+            return "train"
 
     def _row_name(self, file: StorePath, row: int) -> str:
         root = as_path(self.source)
@@ -138,12 +145,20 @@ class Parquet(ClipBuilder):
         return table, find_columns(table.schema_arrow.names, parse_columns(self.columns), str(file))
 
 
+def _rows(item: RowGroup) -> Iterator[Mapping[str, Any]]:
+    """The rows of a group one by one, since rows hold films."""
+    table = pyarrow.parquet.ParquetFile(local_copy(item.file), pre_buffer=False)
+    names = list(dict.fromkeys(item.columns.values()))
+    batches = table.iter_batches(batch_size=1, row_groups=[item.number], columns=names, use_threads=False)
+    return (batch.to_pylist()[0] for batch in batches)
+
+
 def _medium(value: Any, file: StorePath) -> MediaFile | None:
     if value is None or value == "":
         return None
     if isinstance(value, Mapping):
         data, path = value.get("bytes"), value.get("path") or ""
-        if data:
+        if data is not None:  # also of an empty file, which is then named as one
             return Embedded(data, pathlib.PurePosixPath(path).name or "medium")
         value = path
     if isinstance(value, bytes):

@@ -6,7 +6,8 @@
 The authors distribute the table; the three names are those that downloaders of it write. Films without a
 file are counted as dropped. Source: https://www.robots.ox.ac.uk/~vgg/data/vggsound (Chen et al., 2020); the
 table is CC BY 4.0, the copyright of each film remains with its owner, so that clips have no licence unless
-`--licence` names one.
+`--licence` names one. Columns of the table: README.md of https://github.com/hche11/VGGSound, the authors'
+repository; the first of the names: its data/test.csv.
 """
 
 import csv
@@ -69,9 +70,11 @@ class VGGSound(ClipBuilder):
             if film is None:
                 yield Dropped(name, "film is not there", label, "manifest")
                 continue
-            yield SourceClip(
-                name, {"video": film}, split=split, group=video, notes={"labels": [{"class": label}]}
-            )
+            notes = {"labels": [{"class": label}]}
+            try:
+                yield SourceClip(name, {"video": film}, split=split, group=video, notes=notes)
+            except ValueError as error:
+                yield Dropped(name, "bad row", str(error), "manifest")
 
 
 def _suffix(path: StorePath) -> str:

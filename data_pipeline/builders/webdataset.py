@@ -105,6 +105,9 @@ class WebDataset(ClipBuilder):
                 elif use:
                     base = pathlib.PurePosixPath(member.name).name
                     media[use] = TarMember(shard, member.offset_data, member.size, base)
+            if not set(media) - {"voice"}:
+                found = ", ".join(pathlib.PurePosixPath(member.name).name for member in members)
+                raise ValueError(f"has no film and no sound, such as KEY.mp4 or KEY.wav, only {found}")
             # Media are those of the sample, whatever paths its facts have.
             row = facts | media
             columns = find_columns(row, {}, key) | {"id": ""}

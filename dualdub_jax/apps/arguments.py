@@ -171,7 +171,9 @@ def _add_data(commands: argparse._SubParsersAction, builder: "type[Builder] | No
     add("--config", required=True, metavar="NAME|FILE", help=_CONFIG_HELP)
     add("--config.KEY=VALUE", dest="overrides", action="store_const", const=(), default=(),
         help="change a value of the config; may be repeated")  # fmt: skip
-    add("--codecs-from", type=stored, metavar="BUNDLE", help="also store tokens of this bundle's codecs")
+    add("--codecs-from", type=stored, metavar="BUNDLE",
+        help="also store tokens of this bundle's codecs (default: the config's codecs_from, where that is a "
+        "bundle and no codec is trained)")  # fmt: skip
     _add_beam(prepare)
     prepare.set_defaults(command="data prepare")
     inspect = actions.add_parser(

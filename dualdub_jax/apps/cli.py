@@ -9,6 +9,7 @@ also: a clip failed; of `dub --manifest`: a film failed). Packages are imported 
 
 import argparse
 import functools
+import gc
 import os
 import pathlib
 import sys
@@ -41,6 +42,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     prepare_streams()
     signals = SignalWatch()
     status = _status_of(lambda: signals.run(lambda: _run(sys.argv[1:])))
+    if status:
+        # Cycles of a failed run hold batches in shared memory, which Python would warn of when it exits.
+        gc.collect()
     if signals.number is not None:
         sys.stdout.flush()
         signals.leave()
@@ -341,7 +345,7 @@ def _data_prepare(args: argparse.Namespace) -> int:
     from dualdub_jax.config import load_config
     from dualdub_jax.data_pipeline.beam import prepare_shards
     from dualdub_jax.data_pipeline.dataset import find_datasets
-    from dualdub_jax.data_pipeline.derivations import derivations
+    from dualdub_jax.data_pipeline.derivations import bundle_of_codecs, derivations
     from dualdub_jax.data_pipeline.prepare import prepare
     from dualdub_jax.parallel.program_cache import keep_programs
 
@@ -349,10 +353,11 @@ def _data_prepare(args: argparse.Namespace) -> int:
     keep_programs()
     config = load_config(args.config, args.overrides)
     beam = _beam(args)
-    for derivation in derivations(config, args.codecs_from):
+    bundle = args.codecs_from or bundle_of_codecs(config)
+    for derivation in derivations(config, bundle):
         for folder in folders:
             elsewhere = beam and functools.partial(
-                prepare_shards, beam, folder, config, args.codecs_from, derivation.kind
+                prepare_shards, beam, folder, config, bundle, derivation.kind
             )
             prepare(folder, *derivation, bad_records=config.bad_records, elsewhere=elsewhere)
     return 0

@@ -65,3 +65,33 @@ def test_output_to_a_full_disk_is_an_error(tmp_path):
     assert done.returncode == 2 and os.listdir(tmp_path) == [FILM]
     assert done.stderr.startswith("dualdub: standard output: cannot be written (No space left on device)")
     assert done.stderr.count("\n") == 1
+
+
+_FAILING = """
+import gc, sys, weakref
+from dualdub_jax.apps import cli
+from dualdub_jax.errors import UserError
+
+class Held:
+    pass
+
+def fail(args):
+    held = Held()
+    held.itself = held
+    found.append(weakref.ref(held))
+    raise UserError("x: is bad; mend it")
+
+found = []
+cli._COMMANDS["demo"] = fail
+gc.disable()
+sys.argv = ["dualdub", "demo"]
+print(cli.main(), found[0]() is None)
+"""
+
+
+def test_a_failed_command_holds_nothing_when_python_exits(tmp_path):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", _FAILING], cwd=tmp_path, capture_output=True, text=True, env=environment
+    )
+    assert (done.stdout, done.stderr) == ("2 True\n", "dualdub: x: is bad; mend it\n")

@@ -18,12 +18,14 @@ import pytest
 import rich.console
 
 from dualdub_jax.apps.cli import main
+from dualdub_jax.bundles.bundle import default_bundle_path
 from dualdub_jax.codecs.registry import codec_class, codec_config, make_codecs
 from dualdub_jax.config import SourceConfig, StageConfig
 from dualdub_jax.data_pipeline import loader
 from dualdub_jax.data_pipeline.batch_iterator import BatchIterator
 from dualdub_jax.data_pipeline.dataset import Dataset
 from dualdub_jax.data_pipeline.derivations import (
+    bundle_of_codecs,
     derivations,
     feature_derivation,
     fingerprint_of,
@@ -235,6 +237,14 @@ def test_a_fingerprint_changes_with_settings_and_values() -> None:
     values = [fingerprint_of("settings", v) for v in (changed, renamed)]
     others = [fingerprint_of("other", variables), *values]
     assert len({first, *others}) == 4
+
+
+def test_the_codecs_of_a_run_that_trains_none_are_those_of_its_bundle(tmp_path: pathlib.Path) -> None:
+    bundle = str(default_bundle_path())
+    assert bundle_of_codecs(tiny_config(codecs_from=bundle)) == default_bundle_path()
+    assert bundle_of_codecs(tiny_config(codecs_from=bundle, train_codecs=("speech",))) is None
+    assert bundle_of_codecs(tiny_config(codecs_from=str(tmp_path))) is None  # a run
+    assert bundle_of_codecs(tiny_config()) is None
 
 
 def test_the_command(data_dir: pathlib.Path, tmp_path: pathlib.Path, capsys, monkeypatch) -> None:

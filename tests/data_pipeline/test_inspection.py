@@ -92,6 +92,7 @@ def test_the_page_shows_the_worst_first_and_plays(corpus: pathlib.Path, tmp_path
         page.index("Worst aligned") < page.index("late<br>") < page.index("good<br>") < page.index("said<br>")
     )
     assert "<b>hi</b>" not in page and page.count("<svg") == 3 and page.count("<img") == 2
+    assert "clips: dropped when built</h2>" in page and "<td>cannot be opened</td><td>1</td>" in page
     film = base64.b64decode(re.search(r'<video [^>]*src="data:video/mp4;base64,([^"]+)"', page)[1])
     with av.open(io.BytesIO(film)) as container:
         assert sum(frame.samples for frame in container.decode(audio=0)) >= 4 * 48_000
@@ -102,6 +103,20 @@ def test_the_page_shows_the_worst_first_and_plays(corpus: pathlib.Path, tmp_path
         assert container.streams.audio[0].codec_context.name.startswith(("opus", "libopus"))
     assert main(["data", "inspect", str(corpus), "--html", str(tmp_path / "own.html")]) == 0
     assert (tmp_path / "own.html").is_file()
+
+
+def test_what_is_unknown_or_long_is_shown_as_such(tmp_path: pathlib.Path) -> None:
+    write_sound(tmp_path / "a.wav", 1.2)
+    (tmp_path / "clips.csv").write_text(f"speech,text\na.wav,{'word ' * 500}\n")
+    build_one("manifest", tmp_path / "data", source=tmp_path / "clips.csv")
+    console = rich.console.Console(file=io.StringIO(), width=200)
+    inspect(tmp_path / "data", page=tmp_path / "page.html", console=console)
+    page, printed = (tmp_path / "page.html").read_text(), console.file.getvalue()
+    assert "licence unknown" in page and "no licence" not in page
+    for text in (page, printed):
+        assert text.count("word ") < 50 and "… (2499 letters)" in text
+    assert "clips/train  1 clip\n" in printed
+    assert [path.name for path in (tmp_path / "data").iterdir()] == ["clips"]
 
 
 def test_a_page_that_cannot_be_written_is_named(corpus: pathlib.Path, capsys: pytest.CaptureFixture) -> None:

@@ -95,7 +95,18 @@ def _copy(medium: MediaFile, target: pathlib.Path) -> None:
 
 
 def fingerprint(file: StorePath) -> str:
-    """Of a file's size, beginning and end (films are too long to be read for it); "" of a missing file."""
+    """Of a file's size, beginning and end, since films are too long to be read for it.
+
+    Returns:
+        64 hexadecimal digits; "" if there is no such file, or a local one cannot be read.
+    """
+    try:
+        return _fingerprint(file)
+    except OSError:  # such as a name that is too long; whoever reads the file reports it
+        return ""
+
+
+def _fingerprint(file: StorePath) -> str:
     with store_errors(file):
         if not file.is_file():
             return ""

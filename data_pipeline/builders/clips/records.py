@@ -21,7 +21,13 @@ from dualdub_jax.data_pipeline.builders.clips.media_file import as_local_files
 from dualdub_jax.data_pipeline.builders.clips.separators import Separator, make_separator
 from dualdub_jax.data_pipeline.builders.clips.shots import shot_changes_s
 from dualdub_jax.data_pipeline.builders.clips.small_video import SmallVideo, Span, small_videos
-from dualdub_jax.data_pipeline.builders.clips.sound import Sound, SoundReader, read_sound, sound_end_s
+from dualdub_jax.data_pipeline.builders.clips.sound import (
+    Sound,
+    SoundReader,
+    is_cut_off,
+    read_sound,
+    sound_end_s,
+)
 from dualdub_jax.data_pipeline.builders.clips.source_clip import SourceClip, Word
 from dualdub_jax.data_pipeline.builders.clips.spoken import spoken_text, spoken_words, written_words
 from dualdub_jax.data_pipeline.builders.clips.word_times import MAX_ALIGNED_S, align
@@ -168,16 +174,28 @@ class _Opened:
             return Dropped(name, "no media", "give a video, a sound file or a stem", "open")
         if not self._readers and self._settings.without_sound == "drop":
             return Dropped(name, "no sound", stage="open")
+        if length_s <= 0:
+            detail = f"from {float(self._start_s):g} s on, and it ends at {float(self._end_s):.2f} s"
+            return Dropped(name, "is empty", detail, "cut")
         if length_s < MIN_CLIP_S and not self._script:
             return Dropped(name, f"shorter than {MIN_CLIP_S} s", f"{float(length_s):.2f} s", "cut")
-        if length_s <= 0:
-            return Dropped(name, "is empty", f"from {float(self._start_s):g} s on", "cut")
         if self._clip.text and not self._script:
             return Dropped(name, "its text has no words", repr(self._clip.text[:60]), "script")
+        if self._script and not self._words and (cut_off := self._cut_off()):
+            return Dropped(name, "is cut off, and its text is not", f"{cut_off}; copy it again", "open")
         if self._script and not self._words and length_s > self._clip_s:
             detail = f"{float(length_s):.2f} s, and clips have {float(self._clip_s):g} s"
             return Dropped(name, "script without word times is longer than a clip", detail, "cut")
         return None
+
+    def _cut_off(self) -> str:
+        """The file that lacks the end of the clip, so that words of an untimed text may be in none; or ""."""
+        if self._clip.end_s is not None and self._end_s >= self._clip.end_s:
+            return ""
+        if self._timing is not None and self._timing.num_cut_off:
+            return f"{self._files['video'].name} lacks {self._timing.num_cut_off} pictures of its end"
+        found = (name for name in self._readers if name != "video" and is_cut_off(self._files[name]))
+        return next((f"{self._files[name].name} is shorter than its header says" for name in found), "")
 
     @property
     def _clip_s(self) -> Fraction:

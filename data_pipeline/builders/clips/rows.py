@@ -34,6 +34,7 @@ VIDEO_SUFFIXES = frozenset({
     ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".nut", ".ogm", ".ogv", ".rm", ".rmvb", ".ts", ".vob", ".webm",
     ".wmv",
 })  # fmt: skip
+_MAX_S = 1e7  # four months: beyond it a time is in another unit, and containers cannot count it
 
 
 def parse_columns(texts: Iterable[str]) -> dict[str, str]:
@@ -114,12 +115,12 @@ def clip_of_row(
     text = cells.get("text")
     if text is not None and not isinstance(text, str):
         raise ValueError(f"its text is {text!r}, no text")
-    if text is not None and any("\ud800" <= letter <= "\udfff" for letter in text):
-        raise ValueError("its text is not UTF-8")
-    labels = {use: _label(cells.get(use)) for use in ("speaker", "language", "licence", "split")}
+    if text is not None:
+        _check_letters(text, "text")
+    labels = {use: _label(cells.get(use), use) for use in ("speaker", "language", "licence", "split")}
     films = (cells.get(use) for use in ("video", "audio", "file", "speech", "background"))
     return SourceClip(
-        id=_label(cells.get("id")) or name,
+        id=_label(cells.get("id"), "id") or name,
         media=media,
         text=text,
         words=parse_words(cells.get("words")),
@@ -144,8 +145,9 @@ def parse_words(value: Any) -> tuple[Word, ...]:
             if isinstance(row, Mapping):
                 row = (row.get("word", row.get("text")), row["start"], row["end"])
             text, start_s, end_s = row
+            _check_letters(str(text), "words")
             words.append((str(text), float(start_s), float(end_s)))
-        if any(not 0 <= start_s <= end_s < math.inf for _, start_s, end_s in words):
+        if any(not 0 <= start_s <= end_s < _MAX_S for _, start_s, end_s in words):
             raise ValueError
     except (ValueError, TypeError, KeyError):
         raise ValueError(
@@ -164,10 +166,20 @@ def _seconds(value: Any, use: str) -> float | None:
             seconds = 60 * seconds + float(part)
     except ValueError:
         seconds = math.nan
-    if not 0 <= seconds < math.inf:
+    if not 0 <= seconds < _MAX_S:
         raise ValueError(f"its {use} is {value!r}, expected seconds")
     return seconds
 
 
-def _label(value: Any) -> str:
-    return "" if value is None else str(value).strip()
+def _label(value: Any, use: str) -> str:
+    text = "" if value is None else str(value).strip()
+    _check_letters(text, use)
+    if any(letter < " " or letter == "\x7f" for letter in text):
+        raise ValueError(f"its {use} is {text[:60]!r}, which has control characters")
+    return text
+
+
+def _check_letters(text: str, use: str) -> None:
+    """Refuses half characters, which stand for bytes of another encoding and which no file can hold."""
+    if any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise ValueError(f"its {use} is not UTF-8")

@@ -27,6 +27,11 @@ class Sound(NamedTuple):
     sample_rate_hz: int
 
 
+_STATING = {"flac", "matroska", "mp4"}
+_MAX_MISSING_S = Fraction(1, 5)  # other streams of a file may last a little longer
+_UNKNOWN_BYTES = 0x7FFFF000  # what WAV files that were written to a pipe have as their size, or more
+
+
 class SoundReader:
     """Reads stretches of a file's sound one after the other, at its own rate if that is 48 kHz or lower.
 
@@ -132,6 +137,26 @@ def sound_end_s(path: Path) -> Fraction | None:
             length_s += packet_s
             end_s = max(end_s, length_s if packet.pts is None else packet.pts * packet.time_base + packet_s)
         return end_s
+
+
+def is_cut_off(path: Path) -> bool:
+    """Whether a sound file ends before its header says: it was cut off while being written or copied.
+
+    WAV, FLAC, MP4 and Matroska state their length; of others it is not known, and False.
+
+    Raises:
+        UserError: the file cannot be opened.
+    """
+    with open_media(path, "sound") as container:
+        formats = container.format.name.split(",")
+        stated_s = Fraction(container.duration or 0, av.time_base)
+    if "wav" in formats:  # whose length the library takes from the file's size
+        with path.open("rb") as file:
+            head = file.read(8)
+        stated = int.from_bytes(head[4:8], "little")
+        return head[:4] == b"RIFF" and 8 + stated > path.stat().st_size and stated < _UNKNOWN_BYTES
+    end_s = sound_end_s(path)
+    return bool(_STATING & set(formats)) and end_s is not None and stated_s - end_s > _MAX_MISSING_S
 
 
 def _blocks(

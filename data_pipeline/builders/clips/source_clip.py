@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -14,11 +15,14 @@ Word = tuple[str, float, float]  # text, start and end in seconds
 
 _SPLITS = {"training": "train", "valid": "validation", "val": "validation", "dev": "validation",
            "testing": "test", "eval": "test"}  # fmt: skip
+_SPLIT_NAME = re.compile(r"[\w-]{1,64}")
 
 
 @dataclasses.dataclass(frozen=True)
 class SourceClip:
     """A clip or a whole film, before it is cut.
+
+    A `ValueError` if `split` cannot name one.
 
     All media but the voice start at the same time. Times are seconds from the film's first picture, or from
     the beginning of its sound without a film.
@@ -57,10 +61,27 @@ class SourceClip:
     lent_voice: Literal["", "speech", "mix"] = ""
     notes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        plain_split(self.split)
+
     def split_of(self, val_share: float) -> str:
         """Its split: the named one, or "validation" for a share of the groups, by a hash of their name."""
         if self.split:
-            return _SPLITS.get(self.split.lower(), self.split.lower())
+            return plain_split(self.split)
         name = (self.group or self.id).encode("utf-8", "surrogateescape")
         draw = int.from_bytes(hashlib.sha256(name).digest()[:4], "big") / 2**32
         return "validation" if draw < val_share else "train"
+
+
+def plain_split(name: str) -> str:
+    """The name of a split as a dataset's files have it: "Train Set" is "train_set", "dev" is "validation".
+
+    Raises:
+        ValueError: it cannot be part of a file's name, or is "all", which TFDS keeps for itself.
+    """
+    plain = "_".join(name.lower().split())
+    if plain == "all" or (plain and not _SPLIT_NAME.fullmatch(plain)):
+        raise ValueError(
+            f"its split is {name[:60]!r}, expected train, validation, test or another plain name"
+        )
+    return _SPLITS.get(plain, plain)

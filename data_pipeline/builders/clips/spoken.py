@@ -1,5 +1,6 @@
 """The text of a source as the words of a record's script, with their times where they are known."""
 
+import re
 from collections.abc import Sequence
 
 from dualdub_jax.data_pipeline.builders.clips.source_clip import Word
@@ -7,15 +8,17 @@ from dualdub_jax.text.normaliser import normalise
 from dualdub_jax.text.words import join_words
 
 _ENGLISH = ("", "en", "eng", "english")
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 def spoken_text(text: str, language: str) -> str:
     """The words as they are spoken: of English those of `text.normaliser`, as `dualdub dub` has them.
 
-    Text in another language keeps its letters; only its white space is made single spaces.
+    Text in another language keeps its letters; only its white space and control characters are made single
+    spaces.
     """
     if not _is_english(language):
-        return " ".join(text.split())
+        return " ".join(_CONTROLS.sub(" ", text).split())
     return join_words(normalise(text)[0])
 
 

@@ -61,14 +61,14 @@ def test_vggsound(tmp_path: pathlib.Path) -> None:
         make_film(root / "video" / f"{name}.mp4", has_audio=True)
     (root / "vggsound.csv").write_text(
         '--0PQM4-hqg,30,"waterfall burbling",train\nabc,7,"dog, barking",test\nx_y,1,train horning,train\n'
-        "gone,10,playing flute,train\nbad,row\n"
+        "gone,10,playing flute,train\nbad,row\nabc,7,dog,te/st\n"
     )
     dataset, _ = build_one("vggsound", tmp_path / "out", source=root)
     clips, tests = clips_of(dataset), clips_of(dataset, "test")
     assert list(clips) == ["--0PQM4-hqg_000030", "x_y_000001"] and list(tests) == ["abc_000007"]
     assert all(clip["background"] and clip["video"] and not clip["has_script"] for clip in clips.values())
     assert record.events(tests["abc_000007"])["labels"] == [{"class": "dog, barking"}]
-    assert [line["reason"] for line in failures_of(dataset)] == ["film is not there", "bad row"]
+    assert [line["reason"] for line in failures_of(dataset)] == ["film is not there", "bad row", "bad row"]
 
 
 def test_grid(tmp_path: pathlib.Path) -> None:

@@ -132,6 +132,63 @@ def test_json_lines_that_are_bad_and_an_empty_text(media: pathlib.Path) -> None:
     assert [line["id"] for line in failures_of(dataset)] == ["row 2", "row 3", "row 4", "row 5"]
 
 
+def test_no_cell_stops_a_build(media: pathlib.Path) -> None:
+    said = {"speech": "stems/speech.wav", "text": "hello"}
+    rows = {
+        "evil": {"split": "../evil"},
+        "all": {"split": "all"},
+        "long": {"split": "x" * 300},
+        "far": {"start": 1e300, "end": 2e300},
+        "late": {"words": [["hello", 0.1, 1e300]]},
+        "half": {"speaker": "\ud800"},
+        "lines": {"licence": "CC0-1.0\nCC-BY-4.0"},
+        "nul": {"video": "loud\0.mp4"},
+        "path": {"video": "a" * 5000},
+        "after": {"start": 60},
+    }
+    table = [{"id": name, **said, **row} for name, row in rows.items()]
+    table += [
+        {"id": "a\0b", **said},
+        {"id": "named", **said, "split": "Train Set"},
+        {"id": "wörter", **said, "text": "eins\0zwei", "language": "de", "split": "dev"},
+    ]
+    dataset, _ = build_one("manifest", media / "out", source=_table(media / "clips.jsonl", table))
+    assert dataset.splits == ["validation", "train_set"]
+    (clip,) = clips_of(dataset, "validation").values()
+    assert record.script(clip) == "eins zwei" and record.text(clip["id"]) == "wörter"
+    details = {line["id"]: line["detail"] for line in failures_of(dataset)}
+    assert len(details) == 11
+    assert details["row 1"].startswith("its split is '../evil', expected train, validation, test or")
+    assert details["row 4"] == "its start is 1e+300, expected seconds"
+    assert details["row 6"] == "has half of a surrogate pair"
+    assert details["row 7"].endswith("which has control characters")
+    assert "null byte" in details["nul"] and "name too long" in details["path"]
+    assert details["after"] == "from 60 s on, and it ends at 2.00 s"
+
+
+def test_untimed_texts_of_media_that_are_cut_off_are_dropped(media: pathlib.Path) -> None:
+    make_film(media / "whole.mkv", num_frames=75, has_audio=True)
+    write_sound(media / "whole.flac")
+    write_sound(media / "whole.wav")
+    for suffix in ("mkv", "flac", "wav"):
+        content = (media / f"whole.{suffix}").read_bytes()
+        (media / f"cut.{suffix}").write_bytes(content[: len(content) * 2 // 3])
+    files = [f"{name}.{suffix}" for name in ("whole", "cut") for suffix in ("mkv", "flac", "wav")]
+    words = [["hello", 0.1, 0.4], ["there", 1.2, 1.4]]
+    rows = [{"id": file, "file": file, "text": "hello there"} for file in files]
+    rows += [
+        {"id": "untold", "file": "cut.mkv"},
+        {"id": "timed", "file": "cut.flac", "words": words},
+        {"id": "part", "file": "cut.mkv", "text": "hello", "end": 1},
+    ]
+    dataset, _ = build_one("manifest", media / "out", source=_table(media / "c.jsonl", rows), val_share=0)
+    kept = ["part", "timed", "untold", "whole.flac", "whole.mkv", "whole.wav"]
+    assert sorted(clips_of(dataset)) == kept
+    assert {line["id"]: line["reason"] for line in failures_of(dataset)} == dict.fromkeys(
+        files[3:], "is cut off, and its text is not"
+    )
+
+
 def test_a_part_of_a_film_is_taken_with_its_own_times(media: pathlib.Path) -> None:
     make_film(media / "long.mp4", num_frames=250)
     words = [["zero", 0.5, 1.0], ["four", 4.2, 4.6], ["five", 5.1, 5.4], ["nine", 9.0, 9.5]]

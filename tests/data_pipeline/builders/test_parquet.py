@@ -62,6 +62,32 @@ def test_splits_of_a_column_and_of_a_hash(tmp_path: pathlib.Path) -> None:
     assert train and validation and len(train) + len(validation) == 9 and not set(train) & set(validation)
 
 
+def test_rows_and_groups_that_are_damaged_are_named(tmp_path: pathlib.Path) -> None:
+    good = {"audio": _sound(tmp_path), "split": "dev"}
+    empty = {"audio": {"bytes": b"", "path": "empty.wav"}, "split": "dev"}
+    rows = [good, empty, good | {"split": "../x"}, good, good, good]
+    _write(tmp_path / "rows.parquet", rows, rows_per_group=2)
+    file = pyarrow.parquet.ParquetFile(tmp_path / "rows.parquet")
+    column = next(
+        found
+        for found in map(file.metadata.row_group(2).column, range(file.metadata.num_columns))
+        if found.path_in_schema.endswith("bytes")
+    )
+    content = bytearray((tmp_path / "rows.parquet").read_bytes())
+    start = column.dictionary_page_offset or column.data_page_offset
+    content[start : start + 24] = bytes(24)  # the header of the page
+    (tmp_path / "rows.parquet").write_bytes(content)
+    dataset, _ = build_one("parquet", tmp_path / "out", source=tmp_path / "rows.parquet")
+    assert dataset.splits == ["validation"]
+    assert list(clips_of(dataset, "validation")) == ["rows.parquet#0", "rows.parquet#3"]
+    failures = {line["id"]: line for line in failures_of(dataset)}
+    assert list(failures) == ["rows.parquet#2", "rows.parquet#1", "rows.parquet#4 and after"]
+    assert failures["rows.parquet#1"]["detail"].startswith("empty.wav: the file is empty")
+    assert failures["rows.parquet#2"]["detail"].startswith("its split is '../x'")
+    assert failures["rows.parquet#4 and after"]["reason"] == "damaged row group"
+    assert failures["rows.parquet#4 and after"]["detail"].endswith("copy rows.parquet again")
+
+
 def test_an_id_that_is_there_twice_is_kept_once(tmp_path: pathlib.Path) -> None:
     _write(tmp_path / "rows.parquet", [{"audio": _sound(tmp_path), "id": name} for name in ("a", "b", "a")])
     dataset, _ = build_one("parquet", tmp_path / "out", source=tmp_path / "rows.parquet")

@@ -60,6 +60,7 @@ def test_samples_become_records(shards: pathlib.Path, tmp_path: pathlib.Path) ->
         ("train-000/a/0003", "index"), ("train-000/a/0004", "index"), ("train-001/c", "open")
     ]  # fmt: skip
     assert failures_of(dataset)[2]["detail"].startswith("c.mp4: not a media file")
+    assert failures_of(dataset)[1]["detail"].endswith("such as KEY.mp4 or KEY.wav, only 0004.txt")
 
 
 def test_a_shard_that_is_cut_off_is_named_and_the_others_are_kept(
