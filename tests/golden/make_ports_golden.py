@@ -175,6 +175,7 @@ def main() -> None:
     with torch.no_grad():
         keep("siglip", model, images=images, pooled=model(pixels).pooler_output)
 
+    # With Pillow < 13, which resamples rows first whatever the shape, as the models' training did.
     rng = np.random.default_rng(1)
     for name, shape in (("wide", (51, 90)), ("tall", (83, 40)), ("small", (17, 12))):
         picture = rng.integers(0, 256, (*shape, 3)).astype(np.uint8)
