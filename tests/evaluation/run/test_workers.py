@@ -107,9 +107,10 @@ def test_metrics_that_claim_to_do_without_jax_import_none():
 
 
 _COMMAND = """
-import pathlib, sys
+import pathlib, signal, sys
 from dualdub_jax.apps.cli import main
 from dualdub_jax.evaluation.contracts import registry
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored below a shell's background job
 from tests.evaluation.run.process_metrics import Endless
 registry.all_metrics = lambda casp_weights: [Endless(pathlib.Path("begun"))]
 sys.exit(main(["evaluate", "--pairs", "pairs.jsonl", "--jobs", "2"]))
