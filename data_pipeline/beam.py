@@ -125,7 +125,7 @@ def _run_watched(options: Any, work: Sequence[Any], do: Callable[[Any], None]) -
     os.setsid()
 
     def watch(failure: threading.ExceptHookArgs) -> None:
-        # Beam's thread that waits for a worker raises this, and nothing hears it.
+        # Beam's thread that waits for a worker raises this, and nothing catches it.
         if "Worker subprocess exited" in str(failure.exc_value):
             os._exit(_WORKER_LOST)
 

@@ -152,7 +152,7 @@ def _add_mix(group: argparse._ArgumentGroup) -> None:
     add("--subtitles", nargs="?", action="append", const=True, metavar="FILE", help=_SUBTITLES_HELP)
 
 
-_LUFS_HELP = "integrated loudness of the mix, such as -23 or -16 (default: as it comes)"
+_LUFS_HELP = "integrated loudness of the mix, such as -23 or -16 (default: no target)"
 _DUCK_HELP = "lower all but the speech by DB while somebody speaks (default: 0)"
 _KEEP_ORIGINAL_HELP = (
     "mix in a sound file with a gain, as music.wav=-12dB; film=-12dB: the film's own sound; may be repeated"

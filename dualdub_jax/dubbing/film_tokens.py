@@ -1,4 +1,4 @@
-"""Sampling the tokens of a take: what the model is asked for, window by window."""
+"""Sampling the tokens of a take, window by window: conditions, seeds and context of each."""
 
 from collections.abc import Generator, Mapping
 

@@ -1,4 +1,4 @@
-"""Dubs the films of a manifest into a folder; a run that was interrupted goes on where it stopped."""
+"""Dubs the films of a manifest into a folder; an interrupted run resumes at the next window."""
 
 import dataclasses
 import pathlib

@@ -23,7 +23,7 @@ class MixSettings:
     """Settings of a mix. The defaults are a plain sum below a peak of -1 dB full scale.
 
     Attributes:
-        lufs: integrated loudness of the mix, -50 to -5 LUFS; None: as it comes.
+        lufs: integrated loudness of the mix, -50 to -5 LUFS; None: no target.
         true_peak: highest true peak of the mix, -20 to 0 dBTP; None: -1 if there is a loudness, else samples
             are kept below -1 dB full scale.
         duck: how far the background, and the film's own sound, are lowered under speech, 0 to 40 dB.

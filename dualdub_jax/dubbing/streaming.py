@@ -90,7 +90,7 @@ def _parts(
         window = project.windows[index]
         if window.scene == len(acoustics):
             acoustics.append(request["acoustics"])
-        # Its words are spoken anew if they are not heard; a window is asked for twice at most.
+        # It is generated again if its words are inaudible, once at most.
         is_final = not window.text or request["speech_span"] is not None
         made: list[Mapping[Stream, np.ndarray]] = []
         for part in engine.generate_parts(request, part_frames):

@@ -44,7 +44,8 @@ def make_mesh(config: MeshConfig, devices: list[jax.Device] | None = None) -> Me
     try:
         return jax.make_mesh(tuple(sizes), AXES, axis_types=axis_types, devices=devices)
     except NotImplementedError:
-        # No product of whole axes of the slice has such a size, as fsdp=8 on 4x4: they are split.
+        # How JAX says that no product of whole axes of the slice has such a size, as fsdp=8 on 4x4.
+        # Split axes have shorter rings, which is better than no mesh.
         grid = mesh_utils.create_device_mesh(sizes, devices, allow_split_physical_axes=True)
         return Mesh(grid, AXES, axis_types=axis_types)
 

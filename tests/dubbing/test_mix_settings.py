@@ -1,4 +1,4 @@
-"""What is asked of the mix is checked before any work."""
+"""Settings of the mix are checked before any work."""
 
 import math
 

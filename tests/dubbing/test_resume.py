@@ -24,7 +24,7 @@ class Killed(BaseException):
 
 
 def kill_after(engine: FakeEngine, num_windows: int) -> None:
-    """Ends the work when the model is asked for one more window."""
+    """Stops at the next window that is requested."""
     original, calls = engine.generate, []
 
     def generate(**arguments):

@@ -13,7 +13,7 @@ _FAILED_LOGIN_S = 1.0  # that a wrong password costs
 
 
 def make_login(host: str, password: str | None, auth_file: pathlib.Path | None) -> Login | None:
-    """The check of names and passwords; None: no password is asked for.
+    """The check of names and passwords; None: no password is required.
 
     Args:
         host: the address that the server listens on.

@@ -130,7 +130,7 @@ def _settings() -> list[gradio.components.Component]:
             label="Language of the speech", info="for players' menus: en, deu, pt-BR", max_lines=1
         )
         with gradio.Row():
-            lufs = _number("Loudness", "LUFS, such as -23", "as it comes")
+            lufs = _number("Loudness", "LUFS, such as -23", "no target")
             true_peak = _number("True peak", "dBTP", "-1")
         with gradio.Row():
             duck = _number("Ducking", "dB under speech", "0")
