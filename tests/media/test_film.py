@@ -1,6 +1,7 @@
 """Reading films: exact durations, the right picture at the right time, damage, odd shapes, one opening."""
 
 import importlib.util
+import os
 import pathlib
 from fractions import Fraction
 
@@ -215,6 +216,15 @@ def test_real_film():
     assert film.frames[:, 14:50].std() > 30 and film.frames[:, :14].max() == 0
 
 
+@pytest.fixture
+def unchanged_scheduling():
+    """SVT-AV1 as root gives its thread real-time priority, which all later tests of the process would keep."""
+    policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
+    yield
+    os.sched_setscheduler(0, policy, parameters)
+
+
+@pytest.mark.usefixtures("unchanged_scheduling")
 def test_the_codec_is_named_and_not_its_decoder(tmp_path):
     path = make_film(tmp_path / "film.mp4", codec="libsvtav1", num_frames=15, codec_options={"preset": "10"})
     film = read_film(path).film
