@@ -21,6 +21,7 @@ from dualdub_jax.data_pipeline.builders.base import Builder, Item
 from dualdub_jax.data_pipeline.derivations import derivations
 from dualdub_jax.data_pipeline.item_spool import ItemSpool
 from dualdub_jax.data_pipeline.item_workers import make_item
+from dualdub_jax.data_pipeline.orphans import die_with_parent
 from dualdub_jax.data_pipeline.prepare import write_shards
 from dualdub_jax.errors import UserError
 from dualdub_jax.stores.path import StorePath, as_path
@@ -123,6 +124,7 @@ def _loses_worker(options: Any, work: Sequence[Any], do: Callable[[Any], None]) 
 
 def _run_watched(options: Any, work: Sequence[Any], do: Callable[[Any], None]) -> None:
     os.setsid()
+    die_with_parent(group=True)
 
     def watch(failure: threading.ExceptHookArgs) -> None:
         # Beam's thread that waits for a worker raises this, and nothing catches it.
@@ -183,7 +185,7 @@ class _WriteShard:
 
     def __call__(self, number: int) -> None:
         derivation = _derivation(self.config, self.codecs_from, self.kind)
-        write_shards(as_path(self.dataset), derivation, [number], self.config.bad_records)
+        write_shards(as_path(self.dataset), derivation, [number])
 
 
 _DERIVATIONS: dict[Any, Any] = {}  # of this worker: encoders take seconds to load

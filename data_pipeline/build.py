@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -123,7 +124,12 @@ def _build_config(
     if is_remote(folder):
         remove_folder(folder, INFO_FILE)
     spool = ItemSpool.of_build(out_dir, f"{label}/{builder.version}", recipe)
-    with staged_folder(out_dir, INFO_FILE) as data_dir:
+    with (
+        disk_errors(out_dir, "choose another --out"),
+        spool.alone(),
+        staged_folder(out_dir, INFO_FILE) as data_dir,
+    ):
+        _remove_incomplete(folder)
         writer = make_writer(
             name=builder.dataset_name,
             version=builder.version,
@@ -135,8 +141,15 @@ def _build_config(
         mend = "set TMPDIR to another disk" if is_remote(folder) else "choose another --out"
         with disk_errors(data_dir, mend):
             _write(builder, config, writer, spool, label, num_processes, console, beam, out_dir / label)
-    spool.remove()
+        spool.remove()
     return folder
+
+
+def _remove_incomplete(folder: StorePath) -> None:
+    """Removes what TFDS had written of this dataset when a build was killed."""
+    if not is_remote(folder):
+        for path in folder.parent.glob(f"incomplete.*_{folder.name}"):
+            shutil.rmtree(path)
 
 
 def _write(
@@ -156,13 +169,14 @@ def _write(
         make_items(beam, builder, config, spool, splits)
         num_processes = 1  # all items are there
     summary = BuildSummary()
+    seen: dict[str, str] = {}
     with (
         Progress(console, label, sum(map(len, splits.values())), builder.unit) as progress,
         ItemWorkers(builder, config, spool, num_processes) as workers,
     ):
         made = {split: workers.records(split, items) for split, items in splits.items()}
         num_splits = writer.write(
-            {split: _kept(items, summary, progress) for split, items in made.items()}, summary
+            {split: _kept(split, items, seen, summary, progress) for split, items in made.items()}, summary
         )
     console.print(f"{label}: {summary.sentence()}", soft_wrap=True, markup=False, highlight=False)
     if summary.dropped:
@@ -177,28 +191,51 @@ def _write(
     if lines := summary.failure_lines():
         folder.mkdir(parents=True, exist_ok=True)
         write_whole(failures, lines.encode())
-        listed = f": all {len(lines.splitlines())} are listed in {failures}"
+        listed = f": all {lines.count(chr(10))} are listed in {failures}"
     raise UserError(
         f"{label}: no item of the source gives a record{listed}; mend them, or give another source"
     )
 
 
-def _kept(items: Iterator[Iterator[Made]], summary: BuildSummary, progress: Progress) -> Iterator[Record]:
-    """The records of items; what is dropped is named and counted."""
-    seen: set[str] = set()
+def _kept(
+    split: str,
+    items: Iterator[Iterator[Made]],
+    seen: dict[str, str],
+    summary: BuildSummary,
+    progress: Progress,
+) -> Iterator[Record]:
+    """The records of a split's items; what is dropped is named and counted.
+
+    Args:
+        split: its name.
+        items: what each has given.
+        seen: id -> split of the records of all splits so far. An id of another split, such as the number of a
+            row that every split counts anew, gets the split's name before it, since sidecars are read by id.
+        summary: is added to.
+        progress: of the items.
+    """
     for made in items:
         for found in made:
-            if not isinstance(found, Dropped) and found["id"] in seen:
-                found = Dropped(text(found["id"]), "id is there twice", stage="write")
+            if not isinstance(found, Dropped):
+                found = _with_own_id(found, split, seen)
             if isinstance(found, Dropped):
                 summary.drop(found)
                 detail = f" ({found.detail})" if found.detail else ""
                 progress.note(f"{found.source}: dropped: {found.reason}{detail}")
             else:
-                seen.add(found["id"])
                 summary.keep(found)
                 yield found
         progress.advance()
+
+
+def _with_own_id(found: Record, split: str, seen: dict[str, str]) -> Made:
+    clip = text(found["id"])
+    if seen.get(clip, split) != split:
+        clip = f"{split}/{clip}"
+    if clip in seen:
+        return Dropped(clip, "id is there twice", stage="write")
+    seen[clip] = split
+    return {**found, "id": clip}
 
 
 def _check_same_recipe(path: StorePath, recipe: Mapping[str, Any]) -> None:

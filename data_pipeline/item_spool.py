@@ -4,18 +4,23 @@ One file for each item, whole or absent. A file holds the item's records and wha
 for each a JSON line (fields, or lengths of those that are bytes), then the bytes. Source: our choice.
 """
 
+import contextlib
 import dataclasses
+import errno
+import fcntl
 import hashlib
 import io
 import json
 import os
 import pathlib
+import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from typing import IO, Any
 
 from dualdub_jax.data_pipeline.builders.base import Dropped
 from dualdub_jax.data_pipeline.record import Record
+from dualdub_jax.errors import UserError
 from dualdub_jax.stores.commit import remove_folder, upload_file
 from dualdub_jax.stores.failures import store_errors
 from dualdub_jax.stores.path import StorePath, is_remote
@@ -23,6 +28,7 @@ from dualdub_jax.stores.path import StorePath, is_remote
 Made = Record | Dropped
 
 FOLDER = ".building"  # in the folder of datasets
+_DIGITS = 16  # of a recipe's hash, at the end of a folder's name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,8 +44,37 @@ class ItemSpool:
     @classmethod
     def of_build(cls, out_dir: StorePath, label: str, recipe: Any) -> "ItemSpool":
         """The spool of a dataset's build; another recipe has another one."""
-        digest = hashlib.sha256(json.dumps([label, recipe], sort_keys=True).encode()).hexdigest()[:16]
+        digest = hashlib.sha256(json.dumps([label, recipe], sort_keys=True).encode()).hexdigest()[:_DIGITS]
         return cls(out_dir / FOLDER / f"{label.replace('/', '-')}-{digest}")
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """While open, no other build on this machine works with the same spool; on a store, nothing is checked.
+
+        Raises:
+            UserError: another build does.
+        """
+        if is_remote(self.folder):
+            yield
+            return
+        path = self.folder.with_name(f"{self.folder.name}.lock")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                if error.errno in (errno.EAGAIN, errno.EACCES):
+                    raise UserError(
+                        f"{path.parent.parent}: another process builds the same dataset there; wait until it "
+                        "has finished, or end it"
+                    ) from error
+                # else a disk without locks
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
+                with contextlib.suppress(OSError):  # holds other builds
+                    path.parent.rmdir()
 
     def has(self, split: str, number: int) -> bool:
         """Whether an item has been made."""
@@ -65,15 +100,12 @@ class ItemSpool:
                 yield _decode(json.loads(line), file)
 
     def remove(self) -> None:
-        """Removes all items, when the dataset is there."""
-        if is_remote(self.folder):
-            remove_folder(self.folder, "")
-            return
-        for path in self.folder.glob("*"):
-            path.unlink()
-        for folder in (self.folder, self.folder.parent):
-            if folder.is_dir() and not any(folder.iterdir()):
-                folder.rmdir()
+        """Removes all items when the dataset is there, also those of killed builds with other recipes."""
+        for folder in self.folder.parent.glob(f"{self.folder.name[:-_DIGITS]}{'?' * _DIGITS}"):
+            if is_remote(folder):
+                remove_folder(folder, "")
+            else:
+                shutil.rmtree(folder, ignore_errors=True)
 
     def _path(self, split: str, number: int) -> StorePath:
         return self.folder / f"{split}-{number:08d}.records"

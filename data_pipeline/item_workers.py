@@ -4,6 +4,7 @@ import collections
 import itertools
 import multiprocessing
 import signal
+import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -13,9 +14,11 @@ from typing import Self
 from dualdub_jax.data_pipeline import record
 from dualdub_jax.data_pipeline.builders.base import Builder, Dropped, Item
 from dualdub_jax.data_pipeline.item_spool import ItemSpool, Made
+from dualdub_jax.data_pipeline.orphans import die_with_parent
 from dualdub_jax.errors import UserError
 
 _IN_FLIGHT = 3  # items a process: one at work, others waiting or done
+_MAX_KILLS = 3  # in a row, without an item that was finished in between
 
 
 class ItemWorkers:
@@ -36,10 +39,13 @@ class ItemWorkers:
 
     def __enter__(self) -> Self:
         if self._num_processes > 1:
-            # Spawned, because the parent may hold threads of JAX or of a progress bar.
-            context = multiprocessing.get_context("spawn")
-            self._pool = ProcessPoolExecutor(self._num_processes, context, _remember, self._work)
+            self._pool = self._start()
         return self
+
+    def _start(self) -> ProcessPoolExecutor:
+        # Spawned, because the parent may hold threads of JAX or of a progress bar.
+        context = multiprocessing.get_context("spawn")
+        return ProcessPoolExecutor(self._num_processes, context, _remember, self._work)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -55,7 +61,7 @@ class ItemWorkers:
         """The records of each item, in the order of `items` whichever process is faster.
 
         Raises:
-            UserError: a process died, most likely for want of memory.
+            UserError: processes were killed again and again, most likely for want of memory.
         """
         for number in self._numbers(split, items):
             yield self._spool.read(split, number)
@@ -67,26 +73,40 @@ class ItemWorkers:
                 make_item(*self._work, split, number, item)
                 yield number
             return
+        finished = kills = 0
+        while finished < len(items):
+            try:
+                for number in self._made(split, items, finished):
+                    yield number
+                    finished, kills = number + 1, 0
+            except BrokenProcessPool as error:
+                kills += 1
+                if kills == _MAX_KILLS:
+                    raise UserError(
+                        f"--processes {self._num_processes}: a process that makes records was killed "
+                        f"{kills} times in a row, most likely for want of memory; use fewer, and run the "
+                        "command again: finished items are kept"
+                    ) from error
+                print("a process that makes records was killed; started again", file=sys.stderr, flush=True)
+                self._pool.shutdown()
+                self._pool = self._start()
+
+    def _made(self, split: str, items: Sequence[Item], first: int) -> Iterator[int]:
+        """The places of the items from `first` on, each once it has been made."""
         waiting: collections.deque = collections.deque()
-        following = iter(enumerate(items))
-        try:
-            while True:
-                room = _IN_FLIGHT * self._num_processes - len(waiting)
-                for number, item in itertools.islice(following, room):
-                    is_made = self._spool.has(split, number)
-                    made = None if is_made else self._pool.submit(_make_here, split, number, item)
-                    waiting.append((number, made))
-                if not waiting:
-                    return
-                number, made = waiting.popleft()
-                if made is not None:
-                    made.result()
-                yield number
-        except BrokenProcessPool as error:
-            raise UserError(
-                f"--processes {self._num_processes}: a process that makes records was killed, most likely "
-                "for want of memory; use fewer, and run the command again: finished items are kept"
-            ) from error
+        following = iter(range(first, len(items)))
+        while True:
+            room = _IN_FLIGHT * self._num_processes - len(waiting)
+            for number in itertools.islice(following, room):
+                is_made = self._spool.has(split, number)
+                made = None if is_made else self._pool.submit(_make_here, split, number, items[number])
+                waiting.append((number, made))
+            if not waiting:
+                return
+            number, made = waiting.popleft()
+            if made is not None:
+                made.result()
+            yield number
 
 
 def make_item(builder: Builder, config: str, spool: ItemSpool, split: str, number: int, item: Item) -> None:
@@ -108,6 +128,7 @@ _HERE: tuple[Builder, str, ItemSpool] | None = None  # of this worker process
 def _remember(builder: Builder, config: str, spool: ItemSpool) -> None:
     global _HERE
     _HERE = (builder, config, spool)
+    die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is the parent's to handle
 
 

@@ -84,10 +84,12 @@ def prepare(
         plan.writer.begin()
         missing = plan.writer.missing_shards()
         progress.advance(plan.num_records - sum(plan.length(number) for number in missing))
+        failures = Failures(opened.name, plan.writer, allowed(plan.num_records, bad_records))
         if elsewhere is not None:
             elsewhere(missing)
+            failures.read()
         else:
-            plan.write(missing, batch_size, bad_records, progress)
+            plan.write(missing, batch_size, failures, progress)
         return plan.writer.finish()
 
 
@@ -95,7 +97,6 @@ def write_shards(
     dataset: StorePath,
     derivation: Derivation,
     numbers: Sequence[int],
-    bad_records: BadRecordConfig,
     *,
     batch_size: int = 16,
     shard_size: int = 512,
@@ -105,20 +106,22 @@ def write_shards(
     Args:
         dataset: its folder.
         derivation: what is stored.
-        numbers: of the shards; those that are there are left alone.
-        bad_records: how many records each call may leave out, as a share of the dataset's.
+        numbers: of the shards; those that are there are left alone. How many records all of them leave out
+            is checked by `prepare`.
         batch_size: see `prepare`.
         shard_size: see `prepare`.
 
     Raises:
-        UserError: as `prepare`.
+        UserError: no dataset there.
+        ValueError: as `prepare`.
     """
     plan = _Plan(Dataset(dataset), derivation, shard_size)
     missing = set(plan.writer.missing_shards())
     console = rich.console.Console(stderr=True)
     with store_errors(plan.folder), disk_errors(plan.folder, "make it writable"):
         numbers = [number for number in numbers if number in missing]
-        plan.write(numbers, batch_size, bad_records, Progress(console, derivation.kind, 1, "shards"))
+        failures = Failures(plan.name, plan.writer, None)
+        plan.write(numbers, batch_size, failures, Progress(console, derivation.kind, 1, "shards"))
 
 
 class _Plan:
@@ -137,46 +140,89 @@ class _Plan:
         self.writer = SidecarWriter(
             self.folder, derivation.kind, derivation.fingerprint, len(self._shards), shard_size
         )
-        self._name, self._encode = opened.name, derivation.encode
+        self.name, self._encode = opened.name, derivation.encode
 
     def length(self, number: int) -> int:
         _, first, last = self._shards[number]
         return last - first
 
     def write(
-        self, numbers: Sequence[int], batch_size: int, bad_records: BadRecordConfig, progress: Progress
+        self, numbers: Sequence[int], batch_size: int, failures: "Failures", progress: Progress
     ) -> None:
-        source = _Source(
-            self._name, self._encode, allowed(self.num_records, bad_records), progress, self.writer
-        )
+        source = _Source(self.name, self._encode, failures, progress)
         for number in numbers:
-            failures: list[str] = []
-            entries = source.entries(*self._shards[number], batch_size, failures)
-            self.writer.write_shard(number, entries, failures)
+            of_shard: list[str] = []
+            entries = source.entries(*self._shards[number], batch_size, of_shard)
+            self.writer.write_shard(number, entries, of_shard)
+
+
+class Failures:
+    """Records that are left out of all shards, also of those that earlier runs have written.
+
+    Args:
+        name: of the dataset.
+        writer: of the shards; lists the records that were left out if they are too many.
+        limit: how many may be; None: any number.
+
+    Raises:
+        UserError: earlier runs have left out too many.
+    """
+
+    def __init__(self, name: str, writer: SidecarWriter, limit: int | None) -> None:
+        self.kind = writer.kind
+        self._name, self._writer, self._limit = name, writer, limit
+        self._lines: list[str] = []
+        if limit is not None:
+            self.read()
+
+    def read(self) -> None:
+        """Counts those of the shards that are written.
+
+        Raises:
+            UserError: too many.
+        """
+        self._lines = self._writer.failures()
+        if self._lines:
+            self._check(None)
+
+    def add(self, line: str, error: UserError) -> None:
+        """Counts another one.
+
+        Raises:
+            UserError: too many.
+        """
+        self._lines.append(line)
+        self._check(error)
+
+    def _check(self, error: UserError | None) -> None:
+        if self._limit is None or len(self._lines) <= self._limit:
+            return
+        path = self._writer.list_failures("".join(self._lines).encode())
+        last = json.loads(self._lines[-1])
+        raise UserError(
+            f"{self._name}: {len(self._lines)} records cannot be used, and bad_records.max_share accepts "
+            f"{self._limit}; {path} lists them, the last: {error or last['id'] + ': ' + last['reason']}"
+        ) from error
 
 
 class _Source:
-    """Entries of shards; counts the records that are left out.
+    """Entries of shards.
 
     Args:
         name: of the dataset.
         encode: see `Derivation`.
-        limit: how many records may be left out.
+        failures: counts the records that are left out.
         progress: of the records.
-        writer: lists the records that were left out if they are too many.
     """
 
     def __init__(
         self,
         name: str,
         encode: Callable[[list[Record]], Sequence[np.ndarray | None]],
-        limit: int,
+        failures: Failures,
         progress: Progress,
-        writer: SidecarWriter,
     ) -> None:
-        self._name, self._encode, self._limit, self._progress = name, encode, limit, progress
-        self._writer = writer
-        self._failures: list[str] = []  # of all shards
+        self._name, self._encode, self._failures, self._progress = name, encode, failures, progress
         self._of_shard: list[str] = []
 
     def entries(
@@ -213,13 +259,7 @@ class _Source:
 
     def _leave_out(self, clip: str, error: UserError) -> None:
         reason = str(error).removeprefix(f"{self._name}:").removeprefix(f"{clip}: ")
-        line = {"id": clip, "stage": self._writer.kind, "reason": reason}
-        for listed in (self._failures, self._of_shard):
-            listed.append(json.dumps(line, ensure_ascii=False) + "\n")
-        if len(self._failures) > self._limit:
-            path = self._writer.list_failures("".join(self._failures).encode())
-            raise UserError(
-                f"{self._name}: {len(self._failures)} records cannot be used, and bad_records.max_share "
-                f"accepts {self._limit}; {path} lists them, the last: {error}"
-            ) from error
+        line = {"id": clip, "stage": self._failures.kind, "reason": reason}
+        self._of_shard.append(json.dumps(line, ensure_ascii=False) + "\n")
+        self._failures.add(self._of_shard[-1], error)
         self._progress.note(f"{self._name}: left out: {error}")

@@ -212,6 +212,17 @@ class SidecarWriter:
             finally:
                 temporary.unlink(missing_ok=True)
 
+    def failures(self) -> list[str]:
+        """Lines about the records that were left out of the shards that are written."""
+        paths = [
+            path
+            for number in range(self.num_shards)
+            if (path := _failures_path(self.folder, number)).is_file()
+        ]
+        # Not `splitlines`: ids may hold other characters that it takes for ends of lines.
+        lines = "".join(path.read_text(encoding="utf-8") for path in paths).split("\n")[:-1]
+        return [f"{line}\n" for line in lines]
+
     def list_failures(self, lines: bytes) -> StorePath:
         """Writes `failures.jsonl`, or removes it if there are none; its path."""
         path = self.folder / FAILURES_FILE
@@ -225,7 +236,8 @@ class SidecarWriter:
         """Writes the index, then the header that makes the sidecar complete.
 
         Raises:
-            ValueError: shards are missing, or two clips have one id.
+            ValueError: shards are missing.
+            UserError: two clips have one id.
         """
         if self.missing_shards():
             raise ValueError(f"{self.folder}: {len(self.missing_shards())} shards are not written yet")
@@ -234,7 +246,10 @@ class SidecarWriter:
         for number in range(self.num_shards):
             for place, clip_id in enumerate(_ids(_shard_path(local_folder, number))):
                 if clip_id in ids:
-                    raise ValueError(f"{clip_id}: two clips have this id")
+                    raise UserError(
+                        f"{self.folder}: two clips of the dataset have the id {clip_id!r}, by which sidecars "
+                        "are read; build it with an id for each clip, over all splits"
+                    )
                 ids.add(clip_id)
                 rows.append((_hash(clip_id), number, place))
         index = np.sort(np.array(rows, _INDEX_TYPE))
@@ -245,10 +260,9 @@ class SidecarWriter:
             "clips": len(index),
             "shards": self.num_shards,
         }
-        listed = [_failures_path(self.folder, number) for number in range(self.num_shards)]
-        listed = [path for path in listed if path.is_file()]
-        self.list_failures(b"".join(path.read_bytes() for path in listed))
-        for left in (*listed, *self.folder.glob("*.part")):  # parts are of runs that were killed
+        self.list_failures("".join(self.failures()).encode())
+        # Of shards, and of runs that were killed.
+        for left in (*self.folder.glob("failures-*.jsonl"), *self.folder.glob("*.part")):
             left.unlink()
         write_whole(self.folder / _HEADER, json.dumps(header, indent=1).encode())
         return SidecarStore(self.folder, self.kind, self.fingerprint)

@@ -103,7 +103,7 @@ class Anim400K(ClipBuilder):
     def _shows(self) -> Mapping[str, Any]:
         path = self._annotations()
         try:
-            shows = json.loads(path.read_text(encoding="utf-8"))
+            shows = json.loads(path.read_text(encoding="utf-8-sig"))
         except ValueError as error:
             raise UserError(f"{path}: is not JSON ({error}); download it again") from error
         if not isinstance(shows, Mapping):

@@ -126,7 +126,7 @@ def _sentence(name: str) -> list[str]:
 
 def _read_align(path: StorePath) -> tuple[Word, ...]:
     words = []
-    for line in path.read_bytes().decode("utf-8", "replace").splitlines():
+    for line in path.read_bytes().decode("utf-8-sig", "replace").split("\n"):
         if not line.strip():
             continue
         try:

@@ -85,7 +85,7 @@ class LibriTTS(ClipBuilder):
             yield SourceClip(
                 id=f"{speaker_folder.parent.name}/{path.name.removesuffix('.wav')}",
                 media={"speech": path},
-                text=text.read_bytes().decode("utf-8", "replace").strip() if text.is_file() else None,
+                text=text.read_bytes().decode("utf-8-sig", "replace").strip() if text.is_file() else None,
                 speaker=speaker_folder.name,
                 language="en",
                 licence=_DOWNLOAD.licence,

@@ -51,7 +51,7 @@ class LJSpeech(ClipBuilder):
     def _clips(self) -> Iterator[SourceClip | Dropped]:
         folder = as_path(self.source)
         for number, line in enumerate(
-            (folder / "metadata.csv").read_bytes().decode("utf-8", "replace").splitlines(), start=1
+            (folder / "metadata.csv").read_bytes().decode("utf-8-sig", "replace").split("\n"), start=1
         ):
             if not line.strip():
                 continue

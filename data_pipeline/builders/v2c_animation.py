@@ -72,7 +72,7 @@ class V2CAnimation(ClipBuilder):
             yield SourceClip(
                 id=name,
                 media={"video": path} | ({} if self.separate else {"speech": speech}),
-                text=text.read_bytes().decode("utf-8", "replace").strip() if text.is_file() else None,
+                text=text.read_bytes().decode("utf-8-sig", "replace").strip() if text.is_file() else None,
                 speaker=f"{match['film']}/{match['who']}",
                 language="en",
             )

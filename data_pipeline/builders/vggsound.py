@@ -57,11 +57,12 @@ class VGGSound(ClipBuilder):
     def _clips(self) -> Iterator[SourceClip | Dropped]:
         table, *films = self.files()
         by_name = {path.name.removesuffix(pathlib.PurePosixPath(path.name).suffix): path for path in films}
-        for number, row in enumerate(
-            csv.reader(table.read_bytes().decode("utf-8", "replace").splitlines()), start=1
-        ):
+        for number, line in enumerate(table.read_bytes().decode("utf-8-sig", "replace").split("\n"), start=1):
+            if not line.strip():
+                continue
+            row = next(csv.reader([line]))  # by itself: a stray quote must not take other lines with it
             if len(row) != 4 or not row[1].strip().isdigit():
-                yield Dropped(f"vggsound.csv line {number}", "bad row", ",".join(row)[:60], "manifest")
+                yield Dropped(f"vggsound.csv line {number}", "bad row", line.strip()[:60], "manifest")
                 continue
             video, start_s, label, split = row[0].strip(), int(row[1]), row[2], row[3]
             name = f"{video}_{start_s:06d}"

@@ -165,7 +165,7 @@ def _text(file: IO[bytes], member: tarfile.TarInfo) -> str:
     file.seek(member.offset_data)
     content = file.read(min(member.size, _MAX_TEXT_BYTES))
     file.seek(position)
-    return content.decode("utf-8")
+    return content.decode("utf-8-sig")
 
 
 def _object(content: str) -> Mapping[str, Any]:

@@ -139,7 +139,7 @@ def test_faults_of_an_encoder_are_errors(dataset: pathlib.Path, tmp_path: pathli
     writer = SidecarWriter(tmp_path / "s", "k", "f", 1, 10)
     writer.begin()
     writer.write_shard(0, [("a", np.zeros(1)), ("a", np.zeros(1))])
-    with pytest.raises(ValueError, match="a: two clips have this id"):
+    with pytest.raises(UserError, match="two clips of the dataset have the id 'a'"):
         writer.finish()
     with pytest.raises(UserError, match=r"was begun with .*shard_size.: 10.*remove that folder"):
         SidecarWriter(tmp_path / "s", "k", "f", 1, 11).begin()

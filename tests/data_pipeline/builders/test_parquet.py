@@ -40,9 +40,10 @@ def test_media_in_cells_become_records(tmp_path: pathlib.Path) -> None:
     dataset, _ = build_one("parquet", tmp_path / "out", source=tmp_path / "corpus", licence="CC0-1.0")
     assert set(dataset.splits) == {"test", "train"}
     clips = clips_of(dataset)
-    assert list(clips) == ["beside", "film", "said"]
+    # "said" is an id of both splits, and sidecars of all splits are read by id.
+    assert list(clips) == ["beside", "film", "train/said"]
     assert clips["film"]["video"] and clips["film"]["background"]
-    assert record.script(clips["said"]) == "hello there" and not clips["said"]["video"]
+    assert record.script(clips["train/said"]) == "hello there" and not clips["train/said"]["video"]
     assert list(clips_of(dataset, "test")) == ["said"]
     assert [(line["id"], line["stage"]) for line in failures_of(dataset)] == [
         ("broken", "open"), ("data/train-00001-of-00002.parquet#1", "table")
