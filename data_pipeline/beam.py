@@ -82,7 +82,9 @@ class Beam:
     def _options(self) -> Any:
         from apache_beam.options.pipeline_options import PipelineOptions
 
-        flags = [f"--{option.lstrip('-')}" for option in (f"runner={self.runner}", *self.options)]
+        # The last of equal options counts. Workers log a dozen lines each at the default level.
+        quiet = "default_sdk_harness_log_level=ERROR"
+        flags = [f"--{option.lstrip('-')}" for option in (f"runner={self.runner}", quiet, *self.options)]
         told = io.StringIO()
         try:
             with contextlib.redirect_stderr(told):  # usage of some hundred lines

@@ -49,7 +49,7 @@ class ItemSpool:
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
-        """While open, no other build on this machine works with the same spool; on a store, nothing is checked.
+        """While open, no other build works with the same spool; of one on a store, nothing is checked.
 
         Raises:
             UserError: another build does.

@@ -1,6 +1,6 @@
 """Worker processes end when the process that started them is gone, however it ended.
 
-A killed process runs no code of its own, and its workers would wait for work forever, or write beside a second
+A killed process runs no code of its own. Its workers would wait for work forever, or write beside a second
 run of the same command.
 """
 

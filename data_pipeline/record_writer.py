@@ -84,12 +84,15 @@ class RecordWriter(tfds.core.GeneratorBasedBuilder, skip_registration=True):
                 self._records[split] = itertools.chain([first], records)
         if not self._records:
             return 0
+        # Called as TFDS calls its own folder of an interrupted build, so that both are found and removed.
+        beside = {"prefix": "incomplete.", "suffix": f"_{self.folder.name}", "dir": self.folder.parent}
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
         # TFDS announces a download, of which there is none, on standard output.
         with (
             contextlib.redirect_stdout(io.StringIO()),
             _stable_serialisation(),
             _plain_bucket_files(),
-            tempfile.TemporaryDirectory() as unused,
+            tempfile.TemporaryDirectory(**beside) as unused,
         ):
             self._summary = summary
             self.download_and_prepare(download_dir=unused)
@@ -105,7 +108,7 @@ class RecordWriter(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             pathlib.Path(self.data_dir, FAILURES_FILE).write_text(lines, encoding="utf-8")
 
     def _info(self) -> tfds.core.DatasetInfo:
-        return tfds.core.DatasetInfo(
+        return _Info(
             builder=self,
             description=self._description,
             features=record_features(),
@@ -119,6 +122,11 @@ class RecordWriter(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     def _generate_examples(self, records: Iterator[Record]) -> Iterator[tuple[str, Record]]:
         for record in records:
             yield text(record["id"]), record
+
+
+class _Info(tfds.core.DatasetInfo):
+    def initialize_from_bucket(self) -> None:
+        """Does nothing; TFDS makes a temporary folder for what is in its own bucket, and leaves it there."""
 
 
 @contextlib.contextmanager

@@ -2,6 +2,8 @@
 
 import dataclasses
 import os
+import pathlib
+import signal
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -55,6 +57,23 @@ class Killed(Beeps):
 
     def make_records(self, config: str, item: int) -> Iterator[record.Record | Dropped]:
         os._exit(137)
+
+
+def die_once() -> None:
+    """Kills this process, unless the file that KILLED_ONCE names says that one was killed already."""
+    mark = pathlib.Path(os.environ["KILLED_ONCE"])
+    if not mark.exists():
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+class KilledOnce(Beeps):
+    """One of its processes is killed, the first time."""
+
+    def make_records(self, config: str, item: int) -> Iterator[record.Record | Dropped]:
+        if item == 4:
+            die_once()
+        yield from super().make_records(config, item)
 
 
 class Unfinished(Builder):

@@ -3,27 +3,29 @@
 import functools
 import hashlib
 import io
-import os
+import json
 import pathlib
 import shutil
-import signal
-from collections.abc import Iterator
-from typing import Any
 
+import numpy as np
 import pytest
 import rich.console
 
 from dualdub_jax.apps.cli import main
+from dualdub_jax.config import BadRecordConfig
 from dualdub_jax.data_pipeline.beam import Beam, prepare_shards
 from dualdub_jax.data_pipeline.build import build_configs
 from dualdub_jax.data_pipeline.derivations import derivations
 from dualdub_jax.data_pipeline.item_spool import ItemSpool
 from dualdub_jax.data_pipeline.prepare import prepare
 from dualdub_jax.errors import UserError
-from tests.data_pipeline.beeps import Beeps
-from tests.data_pipeline.test_derivations import BRIGHTNESS, _config
+from tests.data_pipeline.beeps import Beeps, KilledOnce, die_once
+from tests.data_pipeline.test_derivations import BRIGHTNESS, Brightness, _config
+from tests.labelled_clips import write_clips
+from tests.tiny_dataset import make_record
 
 DIRECT = Beam("DirectRunner", ("direct_running_mode=in_memory",))
+PROCESSES = Beam("DirectRunner", ("direct_running_mode=multi_processing", "direct_num_workers=2"))
 
 
 def _quiet() -> rich.console.Console:
@@ -46,25 +48,13 @@ def test_a_build_has_the_bytes_of_local_processes(tmp_path: pathlib.Path) -> Non
     assert _digests(tmp_path / "beam" / "beeps") == _digests(tmp_path / "local" / "beeps")
 
 
-class KilledOnce(Beeps):
-    """One of its processes is killed, the first time."""
-
-    def make_records(self, config: str, item: int) -> Iterator[Any]:
-        mark = pathlib.Path(os.environ["KILLED_ONCE"])
-        if item == 4 and not mark.exists():
-            mark.touch()
-            os.kill(os.getpid(), signal.SIGKILL)
-        yield from super().make_records(config, item)
-
-
 def test_a_killed_worker_leaves_the_same_bytes(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("apache_beam")
     monkeypatch.setenv("KILLED_ONCE", str(tmp_path / "killed"))
     build_configs(Beeps(), tmp_path / "local", only="loud", num_processes=1, console=_quiet())
-    processes = Beam("DirectRunner", ("direct_running_mode=multi_processing", "direct_num_workers=2"))
-    build_configs(KilledOnce(), tmp_path / "beam", only="loud", console=_quiet(), beam=processes)
+    build_configs(KilledOnce(), tmp_path / "beam", only="loud", console=_quiet(), beam=PROCESSES)
     assert (tmp_path / "killed").exists() and "a worker was killed" in capfd.readouterr().err
     assert _digests(tmp_path / "beam" / "beeps") == _digests(tmp_path / "local" / "beeps")
 
@@ -79,6 +69,54 @@ def test_preparation_has_the_bytes_of_this_process(tiny_data_dir: str, tmp_path:
     elsewhere = functools.partial(prepare_shards, DIRECT, folders[1], config, None, derivation.kind)
     prepare(folders[1], *derivation, console=_quiet(), elsewhere=elsewhere)
     assert _digests(folders[0]) == _digests(folders[1])
+
+
+class KilledBrightness(Brightness):
+    """One of its processes is killed, the first time."""
+
+    def extract(self, frames: np.ndarray) -> np.ndarray:
+        die_once()
+        return super().extract(frames)
+
+
+def test_a_worker_killed_in_preparation_leaves_the_same_bytes(
+    tiny_data_dir: str,
+    tmp_path: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    pytest.importorskip("apache_beam")
+    source = pathlib.Path(tiny_data_dir) / "tiny_films" / "soundtrack" / "1.0.0"
+    folders = [pathlib.Path(shutil.copytree(source, tmp_path / name)) for name in ("local", "beam")]
+    prepare(folders[0], *derivations(_config(tmp_path, BRIGHTNESS))[0], console=_quiet())
+    monkeypatch.setenv("KILLED_ONCE", str(tmp_path / "killed"))
+    config = _config(tmp_path, "tests.data_pipeline.test_beam:KilledBrightness")
+    (derivation,) = derivations(config)
+    elsewhere = functools.partial(prepare_shards, PROCESSES, folders[1], config, None, derivation.kind)
+    prepare(folders[1], *derivation, console=_quiet(), elsewhere=elsewhere)
+    assert (tmp_path / "killed").exists() and "a worker was killed" in capfd.readouterr().err
+    assert _digests(folders[0]) == _digests(folders[1])
+
+
+def test_records_that_all_workers_leave_out_are_counted_together(tmp_path: pathlib.Path) -> None:
+    pytest.importorskip("apache_beam")
+    records = [make_record(f"clip_{i}", video=b"no film" if i < 2 else b"") for i in range(4)]
+    folder = write_clips(tmp_path, records)
+    config = _config(tmp_path, BRIGHTNESS)
+    (derivation,) = derivations(config)
+    elsewhere = functools.partial(prepare_shards, DIRECT, folder, config, None, derivation.kind)
+    with pytest.raises(UserError, match=r"2 records cannot be used, and bad_records.max_share accepts 1"):
+        prepare(folder, *derivation, console=_quiet(), elsewhere=elsewhere)
+    store = prepare(
+        folder,
+        *derivation,
+        bad_records=BadRecordConfig(max_share=0.5),
+        console=_quiet(),
+        elsewhere=elsewhere,
+    )
+    listed = (store.folder / "failures.jsonl").read_text().splitlines()
+    assert sorted(json.loads(line)["id"] for line in listed) == ["clip_0", "clip_1"]
+    assert not list(store.folder.glob("failures-*"))
 
 
 def test_an_option_that_the_runner_refuses_is_named() -> None:

@@ -1,5 +1,6 @@
 """Builds that are killed and started again, and films of an hour: same bytes, bounded memory."""
 
+import contextlib
 import hashlib
 import io
 import os
@@ -21,6 +22,7 @@ from dualdub_jax.data_pipeline.builders.clips.cutting import Cutter
 from dualdub_jax.data_pipeline.builders.clips.records import ClipSettings, make_records
 from dualdub_jax.data_pipeline.builders.clips.source_clip import SourceClip
 from dualdub_jax.data_pipeline.builders.folder import Folder
+from dualdub_jax.errors import UserError
 from tests.films import make_film
 
 
@@ -33,6 +35,25 @@ def _quiet() -> rich.console.Console:
     return rich.console.Console(file=io.StringIO(), width=200)
 
 
+def _children(pid: int) -> list[int]:
+    """Processes that it has started."""
+    found = []
+    for status in pathlib.Path("/proc").glob("[0-9]*/status"):
+        with contextlib.suppress(OSError):  # has ended
+            if f"\nPPid:\t{pid}\n" in status.read_text():
+                found.append(int(status.parent.name))
+    return found
+
+
+def _wait_for_the_end_of(pids: list[int], timeout_s: float = 30) -> None:
+    assert pids
+    for _ in range(int(timeout_s / 0.05)):
+        if not any(pathlib.Path(f"/proc/{pid}").exists() for pid in pids):
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"{pids} are still there")
+
+
 def test_a_killed_build_goes_on_with_the_same_bytes(tmp_path: pathlib.Path) -> None:
     films = tmp_path / "films"
     films.mkdir()
@@ -41,15 +62,20 @@ def test_a_killed_build_goes_on_with_the_same_bytes(tmp_path: pathlib.Path) -> N
         make_film(film, num_frames=100, has_audio=True, noise=True, size=(160, 120))
     (films / "bad.mp4").write_bytes(b"nothing")
     command = [sys.executable, "-m", "dualdub_jax.apps.cli", "data", "build", "folder",
-               "--source", str(films), "--out", str(tmp_path / "out"), "--processes", "1"]  # fmt: skip
+               "--source", str(films), "--out", str(tmp_path / "out"), "--processes", "2"]  # fmt: skip
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     spool = tmp_path / "out" / ".building"
     for _ in range(600):
         if len(list(spool.rglob("*.records"))) >= 2:
             break
         time.sleep(0.05)
+    workers = _children(process.pid)
+    with pytest.raises(UserError, match="another process builds the same dataset there"):
+        build("folder", tmp_path / "out", source=films, num_processes=1, console=_quiet())
     process.send_signal(signal.SIGKILL)
     process.wait()
+    _wait_for_the_end_of(workers)
+    assert list((tmp_path / "out" / "films").glob("incomplete.*"))
     made = {path: path.stat().st_mtime_ns for path in spool.rglob("*.records")}
     assert len(made) >= 2 and not (tmp_path / "out" / "films" / "2.0.0").exists()
 
@@ -63,6 +89,7 @@ def test_a_killed_build_goes_on_with_the_same_bytes(tmp_path: pathlib.Path) -> N
     build(Watched(films), tmp_path / "out", num_processes=1, console=_quiet())
     assert len(times) == 7 - len(made)  # finished items are not made again
     assert not spool.exists()
+    assert [path.name for path in (tmp_path / "out" / "films").iterdir()] == ["2.0.0"]
     build("folder", tmp_path / "once", source=films, num_processes=1, console=_quiet())
     assert _digests(tmp_path / "out" / "films") == _digests(tmp_path / "once" / "films")
 

@@ -93,8 +93,22 @@ def test_a_fault_of_a_builder_leaves_no_dataset(tmp_path: pathlib.Path, num_proc
     assert len(list(tmp_path.rglob("dataset_info.json"))) == 2
 
 
-def test_a_killed_process_is_reported_and_leaves_no_dataset(tmp_path: pathlib.Path) -> None:
-    with pytest.raises(UserError, match=r"--processes 2: a process that makes records was killed.*use fewer"):
+def test_a_killed_process_is_started_again(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("KILLED_ONCE", str(tmp_path / "killed"))
+    once = "tests.data_pipeline.beeps:KilledOnce/loud"
+    (folder,) = build(once, tmp_path / "killed_once", num_processes=2, console=_quiet())
+    assert "a process that makes records was killed; started again" in capsys.readouterr().err
+    (whole,) = build(f"{BEEPS}/loud", tmp_path / "whole", num_processes=1, console=_quiet())
+    assert [path.name for path in sorted((tmp_path / "killed_once").iterdir())] == ["beeps"]
+    for path in whole.glob("*.array_record*"):
+        assert (folder / path.name).read_bytes() == path.read_bytes()
+
+
+def test_processes_killed_again_and_again_are_reported_and_leave_no_dataset(tmp_path: pathlib.Path) -> None:
+    message = r"--processes 2: a process that makes records was killed 3 times in a row.*use fewer"
+    with pytest.raises(UserError, match=message):
         build("tests.data_pipeline.beeps:Killed", tmp_path, num_processes=2, console=_quiet())
     assert not list(tmp_path.rglob("dataset_info.json"))
 
