@@ -110,10 +110,8 @@ def make_batches(
     """
     where = f"stage {stage.name!r}: mixture"
     extractor = make_extractor(config) if config.video_features.extractor else None
-    sources = with_features_of(
-        extractor, curriculum.open_mixture(config.data_dir, stage.mixture, split, where)
-    )
-    sources = with_tokens(token_fingerprints or {}, sources)
+    opened = curriculum.open_mixture(config.data_dir, stage.mixture, split, where)
+    sources = with_tokens(token_fingerprints or {}, with_features_of(extractor, opened))
     tokenizer = make_tokenizer(config.model)
     drops = {source.name: (*stage.drop, *source.drop) for source in stage.mixture}
     for name in dict.fromkeys(itertools.chain(*drops.values())):
@@ -141,7 +139,7 @@ def make_batches(
     buckets = buckets_of(stage, config, name) if repeat else []
     if len(buckets) > 1:
         check_batch_size(stage.batch_size, process_count, name)
-        batches = _in_buckets(sources, buckets, config, mix_indices(sources, **order), examples_of, share)
+        batches = _in_buckets(opened, buckets, config, mix_indices(sources, **order), examples_of, share)
     else:
         examples = examples_of(config)
         if not repeat and max_clips is not None:
@@ -207,7 +205,7 @@ def _in_buckets(
     """Batches of a mixture in buckets.
 
     Args:
-        sources: of the mixture.
+        sources: of the mixture, without what was prepared of them, on which no batch may depend.
         buckets: ascending.
         config: of the run.
         indices: see `mix_indices`.
@@ -217,9 +215,9 @@ def _in_buckets(
     numbers = [bucket_numbers(clip_lengths(source), buckets, config) for source in sources]
 
     def examples(number: int, bucket: Bucket) -> grain.MapDataset:
-        # A replacement must fit, too.
+        # A replacement must fit, too. Shorter ones count, since all clips of a bucket may be bad ones.
         pairs = zip(sources, numbers, strict=True)
-        substitutes = {source.name: np.flatnonzero(found == number) for source, found in pairs}
+        substitutes = {source.name: np.flatnonzero(found <= number) for source, found in pairs}
         return examples_of(with_num_frames(config, bucket.num_frames), substitutes)
 
     plan = BucketPlan(_BucketOf(indices, numbers), [bucket.batch_size for bucket in buckets])

@@ -164,6 +164,22 @@ def test_a_bad_record_is_replaced_by_one_that_fits(tmp_path: pathlib.Path) -> No
     assert set(bad) == {"clips:short_1"}
 
 
+def test_a_record_that_cannot_be_read_is_alone_in_its_bucket(tmp_path: pathlib.Path) -> None:
+    """Its length is unknown, so it is among those of the window's length, where no other clip is."""
+    records = [make_record(f"short_{i}", 10) for i in range(4)]
+    folder = write_clips(tmp_path, [*records, make_record("broken", 10, duration_s=float("nan"))])
+    assert folder.is_dir()
+    stage = dataclasses.replace(STAGE, mixture=(SourceConfig("clips"),), buckets=(12,))
+    bad, lengths = set(), set()
+    with batches(tmp_path, stage) as iterator:
+        for _ in range(8):
+            batch = next(iterator)
+            lengths.add(batch["frame_mask"].shape[1])
+            bad |= {record.id for record in iterator.bad_records}
+            assert all(name.startswith("clips:short_") for name in batch["example_ids"])
+    assert lengths == {12, 30} and bad == {"clips:broken"}
+
+
 def test_lengths_are_read_once_for_the_same_files(tiny_data_dir: str) -> None:
     (source,) = curriculum.open_mixture(tiny_data_dir, STAGE.mixture[:1], "train", "test")
 
