@@ -18,7 +18,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import scipy.signal
 import soxr
 
 from dualdub_jax.config import AugmentationConfig, StageConfig
@@ -204,6 +203,8 @@ def reverberate(stem: _Stem, tail: np.ndarray) -> _Stem:
         stem: dry.
         tail: of the room, see `room_tail`.
     """
+    import scipy.signal  # takes a second that most decoding processes do not need
+
     at_rate = soxr.resample(tail, _TAIL_RATE_HZ, stem.rate_hz) * np.float32(_TAIL_RATE_HZ / stem.rate_hz)
     wet = scipy.signal.fftconvolve(stem.samples, at_rate)[: len(stem.samples)]
     return _Stem(stem.samples + wet.astype(np.float32), stem.rate_hz)

@@ -24,7 +24,7 @@ import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
 from PIL import Image
 
-from dualdub_jax.media.orientation import orientation_of
+from dualdub_jax.media.orientation import Orientation, orientation_of
 
 # Of a decoder and of a scaler: more cost memory and gain nothing, and libav would start one for every core.
 MAX_THREADS = min(8, os.cpu_count() or 1)
@@ -47,20 +47,26 @@ class FrameSpec:
     filter: Literal["area", "bilinear", "bicubic"] = "area"
 
 
-def frames_before(position: Fraction) -> int:
+def frames_before(position: Fraction, count: int = 1) -> int:
     """The number of frames whose middle lies before a time.
 
     Args:
-        position: the time in frames, seconds * frame_rate.
+        position: the time in frames, seconds * frame_rate; or that of one tick of a clock.
+        count: of the ticks.
     """
     # In whole numbers, so that a time exactly in the middle of a frame is decided alike everywhere.
-    return -((position.denominator - 2 * position.numerator) // (2 * position.denominator))
+    numerator, denominator = count * position.numerator, position.denominator
+    return -((denominator - 2 * numerator) // (2 * denominator))
 
 
 def display_size(picture: av.VideoFrame, pixel_aspect: Fraction) -> tuple[int, int]:
     """Width and height as a player shows them: square pixels, turned."""
-    width = max(1, round(picture.width * pixel_aspect))
-    return (picture.height, width) if orientation_of(picture).is_transposed else (width, picture.height)
+    return _shown_size(picture.width, picture.height, orientation_of(picture), pixel_aspect)
+
+
+def _shown_size(width: int, height: int, orientation: Orientation, aspect: Fraction) -> tuple[int, int]:
+    width = max(1, round(width * aspect))
+    return (height, width) if orientation.is_transposed else (width, height)
 
 
 class Scaler:
@@ -121,28 +127,34 @@ class FrameFitter:
         self._spec, self._pixel_aspect = spec, pixel_aspect
         is_area = spec.filter == "area"
         self._scaler = Scaler(num_threads) if is_area else AntialiasedScaler(spec.filter, num_threads)
+        # Pictures of one shape, almost all of a stream, are scaled to one size.
+        self._shape: tuple[int, int, Orientation] | None = None
+        self._scaled = (0, 0)
 
     def fit(self, picture: av.VideoFrame) -> np.ndarray:
         """uint8[frame_size, frame_size, 3], RGB."""
-        if self._spec.fit == "stretch":
-            return self._scaler.scale(picture, self._spec.frame_size, self._spec.frame_size)
-        width, height = display_size(picture, self._pixel_aspect)
-        return (self._letterbox if self._spec.fit == "letterbox" else self._crop)(picture, width, height)
-
-    def _letterbox(self, picture: av.VideoFrame, width: int, height: int) -> np.ndarray:
-        size = self._spec.frame_size
-        scale = size / max(width, height)
-        inner_width, inner_height = (max(1, round(side * scale)) for side in (width, height))
+        shape = (picture.width, picture.height, orientation_of(picture))
+        if shape != self._shape:
+            self._shape = shape
+            self._scaled = _scaled_size(self._spec, *_shown_size(*shape, self._pixel_aspect))
+        size, (width, height) = self._spec.frame_size, self._scaled
+        scaled = self._scaler.scale(picture, width, height)
+        if width == height == size:
+            return scaled
+        top, left = abs(height - size) // 2, abs(width - size) // 2
+        if self._spec.fit == "crop":
+            return scaled[top : top + size, left : left + size]
         frame = np.zeros((size, size, 3), np.uint8)
-        top, left = (size - inner_height) // 2, (size - inner_width) // 2
-        small = self._scaler.scale(picture, inner_width, inner_height)
-        frame[top : top + inner_height, left : left + inner_width] = small
+        frame[top : top + height, left : left + width] = scaled
         return frame
 
-    def _crop(self, picture: av.VideoFrame, width: int, height: int) -> np.ndarray:
-        size, shorter = self._spec.frame_size, min(width, height)
-        # The longer side and the offset are rounded down, as `transformers` does.
-        scaled_width, scaled_height = (size * side // shorter for side in (width, height))
-        top, left = (scaled_height - size) // 2, (scaled_width - size) // 2
-        scaled = self._scaler.scale(picture, scaled_width, scaled_height)
-        return np.ascontiguousarray(scaled[top : top + size, left : left + size])
+
+def _scaled_size(spec: FrameSpec, width: int, height: int) -> tuple[int, int]:
+    """Width and height of what a picture of a given size on screen is scaled to."""
+    size = spec.frame_size
+    if spec.fit == "stretch":
+        return size, size
+    if spec.fit == "crop":  # the longer side is rounded down, as `transformers` does
+        return size * width // min(width, height), size * height // min(width, height)
+    scale = size / max(width, height)
+    return max(1, round(width * scale)), max(1, round(height * scale))

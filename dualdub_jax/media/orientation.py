@@ -31,11 +31,14 @@ class Orientation(NamedTuple):
         return pixels[:: -1 if self.is_flipped else 1, :: -1 if self.is_mirrored else 1]
 
 
+_UPRIGHT = Orientation()
+
+
 def orientation_of(picture: av.VideoFrame) -> Orientation:
     """The orientation that the file's metadata specifies for a decoded picture."""
-    data = picture.side_data.get(Type.DISPLAYMATRIX)
+    data = picture.side_data.get(Type.DISPLAYMATRIX) if picture.side_data else None
     if data is None:
-        return Orientation()
+        return _UPRIGHT
     # x' = a x + c y, y' = b x + d y
     a, b, _, c, d = np.frombuffer(bytes(data), "=i4", 5).tolist()
     if abs(a) + abs(d) >= abs(b) + abs(c):

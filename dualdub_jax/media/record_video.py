@@ -52,7 +52,7 @@ def decode_frames(data: bytes, spec: FrameSpec, start_frame: int, num_frames: in
                     first_pts, time_base = picture.pts, picture.time_base
                     frames_per_tick = time_base * spec.frame_rate
                 else:
-                    passed = frames_before((picture.pts - first_pts) * frames_per_tick) - start_frame
+                    passed = frames_before(frames_per_tick, picture.pts - first_pts) - start_frame
                     if min(passed, num_frames) > filled:
                         frames[filled : min(passed, num_frames)] = fitter.fit(shown)
                         filled = min(passed, num_frames)

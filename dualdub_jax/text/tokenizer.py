@@ -8,8 +8,6 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Protocol
 
-import tokenizers
-
 from dualdub_jax.config import ModelConfig
 from dualdub_jax.errors import UserError
 from dualdub_jax.parts.import_path import is_import_path
@@ -91,6 +89,8 @@ class HuggingFaceTokenizer:
     def __init__(
         self, path: str | StorePath, begin_token: str | None = None, end_token: str | None = None
     ) -> None:
+        import tokenizers  # not for bytes and phonemes, in each decoding process
+
         file = reached(as_path(path))
         if not file.is_file():
             raise UserError(f"{path}: no such tokenizer file; give the tokenizer.json of a language model")

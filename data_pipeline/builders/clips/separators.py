@@ -6,7 +6,6 @@ import tempfile
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-import scipy.signal
 import soundfile
 
 from dualdub_jax.data_pipeline.builders.clips.sound import Sound
@@ -82,6 +81,8 @@ class SpectralGate:
 
     def separate(self, mix: Sound) -> Stems:
         """See `Separator`. The two stems add up to the mix."""
+        import scipy.signal  # not in each building process: it takes a second
+
         length = min(_GATE_LENGTH, max(len(mix.samples), 2))
         _, _, spectrum = scipy.signal.stft(mix.samples, nperseg=length)
         levels = np.abs(spectrum)
