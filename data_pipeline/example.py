@@ -66,6 +66,7 @@ class MakeExample:
         clip = clip_id(self._source_name, record)
         duration_s = record_lib.duration_s(record, clip)
         clip_frames = num_frames_of(duration_s, grid.frame_rate)
+        rate = grid.frame_rate
         streams = [stream for stream in STREAMS if stream not in self._drop]
         script = None if "script" in self._drop else record_lib.script(record)
         if clip_frames > grid.num_frames and script:
@@ -84,7 +85,9 @@ class MakeExample:
                 clip, flac, duration_s, clip_frames, start_frame, num_frames, tokens, AUGMENTED in record
             )
             if tokens is None or not stem.is_constant:
-                record_lib.check_stem(record, clip, stream)
+                record_lib.check_stem(
+                    record, clip, stream, start_frame / rate, (start_frame + num_frames) / rate
+                )
             example["stems"][stream] = stem
             example[f"has_{stream}"] = np.bool_(len(flac) > 0)
         has_video = "video" not in self._drop

@@ -224,38 +224,45 @@ def read_acoustics(record: Record, clip: str) -> np.ndarray:
     return values
 
 
-def check_stem(record: Record, clip: str, stream: str) -> None:
-    """Decodes a stem without resampling it; an absent one is fine.
+def check_stem(
+    record: Record, clip: str, stream: str, start_s: Fraction = Fraction(0), end_s: Fraction | None = None
+) -> None:
+    """Decodes what `decode_stem` would for a part of a stem, without resampling; an absent stem is fine.
 
     Raises:
         UserError: as `decode_stem`.
     """
     if record[stream]:
+        end = None if end_s is None else math.ceil(end_s)
         where = f"{clip}: its {stream} stem"
-        samples, stored_hz = _decode_flac(record[stream], where)
-        _check_length(len(samples), where, duration_s(record, clip), stored_hz)
+        _decode_around(record[stream], where, duration_s(record, clip), math.floor(start_s), end)
 
 
-def decode_stem(flac: bytes, clip: str, duration_s: float, sample_rate_hz: int) -> np.ndarray:
-    """Decodes a stem and resamples it when it is stored at another rate.
+def decode_stem(
+    flac: bytes, clip: str, duration_s: float, sample_rate_hz: int, start: int = 0, stop: int | None = None
+) -> np.ndarray:
+    """Decodes a stem, or a part of it, and resamples it when it is stored at another rate.
 
     Args:
         flac: the encoded stem.
         clip: the clip's name, for errors.
         duration_s: length of the clip, seconds.
         sample_rate_hz: of the result.
+        start: first sample of the result, at that rate; what lies seconds before it is not decoded.
+        stop: last one, exclusive; None: to the end.
 
     Returns:
-        float32[round(duration_s * sample_rate_hz)], in [-1, 1].
+        float32[S], in [-1, 1], of the S = round(duration_s * sample_rate_hz) samples those of the part.
 
     Raises:
         UserError: not mono audio, or more than one sample longer or shorter than the clip.
     """
+    end_s = None if stop is None else -(-stop // sample_rate_hz)
     where = f"{clip}: its stem"
-    samples, stored_hz = _decode_flac(flac, where)
-    _check_length(len(samples), where, duration_s, stored_hz)
-    samples = _resample(samples, stored_hz, sample_rate_hz)
-    num_samples = round(duration_s * sample_rate_hz)
+    samples, stored_hz, first_s = _decode_around(flac, where, duration_s, start // sample_rate_hz, end_s)
+    samples = _resample(samples, stored_hz, sample_rate_hz)[max(start - first_s * sample_rate_hz, 0) :]
+    length = round(duration_s * sample_rate_hz)
+    num_samples = max((length if stop is None else min(stop, length)) - start, 0)
     return np.pad(samples[:num_samples], (0, max(num_samples - len(samples), 0)))
 
 
@@ -265,7 +272,9 @@ def decode_voice(flac: bytes, clip: str, sample_rate_hz: int) -> np.ndarray:
     Raises:
         UserError: not mono audio.
     """
-    return _resample(*_decode_flac(flac, f"{clip}: its voice"), sample_rate_hz)
+    where = f"{clip}: its voice"
+    with _open_flac(flac, where) as file:
+        return _resample(_read(file, where), file.samplerate, sample_rate_hz)
 
 
 def decode_features(record: Record, clip: str) -> tuple[np.ndarray, Fraction]:
@@ -331,13 +340,35 @@ def encode_features(features: np.ndarray) -> bytes:
     return file.getvalue()
 
 
-def _decode_flac(flac: bytes, where: str) -> tuple[np.ndarray, int]:
-    """float32[S] and its sample rate, Hz."""
+def _decode_around(
+    flac: bytes, where: str, duration_s: float, start_s: int, end_s: int | None
+) -> tuple[np.ndarray, int, int]:
+    """A part of a stem with a second on both sides, in which the filter of a resampler fades.
+
+    It begins at a whole second, which is a sample at every rate.
+
+    Returns:
+        float32[S], its sample rate, Hz, and when it begins, seconds.
+    """
     with _open_flac(flac, where) as file:
-        try:
-            return file.read(dtype="float32"), file.samplerate
-        except soundfile.SoundFileError as error:
-            raise UserError(f"{where} cannot be decoded: {_cause(error)}; build the dataset again") from error
+        rate_hz, length = file.samplerate, file.frames
+        _check_length(length, where, duration_s, rate_hz)
+        first_s = min(max(start_s - 1, 0), length // rate_hz)
+        last = length if end_s is None else min((end_s + 1) * rate_hz, length)
+        samples = _read(file, where, first_s * rate_hz, last - first_s * rate_hz)
+    if len(samples) < last - first_s * rate_hz:  # cut off, whatever its header says
+        _check_length(first_s * rate_hz + len(samples), where, duration_s, rate_hz)
+    return samples, rate_hz, first_s
+
+
+def _read(file: soundfile.SoundFile, where: str, start: int = 0, num_samples: int = -1) -> np.ndarray:
+    """float32[S] from a sample on; -1: all that follow."""
+    try:
+        if start:
+            file.seek(start)
+        return file.read(num_samples, dtype="float32")
+    except soundfile.SoundFileError as error:
+        raise UserError(f"{where} cannot be decoded: {_cause(error)}; build the dataset again") from error
 
 
 def _open_flac(flac: bytes, where: str) -> soundfile.SoundFile:

@@ -49,7 +49,8 @@ class Stem:
         Raises:
             UserError: not mono audio, or not as long as the clip.
         """
-        samples = record_lib.decode_stem(self.flac, self.clip, self.duration_s, spec.sample_rate_hz)
-        samples = np.pad(samples, (0, max(self.clip_frames * spec.samples_per_frame - len(samples), 0)))
-        start = self.start_frame * spec.samples_per_frame
-        return samples[start : start + self.num_frames * spec.samples_per_frame]
+        start, num_samples = (n * spec.samples_per_frame for n in (self.start_frame, self.num_frames))
+        samples = record_lib.decode_stem(
+            self.flac, self.clip, self.duration_s, spec.sample_rate_hz, start, start + num_samples
+        )
+        return np.pad(samples, (0, num_samples - len(samples)))

@@ -6,6 +6,7 @@ pixels. Unlike `FilmReader`, it stops decoding at the last requested frame, and 
 """
 
 import io
+from collections.abc import Iterator
 from fractions import Fraction
 
 import av
@@ -16,6 +17,8 @@ from dualdub_jax.media.frames import FrameFitter, FrameSpec, frames_before
 
 # How long the last picture of a film may stand in for missing ones before the film counts as too short.
 _MAX_HELD_S = 0.2
+# Frames that begin later are sought, since all pictures from the key frame before them on must be decoded.
+_SEEK_FROM_S = 2
 
 
 def decode_frames(data: bytes, spec: FrameSpec, start_frame: int, num_frames: int) -> np.ndarray:
@@ -34,38 +37,62 @@ def decode_frames(data: bytes, spec: FrameSpec, start_frame: int, num_frames: in
         ValueError: not a video, no pictures in it, one without a presentation time, or it ends before the
             requested frames.
     """
-    frames = np.zeros((num_frames, spec.frame_size, spec.frame_size, 3), np.uint8)
-    filled = 0
-    shown: av.VideoFrame | None = None
     try:
-        with av.open(io.BytesIO(data)) as container:
-            stream = find_video_stream(container)
-            if stream is None:
-                raise ValueError("has no video stream")
-            # Clips are decoded side by side already: threads of a decoder or scaler only cost their start.
-            stream.codec_context.thread_count = 1
-            fitter = FrameFitter(spec, Fraction(stream.sample_aspect_ratio or 1), num_threads=1)
-            for picture in container.decode(stream):
-                if picture.pts is None:
-                    raise ValueError("has frames without a presentation time")
-                if shown is None:
-                    first_pts, time_base = picture.pts, picture.time_base
-                    frames_per_tick = time_base * spec.frame_rate
-                else:
-                    passed = frames_before(frames_per_tick, picture.pts - first_pts) - start_frame
-                    if min(passed, num_frames) > filled:
-                        frames[filled : min(passed, num_frames)] = fitter.fit(shown)
-                        filled = min(passed, num_frames)
-                shown = picture
-                if filled == num_frames:
-                    return frames
+        return _decode(
+            data, spec, start_frame, num_frames, use_seek=start_frame >= _SEEK_FROM_S * spec.frame_rate
+        )
     except av.error.FFmpegError as error:
         raise ValueError(f"cannot be decoded: {error.strerror}") from error
-    if shown is None:
-        raise ValueError("has no frames")
+
+
+def _decode(data: bytes, spec: FrameSpec, start_frame: int, num_frames: int, use_seek: bool) -> np.ndarray:
+    frames = np.zeros((num_frames, spec.frame_size, spec.frame_size, 3), np.uint8)
+    filled = 0
+    with av.open(io.BytesIO(data)) as container:
+        stream = find_video_stream(container)
+        if stream is None:
+            raise ValueError("has no video stream")
+        # Clips are decoded side by side already: threads of a decoder or scaler only cost their start.
+        stream.codec_context.thread_count = 1
+        fitter = FrameFitter(spec, Fraction(stream.sample_aspect_ratio or 1), num_threads=1)
+        pictures = _pictures(container, stream)
+        shown = next(pictures, None)
+        if shown is None:
+            raise ValueError("has no frames")
+        first_pts, time_base = shown.pts, shown.time_base
+        frames_per_tick = time_base * spec.frame_rate
+        if use_seek and _has_index(container, stream):
+            wanted_pts = first_pts + int((start_frame + Fraction(1, 2)) / frames_per_tick)
+            container.seek(wanted_pts, stream=stream)
+            pictures = _pictures(container, stream)
+            shown = next(pictures, None)
+            if shown is None or shown.is_corrupt or shown.pts > wanted_pts:  # not of the wanted time
+                return _decode(data, spec, start_frame, num_frames, use_seek=False)
+        for picture in pictures:
+            passed = min(frames_before(frames_per_tick, picture.pts - first_pts) - start_frame, num_frames)
+            if passed > filled:
+                frames[filled:passed] = fitter.fit(shown)
+                filled = passed
+                if filled == num_frames:
+                    return frames
+            shown = picture
     film_s = float((shown.pts - first_pts + (shown.duration or 0)) * time_base)
     end_s = float((start_frame + num_frames) / spec.frame_rate)
     if film_s + _MAX_HELD_S < end_s:
         raise ValueError(f"ends at {film_s:.2f} s, but the clip lasts until {end_s:.2f} s")
     frames[filled:] = fitter.fit(shown)
     return frames
+
+
+def _has_index(container: av.container.InputContainer, stream: av.video.stream.VideoStream) -> bool:
+    """Whether all key frames are known, and decode alone: the files that builders write."""
+    return container.format.name.startswith("mov") and stream.codec_context.name == "h264"
+
+
+def _pictures(
+    container: av.container.InputContainer, stream: av.video.stream.VideoStream
+) -> Iterator[av.VideoFrame]:
+    for picture in container.decode(stream):
+        if picture.pts is None:
+            raise ValueError("has frames without a presentation time")
+        yield picture

@@ -169,7 +169,7 @@ def test_prepared_tokens_reach_the_batch_and_stems_are_not_decoded(
     def decoded(*_: object) -> None:
         raise AssertionError("a stem was decoded")
 
-    monkeypatch.setattr("dualdub_jax.data_pipeline.record._decode_flac", decoded)
+    monkeypatch.setattr("dualdub_jax.data_pipeline.record._decode_around", decoded)
     monkeypatch.setattr(
         "dualdub_jax.data_pipeline.record.decode_voice", lambda *_: np.ones(6 * 640, np.float32)
     )

@@ -43,6 +43,32 @@ def test_a_stem_of_another_length_is_refused() -> None:
         record.decode_stem(flac, CLIP, 1.0001, 16_000)
 
 
+@pytest.mark.parametrize("stored_hz", [16_000, 22_050, 44_100])
+@pytest.mark.parametrize(("start", "stop"), [(0, 8000), (34_567, 98_765), (150_000, 184_321), (0, None)])
+def test_a_part_of_a_stem_is_that_part_of_the_whole(stored_hz: int, start: int, stop: int | None) -> None:
+    noise = 0.3 * np.random.default_rng(0).standard_normal(round(11.52 * stored_hz))
+    flac = record.encode_flac(noise, stored_hz)
+    whole = record.decode_stem(flac, CLIP, 11.52, 16_000)
+    part = record.decode_stem(flac, CLIP, 11.52, 16_000, start, stop)
+    assert part.dtype == np.float32
+    np.testing.assert_allclose(part, whole[start:stop], atol=0 if stored_hz == 16_000 else 1e-5)
+
+
+def test_a_stem_is_decoded_no_further_than_asked() -> None:
+    """What comes seconds after a part may be damaged; a part that is not there is an error."""
+    noise = 0.3 * np.random.default_rng(0).standard_normal(10 * 16_000)
+    flac = bytearray(record.encode_flac(noise, 16_000))
+    whole = record.decode_stem(bytes(flac), CLIP, 10.0, 16_000)
+    flac[len(flac) * 6 // 10 :] = b""
+    cut_off = record.make(id="a", duration_s=10.0, background=bytes(flac))
+    record.check_stem(cut_off, CLIP, "background", Fraction(1), Fraction(5, 2))
+    part = record.decode_stem(bytes(flac), CLIP, 10.0, 16_000, 16_000, 5 * 8000)
+    np.testing.assert_array_equal(part, whole[16_000 : 5 * 8000])
+    for span_s in ((Fraction(5), Fraction(6)), (Fraction(0), None)):
+        with pytest.raises(UserError, match="films:a: its background stem"):
+            record.check_stem(cut_off, CLIP, "background", *span_s)
+
+
 @pytest.mark.parametrize(
     ("flac", "message"),
     [

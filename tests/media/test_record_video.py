@@ -4,6 +4,7 @@ import pathlib
 from fractions import Fraction
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 
@@ -65,3 +66,40 @@ def test_a_clip_is_decoded_no_further_than_asked(tmp_path: pathlib.Path) -> None
     np.testing.assert_array_equal(
         frames, read_film(tmp_path / "film.ts", FrameSpec(Fraction(25), 32)).frames[5:25]
     )
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"num_b_frames": 3},
+        {"num_b_frames": 3, "codec_options": {"x264-params": "open-gop=1:keyint=30:b-pyramid=normal"}},
+        {"num_b_frames": 2, "start": Fraction(3, 2), "rate": Fraction(30_000, 1001)},
+        {"codec_options": {"x264-params": "intra-refresh=1:keyint=30"}},
+        {"codec_options": {"g": "1000"}},
+        {"times": [Fraction(40 * i + 9 * (i % 3), 1000) for i in range(150)], "time_base": Fraction(1, 1000)},
+        {"codec": "mpeg4", "codec_options": {"bf": "2", "g": "20"}},
+        {"format": "matroska"},
+        {"options": {"movflags": "frag_keyframe+empty_moov"}},
+    ],
+)
+def test_a_part_of_a_clip_has_the_frames_of_the_whole(
+    tmp_path: pathlib.Path, options: dict[str, Any]
+) -> None:
+    """Wherever it begins: late parts are sought."""
+    data = make_film(tmp_path / "film.mp4", num_frames=150, noise=True, **options).read_bytes()
+    spec = FrameSpec(Fraction(25), 32)
+    whole = decode_frames(data, spec, 0, 124)
+    for start, length in [(3, 5), (49, 2), (50, 12), (71, 1), (72, 2), (84, 30), (119, 5)]:
+        np.testing.assert_array_equal(decode_frames(data, spec, start, length), whole[start : start + length])
+
+
+def test_what_comes_before_the_key_frame_of_a_part_is_not_decoded(tmp_path: pathlib.Path) -> None:
+    path = make_film(tmp_path / "film.mp4", num_frames=150, noise=True)
+    spec, data = FrameSpec(Fraction(25), 32), bytearray(path.read_bytes())
+    expected = decode_frames(bytes(data), spec, 100, 20)
+    with av.open(str(path)) as container:
+        packets = [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size]
+    for position, size in packets[1:95]:  # key frames are 0, 12, …, 96, …
+        data[position : position + size] = bytes(size)
+    np.testing.assert_array_equal(decode_frames(bytes(data), spec, 100, 20), expected)
