@@ -92,7 +92,7 @@ class MakeExample:
             example[f"has_{stream}"] = np.bool_(len(flac) > 0)
         has_video = "video" not in self._drop
         if has_video and "video" in example and record["video"]:
-            example["video"][:num_frames] = self._frames(record, clip, start_frame, num_frames)
+            self._add_frames(example["video"][:num_frames], record, clip, start_frame)
             example["has_video"] = np.True_
         if has_video and "video_features" in example and (record["video_features"] or record["video"]):
             if FRAME_SPEC in record:
@@ -140,11 +140,11 @@ class MakeExample:
         example |= whole_frames(samples, clip, grid.samples_per_frame, grid.num_voice_frames)
         example["has_voice"] = np.True_
 
-    def _frames(self, record: Record, clip: str, start_frame: int, num_frames: int) -> np.ndarray:
-        """uint8[num_frames, frame_size, frame_size, 3]."""
+    def _add_frames(self, frames: np.ndarray, record: Record, clip: str, start_frame: int) -> None:
+        """Decodes into uint8[num_frames, frame_size, frame_size, 3]."""
         spec = FrameSpec(self._grid.frame_rate, self._grid.frame_size)
         try:
-            return decode_frames(record["video"], spec, start_frame, num_frames)
+            decode_frames(record["video"], spec, start_frame, len(frames), out=frames)
         except ValueError as error:
             raise UserError(f"{clip}: its video {error}; build the dataset again") from error
 

@@ -21,7 +21,9 @@ _MAX_HELD_S = 0.2
 _SEEK_FROM_S = 2
 
 
-def decode_frames(data: bytes, spec: FrameSpec, start_frame: int, num_frames: int) -> np.ndarray:
+def decode_frames(
+    data: bytes, spec: FrameSpec, start_frame: int, num_frames: int, out: np.ndarray | None = None
+) -> np.ndarray:
     """Decodes frames of a clip by presentation time, whatever its own rate, constant or not.
 
     Args:
@@ -29,6 +31,7 @@ def decode_frames(data: bytes, spec: FrameSpec, start_frame: int, num_frames: in
         spec: rate, size and fit of the frames. Time zero is the clip's first picture.
         start_frame: the first frame to return.
         num_frames: how many frames to return.
+        out: where they are written to; None: a new array.
 
     Returns:
         uint8[num_frames, size, size, 3], RGB.
@@ -37,17 +40,18 @@ def decode_frames(data: bytes, spec: FrameSpec, start_frame: int, num_frames: in
         ValueError: not a video, no pictures in it, one without a presentation time, or it ends before the
             requested frames.
     """
+    frames = out
+    if frames is None:
+        frames = np.empty((num_frames, spec.frame_size, spec.frame_size, 3), np.uint8)
     try:
-        return _decode(
-            data, spec, start_frame, num_frames, use_seek=start_frame >= _SEEK_FROM_S * spec.frame_rate
-        )
+        _decode(data, spec, start_frame, frames, use_seek=start_frame >= _SEEK_FROM_S * spec.frame_rate)
     except av.error.FFmpegError as error:
         raise ValueError(f"cannot be decoded: {error.strerror}") from error
+    return frames
 
 
-def _decode(data: bytes, spec: FrameSpec, start_frame: int, num_frames: int, use_seek: bool) -> np.ndarray:
-    frames = np.zeros((num_frames, spec.frame_size, spec.frame_size, 3), np.uint8)
-    filled = 0
+def _decode(data: bytes, spec: FrameSpec, start_frame: int, frames: np.ndarray, use_seek: bool) -> None:
+    num_frames, filled = len(frames), 0
     with av.open(io.BytesIO(data)) as container:
         stream = find_video_stream(container)
         if stream is None:
@@ -67,21 +71,21 @@ def _decode(data: bytes, spec: FrameSpec, start_frame: int, num_frames: int, use
             pictures = _pictures(container, stream)
             shown = next(pictures, None)
             if shown is None or shown.is_corrupt or shown.pts > wanted_pts:  # not of the wanted time
-                return _decode(data, spec, start_frame, num_frames, use_seek=False)
+                _decode(data, spec, start_frame, frames, use_seek=False)
+                return
         for picture in pictures:
             passed = min(frames_before(frames_per_tick, picture.pts - first_pts) - start_frame, num_frames)
             if passed > filled:
                 frames[filled:passed] = fitter.fit(shown)
                 filled = passed
                 if filled == num_frames:
-                    return frames
+                    return
             shown = picture
     film_s = float((shown.pts - first_pts + (shown.duration or 0)) * time_base)
     end_s = float((start_frame + num_frames) / spec.frame_rate)
     if film_s + _MAX_HELD_S < end_s:
         raise ValueError(f"ends at {film_s:.2f} s, but the clip lasts until {end_s:.2f} s")
     frames[filled:] = fitter.fit(shown)
-    return frames
 
 
 def _has_index(container: av.container.InputContainer, stream: av.video.stream.VideoStream) -> bool:

@@ -1,0 +1,126 @@
+"""Our loader beside torch's, on the same clips: rates, CPU time, memory, time to the first batch.
+
+See `input_pipeline.py`.
+"""
+
+import argparse
+import contextlib
+import importlib.util
+import itertools
+import pathlib
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from input_decoders import Decode, Files, PlainDecode
+
+from dualdub_jax.config import Config, SourceConfig
+from dualdub_jax.data_pipeline.batch_iterator import BatchIterator, NumberedBatches
+from dualdub_jax.data_pipeline.mixed_examples import mix_examples, take_share
+from dualdub_jax.data_pipeline.mixture import open_mixture
+from dualdub_jax.data_pipeline.record import Record
+
+
+def compare_with_torch(data_dir: str, args: argparse.Namespace) -> dict[str, float]:
+    """The loaders one after the other, and the functions that they apply to a clip alone."""
+    if missing := [name for name in ("torch", "psutil") if importlib.util.find_spec(name) is None]:
+        print(f"{missing[0]} is not installed: the comparison is left out")
+        return {}
+    import torch.utils.data
+
+    config = Config(data_dir=data_dir)
+    torch.set_num_threads(1)  # as in its workers
+    (source,) = open_mixture(config.data_dir, (SourceConfig(args.source),), "train", "benchmark")
+    size, workers = args.batch_size, args.num_workers
+    ours_of_clip, plain_of_clip = Decode(config), PlainDecode(config)
+
+    def ours(num_processes: int) -> Iterator[Any]:
+        mixed = mix_examples([source], lambda _: ours_of_clip, seed=[0], repeat=True, shuffle=True)
+        batches = take_share(mixed, size, 0, 1, "benchmark")
+        made = BatchIterator(NumberedBatches(batches), lambda batch: batch, num_processes, {})
+        with contextlib.closing(made):
+            yield from made
+
+    def theirs(decode: Callable[[Record], dict[str, Any]]) -> Iterator[Any]:
+        files = Files(folder, list(source.records), decode)
+        batches = torch.utils.data.DataLoader(
+            files, size, shuffle=True, num_workers=workers, drop_last=True, persistent_workers=True
+        )
+        while True:
+            yield from batches
+
+    figures = {}
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name)
+        loads = {
+            "threads": (ours(0), ours_of_clip),
+            "processes": (ours(workers), ours_of_clip),
+            "torch_same_function": (theirs(ours_of_clip), ours_of_clip),
+            "torch_plain": (theirs(plain_of_clip), plain_of_clip),
+        }
+        for label, (batches, decode) in loads.items():
+            figures |= {f"{key}_{label}": value for key, value in _measured(batches, args).items()}
+            # Beside the loader that it is compared with: the load of the machine changes.
+            figures[f"cpu_ms_function_{label}"] = alone = _ms_alone(decode, source.records)
+            figures[f"share_function_{label}"] = alone / figures[f"cpu_ms_per_clip_{label}"]
+    for label, other in itertools.product(("threads", "processes"), ("torch_same_function", "torch_plain")):
+        faster = figures[f"clips_per_s_{label}"] / figures[f"clips_per_s_{other}"]
+        lighter = figures[f"cpu_ms_per_clip_{other}"] / figures[f"cpu_ms_per_clip_{label}"]
+        figures |= {f"ratio_clips_per_s_{label}_to_{other}": faster, f"ratio_cpu_{label}_to_{other}": lighter}
+    return figures
+
+
+def _ms_alone(decode: Callable[[Record], dict[str, Any]], records: Sequence[Record]) -> float:
+    """CPU milliseconds a clip of a function in one thread, without a loader; the better of two rounds."""
+    clips = [records[i] for i in range(min(len(records), 64))]
+    times = []
+    for _ in range(2):
+        start = time.process_time()
+        for clip in clips:
+            decode(clip)
+        times.append(time.process_time() - start)
+    return 1000 * min(times) / len(clips)
+
+
+def _measured(batches: Iterator[Any], args: argparse.Namespace) -> dict[str, float]:
+    """Of a loader that has not started."""
+    before = _peak_mib([])
+    start = time.perf_counter()
+    next(batches)
+    first_s = time.perf_counter() - start
+    for _ in range(2 * args.num_workers):
+        next(batches)
+    start, cpu_s, peaks = time.perf_counter(), _cpu_s(), [0.0]
+    for _ in range(args.num_batches):
+        next(batches)
+        paused = time.perf_counter()
+        _peak_mib(peaks)
+        start += time.perf_counter() - paused
+    wall_s, cpu_s = time.perf_counter() - start, _cpu_s() - cpu_s
+    batches.close()
+    num_clips = args.num_batches * args.batch_size
+    return {
+        "clips_per_s": num_clips / wall_s,
+        "cpu_ms_per_clip": 1000 * cpu_s / num_clips,
+        "peak_mib": peaks[0] - before,
+        "s_to_first_batch": first_s,
+    }
+
+
+def _processes() -> list[Any]:
+    """This process and those that it has started."""
+    import psutil
+
+    return [psutil.Process(), *psutil.Process().children(recursive=True)]
+
+
+def _cpu_s() -> float:
+    return sum(sum(process.cpu_times()[:2]) for process in _processes())
+
+
+def _peak_mib(peaks: list[float]) -> float:
+    """Memory of all processes, shared pages once; also raises the peak."""
+    held = sum(process.memory_full_info().pss for process in _processes()) / 2**20
+    peaks[:] = [max(held, *peaks)] if peaks else []
+    return held
