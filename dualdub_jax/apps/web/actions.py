@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import os
 import pathlib
 import secrets
 import shutil
@@ -46,12 +45,7 @@ class Actions:
         if upload is None:
             return ""
         with self._explained() as told:
-            path = self._own(session, upload)
-            folder = session.folder / "film"
-            folder.mkdir(exist_ok=True)
-            session.film = folder / path.name
-            path.replace(session.film)  # out of reach of Gradio's file server
-            session.uploads.pop(str(path), None)
+            session.film = self._own(session, upload)
             return views.film_facts(self._limits.check_film(session.film))
         self._drop_film(session)
         return told[0]
@@ -59,17 +53,14 @@ class Actions:
     def take_script(self, request: gradio.Request, upload: str | None) -> tuple[Any, ...]:
         """Reads an uploaded script; returns its text for the editor, and as `check_script`."""
         session = _session(request)
+        self._drop_script(session)
         if upload is None:
-            session.script_name = None
             return gradio.skip(), *(gradio.skip() for _ in range(1 + MAX_SPEAKERS))
         with self._explained() as told:
-            path = self._own(session, upload)
-            try:
-                text = open_source(str(path)).text
-            finally:
-                self._sessions.release_upload(session, str(path))
-            session.script_name = path.name
+            session.script = self._own(session, upload)
+            text = open_source(str(session.script)).text
             return text, *self.check_script(request, text)
+        self._drop_script(session)
         return gradio.skip(), told[0], *_slots(())
 
     def check_script(self, request: gradio.Request, script: str | None) -> tuple[Any, ...]:
@@ -113,16 +104,19 @@ class Actions:
                 raise UserError("no film yet: drop one first")
             self._drop_unfinished(session)
             folder = session.folder / secrets.token_hex(8)
-            (folder / "film").mkdir(parents=True)
-            film = folder / "film" / session.film.name
-            os.link(session.film, film)  # retakes read it, also after another film was uploaded
+            folder.mkdir()
             cast = zip(session.speakers, speaker_voices, strict=False)
+            # Links: retakes read the film, also after another was uploaded.
             job = Job(
                 settings.request(
-                    film,
+                    _link(session.film, folder / "film"),
                     self._write_script(session, folder, script),
-                    None if voice is None else self._own(session, voice),
-                    {name: self._own(session, path) for name, path in cast if path is not None},
+                    None if voice is None else _link(self._own(session, voice), folder / "voice"),
+                    {
+                        name: _link(self._own(session, path), folder / f"voice_{number}")
+                        for number, (name, path) in enumerate(cast, 1)
+                        if path is not None
+                    },
                 ),
                 folder,
                 settings.delivery,
@@ -221,14 +215,17 @@ class Actions:
 
     def _drop_unfinished(self, session: Session) -> None:
         """Removes what cancelled and refused jobs of a visitor have left; the last film stays."""
-        kept = {session.folder / "film", session.job and session.job.folder}
         for path in session.folder.iterdir():
-            if path.is_dir() and path not in kept:
+            if path.is_dir() and (session.job is None or path != session.job.folder):
                 shutil.rmtree(path, ignore_errors=True)
 
     def _drop_film(self, session: Session) -> None:
+        session.release_upload(session.film)
         session.film = None
-        shutil.rmtree(session.folder / "film", ignore_errors=True)
+
+    def _drop_script(self, session: Session) -> None:
+        session.release_upload(session.script)
+        session.script = None
 
     def _write_script(
         self, session: Session, folder: pathlib.Path, script: str | None
@@ -240,7 +237,7 @@ class Actions:
             raise UserError(
                 f"the script has {len(script)} letters, and at most {_MAX_SCRIPT_LETTERS} can be read"
             )
-        path = folder / (session.script_name or "script.txt")
+        path = folder / (session.script.name if session.script else "script.txt")
         path.write_text(script, encoding="utf-8")
         return path
 
@@ -261,6 +258,14 @@ class Actions:
 
 def _session(request: gradio.Request) -> Session:
     return request.request.state.session
+
+
+def _link(upload: pathlib.Path, folder: pathlib.Path) -> pathlib.Path:
+    """An upload in a folder of its own, for as long as a job needs it."""
+    folder.mkdir()
+    path = folder / upload.name
+    path.hardlink_to(upload)
+    return path
 
 
 def _job(session: Session) -> Job:

@@ -1,15 +1,18 @@
 """What stands before Gradio: a cookie for each visitor, the routes that the page needs, nobody else's files.
 
-Gradio serves any upload to everybody who names its path, relays addresses of the network and has routes that
-this page does not use. Here every request has a visitor, other routes do not exist, an upload is served to
-the visitor who uploaded it, and a content security policy keeps the browser from asking other hosts for
-anything. Source: our choice.
+Gradio serves any upload to everybody who names its path, copies any file and fetches any address that a call
+names, tells the messages of a session to everybody who names it, and has routes that this page does not use.
+Here every request has a visitor, other routes do not exist, an upload is served to the visitor who uploaded
+it, a call names only its visitor's uploads and session, and a content security policy keeps the browser from
+asking other hosts for anything. Source: our choice.
 """
 
 import http.cookies
 import json
-import shutil
 import urllib.parse
+import weakref
+from collections.abc import Iterator
+from typing import Any
 
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -28,9 +31,8 @@ _CALLS = {
 }
 _FOLDERS = ("/assets/", "/static/", "/svelte/", "/web/", "/media/", f"{_API}/heartbeat/")
 _FILE = f"{_API}/file="
+_JOIN, _UPLOAD = f"{_API}/queue/join", f"{_API}/upload"
 _MOST_CALL_BYTES = 4_000_000  # the values of all controls, a long script among them
-_UPLOADS_PER_SESSION = 6  # times the limit of one file
-_FREE_BYTES = 500_000_000  # that uploads leave on the disk
 _HEADERS = {
     # Gradio's page has inline scripts and compiles templates.
     b"content-security-policy": b"default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; "
@@ -47,6 +49,8 @@ class Guard:
 
     def __init__(self, app: ASGIApp, sessions: Sessions, max_upload_bytes: int) -> None:
         self._app, self._sessions, self._max_upload_bytes = app, sessions, max_upload_bytes
+        # Gradio's sessions, one for each open page, by the name that the page gives them.
+        self._pages: weakref.WeakValueDictionary[str, Session] = weakref.WeakValueDictionary()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers a request itself, or lets Gradio do it."""
@@ -54,20 +58,22 @@ class Guard:
             if scope["type"] == "lifespan":
                 await self._app(scope, receive, send)
             return
-        secret = _read_cookie(scope)
-        session = self._sessions.find(secret)
-        new_secret = None
+        session, new_secret = self._sessions.find(_read_cookie(scope)), None
         if session is None and scope["path"] == "/":
             new_secret, session = self._sessions.start()
         scope.setdefault("state", {})["session"] = session
         send = _with_headers(send, new_secret)
         refusal = self._refusal(scope, session)
+        if refusal is None and scope["path"] == _JOIN:
+            body, receive = await _read_body(receive)
+            refusal = self._refuse_call(body, session)
         if refusal is not None:
             await refusal(scope, receive, send)
-            return
-        if scope["path"] == f"{_API}/upload":
-            send = _noting_uploads(send, session)
-        await self._app(scope, receive, send)
+        elif scope["path"] == _UPLOAD and scope["method"] == "POST":
+            with self._sessions.uploads.receiving(_length(scope)):
+                await self._app(scope, receive, _handing_over(send, session))
+        else:
+            await self._app(scope, receive, send)
 
     def _refusal(self, scope: Scope, session: Session | None) -> PlainTextResponse | None:
         path = scope["path"]
@@ -77,33 +83,52 @@ class Guard:
             return None
         if path not in _PAGES | _CALLS and not path.startswith(_FOLDERS):
             return PlainTextResponse("no such page", 404)
-        if path == f"{_API}/queue/join" and session is None:
+        if path in (_JOIN, _UPLOAD) and session is None:
             return PlainTextResponse("this visit has expired; reload the page", 403)
-        is_upload = path == f"{_API}/upload"
-        if scope["method"] == "POST" and (refusal := self._refuse_body(scope, is_upload)) is not None:
+        if path == f"{_API}/queue/data":
+            query = urllib.parse.parse_qs(scope["query_string"].decode("latin-1"))
+            if session is None or self._pages.get(query.get("session_hash", [""])[0]) is not session:
+                return PlainTextResponse("no such session", 404)
+        if scope["method"] != "POST":
+            return None
+        is_upload = path == _UPLOAD
+        if (refusal := self._refuse_body(scope, is_upload)) is not None:
             return refusal
-        return self._refuse_upload(session) if is_upload else None
+        if is_upload and not self._sessions.uploads.has_space(_length(scope)):
+            return PlainTextResponse("the server's disk is full; try again later", 507)
+        return None
 
     def _refuse_body(self, scope: Scope, is_upload: bool) -> PlainTextResponse | None:
-        length = dict(scope["headers"]).get(b"content-length", b"")
-        if not length.isdigit():
+        length = _length(scope)
+        if length is None:
             return PlainTextResponse("the length of the request is not given", 411)
         # Multipart headers take some more; the exact size is counted while the file is received.
         most = self._max_upload_bytes + 100_000 if is_upload else _MOST_CALL_BYTES
-        if int(length) > most:
+        if length > most:
             return PlainTextResponse(
-                f"{int(length) / 1e6:.0f} MB are too much, at most {most / 1e6:.0f} MB can be sent", 413
+                f"{length / 1e6:.0f} MB are too much, at most {most / 1e6:.0f} MB can be sent", 413
             )
         return None
 
-    def _refuse_upload(self, session: Session | None) -> PlainTextResponse | None:
-        if session is None:
-            return PlainTextResponse("this visit has expired; reload the page", 403)
-        if sum(session.uploads.values()) > _UPLOADS_PER_SESSION * self._max_upload_bytes:
-            return PlainTextResponse("too many uploads; reload the page or try again later", 429)
-        if shutil.disk_usage(self._sessions.root).free < self._max_upload_bytes + _FREE_BYTES:
-            return PlainTextResponse("the server's disk is full; try again later", 507)
+    def _refuse_call(self, body: bytes, session: Session) -> PlainTextResponse | None:
+        try:
+            call = json.loads(body)
+            page = call["session_hash"]
+        except (ValueError, RecursionError, KeyError, TypeError):
+            page = None
+        if not isinstance(page, str) or len(page) > 100:
+            return PlainTextResponse("not a call of this page", 400)
+        if not all(isinstance(path, str) and session.owns_upload(path) for path in _paths(call)):
+            return PlainTextResponse("the file is not kept any more; upload it again", 404)
+        if self._pages.setdefault(page, session) is not session:
+            return PlainTextResponse("no such session", 404)
         return None
+
+
+def _length(scope: Scope) -> int | None:
+    """Bytes of a request's body; None: not told."""
+    length = dict(scope["headers"]).get(b"content-length", b"")
+    return int(length) if length.isdigit() else None
 
 
 def _read_cookie(scope: Scope) -> str | None:
@@ -131,19 +156,50 @@ def _with_headers(send: Send, new_secret: str | None) -> Send:
     return wrapped
 
 
-def _noting_uploads(send: Send, session: Session) -> Send:
-    """Notes whose the uploaded files are; Gradio answers with the list of their paths."""
+def _handing_over(send: Send, session: Session) -> Send:
+    """Hands uploaded files over to a visitor; Gradio answers with the list of their paths."""
+    start: Message | None = None
     body = bytearray()
-    is_good = False
 
     async def wrapped(message: Message) -> None:
-        nonlocal is_good
-        if message["type"] == "http.response.start":
-            is_good = message["status"] == 200
-        elif message["type"] == "http.response.body":
+        nonlocal start
+        if message["type"] == "http.response.start" and message["status"] == 200:
+            start = message
+        elif start is None or message["type"] != "http.response.body":
+            await send(message)
+        else:
             body.extend(message.get("body", b""))
-            if is_good and not message.get("more_body"):
-                session.add_uploads(json.loads(bytes(body)))
-        await send(message)
+            if not message.get("more_body"):
+                content = json.dumps(session.take_uploads(json.loads(bytes(body)))).encode()
+                headers = [(name, value) for name, value in start["headers"] if name != b"content-length"]
+                length = (b"content-length", str(len(content)).encode())
+                await send({**start, "headers": [*headers, length]})
+                await send({"type": "http.response.body", "body": content})
 
     return wrapped
+
+
+async def _read_body(receive: Receive) -> tuple[bytes, Receive]:
+    """The body of a request, and a `receive` that gives it again."""
+    messages = []
+    while not messages or messages[-1].get("more_body"):
+        messages.append(await receive())
+    body = b"".join(message.get("body", b"") for message in messages)
+
+    async def again() -> Message:
+        return messages.pop(0) if messages else await receive()
+
+    return body, again
+
+
+def _paths(call: Any) -> Iterator[Any]:
+    """What a call names as paths of files, at any depth."""
+    values = [call]
+    while values:
+        value = values.pop()
+        if isinstance(value, dict):
+            if "path" in value:
+                yield value["path"]
+            values.extend(value.values())
+        elif isinstance(value, list):
+            values.extend(value)

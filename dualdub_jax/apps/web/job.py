@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from dualdub_jax.apps.web.device_queue import Task, TaskProgress
+from dualdub_jax.apps.web.messages import without_folders
 from dualdub_jax.apps.web.player_data import (
     describe_take,
     describe_words,
@@ -135,8 +136,10 @@ class Job:
     def _publish(self, project: Project) -> None:
         """Writes the files of the take in use, and describes all takes for the player."""
         quality = check_quality(project, *find_recogniser())
-        deliver(project, self._targets, quality=quality)
         targets = self._targets
+        deliver(project, targets, quality=quality)
+        self._name_files(targets.receipt, project)
+        self._name_files(targets.report, project)
         named = {
             targets.out: "The film with its soundtrack",
             **{targets.stems / f"{name}.wav": _STEMS[name] for name in project.tracks},
@@ -152,6 +155,12 @@ class Job:
         self.verdict, self.warnings = quality.verdict, project.warnings
         self.no_recognition = quality.no_recognition if quality.spoken else ""
         self.revision += 1
+
+    def _name_files(self, path: pathlib.Path, project: Project) -> None:
+        """Names the visitor's files and the checkpoint in a document, without the server's folders."""
+        checkpoint = project.checkpoint_record["path"]
+        text = path.read_text(encoding="utf-8").replace(checkpoint, pathlib.PurePosixPath(checkpoint).name)
+        path.write_text(without_folders(text, self.folder), encoding="utf-8")
 
     def _draw(self, project: Project) -> tuple[dict[str, Any], dict[str, pathlib.Path]]:
         """The player's document but for the words, and the files that it names."""

@@ -44,6 +44,11 @@ def page_text(text: str, root: pathlib.Path) -> str:
         text: one sentence.
         root: of all files of the server; files in it are shown by their names.
     """
-    text = re.sub(rf"{re.escape(str(root))}/(?:[^\s:;,/]+/)*", "", " ".join(text.split()))
+    text = without_folders(" ".join(text.split()), root)
     text = re.sub(r"try -o \S*(\.\w+)", r"choose the file format \1", text)
     return re.sub(r"--[a-z][a-z0-9-]*", lambda match: _LABELS.get(match[0], match[0]), text)
+
+
+def without_folders(text: str, root: pathlib.Path) -> str:
+    """A text in which files below a folder are named without the folders that they lie in."""
+    return re.sub(rf"{re.escape(str(root))}/(?:[^\s:;,/]+/)*", "", text)

@@ -49,9 +49,9 @@ class WebServer:
         self.root = pathlib.Path(tempfile.mkdtemp(prefix="dualdub-web-"))
         leftovers.add(self.root)
         self.queue = DeviceQueue(limits.max_waiting)
-        self.sessions = Sessions(self.root, 3600.0 * limits.keep_hours)
+        self.sessions = Sessions(self.root, 3600.0 * limits.keep_hours, limits.max_upload_bytes)
         self._environ = {name: os.environ.get(name) for name in ("GRADIO_TEMP_DIR", _FIGURES)}
-        os.environ["GRADIO_TEMP_DIR"] = str(self.sessions.uploads)
+        os.environ["GRADIO_TEMP_DIR"] = str(self.sessions.uploads.root)
         os.environ[_FIGURES] = str(10**9)
         self.app = FastAPI(
             title=TITLE, lifespan=self._lifespan, docs_url=None, redoc_url=None, openapi_url=None

@@ -1,6 +1,5 @@
-"""Visitors: each has a folder of random name and owns the files that are uploaded or made in it."""
+"""Visitors: each has folders of random name, for the files that are uploaded and for those that are made."""
 
-import contextlib
 import pathlib
 import secrets
 import shutil
@@ -9,20 +8,22 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from dualdub_jax.apps.web.uploads import Uploads
+
 if TYPE_CHECKING:
     from dualdub_jax.apps.web.device_queue import Task
     from dualdub_jax.apps.web.job import Job
-
-_UNFINISHED_UPLOAD_S = 6 * 3600.0
+_UPLOADS_PER_SESSION = 6  # times the limit of one file
+_MAX_UPLOADS = 100  # files of a visitor
 
 
 class Session:
     """One visitor: a browser with its cookie.
 
     Attributes:
-        folder: of the visitor's files.
+        folder: of what is made for the visitor.
         film: the uploaded film; None: none so far.
-        script_name: of the script file that was uploaded; None: the script is typed.
+        script: the script file that was uploaded; None: the script is typed.
         speakers: names in the script, in the order of the voices on the page.
         uploads: paths and sizes in bytes of the uploads that are the visitor's.
         job: the film that was made last.
@@ -30,10 +31,12 @@ class Session:
         is_busy: something of this visitor waits or runs.
     """
 
-    def __init__(self, folder: pathlib.Path) -> None:
+    def __init__(self, folder: pathlib.Path, store: Uploads, max_upload_bytes: int) -> None:
         self.folder = folder
+        self._store, self._inbox, self._max_upload_bytes = store, store.make_inbox(), max_upload_bytes
+        self._lock = threading.Lock()
         self.film: pathlib.Path | None = None
-        self.script_name: str | None = None
+        self.script: pathlib.Path | None = None
         self.speakers: tuple[str, ...] = ()
         self.uploads: dict[str, int] = {}
         self.job: Job | None = None
@@ -41,10 +44,29 @@ class Session:
         self.is_busy = False
         self.used_s = time.monotonic()
 
-    def add_uploads(self, paths: Sequence[str]) -> None:
-        """Notes files that this visitor has uploaded."""
-        for path in paths:
-            self.uploads[path] = pathlib.Path(path).stat().st_size
+    def take_uploads(self, stored: Sequence[str]) -> list[str]:
+        """Takes files over that this visitor has uploaded; returns their new paths.
+
+        Only so many are kept: the oldest go first, but not the film.
+        """
+        paths = [self._store.hand_over(pathlib.Path(path), self._inbox) for path in stored]
+        with self._lock:
+            self.uploads |= {str(path): path.stat().st_size for path in paths}
+            others = [path for path in self.uploads if path != str(self.film)]
+            while others and (
+                len(self.uploads) > _MAX_UPLOADS or sum(self.uploads.values()) > self._max_upload_bytes
+            ):
+                self._remove_upload(others.pop(0))
+        return [str(path) for path in paths]
+
+    def release_upload(self, path: pathlib.Path | None) -> None:
+        """Removes an upload that is not needed any more."""
+        with self._lock:
+            self._remove_upload(str(path))
+
+    def _remove_upload(self, path: str) -> None:
+        if self.uploads.pop(path, None) is not None:
+            pathlib.Path(path).unlink(missing_ok=True)
 
     def owns_upload(self, path: str | pathlib.Path) -> bool:
         """Whether this visitor has uploaded a file."""
@@ -60,25 +82,26 @@ class Session:
             self.task.cancel()
         if self.job is not None:
             self.job.close()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        for folder in (self.folder, self._inbox):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 class Sessions:
     """All visitors, by the secret in their cookie."""
 
-    def __init__(self, root: pathlib.Path, keep_s: float) -> None:
+    def __init__(self, root: pathlib.Path, keep_s: float, max_upload_bytes: int) -> None:
         """Makes the folders.
 
         Args:
             root: a new folder that nobody else can read.
             keep_s: a visitor who has not been seen for so long is forgotten.
+            max_upload_bytes: limit of one file; a visitor's uploads are kept up to a few times that.
         """
         self.root = root
-        self.uploads = root / "uploads"
+        self.uploads = Uploads(root / "uploads")
         self._folders = root / "sessions"
-        for folder in (self.uploads, self._folders):
-            folder.mkdir(mode=0o700)
-        self._keep_s = keep_s
+        self._folders.mkdir(mode=0o700)
+        self._keep_s, self._max_upload_bytes = keep_s, max_upload_bytes
         self._sessions: dict[str, Session] = {}
         self._lock = threading.Lock()
 
@@ -96,7 +119,9 @@ class Sessions:
         folder = self._folders / secrets.token_hex(16)
         folder.mkdir(mode=0o700)
         with self._lock:
-            session = self._sessions[secret] = Session(folder)
+            session = self._sessions[secret] = Session(
+                folder, self.uploads, _UPLOADS_PER_SESSION * self._max_upload_bytes
+            )
         return secret, session
 
     def expire(self) -> None:
@@ -110,30 +135,8 @@ class Sessions:
             ]
             forgotten = [self._sessions.pop(secret) for secret in old]
         for session in forgotten:
-            for path in list(session.uploads):
-                self.release_upload(session, path)
             session.close()
-        self._sweep_uploads()
-
-    def release_upload(self, session: Session, path: str) -> None:
-        """A visitor's upload is not needed any more; it is removed unless it is also another's."""
-        session.uploads.pop(path, None)
-        with self._lock:
-            is_shared = any(path in other.uploads for other in self._sessions.values())
-        file = pathlib.Path(path)
-        # Only what lies in the folder of uploads.
-        if not is_shared and self.uploads in file.parents:
-            file.unlink(missing_ok=True)
-
-    def _sweep_uploads(self) -> None:
-        """Removes what an interrupted upload has left."""
-        with self._lock:
-            owned = {path for session in self._sessions.values() for path in session.uploads}
-        for path in self.uploads.rglob("*"):
-            with contextlib.suppress(FileNotFoundError):
-                is_old = time.time() - path.stat().st_mtime > _UNFINISHED_UPLOAD_S
-                if is_old and path.is_file() and str(path) not in owned:
-                    path.unlink()
+        self.uploads.sweep()
 
     def close(self) -> None:
         """Forgets everybody and removes everything."""

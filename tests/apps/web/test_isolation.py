@@ -1,6 +1,6 @@
 """What no visitor reaches: other visitors' files, the server's files, routes that the page does not use."""
 
-import json
+import contextlib
 import re
 import urllib.parse
 
@@ -9,6 +9,7 @@ import pytest
 
 from dualdub_jax.apps.web.access import make_login
 from dualdub_jax.apps.web.limits import Limits
+from dualdub_jax.apps.web.uploads import Uploads
 from tests.apps.web.conftest import serving
 from tests.apps.web.requests import request
 from tests.apps.web.visitor import as_value, text_of
@@ -51,12 +52,9 @@ def test_another_visitor_fetches_nothing_even_with_the_address(served, owner, vi
 
 @pytest.mark.parametrize("function", ["take_film", "take_script", "take_voice"])
 def test_another_visitor_cannot_use_an_upload(owner, visitor, function):
-    stored = owner.stored[function]
-    shown = "".join(
-        text_of(item) for item in visitor.call(function, as_value(stored))[:2] if isinstance(item, str)
-    )
-    assert shown.startswith("the file is not kept any more")
-    assert owner.http.get(f"/gradio_api/file={stored}").status_code == 200
+    answer = visitor.join(function, as_value(owner.stored[function]))
+    assert (answer.status_code, answer.text) == (404, "the file is not kept any more; upload it again")
+    assert owner.http.get(f"/gradio_api/file={owner.stored[function]}").status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -74,12 +72,60 @@ def test_no_path_leads_out_of_the_files(owner, path):
     assert answer.status_code == 404
 
 
-@pytest.mark.parametrize("path", ["/etc/passwd", "../../etc/passwd", "/proc/self/environ"])
-def test_a_control_takes_no_file_of_the_server(served, visitor, path):
-    visitor.join("take_script", as_value(path))
-    message = next(message for message in visitor.messages() if message["msg"] == "process_completed")
-    shown = json.dumps(message["output"])
-    assert "root:" not in shown and "PATH=" not in shown
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/etc/passwd", "../../etc/passwd", "/proc/self/environ", "/dev/zero", "", None, ["/etc/passwd"]),
+        *("http://127.0.0.1/", "http://example.com/a.wav", "file:///etc/passwd"),
+    ],
+)
+@pytest.mark.parametrize("meta", [{"meta": {"_type": "gradio.FileData"}}, {}])
+def test_a_call_names_no_file_or_address_but_the_visitor_s_uploads(served, visitor, path, meta):
+    before = set(served.server.root.rglob("*"))
+    for value in ({"path": path} | meta, [{"value": {"path": path} | meta}]):
+        assert visitor.join("take_voice", value).status_code == 404
+    assert set(served.server.root.rglob("*")) == before  # Gradio would have copied or fetched it
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"{}", b"\xff", b"[" * 100_000, b'{"session_hash": 1}'])
+def test_calls_that_are_none_are_refused(visitor, body):
+    answer = visitor.http.post("/gradio_api/queue/join", content=body)
+    assert (answer.status_code, answer.text) == (400, "not a call of this page")
+
+
+def test_another_visitor_neither_reads_nor_joins_a_session(owner, visitor):
+    query = {"session_hash": owner.session_hash}
+    assert visitor.http.get("/gradio_api/queue/data", params=query).status_code == 404
+    visitor.session_hash = owner.session_hash
+    assert visitor.join("show").status_code == 404
+
+
+def test_visitors_who_send_the_same_file_have_it_each_for_themselves(served, new_visitor, tmp_path):
+    film = make_film(tmp_path / "same.mp4")
+    visitors = [new_visitor() for _ in range(4)]
+    uploads = [visitor.uploaded(film) for visitor in visitors]
+    assert len({upload["path"] for upload in uploads}) == len(visitors)
+    for visitor, upload in zip(visitors, uploads, strict=True):
+        (shown,) = visitor.call("take_film", upload)
+        assert text_of(shown).startswith("same.mp4: 2.00 s")
+        visitor.call("take_film", None)
+    assert not list(served.server.root.rglob("same.mp4"))
+
+
+def test_equal_files_that_arrive_at_the_same_time_are_all_kept(tmp_path):
+    store = Uploads(tmp_path / "uploads")
+    stored = store.root / "digest" / "film.mp4"
+    stored.parent.mkdir()
+    inboxes = [store.make_inbox() for _ in range(2)]
+    with contextlib.ExitStack() as receiving:
+        for _ in inboxes:
+            receiving.enter_context(store.receiving(8))
+            stored.write_bytes(b"the same")
+        with store.receiving(8):  # another is done first
+            pass
+        paths = [store.hand_over(stored, inbox) for inbox in inboxes]
+    assert not stored.parent.exists()
+    assert [path.read_bytes() for path in paths] == [b"the same"] * 2
 
 
 def test_a_typed_script_is_never_a_path(served, visitor, tmp_path):

@@ -190,12 +190,31 @@ def test_the_mix_is_as_it_is_asked_for(visitor, tmp_path):
     assert soundfile.info(stem).samplerate == 48_000
 
 
-def test_warnings_name_files_and_not_the_server_s_folders(served, visitor, tmp_path):
+def test_what_is_shown_and_downloaded_names_files_and_not_the_server_s_folders(
+    served, visitor, tmp_path, checkpoint
+):
     film = make_film(tmp_path / "film.mp4", has_audio=True)
+    (tmp_path / "mary.wav").write_bytes(_voice(0))
+    (tmp_path / "words.txt").write_text("lay blue")
     visitor.call("take_film", visitor.uploaded(film))
-    shown = text_of(visitor.call("generate", *request())[0])
-    assert "film.dubbed.mp4: the soundtrack replaces the sound of film.mp4" in shown
-    assert str(served.server.root) not in shown
+    text, *_ = visitor.call("take_script", visitor.uploaded(tmp_path / "words.txt"))
+    outputs = visitor.call("generate", *request(text, visitor.uploaded(tmp_path / "mary.wav")))
+    assert "film.dubbed.mp4: the soundtrack replaces the sound of film.mp4" in text_of(outputs[0])
+    visitor.call("redo", "0.5", "1.5", None)
+    folder, player = player_of(visitor, outputs)
+    names = re.findall(r"<a [^>]*>([^<]+)</a>", outputs[2])
+    assert len(names) == 7
+    for content in [str(outputs), str(player)] + [
+        visitor.http.get(f"{folder}/{name}").content.decode("latin-1") for name in names
+    ]:
+        assert str(served.server.root) not in content and str(checkpoint) not in content
+    receipt = visitor.http.get(f"{folder}/film.receipt.json").json()
+    inputs = receipt["inputs"]
+    assert [inputs[name]["path"] for name in ("video", "voice", "script")] == [
+        *("film.mp4", "mary.wav", "words.txt")
+    ]
+    assert receipt["checkpoint"]["path"] == checkpoint.name
+    assert receipt["warnings"][0].startswith("film.dubbed.mp4: the soundtrack replaces the sound of film.mp4")
 
 
 def test_a_container_that_cannot_hold_the_film_is_refused_before_the_work(served, visitor, tmp_path):
@@ -234,10 +253,8 @@ def test_files_are_removed_after_a_time_and_at_the_end(checkpoint, tmp_path):
         sessions.expire()
         assert visitor.http.get(f"{folder}/mix.wav").status_code == 404
         assert len(list((running.server.root / "sessions").iterdir())) == 1
-        stored = list(running.server.sessions.uploads.rglob("voice.wav"))
+        stored = list(running.server.root.rglob("voice.wav"))
         assert len(stored) == 1  # the other visitor has uploaded the same
         sessions.find(other.http.cookies["dualdub"]).used_s -= 3601
         sessions.expire()
-        # Gradio leaves an empty file for each upload, for the sweep to find.
-        files = [path for path in running.server.root.rglob("*") if path.is_file()]
-        assert not any(path.stat().st_size for path in files)
+        assert not [path for path in running.server.root.rglob("*") if path.is_file()]

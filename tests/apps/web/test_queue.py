@@ -9,15 +9,8 @@ from dualdub_jax.apps.web import device_queue
 from dualdub_jax.apps.web.device_queue import Cancelled, DeviceQueue
 from dualdub_jax.errors import UserError
 from tests.apps.web.requests import request
-from tests.apps.web.visitor import Visitor, text_of
+from tests.apps.web.visitor import Visitor, text_of, wait_for
 from tests.films import make_film
-
-
-def _wait_for(condition) -> None:
-    end_s = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < end_s
-        time.sleep(0.02)
 
 
 class Generating:
@@ -54,11 +47,11 @@ def visitors(served, tmp_path):
 def test_others_wait_in_order_and_each_gets_a_film(served, visitors):
     served.engine.gate.clear()
     first = Generating(visitors[0])
-    _wait_for(lambda: served.engine.entered.acquire(blocking=False))
+    wait_for(lambda: served.engine.entered.acquire(blocking=False))
     second = Generating(visitors[1])
-    _wait_for(lambda: second.has_shown("1 film is before yours"))
+    wait_for(lambda: second.has_shown("1 film is before yours"))
     third = Generating(visitors[2])
-    _wait_for(lambda: third.has_shown("2 films are before yours"))
+    wait_for(lambda: third.has_shown("2 films are before yours"))
     assert not served.engine.entered.acquire(blocking=False)  # nothing runs beside the first
     served.engine.gate.set()
     for one in (first, second, third):
@@ -70,17 +63,17 @@ def test_others_wait_in_order_and_each_gets_a_film(served, visitors):
 def test_a_cancelled_job_frees_the_queue(served, visitors, is_running):
     served.engine.gate.clear()
     first = Generating(visitors[0])
-    _wait_for(lambda: served.engine.entered.acquire(blocking=False))
+    wait_for(lambda: served.engine.entered.acquire(blocking=False))
     second = Generating(visitors[1])
-    _wait_for(lambda: second.has_shown("1 film is before yours"))
+    wait_for(lambda: second.has_shown("1 film is before yours"))
     stopped, other = (first, second) if is_running else (second, first)
-    helper = Visitor(served.address, "cancelling")
+    helper = Visitor(served.address, f"cancelling{is_running}")
     helper.http.cookies = stopped.visitor.http.cookies
     helper.join("cancel")
     if is_running:
         served.engine.gate.set()
     else:
-        _wait_for(lambda: stopped.has_shown("Cancelled."))
+        wait_for(lambda: stopped.has_shown("Cancelled."))
         served.engine.gate.set()
     for one in (stopped, other):
         one.thread.join(20)
@@ -95,9 +88,9 @@ def test_a_visitor_who_goes_away_frees_the_queue(served, visitors):
     visitors[0].join("generate", *request())
     next(iter(visitors[0].messages()))  # then the connection is closed
     second = Generating(visitors[1])
-    _wait_for(lambda: served.engine.entered.acquire(blocking=False))
+    wait_for(lambda: served.engine.entered.acquire(blocking=False))
     session = served.server.sessions.find(visitors[0].http.cookies["dualdub"])
-    _wait_for(lambda: session.task._is_cancelled)
+    wait_for(lambda: session.task._is_cancelled)
     served.engine.gate.set()
     second.thread.join(20)
     assert second.has_shown("Done.")
@@ -107,7 +100,7 @@ def test_a_visitor_who_goes_away_frees_the_queue(served, visitors):
 def test_a_visitor_has_one_job_at_a_time(served, visitors):
     served.engine.gate.clear()
     first = Generating(visitors[0])
-    _wait_for(lambda: served.engine.entered.acquire(blocking=False))
+    wait_for(lambda: served.engine.entered.acquire(blocking=False))
     again = Visitor(served.address, "other tab")
     again.http.cookies = visitors[0].http.cookies
     assert text_of(again.call("generate", *request())[0]).startswith("Your film is being made")

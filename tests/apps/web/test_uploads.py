@@ -2,6 +2,7 @@
 
 import io
 import pathlib
+import shutil
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import soundfile
 
 from dualdub_jax.apps.web import limits
 from tests.apps.web.requests import request
-from tests.apps.web.visitor import as_value, text_of
+from tests.apps.web.visitor import as_value, text_of, wait_for
 from tests.films import make_film, make_sound_only, truncate
 
 
@@ -63,7 +64,7 @@ def test_an_upload_over_the_limit_is_refused_while_it_is_received(served, visito
     assert (
         answer.status_code == 413 and "maximum allowed size" in answer.text
     ) or "at most 2 MB" in answer.text
-    assert not list(served.server.sessions.uploads.rglob("large*"))
+    assert not list(served.server.root.rglob("large*"))
 
 
 def test_calls_and_uploads_without_an_end_are_refused(visitor):
@@ -72,9 +73,36 @@ def test_calls_and_uploads_without_an_end_are_refused(visitor):
     assert visitor.join("check_script", "a" * 4_000_000).status_code == 413
 
 
-def test_a_visitor_cannot_fill_the_disk(visitor):
-    statuses = [visitor.upload(f"{index}.mp4", bytes([index]) * 1_900_000).status_code for index in range(9)]
-    assert statuses[:6] == [200] * 6 and statuses[-1] == 429
+def test_a_visitor_cannot_fill_the_disk(served, visitor, tmp_path):
+    film = make_film(tmp_path / "film.mp4")
+    visitor.call("take_film", visitor.uploaded(film))
+    stored = [visitor.upload(f"{i}.wav", bytes([i]) * 1_900_000).json()[0] for i in range(9)]
+    kept = [pathlib.Path(path).exists() for path in stored]
+    assert kept == [False] * 3 + [True] * 6  # the oldest go first, but not the film
+    assert "Done." in visitor.call("generate", *request())[0]
+
+
+def test_an_upload_that_was_given_up_is_removed(served, visitor):
+    def pieces():
+        yield b'--b\r\nContent-Disposition: form-data; name="files"; filename="half.mp4"\r\n\r\n' + bytes(
+            5000
+        )
+        raise ConnectionError
+
+    headers = {"Content-Type": "multipart/form-data; boundary=b", "Content-Length": "1000000"}
+    with pytest.raises(ConnectionError):
+        visitor.http.post("/gradio_api/upload", content=pieces(), headers=headers)
+    visitor.upload("next.wav", b"whole")
+    uploads = served.server.sessions.uploads.root
+    wait_for(lambda: not any(path.is_file() for path in uploads.iterdir()))
+
+
+def test_uploads_that_the_disk_has_no_space_for_are_refused(monkeypatch, visitor):
+    usage = shutil.disk_usage("/")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=500_500_000))
+    assert visitor.upload("small.wav", bytes(100_000)).status_code == 200
+    answer = visitor.upload("large.wav", bytes(600_000))
+    assert (answer.status_code, answer.text) == (507, "the server's disk is full; try again later")
 
 
 @pytest.mark.parametrize(

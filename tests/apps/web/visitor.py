@@ -3,6 +3,8 @@
 import json
 import pathlib
 import re
+import time
+from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -89,3 +91,11 @@ def as_value(path: str) -> dict[str, Any]:
 def text_of(shown: str) -> str:
     """The text of a snippet of HTML."""
     return re.sub(r"<[^>]+>", "", shown)
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    """Returns when a condition holds; fails if it never does."""
+    end_s = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < end_s
+        time.sleep(0.02)
