@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from dualdub_jax.apps.web.device_queue import Task, TaskProgress
-from dualdub_jax.apps.web.messages import without_folders
 from dualdub_jax.apps.web.player_data import (
     describe_take,
     describe_words,
@@ -18,6 +17,7 @@ from dualdub_jax.apps.web.player_data import (
     draw_tracks,
 )
 from dualdub_jax.apps.web.preview import plays_in_browsers, write_preview
+from dualdub_jax.apps.web.receipts import name_files
 from dualdub_jax.apps.web.settings import Delivery
 from dualdub_jax.dubbing.delivery import Targets, deliver
 from dualdub_jax.dubbing.dub import DualDub
@@ -138,8 +138,7 @@ class Job:
         quality = check_quality(project, *find_recogniser())
         targets = self._targets
         deliver(project, targets, quality=quality)
-        self._name_files(targets.receipt, project)
-        self._name_files(targets.report, project)
+        name_files(targets.receipt, targets.report, self._file_names(project), self.folder)
         named = {
             targets.out: "The film with its soundtrack",
             **{targets.stems / f"{name}.wav": _STEMS[name] for name in project.tracks},
@@ -156,11 +155,14 @@ class Job:
         self.no_recognition = quality.no_recognition if quality.spoken else ""
         self.revision += 1
 
-    def _name_files(self, path: pathlib.Path, project: Project) -> None:
-        """Names the visitor's files and the checkpoint in a document, without the server's folders."""
+    def _file_names(self, project: Project) -> dict[str, str]:
+        """Names for the receipt, by path: an opened project reads copies, which have names of its own."""
         checkpoint = project.checkpoint_record["path"]
-        text = path.read_text(encoding="utf-8").replace(checkpoint, pathlib.PurePosixPath(checkpoint).name)
-        path.write_text(without_folders(text, self.folder), encoding="utf-8")
+        return {checkpoint: pathlib.PurePosixPath(checkpoint).name} | {
+            str(project.layout.input(record["copy"])): pathlib.PurePath(record["path"]).name
+            for record in project.inputs.values()
+            if record["copy"] is not None
+        }
 
     def _draw(self, project: Project) -> tuple[dict[str, Any], dict[str, pathlib.Path]]:
         """The player's document but for the words, and the files that it names."""
