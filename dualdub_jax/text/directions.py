@@ -2,11 +2,11 @@
 
 - **Speaker labels** begin a line: "MARY: Hello", "Old Man: Hello", "[JOHN] Hello". In capitals they may
   follow a sentence as well. Names that are known, because voices are given for them, are labels in any case
-  and script. A label holds up to the next one.
+  and script, and in capitals on a line of their own. A label holds up to the next one.
 - **Stage directions** are all in square brackets, "(laughs)" and "*sighs*". Round brackets and asterisks are
   used for words to be spoken as well, so there a direction is what stands alone on its line, begins it, or is
   a word for a sound or a manner of speaking.
-- **Lyrics** stand between notes: "♪ la la ♪".
+- **Lyrics** stand between notes, "♪ la la ♪", or between signs that stand for notes, "# la la #".
 
 Source: our choice, after the conventions of subtitles for the deaf and hard of hearing.
 """
@@ -22,7 +22,14 @@ from dualdub_jax.text.speakers import Turn, distinct_names
 SPEAKER, DIRECTION, LYRICS = "speaker labels", "stage directions", "lyrics"
 
 _NOTES = "\u2669\u266a\u266b\u266c"
-_LYRICS = re.compile(rf"[{_NOTES}][^{_NOTES}\n]*(?:[{_NOTES}]|$)", re.MULTILINE)
+_SUNG = rf"[^{_NOTES}\n]*"
+_LYRICS = re.compile(
+    rf"[{_NOTES}]{_SUNG}[{_NOTES}]"
+    rf"|[{_NOTES}]{_SUNG}(?:\n{_SUNG}[^{_NOTES}\s]{_SUNG}){{1,4}}\n?[{_NOTES}](?=[ \t]*$)"
+    rf"|[{_NOTES}]{_SUNG}$"
+    r"|^[ \t]*(?:-\s*)?#[ \t]+[^#\n]*(?:\n[^#\n]*[^#\s][^#\n]*){0,4}#(?=[ \t]*$)",
+    re.MULTILINE,
+)
 _SQUARE = re.compile(r"\[([^\[\]\n]*(?:\n[^\[\]\n]+){0,2})\]")
 _ROUND = re.compile(r"\(([^()\n]*(?:\n[^()\n]+){0,2})\)")
 _STARRED = re.compile(r"(?<![\w*])\*([^*\n]+)\*(?![\w*])")
@@ -113,24 +120,28 @@ def separate_directions(text: str, names: Iterable[str] = (), speaker: str = "")
     def label(match: re.Match[str]) -> str:
         return known_label(match) if _is_name(" ".join(match[2].split())) else match[0]
 
+    def bracketed_label(match: re.Match[str]) -> str:
+        is_sound = "]:" not in match[0] and any(map(_is_manner, _ends(match[2].lower().split())))
+        return match[0] if is_sound else label(match)
+
     def known_label(match: re.Match[str]) -> str:
         labels.append(" ".join(match[2].split()))
         unspoken.append(Unspoken(SPEAKER, labels[-1]))
         return f"\ufdd0{len(labels) - 1}\ufdd1{match[1]}"
 
-    in_brackets, before_colon = _known_labels(names)
+    in_brackets, on_their_own = _known_labels(names)
     text = _CHANGE.sub("", text)
     text = _HEADING.sub(lambda m: remove(DIRECTION, m), text)
     text = _LYRICS.sub(lambda m: remove(LYRICS, m), text)
     for pattern in in_brackets:
         text = pattern.sub(known_label, text)
-    text = _BRACKETED_NAME.sub(label, text)
+    text = _BRACKETED_NAME.sub(bracketed_label, text)
     text = _SQUARE.sub(lambda m: remove(DIRECTION, m), text)
     # A direction may stand between a name and its colon, "MARY (softly):", and behind the label.
     text = _ROUND.sub(lambda m: remove(DIRECTION, m) if _is_direction(m) else m[0], text)
     text = _STARRED.sub(lambda m: remove(DIRECTION, m) if _is_direction(m) else m[0], text)
     text = re.sub(r"(?<=\S)[ \t]+:(?=\s)", ":", text)
-    for pattern in before_colon:
+    for pattern in on_their_own:
         text = pattern.sub(known_label, text)
     for pattern in (_CAPITALS, _CAPITALS_INSIDE, _TITLE_CASE, _UNCASED):
         text = pattern.sub(label, text)
@@ -141,18 +152,31 @@ def separate_directions(text: str, names: Iterable[str] = (), speaker: str = "")
 
 
 def _known_labels(names: Iterable[str]) -> tuple[list[re.Pattern[str]], list[re.Pattern[str]]]:
-    """Patterns of the labels of known speakers: in brackets, and before a colon."""
+    """Patterns of the labels of known speakers: in brackets; before a colon, and as in screenplays."""
     spelt = [unicodedata.normalize("NFC", name).split() for name in names]
     spelt.sort(key=lambda words: -len(" ".join(words)))
     if not spelt:
         return [], []
-    name = "(" + "|".join(r"[ \t]+".join(map(re.escape, words)) for words in spelt) + ")"
+    name = _any_of(spelt)
+    capitals = _any_of([[word.upper() for word in words] for words in spelt])
     square = rf"([ \t]*)\[[ \t]*{name}[ \t]*\]:?"
     round_ = rf"({_PREFIX})\([ \t]*{name}[ \t]*\):?"
     # No time of day, and no address.
     colon = rf"({_PREFIX}|{_INSIDE}){name}[ \t]*[:\uff1a](?!\d|//)"
+    # What stands between the name and the next line, or is that line, was a direction.
+    line = rf"^([ \t]*){capitals}[ \t]*(?=\n(?:[ \t]+\n)?[ \t]*\S)"
     flags = re.MULTILINE | re.IGNORECASE
-    return [re.compile(square, flags), re.compile(round_, flags)], [re.compile(colon, flags)]
+    brackets = [re.compile(square, flags), re.compile(round_, flags)]
+    return brackets, [re.compile(colon, flags), re.compile(line, re.MULTILINE)]
+
+
+def _any_of(names: list[list[str]]) -> str:
+    """A pattern, with one group, of names in words."""
+    return "(" + "|".join(r"[ \t]+".join(map(re.escape, words)) for words in names) + ")"
+
+
+def _ends(words: list[str]) -> tuple[str, str]:
+    return words[0], words[-1]
 
 
 def _is_name(label: str) -> bool:

@@ -8,6 +8,7 @@ without a sound are listed in the script's warnings. Source: our choice.
 
 import dataclasses
 import itertools
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 
@@ -29,6 +30,8 @@ from dualdub_jax.text.words import Word, join_words
 # Subtitle times are rounded to milliseconds or frames: a cue may end this much after the video.
 CUE_TOLERANCE_S = Fraction(1, 20)
 CHARACTERS = "characters without pronunciation"
+# What transcripts begin their lines with: 0:01, [00:00:01.5], (1:02).
+_STAMP = re.compile(r"\s*[\[(<]?(?:(\d{1,2}):)?(\d{1,2}):(\d\d)(?:[.,]\d+)?[\])>]?(?![\w:])")
 _MOST_NAMED = 10  # pieces in a warning
 
 
@@ -103,8 +106,26 @@ def read_script(
     source = open_source(argument)
     format_ = find_format(source)
     if format_ is None:
+        _check_untimed(source, duration_s)
         return _untimed(source, names)
     return _timed(source, format_, duration_s, allow_overrun, rate_hz, names)
+
+
+def _check_untimed(source: ScriptSource, duration_s: Fraction) -> None:
+    """Refuses transcripts whose lines begin with times: they would be spoken, or be lost."""
+    lines = [line for line in source.text.split("\n") if line.strip()]
+    stamps = [match for match in map(_STAMP.match, lines) if match]
+    times = [_seconds(*match.groups()) for match in stamps]
+    is_clock = len(stamps) > 1 and times == sorted(set(times)) and times[-1] <= duration_s
+    if is_clock and 2 * len(stamps) >= len(lines):
+        raise UserError(
+            f"{source.name}: its lines begin with times ({stamps[0][0].strip()}, {stamps[1][0].strip()}, …), "
+            "which plain text cannot have; give a .srt or .vtt file, or remove the times"
+        )
+
+
+def _seconds(hours: str | None, minutes: str, seconds: str) -> int:
+    return int(hours or 0) * 3600 + int(minutes) * 60 + int(seconds)
 
 
 def _untimed(source: ScriptSource, names: Sequence[str]) -> Script:
@@ -126,8 +147,9 @@ def _timed(
     unspoken, warnings, texts = list(parsed.unspoken), list(parsed.warnings), []
     cues: list[Cue] = []
     for subtitle in _without_duplicates(parsed.subtitles):
-        _check_times(source, subtitle, duration_s, allow_overrun)
         words, text, removed = _spoken(subtitle.turns, names)
+        if words:  # the times of music and remarks are of no account
+            _check_times(source, subtitle, duration_s, allow_overrun)
         if words and subtitle.start_s >= duration_s:
             warnings.append(f"{source.name}: cue {subtitle.number} starts after the film and is not spoken")
             continue

@@ -11,27 +11,17 @@ INLINE = "--script"
 _URL = re.compile(r"\s*[A-Za-z][A-Za-z0-9+.-]*://\S+\s*")
 TEXT_SUFFIXES = (".txt", ".md")
 SUBTITLE_SUFFIXES = (
-    *(
-        ".srt",
-        ".vtt",
-        ".ass",
-        ".ssa",
-        ".sub",
-        ".ttml",
-        ".dfxp",
-        ".xml",
-        ".smi",
-        ".sami",
-        ".json",
-        ".mpl",
-        ".sbv",
-    ),
+    *(".srt", ".vtt", ".ass", ".ssa", ".sub", ".ttml", ".dfxp", ".xml", ".smi", ".sami"),
+    *(".json", ".mpl", ".sbv"),
 )
 KINDS = "UTF-8 text, or subtitles: .srt, .vtt, .ass, .ssa, .sub, .ttml, .smi, .json"
 # Names of other files: a path that does not exist, and never a text to be spoken.
 _OTHER_SUFFIXES = (
-    *(".rtf", ".doc", ".docx", ".odt", ".pdf", ".html", ".htm", ".lrc", ".csv", ".fdx", ".zip"),
-    *(".mp4", ".mkv", ".mov", ".webm", ".wav", ".mp3", ".flac", ".png", ".jpg", ".jpeg"),
+    *(".rtf", ".doc", ".docx", ".odt", ".pages", ".pdf", ".html", ".htm", ".zip"),
+    *(".csv", ".tsv", ".xlsx", ".ods", ".fdx", ".fountain"),  # tables and screenplays
+    *(".lrc", ".scc", ".stl", ".idx", ".sup", ".cap", ".pac", ".xif"),  # other subtitles
+    *(".mp4", ".m4v", ".mkv", ".mov", ".webm", ".avi", ".wav", ".mp3", ".m4a", ".ogg", ".flac"),
+    *(".png", ".jpg", ".jpeg"),
 )
 _MAX_BYTES = 4_000_000  # the subtitles of a long film take 0.2 MB
 
@@ -48,7 +38,7 @@ _WEB_PAGE = (b"<!doctype html", b"<html")
 # Byte order marks, the longer ones first.
 _MARKS = (
     (b"\x00\x00\xfe\xff", "UTF-32"), (b"\xff\xfe\x00\x00", "UTF-32"), (b"\xfe\xff", "UTF-16"),
-    (b"\xff\xfe", "UTF-16"),
+    (b"\xff\xfe", "UTF-16"), (b"\xef\xbb\xbf", "UTF-8-sig"),
 )  # fmt: skip
 _CONTROL = frozenset(range(32)) - frozenset(b"\t\n\r\f\v\x1a\x1b")
 
@@ -77,7 +67,7 @@ def open_source(argument: str) -> ScriptSource:
 
     Raises:
         UserError: the file is missing, a folder, empty, too large, unreadable, in another encoding than
-            UTF-8, or no text.
+            UTF-8 without a byte order mark that names it, or no text.
     """
     if _URL.fullmatch(argument):
         as_local_path(argument, INLINE)
@@ -89,9 +79,10 @@ def open_source(argument: str) -> ScriptSource:
     data = _read(path)
     if path.suffix.lower() in _OTHER_SUFFIXES:
         raise UserError(f"{path}: is a {path.suffix.lower()} file, which is not read; give {KINDS}")
-    if not data.strip(b" \t\r\n\xef\xbb\xbf"):
+    text = _newlines(_decode(path, data))
+    if not text.strip("\ufeff \t\n"):
         raise UserError(f"{path}: is empty: nothing to speak; leave out {INLINE} for a film without speech")
-    return ScriptSource(str(path), _newlines(_decode(path, data)), path.suffix.lower())
+    return ScriptSource(str(path), text, path.suffix.lower())
 
 
 def in_folder(argument: str, folder: pathlib.Path) -> str:
@@ -132,20 +123,19 @@ def _read(path: pathlib.Path) -> bytes:
 
 
 def _decode(path: pathlib.Path, data: bytes) -> str:
-    """The text of a file in UTF-8, with or without byte order mark."""
-    for mark, encoding in _MARKS:
-        if data.startswith(mark):
-            raise _wrong_encoding(path, encoding)
-    if (kind := _kind(data)) is not None:
+    """The text of a file: in the encoding of its byte order mark, or in UTF-8."""
+    encoding = next((encoding for mark, encoding in _MARKS if data.startswith(mark)), None)
+    if encoding is None and (kind := _kind(data)) is not None:
         raise UserError(f"{path}: is {kind}, not a script; give {KINDS}")
-    if b"\x00" in data:
+    if encoding is None and b"\x00" in data:
         if _is_utf_16(data):
             raise _wrong_encoding(path, "UTF-16")
         raise UserError(f"{path}: is a binary file (byte {data.index(0)} is NUL), not a script; give {KINDS}")
     try:
-        text = data.decode("utf-8-sig")
+        text = data.decode(encoding or "UTF-8")
     except UnicodeDecodeError as error:
-        if any(byte in _CONTROL for byte in data):
+        is_binary = any(byte in _CONTROL for byte in data)
+        if is_binary or encoding not in (None, "UTF-8-sig"):
             raise UserError(f"{path}: is a binary file, not a script; give {KINDS}") from None
         found = f"byte {error.start} is 0x{data[error.start]:02x}"
         raise _wrong_encoding(path, _guess_encoding(data), found) from None

@@ -30,8 +30,12 @@ _FORMATS = {".ass": "ass", ".ssa": "ssa", ".vtt": "vtt", ".json": "json", ".smi"
 }
 _BLOCKS = ("srt", "vtt")  # SubViewer is read as SubRip
 _LINE_PATTERNS = {"microdvd": MICRODVD_LINE, "mpl2": MPL2_FORMAT, "tmp": TMP_LINE}
-_SUBSTATION_TIMES = re.compile(r"\s*-?\d{1,2}:\d{1,2}:\d{1,2}(?:[.,]\d{1,3})?\s*")
+_SUBSTATION_TIME = r"\s*-?\d{1,2}:\d{1,2}:\d{1,2}(?:[.,]\d{1,3})?\s*"
 _SUBSTATION_FIELDS = 10
+_DIALOGUE = re.compile(
+    rf"^Dialogue:\s*(Marked\s*=)?[^,\n]*,{_SUBSTATION_TIME},{_SUBSTATION_TIME},",
+    re.MULTILINE,
+)
 
 _VOICE = re.compile(r"<v(?:\.[^\s>]*)?\s+([^<>]+)>")
 # No other tags: "a < b and c > d" is text.
@@ -88,14 +92,28 @@ def find_format(source: ScriptSource) -> str | None:
         return "ttml"
     if text[:6].lower() == "<sami>":
         return "sami"
-    try:
-        return autodetect_format(source.text)
-    except pysubs2.exceptions.FormatAutodetectionError:
-        pass
+    if source.suffix == ".json":
+        return "json"
+    if (detected := _detected(source.text)) is not None:
+        return detected
     if source.suffix in SUBTITLE_SUFFIXES:
         return _FORMATS.get(source.suffix, "srt")
     has_times = re.search(r"^\s*\d+:\d\d.*--+>.*\d", source.text, re.MULTILINE)
     return "srt" if has_times else None
+
+
+def _detected(text: str) -> str | None:
+    """The format of a text by pysubs2 and, without their header or beside other lines, by us."""
+    try:
+        format_ = autodetect_format(text)
+    except pysubs2.exceptions.FormatAutodetectionError:
+        format_ = None
+    if format_ not in ("ass", "ssa") and (dialogue := _DIALOGUE.search(text)):
+        return "ssa" if dialogue[1] else "ass"
+    if format_ == "tmp":  # pysubs2 is content with one such line
+        lines = [line for line in text.split("\n") if line.strip()]
+        return "tmp" if sum(map(bool, map(TMP_LINE.match, lines))) > len(lines) / 2 else None
+    return format_
 
 
 def read_subtitles(source: ScriptSource, format_: str, rate_hz: float | None = None) -> SubtitleFile:
@@ -132,10 +150,11 @@ def read_subtitles(source: ScriptSource, format_: str, rate_hz: float | None = N
         start_s, end_s = _times(source, number, event)
         subtitles.append(Subtitle(number, start_s, end_s, tuple(turns)))
     if not subtitles:
-        raise UserError(
-            f"{source.name}: holds no cue; a cue is a line `00:00:01,000 --> 00:00:02,500`, followed by its "
-            "text"
+        cue = "a line `00:00:01,000 --> 00:00:02,500`, followed by its text"
+        mend = (
+            f"a cue is {cue}" if format_ in _BLOCKS else f"it was read as {format_}; give a .srt or .vtt file"
         )
+        raise UserError(f"{source.name}: holds no cue; {mend}")
     return SubtitleFile(tuple(subtitles), tuple(unspoken), tuple(warnings))
 
 
@@ -159,10 +178,18 @@ def _parse(
             ) from None
         warnings.append(f"{source.name}: its times are read as frames of the film, at {rate_hz:g} frames/s")
         return pysubs2.SSAFile.from_string(text, format_=format_, fps=rate_hz)
-    except Exception as error:  # pysubs2 raises errors of any type
-        details = f"{type(error).__name__}: {error}" if isinstance(error, KeyError) else str(error)
+    except json.JSONDecodeError as error:
         raise UserError(
-            f"{source.name}: not a valid {format_} file ({details}); correct it, or give a .srt or .vtt file"
+            f"{source.name}: is no valid JSON ({error}); correct it, or give a .srt or .vtt file"
+        ) from None
+    except Exception as error:  # pysubs2 raises errors of any type
+        if format_ == "json":
+            raise UserError(
+                f"{source.name}: is JSON, but not that of Whisper or pysubs2; give "
+                '{"segments": [{"start": 1.0, "end": 2.5, "text": "…"}]}, or a .srt or .vtt file'
+            ) from None
+        raise UserError(
+            f"{source.name}: not a valid {format_} file ({error}); correct it, or give a .srt or .vtt file"
         ) from None
 
 
@@ -177,7 +204,9 @@ def _check_lines(source: ScriptSource, format_: str) -> None:
             )
         if format_ in ("ass", "ssa") and line.lstrip().startswith("Dialogue:"):
             fields = line.split(":", 1)[1].split(",", _SUBSTATION_FIELDS - 1)
-            if len(fields) < _SUBSTATION_FIELDS or not all(map(_SUBSTATION_TIMES.fullmatch, fields[1:3])):
+            if len(fields) < _SUBSTATION_FIELDS or not all(
+                re.fullmatch(_SUBSTATION_TIME, field) for field in fields[1:3]
+            ):
                 raise UserError(
                     f"{source.name}: line {number} is no valid Dialogue line ({line.strip()[:60]!r}); "
                     "correct it, with its times as 0:00:01.00,0:00:02.50"

@@ -18,6 +18,11 @@ from dualdub_jax.text.directions import separate_directions
         ("(to Mary) hi\n(Everybody leaves the room at once)", "hi", (),
          ("(to Mary)", "(Everybody leaves the room at once)")),
         ("♪ la la ♪ Hello\n♪ di dum", "Hello", (), ("♪ la la ♪", "♪ di dum")),
+        ("♪ la la\ndi dum ♪\nHello", "Hello", (), ("♪ la la di dum ♪",)),
+        ("♪ la la\nHello\n- ♪ di ♪ dum", "Hello - dum", (), ("♪ la la", "♪ di ♪")),
+        ("# la la #\nWe're #1", "We're #1", (), ("# la la #",)),
+        ("[BIRDS CHIRPING] Hello\n[Ann Manning]: Hi", "Hello Hi", ("Ann Manning",),
+         ("[BIRDS CHIRPING]", "Ann Manning")),
         ("INT. HOUSE - DAY\nHello", "Hello", (), ("INT. HOUSE - DAY",)),
     ],
 )  # fmt: skip
@@ -55,4 +60,14 @@ def test_a_label_holds_up_to_the_next_one():
         ("Bob", ["one"]),
         ("MARY", ["two", "three"]),
         ("mary ann", ["four"]),
+    ]
+
+
+def test_known_names_on_their_own_lines_are_labels_as_in_screenplays():
+    text = "MARY\nHello,\nJohn.\n\nOLD MAN (V.O.)\n(softly)\nMary\nMARY\n\nBOB\ngo"
+    turns = separate_directions(text, ["Mary", "Old Man"]).turns
+    assert [(turn.speaker, turn.text.split()) for turn in turns] == [
+        ("", []),
+        ("MARY", ["Hello,", "John."]),
+        ("OLD MAN", ["Mary", "MARY", "BOB", "go"]),
     ]

@@ -118,6 +118,25 @@ def test_cue_without_length(write):
         read_script(path, TEN_S)
 
 
+def test_times_of_cues_without_words_are_of_no_account(write):
+    late = "3\n00:00:20,000 --> 00:00:20,000\n[music]\n\n4\n00:00:30,000 --> 00:00:29,000\n"
+    script = read_script(write("s.srt", f"{SRT}\n{late}"), TEN_S)
+    assert len(script.cues) == 2 and script.unspoken["stage directions"] == ("[music]",)
+
+
+@pytest.mark.parametrize("text", ["0:01\nHello\n0:05\nyou", "[00:00:01.50] Hello\n\n[00:00:05] you"])
+def test_lines_that_begin_with_times_are_refused(write, text):
+    with pytest.raises(UserError, match=r"t.txt: its lines begin with times .*; give a .srt or .vtt file"):
+        read_script(write("t.txt", text), TEN_S)
+    with pytest.raises(UserError, match="--script: its lines begin with times"):
+        read_script(text, TEN_S)
+
+
+def test_times_of_day_are_spoken():
+    text = "10:00 we leave.\n11:30 we arrive."
+    assert read_script(text, TEN_S).text == "ten o'clock we leave eleven thirty we arrive"
+
+
 def test_cues_in_any_order_overlapping_or_twice(write):
     path = write("s.srt", SRT.replace("00:00:00,500 --> 00:00:02", "00:00:04,000 --> 00:00:06") + "\n" + SRT)
     script = read_script(path, TEN_S)

@@ -27,9 +27,11 @@ def test_a_path_that_does_not_exist(name):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("hi there".encode("utf-16"), "not UTF-8; it is UTF-16; save the script as UTF-8, .*iconv -f UTF-16"),
-        ("hi there".encode("utf-16-le"), "not UTF-8; it is UTF-16"),
-        ("hi there".encode("utf-32"), "not UTF-8; it is UTF-32"),
+        (
+            "hi there".encode("utf-16-le"),
+            "not UTF-8; it is UTF-16; save the script as UTF-8, .*iconv -f UTF-16",
+        ),
+        ("hi there".encode("utf-16") + b"!", "a binary file"),
         (
             "caf\u00e9 \u201cau lait\u201d".encode("cp1252"),
             r"not UTF-8 \(byte 3 is 0xe9\); perhaps it is Windows-1252",
@@ -41,6 +43,7 @@ def test_a_path_that_does_not_exist(name):
         (bytes(range(1, 256)), "a binary file"),
         (b"", "is empty: nothing to speak; leave out --script"),
         (codecs.BOM_UTF8 + b"\n", "is empty"),
+        (codecs.BOM_UTF16_LE, "is empty"),
         (b"%PDF-1.7", "a PDF document, not a script; give UTF-8 text, or subtitles: .srt, .vtt"),
         (rb"{\rtf1 hello}", "an RTF document"),
         (b"PK\x03\x04", "an office document"),
@@ -58,7 +61,14 @@ def test_what_is_no_text_is_named(tmp_path, content, message):
     assert str(error.value).startswith(f"{path}: ")
 
 
-@pytest.mark.parametrize("suffix", [".rtf", ".lrc", ".docx", ".mp4"])
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+def test_byte_order_marks_name_the_encoding(tmp_path, encoding):
+    path = tmp_path / "s.txt"
+    path.write_bytes("Un caf\u00e9,\r\n\u201cplease\u201d".encode(encoding))
+    assert open_source(str(path)).text == "Un caf\u00e9,\n\u201cplease\u201d"
+
+
+@pytest.mark.parametrize("suffix", [".rtf", ".lrc", ".scc", ".fountain", ".tsv", ".docx", ".mp4"])
 def test_kinds_that_are_not_read(tmp_path, suffix):
     path = tmp_path / f"s{suffix}"
     path.write_text("[00:01.00]hello")
