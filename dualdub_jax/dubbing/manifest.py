@@ -1,8 +1,9 @@
 """Reads a manifest of films: a line for each, with the fields of a request and of its outputs.
 
-JSON Lines, or a table (.csv, .tsv) whose first row names the fields; an empty cell is a field that is not
-given. Inputs are relative to the manifest, outputs to the folder of the run. In an output, `{name}` stands
-for the name of the line's film. All faults are found before the work and reported together.
+JSON Lines, or a table (.csv with commas or semicolons, .tsv) whose first row names the fields; an empty cell
+is a field that is not given. Inputs are relative to the manifest, outputs to the folder of the run. In an
+output, `{name}` stands for the name of the line's film. All faults are found before the work and reported
+together.
 """
 
 import csv
@@ -11,17 +12,19 @@ import io
 import json
 import os
 import pathlib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from dualdub_jax.dubbing.delivery import Targets
-from dualdub_jax.dubbing.manifest_fields import PLACES, PROJECT, read_fields
+from dualdub_jax.dubbing.manifest_fields import PLACES, PROJECT, check_names, read_fields
 from dualdub_jax.dubbing.mix_settings import MixSettings
 from dualdub_jax.errors import UserError, UserErrors
 
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
 _MOST_ERRORS = 20
 _NAME = "{name}"
+_PLACEHOLDER = re.compile(r"\{\w*\}")
 Raw = dict[str, Any]  # a line as it is written
 
 
@@ -122,22 +125,36 @@ def _distinct(pairs: list[tuple[str, Any]]) -> Raw:
 
 
 def _table_rows(path: pathlib.Path, text: str, delimiter: str) -> Iterator[tuple[int, Raw | UserError]]:
+    first_line = text.lstrip().partition("\n")[0]
+    if delimiter == "," and delimiter not in first_line and ";" in first_line:
+        delimiter = ";"  # spreadsheets write it where the comma is the decimal separator
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     header: list[str] | None = None
     number = 1
     try:
         for cells in reader:
             first, number = number, reader.line_num + 1
-            if not any(cell.strip() for cell in cells):
+            while cells and not cells[-1].strip():  # spreadsheets write empty columns as well
+                cells.pop()
+            if not cells:
                 continue
             if header is None:
                 header = [cell.strip() for cell in cells]
                 if len(set(header)) < len(header):
                     raise UserError(f"{path}, line {first}: a column is named twice; name it once")
+                try:
+                    check_names(header)
+                except UserError as error:
+                    raise UserError(
+                        f"{path}, line {first}: the first row names the fields: {error}"
+                    ) from None
             elif len(cells) > len(header):
                 yield (
                     first,
-                    UserError(f"has {len(cells)} cells, the first row names {len(header)}; quote commas"),
+                    UserError(
+                        f"has {len(cells)} cells, the first row names {len(header)}; quote cells with "
+                        f"{'tabs' if delimiter == chr(9) else delimiter}"
+                    ),
                 )
             else:
                 row = zip(header, cells, strict=False)
@@ -170,7 +187,11 @@ def _targets(out: pathlib.Path, places: Mapping[str, Any]) -> tuple[Targets, pat
     name = pathlib.Path(places["out"]).stem
 
     def placed(place: str | bool) -> pathlib.Path | bool:
-        return place if place is True else out / place.replace(_NAME, name)
+        if place is True:
+            return place
+        if unknown := set(_PLACEHOLDER.findall(place)) - {_NAME}:
+            raise UserError(f"{place}: no placeholder {min(unknown)}; there is {_NAME}")
+        return out / place.replace(_NAME, name)
 
     given = {key: placed(value) if key in PLACES else value for key, value in places.items()}
     given["subtitles"] = tuple(placed(place) for place in given.get("subtitles") or () if place)
@@ -188,10 +209,10 @@ def _collisions(path: pathlib.Path, lines: Sequence[FilmLine]) -> Iterator[str]:
             if real in written:
                 other = written[real]
                 if other != line.number:
-                    yield (
-                        f"{path}, line {line.number}: writes {file}, as line {other} does; "
-                        'give one of them another "out"'
-                    )
+                    mend = 'give one of them another "out"'
+                    if file != line.targets.out:
+                        mend += f", and tell their other outputs apart by {_NAME}"
+                    yield f"{path}, line {line.number}: writes {file}, as line {other} does; {mend}"
                     break
             elif real in read:
                 yield (

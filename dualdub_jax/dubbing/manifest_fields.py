@@ -5,6 +5,7 @@ In JSON values have the types of the fields; the cells of a table are text, and 
 
 import dataclasses
 import difflib
+import functools
 import json
 import pathlib
 import types
@@ -56,13 +57,10 @@ def read_fields(found: Mapping[str, Any], folder: pathlib.Path, is_table: bool) 
     Raises:
         UserError: an unknown field, or a value of another type.
     """
-    hints = {of: _hints(of) for of in (DubRequest, Targets, SamplingConfig, MixSettings)}
-    known = [name for of in hints.values() for name in of if name not in _NESTED] + [*_NESTED, PROJECT]
+    hints = _all_hints()
     fields = Fields({}, {name: {} for name in _NESTED}, {})
+    check_names(found)
     for name, value in found.items():
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            raise UserError(f'no field "{name}"; ' + (f"did you mean {near[0]}?" if near else _listed(known)))
         if value is None:
             continue
         if name in _NESTED:
@@ -80,6 +78,24 @@ def read_fields(found: Mapping[str, Any], folder: pathlib.Path, is_table: bool) 
             hint = hints[_NESTED[nested]][name]
             fields.nested[nested][name] = _read(name, hint, value, folder, is_table)
     return fields
+
+
+def check_names(names: Iterable[str]) -> None:
+    """Checks that all fields are known.
+
+    Raises:
+        UserError: the first unknown one, with the nearest known one, or all.
+    """
+    known = [name for of in _all_hints().values() for name in of if name not in _NESTED] + [*_NESTED, PROJECT]
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(name.lower(), known, n=1)
+            raise UserError(f'no field "{name}"; ' + (f"did you mean {near[0]}?" if near else _listed(known)))
+
+
+@functools.cache
+def _all_hints() -> dict[type, dict[str, Any]]:
+    return {of: _hints(of) for of in (DubRequest, Targets, SamplingConfig, MixSettings)}
 
 
 def _hints(of: type) -> dict[str, Any]:
@@ -124,6 +140,8 @@ def _read(name: str, hint: Any, value: Any, folder: pathlib.Path, is_table: bool
             return {
                 key: folder / _path_text(key, path) for key, path in _object(name, value, is_table).items()
             }
+        if not isinstance(value, str):
+            raise _wrong(name, value, 'an object, such as {"MARY": "mary.wav"}, or the path of one')
         return folder / _path_text(name, value)
     if name == "keep_original":
         return _sounds(name, value, folder, is_table)

@@ -71,7 +71,8 @@ class Summary:
 
     def describe(self) -> str:
         """One line."""
-        text = f"{self.num_films} films: {self.num_dubbed} dubbed, {self.num_skipped} done before, "
+        films = "film" if self.num_films == 1 else "films"
+        text = f"{self.num_films} {films}: {self.num_dubbed} dubbed, {self.num_skipped} done before, "
         text += f"{self.num_failed} failed"
         if self.film_s:
             text += f"; {_clock(self.film_s)} of film at {self.film_s / self.elapsed_s:.2f} x realtime"

@@ -129,6 +129,8 @@ def test_settings_of_mix_and_delivery(tmp_path):
         ('{"video": "a.mp4", "audio_tracks": 1}', '"audio_tracks" is 1; give a list of tracks'),
         ('{"video": "a.mp4", "subtitles": 1}', '"subtitles" is 1; give a path'),
         ('{"video": "a.mp4", "voices": {"ANN": 3}}', '"ANN" is 3; give a path'),
+        ('{"video": "a.mp4", "voices": ["v.wav"]}', r'"voices" is \["v.wav"\]; give an object'),
+        ('{"video": "a.mp4", "stems": "s/{nam}"}', r"s/\{nam\}: no placeholder \{nam\}; there is \{name\}"),
         ('{"video": "a.mp4", "video": "b.mp4"}', '"video" is given twice'),
         ('{"video": "good.mp4"}', r'writes .*good.mp4, as line 1 does; give one of them another "out"'),
         ('{"video": "a.mp4", "out": "b/../good.mp4"}', "writes .*, as line 1 does"),
@@ -164,13 +166,22 @@ def test_files_that_are_no_manifest(tmp_path):
         read(write(tmp_path, "video", "a,b", name="films.csv"))
     with pytest.raises(UserError, match="a column is named twice"):
         read(write(tmp_path, "video,video", "a,b", name="films.csv"))
-    with pytest.raises(UserError, match='line 2: no field "wideo"; did you mean video'):
-        read(write(tmp_path, "wideo", "a.mp4", name="films.csv"))
+    with pytest.raises(UserError, match=r'line 1: the first row .*: no field "Wideo"; did you mean video'):
+        read(write(tmp_path, "Wideo", "a.mp4", name="films.csv"))
+    with pytest.raises(UserError, match=r'line 1: the first row .*: no field "a.mp4"; there are video, '):
+        read(write(tmp_path, "a.mp4,hello", name="films.csv"))
+
+
+def test_tables_of_spreadsheets(tmp_path):
+    (line,) = read(write(tmp_path, "video;script;;", "a.mp4;yes, sir;;", ";;;", name="films.csv"))
+    assert line.video == tmp_path / "a.mp4" and line.settings["script"] == "yes, sir"
+    with pytest.raises(UserError, match="line 2: has 3 cells, the first row names 2; quote cells with ;"):
+        read(write(tmp_path, "video;script", "a.mp4;yes;sir", name="films.csv"))
 
 
 def test_outputs_of_all_lines_need_names_of_their_own(tmp_path):
     path = write(tmp_path, {"video": "a.mp4"}, {"video": "b.mp4"})
-    with pytest.raises(UserError, match=r"line 2: writes .*r.json, as line 1 does"):
+    with pytest.raises(UserError, match=r"line 2: writes .*r.json, as line 1 does; .* apart by \{name\}"):
         read(path, receipt="r.json")
 
 
