@@ -4,10 +4,20 @@ The commands themselves are in `cli.py`. Nothing heavy is imported here, so that
 """
 
 import argparse
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NoReturn
 
-from dualdub_jax.apps.argument_types import ALLOW_CODE_HELP, count, names, seed
+from dualdub_jax.apps.argument_types import (
+    ALLOW_CODE_HELP,
+    add_config,
+    add_model,
+    add_overrides,
+    count,
+    names,
+    seed,
+)
+from dualdub_jax.apps.data_arguments import add_data
 from dualdub_jax.apps.dub_arguments import add_demo, add_dub
 from dualdub_jax.apps.web.arguments import add_web
 from dualdub_jax.errors import UserError
@@ -22,6 +32,8 @@ _OVERRIDE = "--config."
 class _Parser(argparse.ArgumentParser):
     def __init__(self, **kwargs: object) -> None:
         super().__init__(allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **kwargs)
+        # "-23dB" is a wrong number and no option, so that the error names what is wrong with it.
+        self._negative_number_matcher = re.compile(r"-\.?\d")
 
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message}; see {self.prog} --help")
@@ -41,7 +53,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         takers = "`dualdub train`, `export`, `aot`, `data prepare` and `data check`"
         unknown.append(f"{_OVERRIDE}{overrides[0]} (only {takers} take it)")
     if unknown:
-        parser.error(f"unknown argument {unknown[0]}")
+        raise UserError(f"unknown argument {unknown[0]}; see {parser.prog} {args.command} --help")
     args.overrides = overrides
     return args
 
@@ -68,7 +80,7 @@ def make_parser(builder: "type[Builder] | None" = None) -> argparse.ArgumentPars
     add_dub(commands)
     add_web(commands)
     _add_train(commands)
-    _add_data(commands, builder)
+    add_data(commands, builder)
     _add_evaluate(commands)
     _add_export(commands)
     _add_convert(commands)
@@ -89,8 +101,8 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
         "  dualdub train --config puppet --workdir runs/wide --config.model.width=256\n"
         "  dualdub train --config puppet --workdir runs/puppet --extend --config.stages.2.num_steps=6000",
     )
+    add_config(train)
     add = train.add_argument
-    add("--config", required=True, metavar="NAME|FILE", help=_CONFIG_HELP)
     add(
         "--workdir",
         required=True,
@@ -98,8 +110,6 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
         metavar="DIR",
         help="folder for checkpoints, metrics and logs; a local path, gs://… or s3://…",
     )
-    add("--config.KEY=VALUE", dest="overrides", action="store_const", const=(), default=(),
-        help="change a value of the config; may be repeated")  # fmt: skip
     add("--phases", metavar="A,B", help="train only these phases (default: all)")
     add("--check", action="store_true", help="check config, data and disk, and train nothing")
     add("--extend", action="store_true", help="continue with more steps, another schedule, other batches or "
@@ -115,104 +125,6 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
     several.add_argument("--num-processes", type=count, metavar="N", help="number of processes")
     several.add_argument("--process-id", type=seed, metavar="I", help="rank of this process, from 0")
     train.set_defaults(command="train")
-
-
-def _add_data(commands: argparse._SubParsersAction, builder: "type[Builder] | None") -> None:
-    data = commands.add_parser(
-        "data",
-        help="build, prepare, inspect and check datasets",
-        description="Builds, prepares, inspects and checks datasets.",
-        epilog="example:\n  dualdub data build puppet_stage --out data",
-    )
-    actions = data.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    build = actions.add_parser(
-        "build",
-        help="make a dataset of a source",
-        description="Makes a dataset of a source with a builder. Each builder has options of its own: see "
-        "`dualdub data build NAME --help`.",
-        epilog="examples:\n"
-        "  dualdub data build puppet_stage --out data --clips 2000 --processes 4\n"
-        "  dualdub data build folder --source films --out data --clip-s 4\n"
-        "  dualdub data build manifest --source clips.csv --out data"
-        if builder is None or not builder.example
-        else f"example:\n  dualdub data build {builder.name} {builder.example} --out data",
-    )
-    add = build.add_argument
-    add(
-        "name",
-        metavar="NAME",
-        help="the builder, first of all: folder, manifest, webdataset, parquet, libritts, ljspeech, "
-        "vggsound, grid, v2c_animation, anim400k, puppet_stage (or one config of it, as "
-        "puppet_stage/soundtrack), or an import path such as package.module:Class",
-    )
-    add(
-        "--out",
-        required=True,
-        type=stored,
-        metavar="DIR",
-        help="where datasets are kept; also gs://… or s3://…",
-    )
-    add("--processes", type=count, metavar="N", help="number of parallel processes (default: one per core)")
-    _add_beam(build)
-    if builder is not None:
-        builder.add_arguments(build.add_argument_group(f"options of {builder.name}", builder.description))
-    build.set_defaults(command="data build", builder=builder)
-    prepare = actions.add_parser(
-        "prepare",
-        help="store what frozen encoders make of a dataset beside it",
-        description="Computes, once for each clip, the video features that a config's model reads and the "
-        "codec tokens of a bundle, and stores them beside the records. Rerunning computes only what is "
-        "missing.",
-        epilog="example:\n"
-        "  dualdub data prepare data/films --config my_config.py --codecs-from runs/a/bundle",
-    )
-    add = prepare.add_argument
-    add("folder", type=stored, metavar="DIR", help="a built dataset, or a folder above several")
-    add("--config", required=True, metavar="NAME|FILE", help=_CONFIG_HELP)
-    add("--config.KEY=VALUE", dest="overrides", action="store_const", const=(), default=(),
-        help="change a value of the config; may be repeated")  # fmt: skip
-    add("--codecs-from", type=stored, metavar="BUNDLE",
-        help="also store tokens of this bundle's codecs (default: the config's codecs_from, where that is a "
-        "bundle and no codec is trained)")  # fmt: skip
-    _add_beam(prepare)
-    prepare.set_defaults(command="data prepare")
-    inspect = actions.add_parser(
-        "inspect",
-        help="print what a dataset holds",
-        description="Prints what a dataset holds: clips, hours, lengths, rates, parts, speakers, "
-        "licences, levels, classes; and writes a page with clips to look at and listen to, worst and best "
-        "aligned first.",
-        epilog="example:\n  dualdub data inspect data/films --html films.html",
-    )
-    inspect.add_argument(
-        "folder", type=stored, metavar="DIR", help="a built dataset, or a folder above several"
-    )
-    inspect.add_argument("--html", type=local, metavar="FILE",
-        help="the page (default: inspect.html in DIR, if that is local)")  # fmt: skip
-    inspect.add_argument("--sheet", type=local, metavar="PNG", help="also draw a sheet of examples")
-    inspect.set_defaults(command="data inspect")
-    check = actions.add_parser(
-        "check",
-        help="list the records that a config cannot take",
-        description="Reads every record of the datasets as training with a config does, and lists those that "
-        "cannot be used, with reasons. Exit status 2 if there are any.",
-        epilog="example:\n  dualdub data check data/films --config my_config.py --json check.json",
-    )
-    add = check.add_argument
-    add("folder", type=stored, metavar="DIR", help="a built dataset, or a folder above several")
-    add("--config", required=True, metavar="NAME|FILE", help=_CONFIG_HELP)
-    add("--config.KEY=VALUE", dest="overrides", action="store_const", const=(), default=(),
-        help="change a value of the config; may be repeated")  # fmt: skip
-    add("--json", type=local, metavar="FILE", help="also write ids, reasons and counts to this file")
-    check.set_defaults(command="data check")
-
-
-def _add_beam(parser: argparse.ArgumentParser) -> None:
-    """Options of work that Apache Beam can distribute."""
-    parser.add_argument("--beam-runner", metavar="RUNNER",
-        help="work on Apache Beam: DirectRunner, FlinkRunner, SparkRunner or DataflowRunner")  # fmt: skip
-    parser.add_argument("--beam-option", dest="beam_options", action="append", default=[],
-        metavar="NAME=VALUE", help="an option of the runner; may be repeated")  # fmt: skip
 
 
 def _add_evaluate(commands: argparse._SubParsersAction) -> None:
@@ -237,8 +149,7 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
         help="generate soundtracks for these films and score them",
     )
     add("--pairs", type=local, metavar="FILE", help="score the soundtracks listed in this manifest")
-    add("--checkpoint", type=stored, metavar="DIR", help="the model (default: the bundled one)")
-    add("--allow-code", action="store_true", help=ALLOW_CODE_HELP)
+    add_model(evaluate)
     add("--against", type=stored, metavar="OTHER",
         help="compare clip by clip with another checkpoint, or another run's JSON or workdir")  # fmt: skip
     add("--limit", type=count, metavar="N", help="number of clips (default: puppet 200, others all)")
@@ -312,8 +223,7 @@ def _add_export(commands: argparse._SubParsersAction) -> None:
     add("--codecs-from", type=stored, metavar="DIR",
         help="where the run's codecs_from is now, if it was moved")  # fmt: skip
     add("--config", metavar="FILE", help="of the run, where its workdir has no run_config.json")
-    add("--config.KEY=VALUE", dest="overrides", action="store_const", const=(), default=(),
-        help="the overrides given to `dualdub train`; only with --config")  # fmt: skip
+    add_overrides(export, "the overrides given to `dualdub train`; only with --config")
     add("--allow-code", action="store_true", help=ALLOW_CODE_HELP)
     export.set_defaults(command="export")
 
@@ -387,10 +297,8 @@ def _add_aot(commands: argparse._SubParsersAction) -> None:
         "  dualdub aot --config large --topology v5e:8x8 --mesh data=8,fsdp=8 --json out.json\n"
         "docs/scaling.md explains the figures.",
     )
+    add_config(aot)
     add = aot.add_argument
-    add("--config", required=True, metavar="NAME|FILE", help=_CONFIG_HELP)
-    add("--config.KEY=VALUE", dest="overrides", action="store_const", const=(), default=(),
-        help="change a value of the config; may be repeated")  # fmt: skip
     add("--topology", required=True, metavar="CHIP:SHAPE", help="the slice, such as v5e:8x8 or v5p:4x4x4")
     add("--mesh", metavar="AXIS=N,…", help="sizes of data, fsdp, tensor, sequence (default: the config's)")
     add("--stage", metavar="NAME", help="stage whose train step is compiled (default: the last)")
@@ -399,9 +307,6 @@ def _add_aot(commands: argparse._SubParsersAction) -> None:
     add("--decode", action="store_true", help="compile generation of a window, not a train step")
     add("--json", type=local, metavar="FILE", help="also write the figures to this file")
     aot.set_defaults(command="aot")
-
-
-_CONFIG_HELP = "one of the project's configs, such as puppet, or a Python file with get_config()"
 
 
 def _step(text: str) -> int | str:

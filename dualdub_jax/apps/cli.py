@@ -164,6 +164,8 @@ def _dub(args: argparse.Namespace) -> int:
 def _targets(args: argparse.Namespace, video: pathlib.Path) -> "Targets":
     from dualdub_jax.dubbing.delivery import Targets
 
+    if args.stem_rate is not None and args.stems is None:
+        raise UserError("--stem-rate: only goes with --stems DIR, whose files have it; add that")
     # Not `with_name`, which fails for a path without a name, such as "/".
     out = args.output or video.parent / f"{video.stem}.soundtrack.mp4"
     return Targets.make(

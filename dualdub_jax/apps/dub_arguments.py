@@ -4,13 +4,13 @@ import argparse
 import dataclasses
 import math
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from dualdub_jax.apps.argument_types import ALLOW_CODE_HELP, count, names, number, seed
+from dualdub_jax.apps.argument_types import add_model, count, names, real, seed, within
 from dualdub_jax.config import SamplingConfig
 from dualdub_jax.dubbing.rates import COMFORTABLE_RATE, MAX_RATE
 from dualdub_jax.errors import UserError
-from dualdub_jax.stores.argument import local, stored
+from dualdub_jax.stores.argument import local
 
 
 def add_demo(commands: argparse._SubParsersAction) -> None:
@@ -60,7 +60,7 @@ def add_dub(commands: argparse._SubParsersAction) -> None:
     )
     add(
         "--max-rate",
-        type=lambda text: number(text, float, 1, math.inf),
+        type=within(float, 1, math.inf),
         default=MAX_RATE / COMFORTABLE_RATE,
         metavar="X",
         help=f"refuse cues that need speech faster than X times the comfortable {COMFORTABLE_RATE} letters a "
@@ -69,18 +69,17 @@ def add_dub(commands: argparse._SubParsersAction) -> None:
     add("--strict", action="store_true", help="refuse all cues that need more than the comfortable rate")
     add(
         "--rt60",
-        type=float,
+        type=real,
         metavar="S",
         help="reverberation time of both tracks, 0.05 to 3.2 s (default: sampled for each scene)",
     )
     add(
         "--noise",
-        type=float,
+        type=real,
         metavar="DBFS",
         help="noise floor of both tracks, -80 to -20 dBFS (default: sampled for each scene)",
     )
-    add("--checkpoint", type=stored, metavar="DIR", help="the model (default: the bundled one)")
-    add("--allow-code", action="store_true", help=ALLOW_CODE_HELP)
+    add_model(dub)
     add(
         "--decoder",
         choices=("checkpoint", "codec"),
@@ -142,11 +141,11 @@ def add_dub(commands: argparse._SubParsersAction) -> None:
 
 def _add_mix(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
-    add("--lufs", type=float, metavar="X", help=_LUFS_HELP)
-    add("--true-peak", type=float, metavar="X", help="highest true peak of the mix, dBTP (with --lufs: -1)")
-    add("--duck", type=float, default=0.0, metavar="DB", help=_DUCK_HELP)
+    add("--lufs", type=real, metavar="LUFS", help=_LUFS_HELP)
+    add("--true-peak", type=real, metavar="DBTP", help="highest true peak of the mix (with --lufs: -1)")
+    add("--duck", type=real, default=0.0, metavar="DB", help=_DUCK_HELP)
     add("--keep-original", action="append", default=[], metavar="FILE=GAIN", help=_KEEP_ORIGINAL_HELP)
-    add("--stem-rate", type=_stem_rate, metavar="HZ", help=_STEM_RATE_HELP)
+    add("--stem-rate", type=within(int, 8_000, 192_000), metavar="HZ", help=_STEM_RATE_HELP)
     add("--audio-tracks", type=names, default=("mix",), metavar="A,B", help=_AUDIO_TRACKS_HELP)
     add("--language", metavar="CODE", help="language of the speech for players' menus: en, deu, pt-BR")
     add("--subtitles", nargs="?", action="append", const=True, metavar="FILE", help=_SUBTITLES_HELP)
@@ -221,14 +220,9 @@ def voices_of(items: Sequence[str]) -> Mapping[str, str] | str:
             )
         if name in voices:
             raise UserError(f"--voices: {name} has two voices, {voices[name]} and {path}; give it one")
-        voices[name] = path
+        voices[name] = path.strip()
     return voices
 
 
-def _stem_rate(text: str) -> int:
-    return number(text, int, 8_000, 192_000)
-
-
-def _sampling_value(name: str, kind: type) -> object:
-    low, high = (1e-6, 1.0) if name.endswith("top_p") else (0, math.inf)
-    return lambda text: number(text, kind, low, high)
+def _sampling_value(name: str, kind: type) -> Callable[[str], float]:
+    return within(kind, *((1e-6, 1.0) if name.endswith("top_p") else (0, math.inf)))

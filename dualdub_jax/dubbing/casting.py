@@ -57,6 +57,8 @@ def _read_object(path: pathlib.Path) -> list[tuple[str, Any]]:
         raise UserError(f"{path}: no such file of voices; {expected}") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); {expected}") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: is no JSON file; {expected}, or write NAME={path}") from None
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: is no valid JSON ({error}); {expected}") from None
     if not isinstance(pairs, _Pairs):
@@ -124,7 +126,10 @@ def check_cast(script: Script, cast: Mapping[str, pathlib.Path], has_voice: bool
     names = distinct_names(word.speaker for word in script.words)
     if not cast:
         told = f"{script.source}: all speakers are given one voice: {listed(names)}; {_OPTION} gives each one"
-        return [told] if len(names) > 1 else []
+        warnings = [told] if len(names) > 1 else []
+        if has_voice and not script.words:
+            warnings.append("--voice: is not used, for without a script nothing is spoken")
+        return warnings
     known, used = set(map(name_key, cast)), set(map(name_key, names))
     if missing := [name for name in names if name_key(name) not in known]:
         raise UserError(
@@ -134,7 +139,10 @@ def check_cast(script: Script, cast: Mapping[str, pathlib.Path], has_voice: bool
     warnings = []
     if unused := [name for name in cast if name_key(name) not in used]:
         warnings.append(f"{_OPTION}: nobody in the script speaks with the voice of {listed(unused)}")
-    if not has_voice and any(not word.speaker for word in script.words):
+    is_needed = any(not word.speaker for word in script.words)
+    if has_voice and not is_needed:
+        warnings.append("--voice: is not used, for --voices has a voice for all words")
+    if is_needed and not has_voice:
         warnings.append(
             f"{script.source}: words of nobody{_where(script, NOBODY)} have a voice that the model samples; "
             "name their speaker, or give --voice"

@@ -29,6 +29,7 @@ _OPTIONS = {
     "use_background": "--no-background",
     "must_speak": "--allow-inaudible",
 }
+_UNITS = {"rt60_s": "s", "noise_dbfs": "dBFS"}
 
 
 def option_of(field: str) -> str:
@@ -160,7 +161,8 @@ class DubRequest:
             lowest, highest = ACOUSTICS_RANGES[name]
             if not lowest <= value <= highest:
                 raise UserError(
-                    f"{name} ({option_of(name)}) is {value:g}: choose from {lowest:g} to {highest:g}"
+                    f"{name} ({option_of(name)}) is {value:g}: choose from {lowest:g} to {highest:g} "
+                    f"{_UNITS[name]}"
                 )
         if self.seed != int(self.seed) or self.seed < 0:
             raise UserError(f"seed (--seed) is {self.seed}: give a whole number from 0")

@@ -70,7 +70,10 @@ def check_container(film: Film, out: pathlib.Path, num_kept: int = 0) -> Rehears
         return Rehearsal(plan, _rehearse(film, plan, out, num_kept))
     except CannotHoldError as error:
         reason = error
-    others = (out.with_suffix(suffix) for suffix in (".mkv", ".mov") if suffix != out.suffix.lower())
+    own = film.path.suffix.lower()
+    suffixes = [suffix for suffix in (own, ".mkv", ".mov") if suffix in CONTAINERS]
+    others = [out.with_suffix(suffix) for suffix in suffixes if suffix != out.suffix.lower()]
+    others = [other for other in others if other.absolute() != film.path.absolute()]
     fitting = next((other for other in others if _holds(film, plan, other)), None)
     mend = f"try -o {fitting.name}" if fitting else "convert the video to H.264 first"
     raise UserError(f"{out}: {out.suffix[1:].upper()} cannot {reason} in {film.path}; {mend}")

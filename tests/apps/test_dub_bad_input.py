@@ -122,7 +122,8 @@ def test_bad_voice(engine, capsys, make, message):
         ("-o film.mp4/out.mp4", "cannot be written (Not a directory)"),
         ("-o /proc/out.mp4", "/proc/out.mp4: "),
         ("-o out.wav", "out.wav: unknown kind of file"),
-        ("-o out.webm", "out.webm: WEBM cannot hold h264 video as it is in film.mp4; try -o out.mkv"),
+        ("-o out.webm", "out.webm: WEBM cannot hold h264 video as it is in film.mp4; try -o out.mp4"),
+        ("-o film.webm", "film.webm: WEBM cannot hold h264 video as it is in film.mp4; try -o film.mkv"),
         ("--stems no/stems", "there is no folder no"),
         ("--stems film.mp4", "film.mp4: is a file, but the stems need a folder"),
         ("--receipt no/r.json", "no/r.json: there is no folder no"),
@@ -150,7 +151,7 @@ def test_bad_voice(engine, capsys, make, message):
         ("--seed -1", "argument --seed: expected a whole number from 0 to"),
         ("--speech-top-p 1.5", "argument --speech-top-p: expected a number from"),
         ("--guidance-scale nan", "argument --guidance-scale: expected a number"),
-        ("--sed 1", "unknown argument --sed; see dualdub --help"),
+        ("--sed 1", "unknown argument --sed; see dualdub dub --help"),
         ("--config.seed=1", "unknown argument --config.seed=1 (only `dualdub train`, `export`"),
     ],
 )

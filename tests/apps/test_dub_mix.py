@@ -157,7 +157,9 @@ def test_a_mono_decoder_at_its_own_rate_stays_so(engine):
     ("options", "message"),
     [
         (["--lufs", "23"], "lufs (--lufs) is 23: choose from -50 to -5 LUFS"),
-        (["--lufs", "loud"], "--lufs: invalid float value: 'loud'"),
+        (["--lufs", "loud"], "--lufs: expected a number, got 'loud'"),
+        (["--lufs", "-23dB"], "--lufs: expected a number, got '-23dB'"),
+        (["--stem-rate", "48000"], "--stem-rate: only goes with --stems DIR"),
         (["--duck", "-3"], "duck (--duck) is -3: choose from 0 to 40 dB"),
         (["--true-peak", "3"], "true_peak (--true-peak) is 3"),
         (["--keep-original", "music.wav"], "names no sound with its gain; give FILE=GAIN"),

@@ -80,6 +80,16 @@ def test_voices_that_nobody_needs_and_words_that_nobody_speaks_are_told():
     assert len(check_cast(nobody, cast, True)) == 1
 
 
+def test_a_voice_that_is_not_used_is_told():
+    cast = dict.fromkeys(("Mary", "John", "Ann"), WAV)
+    assert check_cast(script_of(SRT, *cast), cast, True) == [
+        "--voice: is not used, for --voices has a voice for all words"
+    ]
+    assert check_cast(script_of(""), {}, True) == [
+        "--voice: is not used, for without a script nothing is spoken"
+    ]
+
+
 def test_without_a_cast_one_voice_for_several_is_told():
     assert check_cast(script_of("MARY: one\nJOHN: two"), {}, False) == [
         "--script: all speakers are given one voice: MARY, JOHN; --voices gives each one"
@@ -110,7 +120,7 @@ def test_a_file_of_voices_is_relative_to_its_folder(tmp_path):
         ('{"Mary": "m.wav", "MARY": "n.wav"}', "Mary and MARY are one name"),
         ('{"Mary": "m.wav", "Mary": "n.wav"}', "Mary and Mary are one name"),
         ('{"Mary": "https://host/m.wav"}', "expected the path of a local file"),
-        ("\xff\xfe", "is no valid JSON"),
+        ("\xff\xfe", "is no JSON file; give an object .*, or write NAME=.*cast.json"),
     ],
 )
 def test_a_wrong_file_of_voices_says_what_is_wrong(tmp_path, text, message):

@@ -138,7 +138,7 @@ def test_millisecond_times_do_not_shorten_the_film(tmp_path):
             "a.mp4",
             "libx264",
             "out.webm",
-            r"out.webm: WEBM cannot hold h264 video as it is in .*; try -o out.mkv",
+            r"out.webm: WEBM cannot hold h264 video as it is in .*; try -o out.mp4",
         ),
         (
             "a.avi",

@@ -109,7 +109,7 @@ def test_transparency_survives_where_it_can(tmp_path):
         assert stream_of(tmp_path / out)["metadata"]["alpha_mode"] == "1"
         assert all(packet.has_sidedata("matroska_block_additional") for packet in packets)
     with pytest.raises(
-        UserError, match=r"MP4 cannot keep the transparency of the video in .*; try -o out.mkv"
+        UserError, match=r"MP4 cannot keep the transparency of the video in .*; try -o out.webm"
     ):
         check_container(read_film(source).film, tmp_path / "out.mp4")
 
@@ -246,7 +246,7 @@ def test_hidden_pictures_stay_hidden_or_the_container_is_refused(
     except UserError as error:
         assert out == ".mkv" and (num_b_frames or start_s not in ("0", "0.48"))
         assert re.search(
-            r"MKV cannot hide the \d+ pictures? outside of the edit list in .*; try -o out.mov", str(error)
+            r"MKV cannot hide the \d+ pictures? outside of the edit list in .*; try -o out.mp4", str(error)
         )
         return
     copy = read_film(tmp_path / f"out{out}")
@@ -291,7 +291,7 @@ def test_the_last_picture_stays_as_long_in_the_copy(tmp_path, num_b_frames, out)
     [
         ("raw.avi", "yuv420p", ".mov", "convert the video to H.264 first"),
         ("raw.avi", "yuv420p", ".mp4", "convert the video to H.264 first"),
-        ("raw.mov", "uyvy422", ".mp4", "try -o out.mkv"),
+        ("raw.mov", "uyvy422", ".mp4", "try -o out.mov"),
     ],
 )
 def test_raw_video_goes_only_where_it_can_be_decoded(tmp_path, name, pix_fmt, out, mend):

@@ -1,11 +1,10 @@
 """Options of `dualdub web`."""
 
 import argparse
-import functools
 import math
 
-from dualdub_jax.apps.argument_types import ALLOW_CODE_HELP, number
-from dualdub_jax.stores.argument import local, stored
+from dualdub_jax.apps.argument_types import add_model, within
+from dualdub_jax.stores.argument import local
 
 
 def add_web(commands: argparse._SubParsersAction) -> None:
@@ -20,24 +19,19 @@ def add_web(commands: argparse._SubParsersAction) -> None:
         "  dualdub web --host 0.0.0.0 --auth-file users.txt --max-length 120\n"
         "docs/web.md has the limits and what to know about security.",
     )
+    add_model(web)
     add = web.add_argument
-    add("--checkpoint", type=stored, metavar="DIR", help="the model (default: the bundled one)")
-    add("--allow-code", action="store_true", help=ALLOW_CODE_HELP)
     add("--host", default="127.0.0.1", metavar="ADDRESS",
         help="address to listen on (default: %(default)s, this machine); others need a password")  # fmt: skip
-    add("--port", type=functools.partial(_number, int, 0, 65_535), default=7860, metavar="N",
+    add("--port", type=within(int, 0, 65_535), default=7860, metavar="N",
         help="port to listen on (default: %(default)s; 0: a free one)")  # fmt: skip
     add("--password", metavar="PASSWORD",
         help="ask for this password, under any name; also the variable DUALDUB_WEB_PASSWORD")  # fmt: skip
     add("--auth-file", type=local, metavar="FILE", help="ask for names and passwords: lines NAME:PASSWORD")
-    add("--max-length", type=functools.partial(_number, float, 0.5, 7200), default=600.0, metavar="S",
+    add("--max-length", type=within(float, 0.5, 7200), default=600.0, metavar="S",
         help="longest film, seconds (default: 600)")  # fmt: skip
-    add("--max-upload", type=functools.partial(_number, float, 0.1, math.inf), default=500.0, metavar="MB",
+    add("--max-upload", type=within(float, 0.1, math.inf), default=500.0, metavar="MB",
         help="largest upload, MB (default: 500)")  # fmt: skip
-    add("--keep-hours", type=functools.partial(_number, float, 0.01, math.inf), default=12.0, metavar="H",
+    add("--keep-hours", type=within(float, 0.01, math.inf), default=12.0, metavar="H",
         help="remove a visitor's files this long after the last use (default: 12)")  # fmt: skip
     web.set_defaults(command="web")
-
-
-def _number(kind: type, low: float, high: float, text: str) -> float:
-    return number(text, kind, low, high)
