@@ -61,7 +61,9 @@ class Quality:
         if self.spoken:
             late = [s for s in self.spoken if s.span_s is None or s.error_s > TOLERANCE_S]
             what = "cues" if self.spoken[0].utterance.cues else "passages"
-            parts.append(f"{len(self.spoken) - len(late)} of {len(self.spoken)} {what} on time")
+            # A cue of several speakers is several utterances.
+            num_late, num_places = len({*map(_place, late)}), len({*map(_place, self.spoken)})
+            parts.append(f"{num_places - num_late} of {num_places} {what} on time")
             faults += [_place(spoken) for spoken in late]
             parts.append(self._words(faults))
         clipped = [name for name, figures in self.tracks.items() if figures.num_clipped]

@@ -55,6 +55,14 @@ def test_words_that_differ_are_named_by_their_cue(dub):
     assert quality.verdict == "2 of 2 cues on time, 1 of 5 words differ, no clipping: check cue 2"
 
 
+def test_a_cue_of_two_speakers_is_one_cue(dub):
+    made = dub(_CUES.replace("hello there you", "MARY: hello\nJOHN: you"))
+    assert len(made.project.spoken) == 3
+    assert made.quality().verdict.startswith("2 of 2 cues on time")
+    made.project.spoken = (dataclasses.replace(made.project.spoken[0], span_s=None), *made.project.spoken[1:])
+    assert made.quality().verdict.startswith("1 of 2 cues on time")
+
+
 def test_an_inaudible_cue_is_late_and_a_gap(dub):
     made = dub()
     spoken = (made.project.spoken[0], dataclasses.replace(made.project.spoken[1], span_s=None))
