@@ -2,11 +2,14 @@
 
     python benchmarks/long_film.py                                 # ten minutes, the bundled model
     python benchmarks/long_film.py --minutes 120 --random-tokens   # two hours without generation
+    python benchmarks/long_film.py --minutes 5 --random-tokens --size 1280x720
 
-The film is synthetic, 320 x 180 at 25 frames a second, with a cue every eight seconds. Each length is dubbed
-in a separate process, whose resident memory is sampled every 20 ms. Jumps of level and spectrum at the seams
-of windows are ranked among those elsewhere in the background. With --random-tokens generation is
-replaced by random tokens, which the output states; reading, decoding, mixing and muxing are unchanged.
+The film is synthetic, at 25 frames a second, with a cut every five seconds, another scene every minute and a
+cue every eight seconds. It is dubbed to a loudness, with ducking, into a film with subtitles, stems at 48
+kHz, a receipt and a report; then a second at its end is taken again. Each length is dubbed in a separate
+process, whose resident memory is sampled every 20 ms. Jumps of level and spectrum at the seams of windows
+are ranked among those elsewhere in the background. With --random-tokens generation is replaced by random
+tokens, which the output states; reading, decoding, mixing and muxing are unchanged.
 """
 
 import argparse
@@ -15,6 +18,7 @@ import json
 import multiprocessing
 import os
 import pathlib
+import shutil
 import tempfile
 import threading
 import time
@@ -26,7 +30,10 @@ import numpy as np
 import pysubs2
 
 FRAME_RATE = 25
-SIZE = (320, 180)
+_SHOT_S, _SCENE_S = 5, 60
+_PICTURES = 16  # of a shot, in turn
+_LOOKS = 6  # of shots; two of them alternate in a scene
+_MIX = {"lufs": -23.0, "duck": 9.0}
 _SAMPLING_S = 0.02
 _CUES = ("lay blue at e nine soon", "place green by a four again", "set white with f four again")
 _CUE_EVERY_S, _CUE_S = 8, 2.5
@@ -37,35 +44,44 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--minutes", type=float, default=10.0, help="length of the film")
     parser.add_argument("--random-tokens", action="store_true", help="draw tokens at random")
+    parser.add_argument("--size", default="320x180", metavar="WxH", help="of the pictures")
     parser.add_argument("--checkpoint", type=pathlib.Path, help="default: the one in the package")
     args = parser.parse_args()
+    size = tuple(map(int, args.size.split("x")))
     measured = {}
     with tempfile.TemporaryDirectory(prefix="long_film-") as folder:
         for minutes in (args.minutes / 5, args.minutes):
-            film = make_film(pathlib.Path(folder) / f"{minutes:g}.mp4", minutes)
+            film = make_film(pathlib.Path(folder) / f"{minutes:g}.mp4", minutes, size)
             script = write_cues(film.with_suffix(".srt"), minutes)
             with multiprocessing.get_context("spawn").Pool(1) as pool:
-                measured[minutes] = pool.apply(dub, (film, script, args.random_tokens, args.checkpoint))
+                job = film, script, minutes, args.random_tokens, args.checkpoint
+                measured[minutes] = pool.apply(dub, job)
             film.unlink()
-    print_table(measured, args.random_tokens)
+    print_table(measured, args.size, args.random_tokens)
 
 
-def make_film(path: pathlib.Path, minutes: float) -> pathlib.Path:
-    """A film of moving stripes."""
-    rows, columns = np.mgrid[: SIZE[1], : SIZE[0]]
-    pictures = [
-        np.stack([(2 * columns + 9 * t) % 256, (3 * rows + 5 * t) % 256, (rows + columns) % 256], -1).astype(
-            np.uint8
-        )
-        for t in range(64)
-    ]
+def make_film(path: pathlib.Path, minutes: float, size: tuple[int, int]) -> pathlib.Path:
+    """A film of moving stripes, whose colours change with the shot."""
+    rows, columns = np.mgrid[: size[1], : size[0]]
+    pictures = [[_picture(rows, columns, look, t) for t in range(_PICTURES)] for look in range(_LOOKS)]
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=FRAME_RATE, options={"preset": "ultrafast"})
-        stream.width, stream.height, stream.pix_fmt = *SIZE, "yuv420p"
+        stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
         for t in range(round(60 * minutes * FRAME_RATE)):
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(pictures[t % 64], format="rgb24")))
+            time_s = t // FRAME_RATE
+            look = (2 * (time_s // _SCENE_S) + time_s // _SHOT_S % 2) % _LOOKS
+            picture = pictures[look][t % _PICTURES]
+            picture.pts = t
+            container.mux(stream.encode(picture))
         container.mux(stream.encode(None))
     return path
+
+
+def _picture(rows: np.ndarray, columns: np.ndarray, look: int, t: int) -> av.VideoFrame:
+    stripes = (2 * columns + 3 * rows + 16 * t) % 256 / 4
+    colour = 190 * np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0], [0, 1, 1], [1, 0, 1]])[look]
+    pixels = (stripes[..., None] + colour).astype(np.uint8)
+    return av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(format="yuv420p")
 
 
 def write_cues(path: pathlib.Path, minutes: float) -> pathlib.Path:
@@ -102,7 +118,11 @@ class MemoryMeter:
 
 
 def dub(
-    film: pathlib.Path, script: pathlib.Path, random_tokens: bool, checkpoint: pathlib.Path | None
+    film: pathlib.Path,
+    script: pathlib.Path,
+    minutes: float,
+    random_tokens: bool,
+    checkpoint: pathlib.Path | None,
 ) -> dict[str, Any]:
     """Dubs a film; returns seconds and peak memory by stage."""
     import dualdub_jax
@@ -126,18 +146,27 @@ def dub(
         model = dualdub_jax.load(checkpoint)
     if random_tokens:
         model.engine.generate = _random_generate(model.engine)
-    out = film.with_suffix(".dubbed.mkv")
-    with Project(DubRequest(film, script=str(script)), progress=progress) as project:
-        project.read(out)
+    folder = film.with_suffix(".dub")
+    folder.mkdir()
+    files = {"receipt": folder / "receipt.json", "report": folder / "report.html", "stems": folder / "stems"}
+    targets = Targets.make(
+        folder / "dubbed.mkv", **files, stem_rate=48_000, subtitles=[True, folder / "spoken.srt"]
+    )
+    request = DubRequest(film, script=str(script), mix=_MIX)
+    with Project(request, folder / "project", progress) as project:
+        project.read(targets.out)
         project.dub(model.engine, model.checkpoint)
-        deliver(project, Targets.make(out))
+        deliver(project, targets)
         token_mb = sum(tokens.nbytes for tokens in project.take.tokens.values()) / 1e6
         level_rank, flux_rank = rank_seams(project)
-    out.unlink()
+        project.retake(model.engine, (60 * minutes - 1.5, 60 * minutes - 0.5))
+        num_scenes = len(project.take.acoustics)
+    shutil.rmtree(folder)
     return {
         "seconds": dict(progress.seconds),
         "peaks_mb": peaks_mb,
         "token_mb": token_mb,
+        "num_scenes": num_scenes,
         "seam_level_rank": level_rank,
         "seam_flux_rank": flux_rank,
         "total_s": time.perf_counter() - start_s,
@@ -171,7 +200,7 @@ def _random_generate(engine: Any) -> Any:
     return generate
 
 
-def print_table(measured: dict[float, dict[str, Any]], random_tokens: bool) -> None:
+def print_table(measured: dict[float, dict[str, Any]], size: str, random_tokens: bool) -> None:
     (short, brief), (long, whole) = measured.items()
     if random_tokens:
         print("tokens drawn at random: generation is not measured")
@@ -189,8 +218,11 @@ def print_table(measured: dict[float, dict[str, Any]], random_tokens: bool) -> N
         "rank of the jumps at seams of windows among those elsewhere, 0 to 1 (0.5: like any other place): "
         f"level {whole['seam_level_rank']:.2f}, spectral flux {whole['seam_flux_rank']:.2f}"
     )
+    print(f"{size} pixels, {whole['num_scenes']} scenes, {os.cpu_count()} cores")
     figures = {
         "minutes": long,
+        "size": size,
+        "num_scenes": whole["num_scenes"],
         "random_tokens": random_tokens,
         "peak_mb": peak_mb,
         "peak_mb_short": max(brief["peaks_mb"].values()),

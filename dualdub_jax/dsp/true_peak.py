@@ -25,15 +25,27 @@ def local_peaks(samples: np.ndarray) -> np.ndarray:
     Returns:
         float64[n], the maximum of all channels.
     """
+    num_samples = len(samples) - 2 * HALO
+    values = np.abs(interpolate(samples)).max(axis=1)
+    # Sample i of `samples` is value 4 i; here the three points before it come first.
+    first = _FACTOR * HALO - (_FACTOR - 1)
+    near = np.lib.stride_tricks.sliding_window_view(values[first:], 2 * _FACTOR - 1)[::_FACTOR]
+    return near[:num_samples].max(axis=1)
+
+
+def interpolate(samples: np.ndarray) -> np.ndarray:
+    """The waveform at four times the rate; beyond its ends are zeros.
+
+    Args:
+        samples: float[n], or float[n, channels].
+
+    Returns:
+        float64[4 n + 61, channels]; value 4 i is that of sample i.
+    """
     import scipy.signal  # takes a while, and not every mix is measured
 
     channels = np.asarray(samples, np.float64).reshape(len(samples), -1)
-    num_samples = len(channels) - 2 * HALO
-    values = np.abs(scipy.signal.upfirdn(_taps(), channels, up=_FACTOR, axis=0)).max(axis=1)
-    # Sample i of `samples` lies at the filter's delay plus 4 i; here the three points before it come first.
-    first = _FACTOR * (_ZERO_CROSSINGS + HALO) - (_FACTOR - 1)
-    near = np.lib.stride_tricks.sliding_window_view(values[first:], 2 * _FACTOR - 1)[::_FACTOR]
-    return near[:num_samples].max(axis=1)
+    return scipy.signal.upfirdn(_taps(), channels, up=_FACTOR, axis=0)[_FACTOR * _ZERO_CROSSINGS :]
 
 
 def true_peak_dbtp(samples: np.ndarray) -> float:

@@ -26,9 +26,8 @@ from dualdub_jax.media.track import Samples
 
 MIX, SPEECH = "mix", "speech"  # all but speech is ducked
 MAX_GAIN_DB = 30.0  # beyond, silence would become noise
-_TOLERANCE_LU = 0.5  # that broadcasters allow; more is a warning
 _AIM_LU = 0.05
-_PEAK_MARGIN_DB = 0.2  # for meters that interpolate otherwise
+PEAK_MARGIN_DB = 0.2  # for meters that interpolate otherwise
 _MAX_PASSES = 8
 _LEAST_SLOPE = 0.2  # loudness gained by a decibel of gain: less is not worth the distortion
 
@@ -62,7 +61,6 @@ class Mixdown:
         mix_gain: of the sum.
         limiter: None: nothing is limited.
         loudness: as measured; None: nothing was asked for.
-        warnings: for the user, one sentence each.
     """
 
     stems: Mapping[str, Samples]
@@ -72,7 +70,6 @@ class Mixdown:
     mix_gain: float = 1.0
     limiter: Limiter | None = None
     loudness: Loudness | None = None
-    warnings: tuple[str, ...] = ()
 
     @classmethod
     def measure(
@@ -89,14 +86,13 @@ class Mixdown:
         if settings.limit_dbtp is None:
             return dataclasses.replace(plain, mix_gain=guard(plain._sum_peak()))
         before_lufs, sum_peak_db, _ = plain._meter()
-        limit_dbtp = settings.limit_dbtp - _PEAK_MARGIN_DB
+        limit_dbtp = settings.limit_dbtp - PEAK_MARGIN_DB
         if settings.lufs is None or before_lufs is None:
-            made = dataclasses.replace(plain, mix_gain=guard(_amplitude(sum_peak_db), _amplitude(limit_dbtp)))
+            made = dataclasses.replace(plain, mix_gain=guard(amplitude(sum_peak_db), amplitude(limit_dbtp)))
             after_lufs, peak_db, limited_db = made._meter()
         else:
             made, (after_lufs, peak_db, limited_db) = plain._seek(settings.lufs, before_lufs, limit_dbtp)
-        loudness = Loudness(before_lufs, after_lufs, peak_db, limited_db)
-        return dataclasses.replace(made, loudness=loudness, warnings=_warnings(settings, loudness))
+        return dataclasses.replace(made, loudness=Loudness(before_lufs, after_lufs, peak_db, limited_db))
 
     @property
     def num_samples(self) -> int:
@@ -142,15 +138,14 @@ class Mixdown:
             None if loudness is None else Loudness(**loudness),
         )
 
-    def with_stems(self, stems: Mapping[str, Samples], settings: MixSettings) -> "Mixdown":
-        """A mix of other stems with the same gains; what was measured is measured again."""
-        made = dataclasses.replace(self, stems=stems, warnings=())
+    def of_retake(self, stems: Mapping[str, Samples], mix: Samples) -> "Mixdown":
+        """The same gains of other stems; what was measured is measured again, of their finished mix."""
+        made = dataclasses.replace(self, stems=stems)
         if self.loudness is None:
             return made
-        after_lufs, peak_db, limited_db = made._meter()
+        after_lufs, peak_db, limited_db = made._meter(mix)
         loudness = Loudness(self.loudness.before_lufs, after_lufs, peak_db, limited_db)
-        warnings = _retake_warnings(settings, loudness)
-        return dataclasses.replace(made, loudness=loudness, warnings=warnings)
+        return dataclasses.replace(made, loudness=loudness)
 
     def _seek(
         self, target_lufs: float, before_lufs: float, limit_dbtp: float
@@ -164,14 +159,14 @@ class Mixdown:
         past: tuple[float, float] | None = None  # gain and loudness of the pass before
         for _ in range(_MAX_PASSES):
             gain_db = min(gain_db, MAX_GAIN_DB)
-            limiter = Limiter(_amplitude(ceiling_db), self.sample_rate_hz)
-            made = dataclasses.replace(self, mix_gain=_amplitude(gain_db), limiter=limiter)
+            limiter = Limiter(amplitude(ceiling_db), self.sample_rate_hz)
+            made = dataclasses.replace(self, mix_gain=amplitude(gain_db), limiter=limiter)
             measured = after_lufs, peak_db, _ = made._meter()
             if after_lufs is None:  # it is so loud, and so low the limit, that nothing but clicks was there
                 break
             missing_lu = target_lufs - after_lufs
             is_loud = abs(missing_lu) <= _AIM_LU or (gain_db >= MAX_GAIN_DB and missing_lu > 0)
-            if is_loud and peak_db <= limit_dbtp + _PEAK_MARGIN_DB / 2:
+            if is_loud and peak_db <= limit_dbtp + PEAK_MARGIN_DB / 2:
                 break
             slope = 1.0
             if past is not None and gain_db != past[0]:
@@ -181,13 +176,18 @@ class Mixdown:
             ceiling_db -= max(0.0, peak_db - limit_dbtp)
         return made, measured
 
-    def _meter(self) -> tuple[float | None, float, float]:
-        """Loudness (LUFS) and true peak (dBTP) of the finished mix, and how far it is limited (dB)."""
-        meter, peak, least = None, 0.0, 1.0
+    def _meter(self, finished: Samples | None = None) -> tuple[float | None, float, float]:
+        """Loudness (LUFS) and true peak (dBTP) of the finished mix, and how far it is limited (dB).
+
+        Args:
+            finished: the mix, where it is not that of these stems throughout.
+        """
+        meter, peak, least, position = None, 0.0, 1.0, 0
         halo = quantise(self._sum(-HALO, 0))
         held = halo[:0]
         for mix, gains in self._mixed():
-            block = quantise(mix)
+            block = quantise(mix) if finished is None else finished[position : position + len(mix)]
+            position += len(mix)
             meter = meter or LoudnessMeter(self.sample_rate_hz, 1 if block.ndim == 1 else block.shape[1])
             meter.push(block)
             least = min(least, float(np.min(gains)))
@@ -236,37 +236,6 @@ class Mixdown:
         return np.pad(total, padding)
 
 
-def _warnings(settings: MixSettings, loudness: Loudness) -> tuple[str, ...]:
-    if settings.lufs is None:
-        return ()
-    if loudness.before_lufs is None:
-        return (
-            f"the mix is silent or shorter than 0.4 s and has no loudness: --lufs {settings.lufs:g} changes "
-            "nothing",
-        )
-    if abs(loudness.after_lufs - settings.lufs) <= _TOLERANCE_LU:
-        return ()
-    reason = (
-        f"it is not raised by more than {MAX_GAIN_DB:g} dB"
-        if loudness.limited_db < 0.1
-        else f"the limit of {settings.limit_dbtp:g} dBTP leaves no room"
-    )
-    return (
-        f"the mix has {loudness.after_lufs:.1f} LUFS and not {settings.lufs:g} LUFS: {reason} "
-        f"({loudness.before_lufs:.1f} LUFS before, limited by up to {loudness.limited_db:.1f} dB)",
-    )
-
-
-def _retake_warnings(settings: MixSettings, loudness: Loudness) -> tuple[str, ...]:
-    if None in (settings.lufs, loudness.before_lufs, loudness.after_lufs):
-        return ()
-    if abs(loudness.after_lufs - settings.lufs) <= _TOLERANCE_LU:
-        return ()
-    return (
-        f"the mix has {loudness.after_lufs:.1f} LUFS and not {settings.lufs:g} LUFS: a retake keeps the "
-        "gains of the film",
-    )
-
-
-def _amplitude(decibels: float) -> float:
+def amplitude(decibels: float) -> float:
+    """The amplitude of a level, dB full scale."""
     return 10.0 ** (decibels / 20.0)

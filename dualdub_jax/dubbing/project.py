@@ -226,12 +226,13 @@ class Project(ProjectState):
         self.voices = self.voices or read_voices(request.voice, request.voices, engine.config.grid)
         number = 1 + max(self.takes)
         with self.progress.step("retake") as advance:
-            self.take, self.spoken = make_retake(
+            self.take, self.spoken, warnings = make_retake(
                 self, engine, Listeners(engine, self.voices), region_s, seed, number, advance
             )
+        self.sound_warnings += warnings
         self.tracks = {name: Track(self.layout.track(number, name)) for name in self.tracks}
         stems = {name: track for name, track in self.tracks.items() if name != MIX}
-        self.mixdown = self.mixdown.with_stems(stems, request.mix)
+        self.mixdown = self.mixdown.of_retake(stems, self.tracks[MIX])
         self.takes[number] = FinishedTake(
             self.take.seed,
             self.mixdown.describe(),
@@ -239,10 +240,9 @@ class Project(ProjectState):
             self.takes[parent].threshold_dbfs,
             parent,
             self.take.region_s,
-            (*self.sound_warnings, *self.mixdown.warnings),
+            tuple(self.sound_warnings),
             sha256={name: file_sha256(path) for name, path in self._files(number).items()},
         )
-        self.sound_warnings += self.mixdown.warnings
         self.chosen = self._loaded = number
         self._save()
         return number

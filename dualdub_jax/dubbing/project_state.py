@@ -10,6 +10,7 @@ import numpy as np
 
 from dualdub_jax.config.streams import STREAMS, Stream
 from dualdub_jax.dubbing.casting import NOBODY, assign_voices
+from dualdub_jax.dubbing.mix_warnings import mix_warnings
 from dualdub_jax.dubbing.mixdown import MIX, Mixdown
 from dualdub_jax.dubbing.passages import find_passages
 from dualdub_jax.dubbing.progress import Progress
@@ -60,7 +61,7 @@ class ProjectState:
         mixdown: gains of the stems and of the mix, see there.
         spoken: the utterances, and when each is audible.
         tracks: the finished tracks by name: "speech", "background", "original" if sound is kept, "mix".
-        sound_warnings: what befell kept sound and the mix, one sentence each.
+        sound_warnings: what befell kept sound, one sentence each.
         voices: reference recordings by speaker, float32[S]; None for a voice that the model samples.
         earlier_seconds: how long the steps took in other processes, before the project was resumed or opened.
         losses: what the output does not keep of the film, one sentence each; once the output is known.
@@ -127,8 +128,15 @@ class ProjectState:
             *self.cast_warnings,
             *rate_warning(self.script.source, self.utterances),
             *self.sound_warnings,
+            *self._mix_warnings(),
             *speech,
         )
+
+    def _mix_warnings(self) -> list[str]:
+        if self.chosen not in self.takes:
+            return []
+        take = self.takes[self.chosen]
+        return mix_warnings(self.request.mix, take.loudness, is_retake=take.parent is not None)
 
     @property
     def realtime_factor(self) -> float:

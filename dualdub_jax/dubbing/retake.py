@@ -2,8 +2,9 @@
 
 Tokens of the frames inside the region are sampled anew, conditioned on the tokens before it; those behind it
 are kept. The new tokens are decoded with `CONTEXT_S` of their surroundings, and the result replaces the old
-tracks inside the region, with linear cross-fades of `FADE_S` at both of its ends, which are inside as well.
-The film's gains stay. If the new sound would exceed the ceiling under them, it alone is lowered.
+tracks inside the region, with linear cross-fades at both of its ends, which are inside as well (splice.py).
+The film's gains stay. If the new sound would exceed the ceiling under them, it alone is lowered
+(retake_gain.py).
 
 The film is decoded from its beginning to the end of the region. Source: our choice.
 """
@@ -15,22 +16,26 @@ import pathlib
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from fractions import Fraction
+from typing import NamedTuple
 
 import numpy as np
 import soundfile
 
 from dualdub_jax.config.streams import Stream
 from dualdub_jax.dsp.blocks import BLOCK_SAMPLES
+from dualdub_jax.dsp.true_peak import amplitude_db
 from dualdub_jax.dubbing.film_tokens import Asked, FilmTokens
 from dualdub_jax.dubbing.listeners import Listeners
-from dualdub_jax.dubbing.mixdown import MIX, SPEECH, Mixdown
+from dualdub_jax.dubbing.mixdown import MIX, amplitude
 from dualdub_jax.dubbing.progress import Advance
 from dualdub_jax.dubbing.project_state import ProjectState
 from dualdub_jax.dubbing.protocol import DubbingEngine
+from dualdub_jax.dubbing.retake_gain import local_gain
 from dualdub_jax.dubbing.segmented_decoder import Segment, open_segments
 from dualdub_jax.dubbing.speech_check import SpokenUtterance, find_speech
 from dualdub_jax.dubbing.speech_gate import SpeechGate
-from dualdub_jax.dubbing.stems import PEAK_CEILING, quantise
+from dualdub_jax.dubbing.splice import Splice
+from dualdub_jax.dubbing.stems import quantise
 from dualdub_jax.dubbing.take import Take
 from dualdub_jax.dubbing.track_decoder import decode_track
 from dualdub_jax.dubbing.window_frames import WindowFrames
@@ -40,7 +45,15 @@ from dualdub_jax.media.outputs import explain_errors
 from dualdub_jax.media.track import FloatFile, Track
 
 CONTEXT_S = 4
-FADE_S = Fraction(1, 50)
+MOST_SOFTENED_DB = 3.0  # of new sound without a word
+
+
+class Retaken(NamedTuple):
+    """A new take, its utterances (those outside of the region as before), and what the user should know."""
+
+    take: Take
+    spoken: tuple[SpokenUtterance, ...]
+    warnings: list[str]
 
 
 def make_retake(
@@ -51,7 +64,7 @@ def make_retake(
     seed: int,
     number: int,
     advance: Advance,
-) -> tuple[Take, tuple[SpokenUtterance, ...]]:
+) -> Retaken:
     """Generates a region anew and writes tokens and tracks of a new take.
 
     Args:
@@ -63,9 +76,6 @@ def make_retake(
         number: of the new take.
         advance: progress.
 
-    Returns:
-        The take, and its utterances: those outside of the region as before.
-
     Raises:
         UserError: a file cannot be written.
     """
@@ -76,26 +86,36 @@ def make_retake(
         region_s=tuple(map(float, region_s)),
     )
     take = dataclasses.replace(parent, tokens=_sample(project, engine, listeners, parent, region_s, advance))
-    span = _samples(region_s, project.sample_rate_hz)
+    splice = Splice.inside(region_s, project.sample_rate_hz)
     folder = project.layout.track(number, MIX).parent
     is_done = False
     try:
         with contextlib.ExitStack() as stack:
             files = {
-                name: stack.enter_context(_decoded(project, engine, take, name, span))
+                name: stack.enter_context(_decoded(project, engine, take, name, splice))
                 for name in project.used
             }
             advance(0.9)
             with explain_errors(project.layout.track(number, MIX)):
                 folder.mkdir(parents=True, exist_ok=True)
-                _splice(project, files, number, span)
+                gain = _write_tracks(project, files, number, splice)
         spoken = _listen_again(project, listeners, take, number, region_s)
         take.save(project.layout.take(number))
         is_done = True
     finally:
         if not is_done:
             shutil.rmtree(folder, ignore_errors=True)
-    return take, spoken
+    return Retaken(take, spoken, _softened(gain, region_s))
+
+
+def _softened(gain: float, region_s: tuple[Fraction, Fraction]) -> list[str]:
+    if gain > amplitude(-MOST_SOFTENED_DB):
+        return []
+    return [
+        f"the new sound from {float(region_s[0]):g} s to {float(region_s[1]):g} s is "
+        f"{-amplitude_db(gain):.1f} dB softer than it was made, for the mix has no more room below its peak; "
+        "choose another --seed"
+    ]
 
 
 def _sample(
@@ -131,22 +151,17 @@ def _answer(requests: Asked, engine: DubbingEngine) -> None:
             return
 
 
-def _samples(region_s: tuple[Fraction, Fraction], rate_hz: int) -> tuple[int, int]:
-    """Samples [first, end) inside a region."""
-    return math.ceil(region_s[0] * rate_hz), math.floor(region_s[1] * rate_hz)
-
-
 @contextlib.contextmanager
 def _decoded(
-    project: ProjectState, engine: DubbingEngine, take: Take, name: Stream, span: tuple[int, int]
+    project: ProjectState, engine: DubbingEngine, take: Take, name: Stream, splice: Splice
 ) -> Iterator[FloatFile]:
     """A file of the decoded samples of a span, gated; it is removed at the end."""
     rate_hz, frame_rate = project.sample_rate_hz, project.frame_rate
     # Both rates must have a whole sample at the first frame that is decoded.
     step = math.lcm(*((hz / frame_rate).denominator for hz in (rate_hz, engine.sample_rate_hz(name))))
     context = CONTEXT_S * frame_rate
-    first = max(0, math.floor((span[0] * frame_rate / rate_hz - context) / step) * step)
-    end = min(project.num_frames, math.ceil(span[1] * frame_rate / rate_hz + context))
+    first = max(0, math.floor((splice.first * frame_rate / rate_hz - context) / step) * step)
+    end = min(project.num_frames, math.ceil(splice.end * frame_rate / rate_hz + context))
     first_sample = int(first * rate_hz / frame_rate)
     blocks = decode_track(
         open_segments(_segments(project, engine, take, name, first, end), frame_rate),
@@ -162,7 +177,7 @@ def _decoded(
     leftovers.add(file.path)
     try:
         with explain_errors(file.path):
-            file.write(_cut(blocks, span[0] - first_sample, span[1] - first_sample))
+            file.write(_cut(blocks, splice.first - first_sample, splice.end - first_sample))
         yield file
     finally:
         file.path.unlink(missing_ok=True)
@@ -190,99 +205,52 @@ def _cut(blocks: Iterator[np.ndarray], first: int, end: int) -> Iterator[np.ndar
         position += len(block)
 
 
-def _splice(
-    project: ProjectState, files: Mapping[Stream, FloatFile], number: int, span: tuple[int, int]
-) -> None:
-    """Writes the tracks of the new take: copies of the old ones, with the span replaced."""
+def _write_tracks(
+    project: ProjectState, files: Mapping[Stream, FloatFile], number: int, splice: Splice
+) -> float:
+    """Writes the tracks of the new take: copies of the old ones, with the span replaced.
+
+    Returns:
+        The gain of the new sound under those of the film.
+    """
     paths = {name: project.layout.track(number, name) for name in project.tracks}
     for name, path in paths.items():
         shutil.copyfile(project.tracks[name].path, path)
-    gain = project.mixdown.stem_gain * _local_gain(project, files, span)
+    gain = local_gain(project, files, splice)
     for name, file in files.items():
-        _replace(paths[name], span, project, lambda part, file=file: gain * file[part].astype(np.float64))
+        _replace(
+            paths[name],
+            splice,
+            lambda first, end, file=file: (
+                gain
+                * project.mixdown.stem_gain
+                * file[first - splice.first : end - splice.first].astype(np.float64)
+            ),
+        )
     stems = {name: Track(path) for name, path in paths.items() if name != MIX}
     mixdown = dataclasses.replace(project.mixdown, stems=stems)
     # Without a limiter the new mix meets the old one by itself; a limiter looks around.
+    is_faded = mixdown.limiter is not None
     _replace(
-        paths[MIX],
-        span,
-        project,
-        lambda part: mixdown.part(span[0] + part.start, span[0] + part.stop).astype(np.float64),
-        is_faded=mixdown.limiter is not None,
+        paths[MIX], splice, lambda first, end: mixdown.part(first, end).astype(np.float64), is_faded=is_faded
     )
-
-
-def _replace(
-    path: pathlib.Path,
-    span: tuple[int, int],
-    project: ProjectState,
-    new: Callable[[slice], np.ndarray],
-    is_faded: bool = True,
-) -> None:
-    """Replaces a span of a track by new samples, of which `new` returns parts counted from its beginning."""
-    length = span[1] - span[0]
-    fade = min(math.ceil(FADE_S * project.sample_rate_hz), length // 4)
-    with soundfile.SoundFile(path, "r+") as file:
-        for first in range(0, length, BLOCK_SAMPLES):
-            part = slice(first, min(first + BLOCK_SAMPLES, length))
-            samples = new(part)
-            if is_faded:
-                file.seek(span[0] + first)
-                old = file.read(part.stop - first)
-                samples = old + _weight(part, length, fade, project.num_channels) * (samples - old)
-            file.seek(span[0] + first)
-            file.write(np.round(quantise(samples) * 32768.0).astype(np.int16))
-
-
-def _local_gain(project: ProjectState, files: Mapping[Stream, FloatFile], span: tuple[int, int]) -> float:
-    """The gain, at most 1, that keeps the new sound below the ceiling under the gains of the film.
-
-    The old sound is below it, and a linear cross-fade of both is below it as well. A mix with a limiter is
-    lowered by that.
-
-    Raises:
-        ValueError: the decoder gave values that are not finite.
-    """
-    mixdown, gain = project.mixdown, 1.0
-    for first in range(span[0], span[1], BLOCK_SAMPLES):
-        end = min(first + BLOCK_SAMPLES, span[1])
-        part = slice(first - span[0], end - span[0])
-        blocks = {name: mixdown.stem_gain * file[part].astype(np.float64) for name, file in files.items()}
-        if not all(np.isfinite(block).all() for block in blocks.values()):
-            raise ValueError("the decoder gave values that are not finite")
-        for block in blocks.values():
-            gain = min(gain, _most(block, PEAK_CEILING))
-        if mixdown.limiter is None:
-            new, kept = _sums(project, mixdown, blocks, first, end)
-            room = PEAK_CEILING - np.abs(mixdown.mix_gain * kept)
-            gain = min(gain, _most(mixdown.mix_gain * new, np.maximum(room, 0.0)))
     return gain
 
 
-def _sums(
-    project: ProjectState, mixdown: Mixdown, blocks: Mapping[str, np.ndarray], first: int, end: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """The sums of the new stems and of the kept ones, ducked."""
-    ducked = mixdown.ducking.gains(first, end, project.sample_rate_hz)
-    sums = [np.zeros_like(next(iter(blocks.values()))) for _ in range(2)]
-    for name, stem in mixdown.stems.items():
-        is_kept = name not in blocks
-        samples = np.asarray(stem[first:end], np.float64) if is_kept else blocks[name]
-        sums[is_kept] += samples if name == SPEECH else (samples.T * ducked).T
-    return sums[0], sums[1]
-
-
-def _most(samples: np.ndarray, ceiling: np.ndarray | float) -> float:
-    """The highest gain, at most 1, that keeps samples below a ceiling."""
-    loudest = np.abs(samples)
-    return float(np.min(np.where(loudest > ceiling, ceiling / np.maximum(loudest, 1e-9), 1.0), initial=1.0))
-
-
-def _weight(part: slice, length: int, fade: int, num_channels: int) -> np.ndarray:
-    """Weight of the new sound in a part of the span: 0 at its ends, 1 inside."""
-    sample = np.arange(part.start, part.stop)
-    weight = np.minimum(1.0, np.minimum(sample + 0.5, length - sample - 0.5) / fade)
-    return weight if num_channels == 1 else weight[:, None]
+def _replace(
+    path: pathlib.Path, splice: Splice, new: Callable[[int, int], np.ndarray], is_faded: bool = True
+) -> None:
+    """Replaces a span of a track by new samples, of which `new` returns those from a place to another."""
+    with soundfile.SoundFile(path, "r+") as file:
+        for first in range(splice.first, splice.end, BLOCK_SAMPLES):
+            end = min(first + BLOCK_SAMPLES, splice.end)
+            samples = new(first, end)
+            if is_faded:
+                file.seek(first)
+                old = file.read(end - first)
+                samples = old + splice.weight(samples, first) * (samples - old)
+            file.seek(first)
+            file.write(np.round(quantise(samples) * 32768.0).astype(np.int16))
 
 
 def _listen_again(

@@ -10,6 +10,7 @@ import numpy as np
 from dualdub_jax.config import SamplingConfig
 from dualdub_jax.config.streams import Stream
 from dualdub_jax.dsp.acoustics import Acoustics
+from dualdub_jax.dubbing.mixdown import Loudness
 from dualdub_jax.dubbing.project_folder import load_arrays, reading, save_arrays
 from dualdub_jax.dubbing.speech_check import HIDING_DBFS, SpokenUtterance
 from dualdub_jax.stores.path import StorePath, as_path
@@ -102,6 +103,12 @@ class FinishedTake:
     warnings: tuple[str, ...] = ()
     sha256: Mapping[str, str] = dataclasses.field(default_factory=dict)
     scores: Mapping[str, float | None] = dataclasses.field(default_factory=dict)
+
+    @property
+    def loudness(self) -> Loudness | None:
+        """What was measured of its mix; None: nothing was asked for."""
+        measured = self.mixdown["loudness"]
+        return None if measured is None else Loudness(**measured)
 
     @property
     def is_inaudible(self) -> bool:

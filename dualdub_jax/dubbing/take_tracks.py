@@ -122,7 +122,6 @@ def _mix(project: ProjectState, number: int, stem_gain: float) -> None:
     spans_s = [spoken.span_s for spoken in project.spoken if spoken.span_s is not None]
     ducking = Ducking.under(spans_s, settings.duck)
     project.mixdown = Mixdown.measure(project.tracks, project.sample_rate_hz, settings, ducking, stem_gain)
-    project.sound_warnings += project.mixdown.warnings
     mixes = ({MIX: block} for block in project.mixdown.blocks())
     project.tracks = project.tracks | _write(project, number, [MIX], mixes)
 

@@ -15,7 +15,7 @@ from dualdub_jax.dsp.blocks import resample_blocks
 from dualdub_jax.media.new_tracks import AudioTrack
 
 OPUS_BIT_RATE = 96_000  # bits a second and channel: beyond what speech and noise can use
-# AAC at the quality that its model of hearing asks for, about 80 kbit/s a channel at 16 kHz and 200 at 48 kHz,
+# AAC at the quality that its model of hearing asks for, about 80 kbit/s a channel at 16 kHz and 200 at 48,
 # and without noise substitution, for decoders draw that noise from one sequence for the whole track.
 _LOCAL = {"aac": {"aac_coder": "fast", "aac_pns": "0"}, "libopus": {"vbr": "off"}}
 _LAYOUTS = {1: "mono", 2: "stereo"}

@@ -10,6 +10,7 @@ import scipy.signal
 from dualdub_jax.dubbing import mixdown
 from dualdub_jax.dubbing.ducking import Ducking
 from dualdub_jax.dubbing.mix_settings import MixSettings
+from dualdub_jax.dubbing.mix_warnings import mix_warnings
 from dualdub_jax.dubbing.mixdown import Mixdown
 from dualdub_jax.dubbing.stems import PEAK_CEILING, Stems
 
@@ -81,7 +82,7 @@ def test_loudness_and_true_peak_are_met(rate_hz, num_channels, lufs, true_peak):
     made = Mixdown.measure(stems, rate_hz, MixSettings(lufs=lufs, true_peak=true_peak))
     mix = made.array()
     measured = pyloudnorm.Meter(rate_hz).integrated_loudness(mix.astype(np.float64))
-    assert measured == pytest.approx(lufs, abs=0.2) and made.warnings == ()
+    assert measured == pytest.approx(lufs, abs=0.2)
     assert made.loudness.after_lufs == pytest.approx(measured, abs=0.01)
     limit = -1.0 if true_peak is None else true_peak
     assert true_peak_db(mix) <= limit and made.loudness.true_peak_dbtp <= limit
@@ -104,27 +105,40 @@ def test_silence_has_no_loudness_and_is_not_amplified():
     zeros = np.zeros(RATE_HZ, np.float32)
     made = Mixdown.measure(stems_of(zeros, zeros), RATE_HZ, MixSettings(lufs=-23))
     assert made.mix_gain == 1 and not made.array().any() and made.loudness.before_lufs is None
-    assert made.warnings == (
-        "the mix is silent or shorter than 0.4 s and has no loudness: --lufs -23 changes nothing",
-    )
     short = Mixdown.measure(stems_of(noise(0.5, 6_000), noise(0.5, 6_000)), RATE_HZ, MixSettings(lufs=-23))
-    assert short.mix_gain <= 1 and short.warnings == made.warnings
+    assert short.mix_gain <= 1
+    for mix in (made, short):
+        assert mix_warnings(MixSettings(lufs=-23), mix.loudness) == [
+            "the mix is silent or shorter than 0.4 s and has no loudness: --lufs -23 changes nothing",
+        ]
 
 
 def test_a_whisper_is_not_raised_without_bound():
     soft = noise(0.001, 2 * RATE_HZ)
     made = Mixdown.measure(stems_of(0 * soft, soft), RATE_HZ, MixSettings(lufs=-16))
     assert made.mix_gain == pytest.approx(10 ** (mixdown.MAX_GAIN_DB / 20))
-    (warning,) = made.warnings
+    (warning,) = mix_warnings(MixSettings(lufs=-16), made.loudness)
     assert "LUFS and not -16 LUFS: it is not raised by more than 30 dB" in warning
 
 
 def test_a_loudness_that_the_limit_forbids_is_named():
-    loud = scene(2.0, RATE_HZ)
-    made = Mixdown.measure(loud, RATE_HZ, MixSettings(lufs=-5, true_peak=-20))
-    (warning,) = made.warnings
-    assert "the limit of -20 dBTP leaves no room" in warning
+    settings = MixSettings(lufs=-5, true_peak=-20)
+    made = Mixdown.measure(scene(2.0, RATE_HZ), RATE_HZ, settings)
+    (warning,) = mix_warnings(settings, made.loudness)
+    assert "the limit of -20 dBTP leaves no room" in warning and "choose a lower --lufs or a hi" in warning
     assert true_peak_db(made.array()) <= -20
+
+
+def test_deeply_limited_peaks_are_named_with_a_loudness_that_is_gentle():
+    stems, settings = scene(4.0, RATE_HZ), MixSettings(lufs=-14)
+    made = Mixdown.measure(stems, RATE_HZ, settings)
+    assert made.loudness.limited_db > 6
+    (warning,) = mix_warnings(settings, made.loudness)
+    assert f"lowers peaks of the mix by up to {made.loudness.limited_db:.1f} dB" in warning
+    advised = MixSettings(lufs=float(warning.split("choose --lufs ")[1]))
+    assert -26 < advised.lufs < -14
+    gentle = Mixdown.measure(stems, RATE_HZ, advised)
+    assert gentle.loudness.limited_db <= 6 and mix_warnings(advised, gentle.loudness) == []
 
 
 def test_blocks_make_no_difference(monkeypatch):

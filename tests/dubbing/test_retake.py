@@ -9,6 +9,7 @@ import pytest
 import soundfile
 
 from dualdub_jax.config import GridConfig
+from dualdub_jax.dsp.true_peak import true_peak_dbtp
 from dualdub_jax.dubbing.dub import DualDub
 from dualdub_jax.dubbing.project import Project
 from dualdub_jax.dubbing.region import parse_region
@@ -145,6 +146,45 @@ def test_loud_new_sound_is_lowered_alone(film):
     np.testing.assert_allclose(
         new["mix"], project.mixdown.mix_gain * (new["speech"].astype(float) + new["background"]), atol=0.5
     )
+
+
+@pytest.mark.parametrize("region", [(0.0, 2.0), (3.2, 8.3), (11.0, 12.0)])
+def test_the_true_peak_that_was_asked_for_holds_in_a_retake(film, region):
+    request = DubRequest(film, film.with_name("s.srt"), mix={"true_peak": -6.0, "duck": 3.0})
+    project = dub(request, film.with_name("p"), Restless(loudness=0.2))
+    old, before = tracks(project), project.mixdown.describe()
+    number = project.retake(Restless(loudness=0.8), region, seed=9)
+    new = tracks(project)
+    mix = new["mix"] / 32768.0
+    assert -6.8 < true_peak_dbtp(mix) <= -6.0
+    assert project.mixdown.loudness.true_peak_dbtp == pytest.approx(true_peak_dbtp(mix), abs=0.01)
+    assert project.mixdown.loudness.after_lufs > before["loudness"]["after_lufs"]
+    first, end = (round(16_000 * time_s) for time_s in region)
+    for name in old:
+        np.testing.assert_array_equal(new[name][:first], old[name][:first])
+        np.testing.assert_array_equal(new[name][end:], old[name][end:])
+    # The new sound alone is lowered, and that is told.
+    (warning,) = project.takes[number].warnings
+    assert (
+        f"from {region[0]:g} s to {region[1]:g} s is" in warning and "dB softer than it was made" in warning
+    )
+    assert warning in project.warnings
+    np.testing.assert_allclose(project.mixdown.part(0, len(mix)), mix, atol=0.6 / 32768)
+
+
+def test_warnings_of_a_mix_are_those_of_its_take(film):
+    """A limiter that cuts deeply is named with its figure; after another retake, the old one is not."""
+    request = DubRequest(film, film.with_name("s.srt"), mix={"lufs": -12.0, "true_peak": -12.0})
+    project = dub(request, film.with_name("p"), Restless())
+    (first,) = [warning for warning in project.warnings if "limiter" in warning or "LUFS" in warning]
+    for seed in (8, 9):
+        project.retake(Restless(loudness=0.9), (5.5, 7.0), seed=seed)
+        (told,) = [warning for warning in project.warnings if "limiter" in warning or "LUFS" in warning]
+        assert told != first and (f"{project.mixdown.loudness.limited_db:.1f} dB" in told) == (
+            "limiter" in told
+        )
+    project.choose(1)
+    assert first in project.warnings
 
 
 def test_no_jumps_at_the_ends_of_the_region(project):

@@ -44,7 +44,8 @@ def test_a_change_stays_near_it(codec, container, rate_hz, num_channels):
     old = voice_and_noise(14, rate_hz, num_channels)
     new = old.copy()
     new[5 * rate_hz : 7 * rate_hz] = 0.8 * new[2 * rate_hz : 4 * rate_hz]
-    (before, out_hz), (after, _) = (decoded(encoded(track, rate_hz, codec, container)) for track in (old, new))
+    before, out_hz = decoded(encoded(old, rate_hz, codec, container))
+    after, _ = decoded(encoded(new, rate_hz, codec, container))
     assert len(before) == len(after) >= 14 * out_hz
     differs = (before != after).any(axis=1)
     begin, end = round((5 - BEFORE_S) * out_hz), round((7 + AFTER_S) * out_hz)
