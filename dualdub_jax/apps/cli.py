@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _status_of(lambda: _run(argv))
     prepare_streams()
     signals = SignalWatch()
-    status = _status_of(lambda: signals.run(lambda: _run(sys.argv[1:])))
+    status = _status_of(lambda: signals.run(lambda: _run(sys.argv[1:], signals)))
     if status:
         # Cycles of a failed run hold batches in shared memory, which Python would warn of when it exits.
         gc.collect()
@@ -51,11 +51,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     return status
 
 
-def _run(argv: Sequence[str]) -> int:
+def _run(argv: Sequence[str], signals: SignalWatch | None = None) -> int:
     from dualdub_jax.apps.arguments import parse
 
     args = parse(argv)
     args.command_line = ("dualdub", *argv)
+    if signals is not None and args.command == "dub":
+        from dualdub_jax.apps import interrupted_dub
+
+        signals.advice = interrupted_dub.advice(args)
     return _COMMANDS[args.command](args)
 
 

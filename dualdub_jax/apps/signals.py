@@ -40,10 +40,12 @@ class SignalWatch:
 
     Attributes:
         number: the signal that ends this process; None: none so far.
+        advice: what is told behind "interrupted"; called when temporary files are removed.
     """
 
     def __init__(self) -> None:
         self.number: int | None = None
+        self.advice: Callable[[], str] = str
         self._raised: weakref.ref[Interrupted] | None = None
         self._is_unwound = False
         self._num_own = 0  # signals that the thread has sent to the main thread
@@ -140,7 +142,8 @@ class SignalWatch:
         if not self._is_told:
             self._is_told = True
             with contextlib.suppress(OSError):
-                os.write(self._stderr, b"dualdub: interrupted\n")
+                line = " ".join(f"dualdub: interrupted{self.advice()}".split())
+                os.write(self._stderr, line.encode(errors="surrogateescape") + b"\n")
 
     def leave(self) -> NoReturn:
         """Ends the process at once: threads of XLA may crash in exit functions and destructors."""

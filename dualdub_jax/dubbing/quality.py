@@ -3,14 +3,16 @@
 Measured without a model: when each utterance is audible, loudness, true peaks, clipping, and gaps, which are
 utterances that are inaudible, silence of a second and more inside others, and silence of the background. A
 recogniser, if there is one, adds words that differ and words where none is due. A soundtrack is good if all
-utterances are on time, nothing is clipped, there are no gaps and no ghost words, and at most a tenth of the
-words differ, about what the recogniser gets wrong in true speech. Source: our choice.
+utterances are on time, nothing is clipped nor limited deeply, there are no gaps and no ghost words, and at
+most a tenth of the words differ, about what the recogniser gets wrong in true speech. Source: our choice.
 """
 
 import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from dualdub_jax.dubbing.mix_warnings import MOST_LIMITED_DB
+from dualdub_jax.dubbing.mixdown import MIX
 from dualdub_jax.dubbing.project import Project
 from dualdub_jax.dubbing.recognition import Recognise, Recognition
 from dualdub_jax.dubbing.speech_check import LEAST_THRESHOLD_DBFS, SpokenUtterance
@@ -46,6 +48,7 @@ class Quality:
         gaps: in order of time, those of the speech first.
         recognition: None: there is no recogniser.
         no_recognition: why there is none, and how to get it.
+        limited_db: by how much the limiter lowers peaks of the mix at most.
     """
 
     spoken: tuple[SpokenUtterance, ...]
@@ -53,6 +56,7 @@ class Quality:
     gaps: tuple[Gap, ...]
     recognition: Recognition | None
     no_recognition: str
+    limited_db: float = 0.0
 
     @property
     def verdict(self) -> str:
@@ -70,6 +74,9 @@ class Quality:
         num_clipped = sum(self.tracks[name].num_clipped for name in clipped)
         parts.append(f"{num_clipped} samples clipped" if clipped else "no clipping")
         faults += [f"the {name}" for name in clipped]
+        if self.limited_db > MOST_LIMITED_DB:
+            parts.append(f"peaks limited by up to {self.limited_db:.1f} dB")
+            faults.append(f"the {MIX}")
         if silent_s := sum(gap.end_s - gap.start_s for gap in self.gaps):
             parts.append(f"{silent_s:.1f} s silent where sound is due")
             faults += [f"{gap.track} at {gap.start_s:.1f} s" for gap in self.gaps]
@@ -143,6 +150,7 @@ def check_quality(
         (*_gaps_of_speech(project, tracks["speech"]), *_gaps_of_background(project, tracks["background"])),
         recognition,
         "" if recognition else no_recognition,
+        loudness.limited_db if (loudness := project.mixdown.loudness) else 0.0,
     )
 
 

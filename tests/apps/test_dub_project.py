@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import shlex
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import pytest
 import soundfile
 
 from dualdub_jax.apps.cli import main
-from tests.apps.commands import fails
+from tests.apps.commands import fails, files_in
 from tests.films import make_film, video_packets
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -140,34 +141,49 @@ def test_arguments_that_do_not_go_together(film, engine, capsys, arguments, mess
 
 
 _FAKE = """
-import os, pathlib, signal, sys
+import os, pathlib, signal, sys, time
 import dualdub_jax
 from dualdub_jax.apps import cli
+from dualdub_jax.dubbing import delivery, project, scenes, take_tracks
 from dualdub_jax.dubbing.dub import DualDub
+from dualdub_jax.media import mux
 from tests.fake_engine import FakeEngine
+
+def die(*_):
+    os.kill(os.getpid(), int(os.environ["KILL_BY"]))
+    time.sleep(60)
 
 class Killed(FakeEngine):
     def generate(self, **arguments):
         if len(self.calls) == int(os.environ["KILL_AT"]):
-            os.kill(os.getpid(), int(os.environ["KILL_BY"]))
+            die()
         return super().generate(**arguments)
 
+for module, name in [os.environ["PHASE"].split(":")] if "PHASE" in os.environ else []:
+    assert hasattr(globals()[module], name)
+    setattr(globals()[module], name, die)
 dualdub_jax.load = lambda path=None, **_: DualDub(Killed(), pathlib.Path("fake"))
 sys.exit(cli.main())
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_a_process_that_is_killed_is_resumed(film, engine, number):
+def killed(number: signal.Signals, *argv: str, kill_at: int = 99, **environment: str):
+    """Runs a command that ends itself by a signal, before the window that `kill_at` counts from 0."""
+    environment |= {"PYTHONPATH": str(ROOT), "KILL_AT": str(kill_at), "KILL_BY": str(number.value)}
+    done = subprocess.run(
+        [sys.executable, "-c", _FAKE, *argv],
+        env=os.environ | environment,
+        timeout=120,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode in (-number, 128 + number)
+    return done.stderr.splitlines()[-1] if done.stderr else ""
+
+
+def test_a_process_that_is_killed_is_resumed(film, engine):
     for kill_at in (2, 1):  # of what is left
-        environment = {
-            **os.environ,
-            "PYTHONPATH": str(ROOT),
-            "KILL_AT": str(kill_at),
-            "KILL_BY": str(number.value),
-        }
-        done = subprocess.run([sys.executable, "-c", _FAKE, *DUB, "--resume"], env=environment, timeout=120)
-        assert done.returncode in (-number, 128 + number)
+        killed(signal.SIGKILL, *DUB, "--resume", kill_at=kill_at)
     assert len(list(pathlib.Path("p/takes/take_001").iterdir())) == 3
     assert not pathlib.Path("film.soundtrack.mp4").exists()
     assert main([*DUB, "--resume", "--stems", "s"]) == 0 and len(engine.calls) == 1
@@ -175,3 +191,45 @@ def test_a_process_that_is_killed_is_resumed(film, engine, number):
     for name, samples in stems("expected").items():
         np.testing.assert_array_equal(stems("s")[name], samples)
     assert not [path for path in pathlib.Path("p").rglob("*") if path.suffix in (".part", ".decoded")]
+
+
+_NOTHING = "dualdub: interrupted; nothing was finished; to begin anew: dualdub "
+
+
+@pytest.mark.parametrize(
+    ("number", "phase", "kill_at", "num_calls"),
+    [
+        (signal.SIGTERM, "scenes:read_shots", 99, None),
+        (signal.SIGINT, None, 0, None),
+        (signal.SIGTERM, None, 3, 1),
+        (signal.SIGINT, "take_tracks:_mix", 99, 0),
+        (signal.SIGTERM, "delivery:write_stem_files", 99, 0),
+        (signal.SIGINT, "mux:_verify_times", 99, 0),
+    ],
+)
+def test_an_interrupted_dub_tells_how_it_is_continued(film, engine, number, phase, kill_at, num_calls):
+    """In every phase; nothing half-written is left, and the told command gives the uninterrupted result."""
+    argv = [*DUB, "--stems", "s s", "--lufs", "-20"]
+    told = killed(number, *argv, kill_at=kill_at, **({"PHASE": phase} if phase else {}))
+    assert sorted(os.listdir()) == ["film.mp4", *(["p"] if num_calls is not None else []), "s.srt"]
+    assert not [path for path in pathlib.Path().rglob("*") if path.suffix in (".part", ".decoded")]
+    if num_calls is None:
+        assert told == _NOTHING + shlex.join(argv)
+        return
+    line = told.removeprefix("dualdub: interrupted; to continue: dualdub ")
+    assert shlex.split(line) == ["dub", "--resume", *argv[1:]]
+    assert main(shlex.split(line)) == 0 and len(engine.calls) == num_calls
+    assert main([*argv[:-5], "whole", *argv[-4:], "-o", "whole.mp4", "--stems", "whole_stems"]) == 0
+    for name, samples in stems("whole_stems").items():
+        np.testing.assert_array_equal(stems("s s")[name], samples)
+    assert pathlib.Path("film.soundtrack.mp4").read_bytes() == pathlib.Path("whole.mp4").read_bytes()
+
+
+def test_an_interrupted_retake_leaves_the_project_as_it_was(film, engine):
+    assert main([*DUB]) == 0
+    before = files_in(pathlib.Path("p"))
+    argv = ["dub", "--project", "p", "--retake", "cue:2", "-o", "new.mp4"]
+    told = killed(signal.SIGINT, *argv, kill_at=0)
+    assert told == f"dualdub: interrupted; the project p is as it was: dualdub {shlex.join(argv)}"
+    assert files_in(pathlib.Path("p")) == before and not pathlib.Path("new.mp4").exists()
+    assert main(argv) == 0

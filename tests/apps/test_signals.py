@@ -67,7 +67,8 @@ def test_signals_leave_nothing_behind(folder, number, status):
     assert [name.startswith("dualdub-") for name in os.listdir(folder / "tmp")] == [True]
     process.send_signal(number)
     _, error = process.communicate(timeout=30)
-    assert (process.returncode, error) == (status, "dualdub: interrupted\n")
+    told = "dualdub: interrupted; nothing is kept of it (a dub with --project DIR can be continued)\n"
+    assert (process.returncode, error) == (status, told)
     assert sorted(os.listdir(folder)) == ["film.mp4", "tmp"] and not os.listdir(folder / "tmp")
 
 
@@ -115,7 +116,7 @@ import atexit, hashlib, pathlib, sys, threading, time
 from dualdub_jax.apps import cli
 from dualdub_jax.media import leftovers
 
-def command(argv):
+def command(argv, signals):
     file = pathlib.Path("half-written")
     leftovers.add(file)
     file.touch()

@@ -108,6 +108,18 @@ def test_clipping(dub):
     assert "samples clipped: check the mix" in made.quality().verdict
 
 
+def test_deep_limiting_is_in_verdict_receipt_and_warnings(dub):
+    made = dub(mix={"lufs": -10, "true_peak": -9})
+    limited_db = made.project.mixdown.loudness.limited_db
+    assert limited_db > 6
+    receipt = made.receipt()
+    assert f"peaks limited by up to {limited_db:.1f} dB: check the mix" in receipt["verdict"]
+    assert receipt["loudness"]["limited_db"] == limited_db
+    assert any(f"by up to {limited_db:.1f} dB" in warning for warning in receipt["warnings"])
+    gentle = dub(mix={"lufs": -23})
+    assert "limited" not in gentle.quality().verdict and gentle.project.warnings == ()
+
+
 def test_ghost_words(dub):
     ghost = GhostWords("background", 0.0, 10.0, ("thank", "you"))
     quality = dub("").quality(_recogniser(ghosts=(ghost,)))
