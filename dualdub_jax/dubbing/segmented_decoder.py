@@ -19,6 +19,16 @@ CONTEXT_S = 1
 FADE_S = Fraction(80, 1000)
 
 
+def context_frames(frame_rate: Fraction, sample_rate_hz: int) -> int:
+    """How many frames before its first one the tokens of a segment are needed, at most.
+
+    Args:
+        frame_rate: of the tokens, frames a second.
+        sample_rate_hz: of the decoder.
+    """
+    return math.ceil(CONTEXT_S * frame_rate) + (sample_rate_hz / Fraction(frame_rate)).denominator
+
+
 @dataclasses.dataclass(frozen=True)
 class Segment:
     """Frames of one track that are decoded alike, up to the next segment.
@@ -37,8 +47,11 @@ def open_segments(segments: Sequence[Segment], frame_rate: Fraction) -> TrackDec
     decoder = segments[0].open_decoder()
     if len(segments) == 1:
         return decoder
-    first = dataclasses.replace(segments[0], open_decoder=lambda: decoder)
-    return SegmentedDecoder([first, *segments[1:]], frame_rate, decoder.sample_rate_hz, decoder.num_channels)
+    whole = SegmentedDecoder(frame_rate, decoder.sample_rate_hz, decoder.num_channels)
+    whole.append(dataclasses.replace(segments[0], open_decoder=lambda: decoder))
+    for segment in segments[1:]:
+        whole.append(segment)
+    return whole
 
 
 class SegmentedDecoder:
@@ -48,24 +61,26 @@ class SegmentedDecoder:
         sample_rate_hz, num_channels: of the waveform.
     """
 
-    def __init__(
-        self, segments: Sequence[Segment], frame_rate: Fraction, sample_rate_hz: int, num_channels: int
-    ) -> None:
+    def __init__(self, frame_rate: Fraction, sample_rate_hz: int, num_channels: int) -> None:
         """Begins a track.
 
         Args:
-            segments: in order; the first starts at frame 0.
             frame_rate: of the tokens, frames a second.
             sample_rate_hz, num_channels: of all decoders.
         """
         self.sample_rate_hz, self.num_channels = sample_rate_hz, num_channels
-        ends = [*(segment.start_frame for segment in segments[1:]), None]
-        self._parts = [
-            _Part(segment, end, Fraction(frame_rate), sample_rate_hz)
-            for segment, end in zip(segments, ends, strict=True)
-        ]
+        self._frame_rate, self._parts = Fraction(frame_rate), []
         self._num_frames = 0
         self._pending, self._emitted = silence(0, num_channels), 0
+
+    def append(self, segment: Segment) -> None:
+        """Ends the last segment with another one; the first starts at frame 0.
+
+        It must be known before the tokens of its context are pushed (`context_frames`).
+        """
+        if self._parts:
+            self._parts[-1].end_with(segment.start_frame)
+        self._parts.append(_Part(segment, self._frame_rate, self.sample_rate_hz))
 
     def push(self, tokens: np.ndarray) -> np.ndarray:
         """See `TrackDecoder.push`."""
@@ -112,27 +127,29 @@ class _Part:
         is_done: all its samples are decoded.
     """
 
-    def __init__(
-        self, segment: Segment, next_frame: int | None, frame_rate: Fraction, sample_rate_hz: int
-    ) -> None:
-        context, samples_per_frame = math.ceil(CONTEXT_S * frame_rate), sample_rate_hz / frame_rate
+    def __init__(self, segment: Segment, frame_rate: Fraction, sample_rate_hz: int) -> None:
+        self._context = math.ceil(CONTEXT_S * frame_rate)
+        self._samples_per_frame = sample_rate_hz / frame_rate
         # Decoding begins with a frame that begins with a sample.
-        period = samples_per_frame.denominator
-        self.first_frame = max(0, segment.start_frame - context) // period * period
-        self.end_frame = None if next_frame is None else next_frame + context
+        period = self._samples_per_frame.denominator
+        self.first_frame = max(0, segment.start_frame - self._context) // period * period
+        self.end_frame: int | None = None
         self.is_done = False
         self._open, self._decoder = segment.open_decoder, None
-        self._sample = int(self.first_frame * samples_per_frame)  # the next one of the track
+        self._sample = int(self.first_frame * self._samples_per_frame)  # the next one of the track
         # Samples and gains between them, as angles of which the gain is the sine.
-        half = int(FADE_S * sample_rate_hz / 2)
+        self._half = int(FADE_S * sample_rate_hz / 2)
         self._corners, self._angles = [-1], [np.pi / 2]
         if segment.start_frame:
-            middle = round(segment.start_frame * samples_per_frame)
-            self._corners, self._angles = [middle - half, middle + half], [0.0, np.pi / 2]
-        if next_frame is not None:
-            middle = round(next_frame * samples_per_frame)
-            self._corners += [max(middle - half, self._corners[-1] + 1), middle + half]
-            self._angles += [np.pi / 2, np.pi]
+            middle = round(segment.start_frame * self._samples_per_frame)
+            self._corners, self._angles = [middle - self._half, middle + self._half], [0.0, np.pi / 2]
+
+    def end_with(self, next_frame: int) -> None:
+        """Fades out where the next segment starts."""
+        self.end_frame = next_frame + self._context
+        middle = round(next_frame * self._samples_per_frame)
+        self._corners += [max(middle - self._half, self._corners[-1] + 1), middle + self._half]
+        self._angles += [np.pi / 2, np.pi]
 
     @property
     def next_audible(self) -> int:

@@ -11,7 +11,6 @@ are spoken, for they are otherwise spoken anew. Source: our choice.
 import collections
 import dataclasses
 import functools
-import math
 from collections.abc import Generator, Iterator, Mapping
 
 import numpy as np
@@ -21,8 +20,8 @@ from dualdub_jax.dsp.acoustics import Acoustics
 from dualdub_jax.dsp.blocks import silence
 from dualdub_jax.dubbing.casting import NOBODY
 from dualdub_jax.dubbing.project import Project
-from dualdub_jax.dubbing.protocol import DubbingEngine, TrackDecoder, WindowRequest
-from dualdub_jax.dubbing.segmented_decoder import CONTEXT_S, Segment, open_segments
+from dualdub_jax.dubbing.protocol import DubbingEngine, WindowRequest
+from dualdub_jax.dubbing.segmented_decoder import Segment, SegmentedDecoder, context_frames
 from dualdub_jax.dubbing.speech_gate import SpeechGate
 from dualdub_jax.dubbing.track_decoder import decode_track
 
@@ -135,16 +134,16 @@ class _Track:
         acoustics: list[Acoustics | None],
         part_frames: int,
     ) -> None:
-        self._project, self._acoustics = project, acoustics
-        rate_hz = project.sample_rate_hz
-        # A decoder begins with some tokens before its segment, at the first frame that begins with a sample.
-        period = (engine.sample_rate_hz(name) / project.frame_rate).denominator
-        self._lead = math.ceil(CONTEXT_S * project.frame_rate) + period
+        self._project, self._engine, self._acoustics = project, engine, acoustics
+        self._name, self._part_frames = name, part_frames
+        rate_hz, decoder_hz = project.sample_rate_hz, engine.sample_rate_hz(name)
+        self._lead = context_frames(project.frame_rate, decoder_hz)
         self._pieces: collections.deque[np.ndarray | None] = collections.deque()
         self._held, self._num_pushed = [], 0
-        decoder = open_segments(self._segments(engine, name, part_frames), project.frame_rate)
+        self._decoder = SegmentedDecoder(project.frame_rate, decoder_hz, engine.num_channels(name))
+        self._num_planned, self._conditions = 0, None  # windows that have a segment, and those of the last
         self._blocks = decode_track(
-            decoder, self._next_pieces(), rate_hz, project.num_samples, project.num_channels
+            self._decoder, self._next_pieces(), rate_hz, project.num_samples, project.num_channels
         )
         self._gate = (
             SpeechGate(project.utterances, rate_hz, project.num_samples) if name == "speech" else None
@@ -156,8 +155,7 @@ class _Track:
         """Takes int32[t, Q]; decodes as far as the acoustics are known."""
         self._held = [*self._held, tokens]
         held, first = np.concatenate(self._held), self._num_pushed
-        unknown = (w.start_frame for w in self._project.windows if w.scene >= len(self._acoustics))
-        end = next(unknown, self._project.num_frames + self._lead) - self._lead
+        end = self._plan() - self._lead
         piece, self._held = held[: max(0, end - first)], [held[max(0, end - first) :]]
         if len(piece):
             self._num_pushed += len(piece)
@@ -170,6 +168,29 @@ class _Track:
         for block in self._blocks:
             self._add(block)
 
+    def _plan(self) -> int:
+        """Appends the segments of windows whose acoustics are known; returns the first frame behind them.
+
+        The segments are those of `ProjectState.segments`.
+        """
+        project = self._project
+        for window in project.windows[self._num_planned :]:
+            if window.scene >= len(self._acoustics):
+                return window.start_frame
+            speaker = window.speaker if self._name == "speech" else NOBODY
+            conditions = speaker, self._acoustics[window.scene]
+            if conditions != self._conditions:
+                opened = functools.partial(
+                    self._engine.open_decoder,
+                    self._name,
+                    project.voices[speaker],
+                    conditions[1],
+                    self._part_frames,
+                )
+                self._decoder.append(Segment(window.start_frame, opened))
+            self._num_planned, self._conditions = self._num_planned + 1, conditions
+        return project.num_frames + self._lead
+
     def _add(self, block: np.ndarray) -> None:
         if self._gate is not None:
             (block,) = self._gate.apply(iter([block]), self._num_decoded)
@@ -179,26 +200,6 @@ class _Track:
     def _next_pieces(self) -> Iterator[np.ndarray]:
         while (piece := self._pieces.popleft()) is not None:
             yield piece
-
-    def _segments(self, engine: DubbingEngine, name: Stream, part_frames: int) -> list[Segment]:
-        """As `Project.segments`, of acoustics that become known on the way."""
-        project, segments, before = self._project, [], None
-        is_one_room = len(project.request.acoustics) == len(Acoustics._fields)
-        for window in project.windows:
-            speaker = window.speaker if name == "speech" else NOBODY
-            conditions = speaker, 0 if is_one_room else window.scene
-            if conditions != before:
-                opened = functools.partial(
-                    self._open, engine, name, project.voices[speaker], window.scene, part_frames
-                )
-                segments.append(Segment(window.start_frame, opened))
-            before = conditions
-        return segments
-
-    def _open(
-        self, engine: DubbingEngine, name: Stream, voice: np.ndarray | None, scene: int, part_frames: int
-    ) -> TrackDecoder:
-        return engine.open_decoder(name, voice, self._acoustics[scene], part_frames)
 
 
 def _take(project: Project, tracks: Mapping[Stream, _Track], first: int) -> Chunk:

@@ -9,10 +9,12 @@ import pytest
 import soundfile
 
 from dualdub_jax.config import GridConfig
+from dualdub_jax.dsp.acoustics import Acoustics
 from dualdub_jax.dubbing.dub import DualDub
+from dualdub_jax.dubbing.stems import quantise
 from dualdub_jax.errors import UserError
 from tests.fake_engine import FakeEngine
-from tests.films import make_film
+from tests.films import make_film, make_shots
 
 SRT = "1\n00:00:00,500 --> 00:00:02,500\nANN: hello you\n\n2\n00:00:06,000 --> 00:00:08,000\nBOB: and me\n"
 
@@ -30,6 +32,9 @@ def same_as_dub(model: DualDub, film: pathlib.Path, **settings) -> list:
     stems, gain = joined(chunks), made.project.mixdown.stem_gain
     for name, samples in stems.items():
         assert samples.shape == getattr(made, name).shape
+        if set(model.engine.rates_hz.values()) == {made.sample_rate_hz}:  # else resampled in other blocks
+            rounded = quantise(samples.astype(np.float64) * gain)
+            np.testing.assert_array_equal(rounded, getattr(made, name))
         np.testing.assert_allclose(samples * gain, getattr(made, name), atol=0.51 / 32768 + 1e-5)
     starts = np.cumsum([0, *(len(chunk.speech) for chunk in chunks[:-1])]) / made.sample_rate_hz
     np.testing.assert_allclose([chunk.start_s for chunk in chunks], starts)
@@ -63,6 +68,29 @@ def test_cues_and_speakers(tmp_path):
     film = make_film(tmp_path / "film.mp4", num_frames=300)
     chunks = same_as_dub(DualDub(FakeEngine(), tmp_path), film, script=tmp_path / "s.srt", voices=voices)
     assert len(chunks) > 15
+
+
+_PLACES = ((40, 40, 120), (100, 10, 10), (220, 200, 60), (200, 90, 220), (60, 160, 60))
+
+
+@pytest.mark.parametrize("has_acoustics", [True, False])
+@pytest.mark.parametrize("script", ["", SRT])
+def test_scenes_of_equal_and_of_other_acoustics(tmp_path, script, has_acoustics):
+    """What `dub` joins is joined: tracks fade only where voice or acoustics change."""
+    engine = FakeEngine(has_acoustics=has_acoustics)
+    if has_acoustics:  # of two rooms, by the red of the picture
+        engine.sample_acoustics = lambda video, seed: Acoustics(
+            0.4, -50.0 if video["video"][0, 32, 32, 0] > 128 else -40.0
+        )
+    film = make_shots(tmp_path / "film.mp4", *((place, 110) for place in _PLACES))
+    (tmp_path / "s.srt").write_text(script)
+    settings = {"script": tmp_path / "s.srt" if script else ""}
+    same_as_dub(DualDub(engine, tmp_path), film, **settings)
+    project = DualDub(engine, tmp_path).dub(film, **settings).project
+    rooms = [acoustics and acoustics.noise_dbfs for acoustics in project.take.acoustics]
+    assert rooms == ([-40, -40, -50, -50, -40] if has_acoustics else [None] * 5) and len(project.windows) > 5
+    num_segments = len(project.segments(engine, "background", project.take))
+    assert num_segments == (3 if has_acoustics else 1)
 
 
 def test_words_that_are_not_spoken_at_first_are_spoken_anyway(tmp_path):
