@@ -12,9 +12,8 @@ import contextlib
 import dataclasses
 import pathlib
 import shutil
-import time
 import weakref
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping
 from fractions import Fraction
 from typing import Any
 
@@ -22,48 +21,38 @@ import numpy as np
 from PIL import Image
 
 from dualdub_jax.config import GridConfig
-from dualdub_jax.config.streams import STREAMS, Stream
-from dualdub_jax.dsp.acoustics import Acoustics
-from dualdub_jax.dubbing.casting import check_cast, read_voices
-from dualdub_jax.dubbing.film_tokens import FilmTokens
+from dualdub_jax.config.streams import Stream
+from dualdub_jax.dubbing.casting import read_voices
+from dualdub_jax.dubbing.film_inputs import find_used, read_inputs
+from dualdub_jax.dubbing.film_plan import plan_film
 from dualdub_jax.dubbing.listeners import Listeners
-from dualdub_jax.dubbing.mixdown import MIX, Mixdown
-from dualdub_jax.dubbing.passages import check_rates, find_passages
+from dualdub_jax.dubbing.mixdown import MIX
 from dualdub_jax.dubbing.progress import Advance, Progress
 from dualdub_jax.dubbing.project_document import (
     check_same_plan,
     check_same_request,
     describe,
     read_request,
-    read_takes,
-    read_windows,
 )
 from dualdub_jax.dubbing.project_folder import ProjectFolder, reading, writing
-from dualdub_jax.dubbing.project_inputs import copy_inputs, describe_inputs, rename_sounds
-from dualdub_jax.dubbing.project_state import ProjectState, track_names
+from dualdub_jax.dubbing.project_inputs import copy_inputs, describe_inputs
+from dualdub_jax.dubbing.project_restoring import load_take, restore_plan, restore_takes
+from dualdub_jax.dubbing.project_state import ProjectState
 from dualdub_jax.dubbing.protocol import DubbingEngine, WindowRequest
 from dualdub_jax.dubbing.request import DubRequest
 from dualdub_jax.dubbing.retake import make_retake
-from dualdub_jax.dubbing.scenes import assign_scenes, find_scenes, read_film_shots, shot_frames
 from dualdub_jax.dubbing.take import FinishedTake, Take
+from dualdub_jax.dubbing.take_generation import generate_take
 from dualdub_jax.dubbing.take_ranking import rank_takes
 from dualdub_jax.dubbing.take_tracks import make_tracks
-from dualdub_jax.dubbing.window_frames import WindowFrames
-from dualdub_jax.dubbing.window_store import KeptWindow, WindowStore
-from dualdub_jax.dubbing.windows import plan_windows
+from dualdub_jax.dubbing.window_store import WindowStore
 from dualdub_jax.errors import UserError
 from dualdub_jax.media import leftovers
-from dualdub_jax.media.film import STRIP_LENGTH, FilmReader
-from dualdub_jax.media.original_sound import find_sounds
-from dualdub_jax.media.rehearsal import check_container
+from dualdub_jax.media.film import FilmReader
 from dualdub_jax.media.track import Track
 from dualdub_jax.stores.digests import describe_folder, file_sha256
-from dualdub_jax.stores.path import absolute, as_local_path, as_path
-from dualdub_jax.text.script import Script, read_script
-from dualdub_jax.text.tokenizer import reads_case
-from dualdub_jax.text.words import Word, join_words
+from dualdub_jax.stores.path import absolute, as_local_path
 
-MAX_ORIGINAL_RATE_HZ = 48_000
 # Scores of a project's chosen take beyond those of its speech, by name; higher is better.
 Score = Callable[[ProjectState], Mapping[str, float | None]]
 
@@ -144,45 +133,16 @@ class Project(ProjectState):
         project = cls.__new__(cls)
         project._begin(read_request(layout, video and as_local_path(video)), layout, progress)
         with reading(layout.document):
+            chosen = document["chosen"]
             if not document["is_finished"]:
                 raise UserError(f"{folder}: is not finished; continue it with --resume")
-        project._restore(document)
+        with FilmReader(project.request.video) as reader:
+            read_inputs(project, reader.film)
+        restore_plan(project, document)
+        restore_takes(project, document)
+        with reading(layout.document):
+            project.choose(chosen)
         return project
-
-    def _restore(self, document: Mapping[str, Any]) -> None:
-        """Reads what a finished project has made."""
-        with FilmReader(self.request.video) as reader:
-            self.film = reader.film
-        self.script = self._read_script()
-        self.original_sounds = find_sounds(self.request.mix.keep_original, self.film)
-        with reading(self.layout.document):
-            tracks, self.checkpoint_record = document["tracks"], document["checkpoint"]
-            self.inputs = rename_sounds(
-                document["inputs"],
-                document["request"]["mix"]["keep_original"],
-                self.request.mix.keep_original,
-            )
-            self.checkpoint = as_path(self.checkpoint_record["path"])
-            self.sample_rate_hz, self.num_channels = tracks["sample_rate_hz"], tracks["num_channels"]
-            self.num_samples, self.num_frames = tracks["num_samples"], tracks["num_frames"]
-            self.decoder_kinds, self.used = tracks["decoders"], tuple(tracks["used"])
-            self.decoder_rates_hz = tracks["decoder_rates_hz"]
-            self.frame_rate = Fraction(tracks["frame_rate_hz"])
-            self.windows = read_windows(document)
-            self.utterances = self.find_utterances()
-            chosen = document["chosen"]
-        self._restore_takes(document)
-        with reading(self.layout.document):
-            self.choose(chosen)
-
-    def _restore_takes(self, document: Mapping[str, Any]) -> None:
-        with reading(self.layout.document):
-            self.takes = read_takes(document, self)
-            self.chosen, self.earlier_seconds = document["chosen"], dict(document["seconds"])
-            self.film = dataclasses.replace(self.film, num_missing=document["film"]["num_missing"])
-        with reading(self.layout.strip):
-            pictures = np.asarray(Image.open(self.layout.strip).convert("RGB"))
-            self.strip = np.stack(np.split(pictures, STRIP_LENGTH, axis=1))
 
     def __enter__(self) -> "Project":
         return self
@@ -222,8 +182,8 @@ class Project(ProjectState):
             return self._retake(engine, region_s, seed)
 
     def _retake(self, engine: DubbingEngine, region_s: tuple[Fraction, Fraction], seed: int) -> int:
-        request, parent = self.request, self.chosen
-        self.voices = self.voices or read_voices(request.voice, request.voices, engine.config.grid)
+        threshold_dbfs = self.takes[self.chosen].threshold_dbfs
+        self.voices = self.voices or read_voices(self.request.voice, self.request.voices, engine.config.grid)
         number = 1 + max(self.takes)
         with self.progress.step("retake") as advance:
             self.take, self.spoken, warnings = make_retake(
@@ -233,24 +193,23 @@ class Project(ProjectState):
         self.tracks = {name: Track(self.layout.track(number, name)) for name in self.tracks}
         stems = {name: track for name, track in self.tracks.items() if name != MIX}
         self.mixdown = self.mixdown.of_retake(stems, self.tracks[MIX])
+        self._add_take(number, threshold_dbfs)
+        return number
+
+    def _add_take(self, number: int, threshold_dbfs: float | None) -> None:
+        """Adds the take whose tracks are done, as the chosen one."""
         self.takes[number] = FinishedTake(
             self.take.seed,
             self.mixdown.describe(),
             self.spoken,
-            self.takes[parent].threshold_dbfs,
-            parent,
+            threshold_dbfs,
+            self.take.parent,
             self.take.region_s,
             tuple(self.sound_warnings),
-            sha256={name: file_sha256(path) for name, path in self._files(number).items()},
+            sha256={name: file_sha256(path) for name, path in self.take_files(number).items()},
         )
         self.chosen = self._loaded = number
         self._save()
-        return number
-
-    def _files(self, number: int) -> dict[str, pathlib.Path]:
-        """Tokens and tracks of a finished take."""
-        tracks = {name: self.layout.track(number, name) for name in track_names(self.original_sounds)}
-        return {"tokens": self.layout.take(number), **tracks}
 
     def close(self) -> None:
         """Closes the film; removes the folder if it is temporary or holds no work."""
@@ -281,36 +240,13 @@ class Project(ProjectState):
         request = self.request
         with self.progress.step("read video"):
             self._reader = FilmReader(request.video)
-            self.film = self._reader.film
-            self.original_sounds = find_sounds(request.mix.keep_original, self.film)
-            if out is not None:
-                self.losses = check_container(self.film, pathlib.Path(out), self.num_kept).losses
-            self.script = self._read_script()
+            read_inputs(self, self._reader.film, out and pathlib.Path(out))
             read_voices(request.voice, request.voices, GridConfig())  # the model's own grid is not known yet
             if not self.layout.is_temporary:
                 self.inputs = describe_inputs(self.layout, request)
                 if self._saved is not None:
                     check_same_request(self.layout, self._saved, request, self.inputs)
-        # A script without words leaves nothing to the model: the track is silent, not nearly so.
-        wanted = {"speech": request.use_speech and bool(self.script.words)}
-        wanted["background"] = request.use_background
-        self.used = tuple(stream for stream in STREAMS if wanted[stream])
-        if wanted["speech"]:
-            passages = find_passages(self.spoken_script)
-            check_rates(self.script.source, passages, request.fastest_rate, request.strict)
-        if not self.used:
-            raise UserError(
-                f"{request.video}: nothing to generate, for there is no speech and the background is "
-                "switched off; give a script or leave the background on"
-            )
-
-    def _read_script(self) -> Script:
-        request, film = self.request, self.film
-        script = read_script(
-            request.script, film.duration_s, request.allow_overrun, film.rate_hz, tuple(request.voices)
-        )
-        self.cast_warnings = check_cast(script, request.voices, request.voice is not None)
-        return script
+        find_used(self)
 
     def dub(self, engine: DubbingEngine, checkpoint: pathlib.Path, score: Score | None = None) -> None:
         """Takes the project from its inputs to its tracks; of several takes, the best one is chosen.
@@ -366,22 +302,9 @@ class Project(ProjectState):
 
     def _finish_take(self, engine: DubbingEngine) -> None:
         """The last stages of one take: decodes and mixes its tracks, checks the speech, saves the project."""
-        number = self._number
-        if number in self.takes:
-            self.choose(self.chosen)
-            return
         with self.progress.step("decode") as advance:
-            threshold_dbfs = make_tracks(self, engine, self._listening(engine), number, advance)
-        self.takes[number] = FinishedTake(
-            self.take.seed,
-            self.mixdown.describe(),
-            self.spoken,
-            threshold_dbfs,
-            warnings=tuple(self.sound_warnings),
-            sha256={name: file_sha256(path) for name, path in self._files(number).items()},
-        )
-        self.chosen = self._loaded = number
-        self._save()
+            threshold_dbfs = make_tracks(self, engine, self._listening(engine), self._number, advance)
+        self._add_take(self._number, threshold_dbfs)
 
     def choose(self, number: int) -> None:
         """Makes a take the one that `take`, `tracks`, `mixdown` and `spoken` belong to.
@@ -394,25 +317,12 @@ class Project(ProjectState):
                 f"{self.folder}: has no take {number}; there are {', '.join(map(str, sorted(self.takes)))}"
             )
         if number != self._loaded:
-            self._load(number)
+            load_take(self, number)
+            self._loaded = number
         if number != self.chosen:
             with self.layout.locked():
                 self.chosen = number
                 self._save()
-
-    def _load(self, number: int) -> None:
-        take, paths = self.takes[number], self._files(number)
-        for name, path in paths.items():
-            with reading(path):
-                if file_sha256(path) != take.sha256.get(name):
-                    raise ValueError("its SHA-256 differs")
-        self.take = Take.load(paths.pop("tokens"))
-        self.tracks = {name: Track(path) for name, path in paths.items()}
-        self.spoken, self.sound_warnings = take.spoken, list(take.warnings)
-        stems = {name: track for name, track in self.tracks.items() if name != MIX}
-        with reading(self.layout.document):
-            self.mixdown = Mixdown.restore(stems, self.sample_rate_hz, take.mixdown)
-        self._loaded = number
 
     def plan(
         self,
@@ -433,53 +343,24 @@ class Project(ProjectState):
             UserError: an unusable voice, or a script too long for the film; a project that is resumed was
                 begun with another checkpoint.
         """
-        grid, request, film = engine.config.grid, self.request, self.film
-        self.voices = read_voices(request.voice, request.voices, grid)
+        self.voices = read_voices(self.request.voice, self.request.voices, engine.config.grid)
         self.checkpoint = checkpoint
-        self.decoder_rates_hz = {stream: engine.sample_rate_hz(stream) for stream in STREAMS}
-        rates_hz = set(self.decoder_rates_hz.values())
-        # The mix has the highest rate and the most channels of its parts.
-        original_hz = [min(sound.sample_rate_hz, MAX_ORIGINAL_RATE_HZ) for sound in self.original_sounds]
-        original_channels = [sound.num_channels for sound in self.original_sounds]
-        self.sample_rate_hz = max([*rates_hz, *original_hz])
-        self.num_channels = max([engine.num_channels(stream) for stream in self.used] + original_channels)
-        self.decoder_kinds = engine.decoder_kinds
-        self.num_samples = film.num_samples(self.sample_rate_hz)
-        self.frame_rate = grid.frame_rate
-        # Enough for every track to reach the film's end.
-        self.num_frames = max(
-            film.num_frames(grid.frame_rate, rate_hz) for rate_hz in rates_hz | {grid.sample_rate_hz}
-        )
-
-        def count_tokens(words: Sequence[Word]) -> int:
-            return len(engine.tokenizer.encode(join_words(words, written=reads_case(engine.tokenizer))))
-
-        # A film of one window has neither borders nor scenes.
-        shots = read_film_shots(film, advance) if self.num_frames > grid.num_frames else ()
-        borders = shot_frames(shots, grid.frame_rate)
-        windows = plan_windows(
-            self.num_frames, self.spoken_script, grid, count_tokens, request.fastest_rate, borders
-        )
-        self.windows = tuple(assign_scenes(windows, find_scenes(shots, film.duration_s), grid.frame_rate))
-        self.utterances = self.find_utterances()
+        plan_film(self, engine, advance)
         if self.layout.is_temporary:
             return
         self.checkpoint_record = describe_folder(absolute(checkpoint))
         if self._saved is None:
             self._save()
-            copy_inputs(self.layout, request, self.inputs)
+            copy_inputs(self.layout, self.request, self.inputs)
         else:
             check_same_plan(self.layout, self._saved, describe(self))
             if self.layout.strip.exists():
-                self._restore_takes(self._saved)
+                restore_takes(self, self._saved)
 
     def window_requests(
         self, engine: DubbingEngine, advance: Advance
     ) -> Generator[WindowRequest, Mapping[Stream, np.ndarray], None]:
         """Asks for the tokens of the windows of one take, see `requests`; at its end, `take` is saved.
-
-        Windows of a project that is resumed are not asked for again: decoding goes on behind them, where
-        the film is decoded from its beginning and the frames on the way are not encoded.
 
         Args:
             engine: samples the acoustics, and decodes what is needed to plan on.
@@ -489,68 +370,31 @@ class Project(ProjectState):
             Arguments of `engine.generate`; receives its result.
 
         Raises:
-            UserError: acoustics are requested of a model without that condition.
+            UserError: see `generate_take`.
         """
-        path = self.layout.take(self._number)
-        if self._number in self.takes:
-            return
-        if self._saved is not None and path.exists():
+        number, path = self._number, self.layout.take(self._number)
+        is_resumed = self._saved is not None
+        if is_resumed and path.exists():
             self.take = Take.load(path)
             return
-        seed = (self.request.seed + self._number - 1) % 2**31
-        sampling = self.request.sampling_with(engine.config.sampling)
         if self._reader is None or self._reader.is_read:
             self._reader = FilmReader(self.request.video)
-        frames = WindowFrames(self._reader, engine, self.num_frames)
-        film = FilmTokens(self, engine, self._listening(engine), seed, sampling)
-        store = WindowStore(self.layout, self._number)
-        kept = store.load(self.windows, self.used) if self._saved is not None else []
-        acoustics: list[Acoustics | None] = []  # by scene
-        begun_s = time.perf_counter()
-        if kept:
-            begun_s -= kept[-1].seconds
-            before_s = self.earlier_seconds.get("generate", 0.0)
-            self.earlier_seconds["generate"] = before_s + kept[-1].seconds
-        for index, window in enumerate(self.windows):
-            if index < len(kept):
-                film.fill(index, kept[index].tokens)
-                if window.scene == len(acoustics):
-                    acoustics.append(kept[index].acoustics)
-            else:
-                video = frames.take(window.first_frame, window.end_frame)
-                if window.scene == len(acoustics):
-                    shown = {row: rows[window.num_context :] for row, rows in video.items()}
-                    sampled = engine.sample_acoustics(shown, film.seed_of(index))
-                    acoustics.append(self._choose_acoustics(sampled))
-                made = yield from film.ask(index, video, acoustics[window.scene])
-                if not self.layout.is_temporary:
-                    seconds = time.perf_counter() - begun_s
-                    store.save(index, KeptWindow(made, acoustics[window.scene], seconds))
-                    self._keep()
-            advance((index + 1) / len(self.windows))
-        self.film, self.strip = self._reader.finish()
-        self._reader.close()
-        self.take = Take(film.tokens, seed, sampling, tuple(acoustics), self.checkpoint)
+        listeners = self._listening(engine)
+        made = yield from generate_take(
+            self, engine, listeners, number, self._reader, is_resumed, self._keep, advance
+        )
+        self.take, self.film, self.strip = made.take, made.film, made.strip
+        self.earlier_seconds["generate"] = self.earlier_seconds.get("generate", 0.0) + made.earlier_s
         with writing(self.layout.strip) as file:
             Image.fromarray(np.concatenate(self.strip, axis=1)).save(file, "PNG")
         self._save()
         self.take.save(path)
-        store.clear()
+        WindowStore(self.layout, number).clear()
 
     def _listening(self, engine: DubbingEngine) -> Listeners:
         if self._listeners is None:
             self._listeners = Listeners(engine, self.voices)
         return self._listeners
-
-    def _choose_acoustics(self, sampled: Acoustics | None) -> Acoustics | None:
-        """Requested acoustics, completed by those that the model sampled, once per scene."""
-        asked = self.request.acoustics
-        if sampled is None and asked:
-            raise UserError(
-                f"{', '.join(asked)}: the model of {self.checkpoint} is not conditioned on acoustics "
-                "(model.num_acoustics_bins is 0); leave it out, or take a checkpoint that is"
-            )
-        return sampled and sampled._replace(**asked)
 
     def _require_speech(self) -> None:
         take = self.takes[self.chosen]

@@ -116,6 +116,11 @@ class ProjectState:
         """Numbers of the takes that the request asks for; retakes follow."""
         return range(1, self.request.takes + 1)
 
+    def take_files(self, number: int) -> dict[str, pathlib.Path]:
+        """The files of a take that is done: its tracks by name, and "tokens"."""
+        tracks = {name: self.layout.track(number, name) for name in track_names(self.original_sounds)}
+        return {"tokens": self.layout.take(number), **tracks}
+
     @property
     def warnings(self) -> tuple[str, ...]:
         """Defects of inputs and speech, and losses of the output, that the user should know of: sentences."""
