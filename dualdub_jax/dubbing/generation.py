@@ -1,5 +1,6 @@
 """Generation of one window: one scan over frames with caches, which emits both streams."""
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,7 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Float, Int
 
 from dualdub_jax.dsp.acoustics_bins import bin_values
-from dualdub_jax.dubbing.sampling import StreamSampling, sample
+from dualdub_jax.dubbing.sampling import StreamSampling, draw_noise, sample
 from dualdub_jax.models.conditions import Conditions
 from dualdub_jax.models.dualdub import DecodeCache, DualDub
 from dualdub_jax.models.heads import Head
@@ -143,14 +144,16 @@ def generate_frames(
     given = {"speech": batch.speech_tokens, "background": batch.background_tokens}
     variables, next_frame = {"params": params}, nn.apply(_next_frame, model)
 
-    def frame(carry: Carry, t: jax.Array) -> tuple[Carry, dict[str, jax.Array]]:
-        cache, previous = carry
+    def frame(
+        carry: Carry, inputs: tuple[jax.Array, dict[str, jax.Array]]
+    ) -> tuple[Carry, dict[str, jax.Array]]:
+        (t, keys), (cache, previous) = inputs, carry
         is_given, banned = dict.fromkeys(STREAMS, t < num_context_frames), None
         if steering is not None:
             cache, banned = _steer(cache, t, steering)
             is_given["speech"] |= steering.is_silent[t]
         codes, cache = next_frame(
-            variables, conditions, cache, t, previous, jax.random.fold_in(rng, t), sampling, guidance, banned
+            variables, conditions, cache, t, previous, keys, sampling, guidance, banned
         )
         codes = {
             stream: jnp.where(
@@ -160,7 +163,11 @@ def generate_frames(
         }
         return (cache, codes), codes
 
-    carry, codes = jax.lax.scan(frame, carry, first_frame + jnp.arange(num_frames))
+    frames = first_frame + jnp.arange(num_frames)
+    num_codebooks = {stream: tokens.shape[-1] for stream, tokens in given.items()}
+    # Derived for all frames at once: in the loop, each key would be a handful of tiny kernels.
+    keys = jax.vmap(functools.partial(_frame_keys, num_codebooks, rng))(frames)
+    carry, codes = jax.lax.scan(frame, carry, (frames, keys))
     present = {"speech": batch.has_speech, "background": batch.has_background}
     return carry, {
         stream: jnp.where(present[stream][:, None, None], jnp.swapaxes(tokens, 0, 1), 0)
@@ -191,7 +198,7 @@ def _next_frame(
     cache: DecodeCache,
     t: jax.Array,
     previous: dict[str, jax.Array],
-    rng: jax.Array,
+    keys: dict[str, jax.Array],
     sampling: Mapping[str, StreamSampling],
     guidance: Guidance | None,
     banned: jax.Array | None,
@@ -199,12 +206,11 @@ def _next_frame(
     copies = 1 if guidance is None else 2
     previous = {stream: jnp.tile(codes, (copies, 1)) for stream, codes in previous.items()}
     state, cache = model.advance(conditions, cache, t, previous)
-    rngs = dict(zip(STREAMS, jax.random.split(rng), strict=True))
     codes = {
         stream: _sample_codebooks(
             model.head(stream),
             state,
-            rngs[stream],
+            keys[stream],
             sampling[stream],
             guidance,
             banned if stream == "speech" else None,
@@ -212,6 +218,15 @@ def _next_frame(
         for stream in STREAMS
     }
     return codes, cache
+
+
+def _frame_keys(num_codebooks: Mapping[str, int], rng: jax.Array, t: jax.Array) -> dict[str, jax.Array]:
+    """Keys of a frame's codebooks by stream, [Q] each."""
+    rngs = dict(zip(STREAMS, jax.random.split(jax.random.fold_in(rng, t)), strict=True))
+    return {
+        stream: jax.vmap(functools.partial(jax.random.fold_in, rngs[stream]))(jnp.arange(count))
+        for stream, count in num_codebooks.items()
+    }
 
 
 def _steer(cache: DecodeCache, t: jax.Array, steering: Steering) -> tuple[DecodeCache, jax.Array]:
@@ -225,15 +240,18 @@ def _steer(cache: DecodeCache, t: jax.Array, steering: Steering) -> tuple[Decode
 def _sample_codebooks(
     head: Head,
     state: jax.Array,
-    rng: jax.Array,
+    keys: jax.Array,
     sampling: StreamSampling,
     guidance: Guidance | None,
     banned: jax.Array | None,
 ) -> jax.Array:
     """Samples codebooks in order: hidden states float[B, D] ([2 B, D] with guidance) -> int32[B, Q].
 
-    `banned` is bool[B, V] ([2 B, V] with guidance), first codes that are not sampled; None: none.
+    `keys` has one of each codebook. `banned` is bool[B, V] ([2 B, V] with guidance), first codes that are not
+    sampled; None: none.
     """
+    num_examples = len(state) // (1 if guidance is None else 2)
+    noise = draw_noise(keys, num_examples, head.codebook_size)
     carry, codes = head.begin(state), []
     for q in range(head.num_codebooks):
         logits = head.next_logits(carry, q)
@@ -245,7 +263,7 @@ def _sample_codebooks(
         if q == 0 and banned is not None:
             # A finite penalty: if every code is banned, none is.
             logits = logits - _BANNED_NATS * banned[: logits.shape[0]]
-        codes.append(sample(jax.random.fold_in(rng, q), logits, sampling))
+        codes.append(sample(noise[q], logits, sampling))
         rows = codes[-1] if guidance is None else jnp.tile(codes[-1], 2)
         carry = head.observe(carry, rows, q)
     return jnp.stack(codes, axis=-1)

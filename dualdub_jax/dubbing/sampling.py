@@ -37,24 +37,34 @@ def stream_sampling(config: SamplingConfig) -> dict[str, StreamSampling]:
     }
 
 
+def draw_noise(keys: jax.Array, num_examples: int, codebook_size: int) -> Float[Array, "Q B V"]:
+    """Gumbel noise of several codebooks, float32[Q, B, V]; `keys` has one of each.
+
+    One call for a frame, because calls are many and small.
+    """
+    return jax.vmap(lambda key: jax.random.gumbel(key, (num_examples, codebook_size)))(keys)
+
+
 @checked
-def sample(rng: jax.Array, logits: Float[Array, "B V"], settings: StreamSampling) -> Int[Array, " B"]:
-    """Samples codes.
+def sample(
+    noise: Float[Array, "B V"], logits: Float[Array, "B V"], settings: StreamSampling
+) -> Int[Array, " B"]:
+    """Samples codes by the Gumbel-max trick.
 
     Args:
-        rng: key.
+        noise: float32[B, V], standard Gumbel noise.
         logits: float32[B, V].
         settings: temperature and truncation; the most likely code is never truncated.
 
     Returns:
         int32[B] in [0, V).
     """
-    scaled = logits / jnp.maximum(settings.temperature, 1e-4)
+    is_greedy = settings.temperature <= 0
+    scaled = logits / jnp.where(is_greedy, 1.0, jnp.maximum(settings.temperature, 1e-4))
     # Sorting costs more than all else here, and by default nothing is truncated.
     is_truncated = (settings.top_k > 0) | (settings.top_p < 1)
     kept = jax.lax.cond(is_truncated, _truncated, lambda scaled, _: scaled, scaled, settings)
-    sampled = jax.random.categorical(rng, kept, axis=-1)
-    return jnp.where(settings.temperature > 0, sampled, jnp.argmax(logits, axis=-1)).astype(jnp.int32)
+    return jnp.argmax(kept + jnp.where(is_greedy, 0.0, noise), axis=-1).astype(jnp.int32)
 
 
 def _truncated(scaled: jax.Array, settings: StreamSampling) -> jax.Array:

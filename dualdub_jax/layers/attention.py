@@ -21,10 +21,25 @@ ROPE_SCALINGS = ("none", "linear", "llama3")
 
 
 class KVCache(NamedTuple):
-    """Keys and values of the positions decoded so far, float[B, S, K, H] each; unwritten slots are zero."""
+    """Keys and values of the positions decoded so far, float[B, K, S, H] each; unwritten slots are zero.
+
+    Heads precede positions, as in the products of attention: XLA's CPU backend otherwise transposes the whole
+    cache in every step.
+    """
 
     keys: jax.Array
     values: jax.Array
+
+
+def write(cache: KVCache, keys: jax.Array, values: jax.Array, index: jax.Array | int) -> KVCache:
+    """Writes keys and values float[B, T, K, H] to the slots `index` and following."""
+    new = (rearrange(x, "B T K H -> B K T H") for x in (keys, values))
+    return KVCache(
+        *(
+            jax.lax.dynamic_update_slice_in_dim(old, x.astype(old.dtype), index, axis=2)
+            for old, x in zip(cache, new, strict=True)
+        )
+    )
 
 
 def rotate(
@@ -194,13 +209,8 @@ class Attention(nn.Module):
         if self.rope_theta:
             q, k = (rotate(x, positions, self.rope_theta, self.rope_scaling) for x in (q, k))
         if cache is not None:
-            k = jax.lax.dynamic_update_slice_in_dim(
-                cache.keys, k.astype(cache.keys.dtype), cache_index, axis=1
-            )
-            v = jax.lax.dynamic_update_slice_in_dim(
-                cache.values, v.astype(cache.values.dtype), cache_index, axis=1
-            )
-            cache = KVCache(k, v)
+            cache = write(cache, k, v, cache_index)
+            k, v = (rearrange(x, "B K S H -> B S K H") for x in cache)
         q = constrain(q, "batch", "length", "act_heads", None)
         q, k, v = (checkpoint_name(x, "attention") for x in (q, k, v))
         can_fuse = bias is None and cache is None and not self.is_initializing()

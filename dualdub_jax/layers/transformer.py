@@ -1,5 +1,6 @@
 """Pre-norm transformer stacks of the Llama and Qwen family, scanned over layers, with remat policies."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -12,6 +13,9 @@ from dualdub_jax.errors import UserError
 from dualdub_jax.layers.attention import Attention, KVCache
 from dualdub_jax.layers.basic import SwiGLU, rms_norm
 from dualdub_jax.parallel.sharding import constrain
+
+# float[layers, B, K, S, H] keys and values; of unstacked parameters, a tuple of float[B, K, S, H] by layer.
+StackCache = KVCache | tuple[KVCache, ...]
 
 # Name in the config -> activations of a layer that are saved for the backward pass besides its input; "none"
 # disables remat and saves all. "attention": queries, keys, values, the attention output and the residual
@@ -98,7 +102,7 @@ class Transformer(nn.Module):
     """A stack of `Block`s and a final norm; causal, prefix or bidirectional according to the mask.
 
     `nn.scan` stacks the parameters of all layers on a leading "layers" axis, so compile time does not grow
-    with depth.
+    with depth. Parameters of `unstacked` are applied layer by layer.
     """
 
     num_layers: int
@@ -121,47 +125,78 @@ class Transformer(nn.Module):
         x: jax.Array,
         mask: jax.Array,
         positions: jax.Array,
-        cache: KVCache | None = None,
+        cache: StackCache | None = None,
         cache_index: jax.Array | int | None = None,
-    ) -> tuple[jax.Array, KVCache | None]:
+    ) -> tuple[jax.Array, StackCache | None]:
         """Runs the stack.
 
         Args:
             x: float[B, T, D].
             mask: bool[B or 1, T, S], True where a position attends; S = T without a cache.
             positions: int32[T].
-            cache: float[layers, B, S, K, H] keys and values, or None.
+            cache: from `empty_cache` or the previous call, or None.
             cache_index: first slot of the cache to write.
 
         Returns:
             float[B, T, D] and the updated cache.
         """
-        layers = nn.scan(
-            remat(Block, self.remat_policy, prevent_cse=False),  # not needed inside a scan
-            variable_axes={"params": 0},
-            split_rngs={"params": True},
-            in_axes=(nn.broadcast, nn.broadcast, 0, nn.broadcast),
-            out_axes=0,
-            length=self.num_layers,
-            metadata_params={nn.PARTITION_NAME: "layers"},
-        )
-        x, cache = layers(
-            num_heads=self.num_heads,
-            num_kv_heads=self.num_kv_heads,
-            head_dim=self.head_dim,
-            mlp_width=self.mlp_width,
-            rope_theta=self.rope_theta,
-            use_qkv_bias=self.use_qkv_bias,
-            use_qk_norm=self.use_qk_norm,
-            attention_implementation=self.attention_implementation,
-            dtype=self.dtype,
-            rope_scaling=self.rope_scaling,
-            norm_epsilon=self.norm_epsilon,
-            name="layers",
-        )(x, mask, positions, cache, cache_index)
+        sizes = {
+            "num_heads": self.num_heads,
+            "num_kv_heads": self.num_kv_heads,
+            "head_dim": self.head_dim,
+            "mlp_width": self.mlp_width,
+            "rope_theta": self.rope_theta,
+            "use_qkv_bias": self.use_qkv_bias,
+            "use_qk_norm": self.use_qk_norm,
+            "attention_implementation": self.attention_implementation,
+            "dtype": self.dtype,
+            "rope_scaling": self.rope_scaling,
+            "norm_epsilon": self.norm_epsilon,
+        }
+        if self._is_unstacked():
+            before, after = cache or [None] * self.num_layers, []
+            for name, layer_cache in zip(_layer_names(self.num_layers), before, strict=True):
+                x, layer_cache = Block(**sizes, name=name)(x, mask, positions, layer_cache, cache_index)
+                after.append(layer_cache)
+            cache = None if cache is None else tuple(after)
+        else:
+            layers = nn.scan(
+                remat(Block, self.remat_policy, prevent_cse=False),  # not needed inside a scan
+                variable_axes={"params": 0},
+                split_rngs={"params": True},
+                in_axes=(nn.broadcast, nn.broadcast, 0, nn.broadcast),
+                out_axes=0,
+                length=self.num_layers,
+                metadata_params={nn.PARTITION_NAME: "layers"},
+            )
+            x, cache = layers(**sizes, name="layers")(x, mask, positions, cache, cache_index)
         return rms_norm("norm", self.dtype, self.norm_epsilon)(x), cache
 
-    def empty_cache(self, batch_size: int, length: int) -> KVCache:
-        """A zero cache, float[layers, B, S, K, H], for `batch_size` sequences of `length` positions."""
-        shape = (self.num_layers, batch_size, length, self.num_kv_heads, self.head_dim)
-        return KVCache(jnp.zeros(shape, self.dtype), jnp.zeros(shape, self.dtype))
+    def empty_cache(self, batch_size: int, length: int) -> StackCache:
+        """Zeros for `batch_size` sequences of `length` positions."""
+        shape = (batch_size, self.num_kv_heads, length, self.head_dim)
+        if self._is_unstacked():
+            zeros = jnp.zeros(shape, self.dtype)
+            return (KVCache(zeros, zeros),) * self.num_layers
+        zeros = jnp.zeros((self.num_layers, *shape), self.dtype)
+        return KVCache(zeros, zeros)
+
+    def unstacked(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """The parameters with a subtree for each layer, "layers_0" and so on, in place of "layers".
+
+        A step that decodes one position then reads each layer's parameters and cache where they are. A scan
+        copies both in every step on the CPU, which triples the traffic of memory. Source: our choice.
+        """
+        layers = {
+            name: jax.tree.map(lambda x, i=i: x[i], params["layers"])
+            for i, name in enumerate(_layer_names(self.num_layers))
+        }
+        return {name: value for name, value in params.items() if name != "layers"} | layers
+
+    def _is_unstacked(self) -> bool:
+        return self.has_variable("params", _layer_names(1)[0])
+
+
+def _layer_names(num_layers: int) -> list[str]:
+    """Subtrees of unstacked parameters."""
+    return [f"layers_{i}" for i in range(num_layers)]

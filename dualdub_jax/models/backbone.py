@@ -1,5 +1,6 @@
 """The backbone of the language model: its contract, and the kind "transformer"."""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
 
 import flax.linen as nn
@@ -7,8 +8,7 @@ import jax
 from jaxtyping import Bool, Float, Int
 
 from dualdub_jax.config import ModelConfig
-from dualdub_jax.layers.attention import KVCache
-from dualdub_jax.layers.transformer import Transformer
+from dualdub_jax.layers.transformer import StackCache, Transformer
 from dualdub_jax.parts.shapes import checked
 from dualdub_jax.parts.slot import Slot
 from dualdub_jax.types import Array
@@ -24,7 +24,11 @@ class BackboneOutput(NamedTuple):
 
 
 class Backbone(Protocol):
-    """A linen module with this field; selected by `config.model.backbone`."""
+    """A linen module with this field; selected by `config.model.backbone`.
+
+    Optional: `unstacked(params) -> params`, the module's parameters in a second layout that it accepts as
+    well, see models/decoding_params.py.
+    """
 
     config: ModelConfig
 
@@ -92,15 +96,19 @@ class TransformerBackbone(nn.Module):
         x: Float[Array, "B T D"],
         mask: Bool[Array, "#B T S"],
         positions: Int[Array, " T"],
-        cache: KVCache | None = None,
+        cache: StackCache | None = None,
         cache_index: Int[Array, ""] | int | None = None,
     ) -> BackboneOutput:
         """See `Backbone.__call__`."""
         return BackboneOutput(*self.stack(x, mask, positions, cache, cache_index))
 
-    def empty_cache(self, batch_size: int, length: int) -> KVCache:
+    def empty_cache(self, batch_size: int, length: int) -> StackCache:
         """See `Backbone.empty_cache`."""
         return self.stack.empty_cache(batch_size, length)
+
+    def unstacked(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """See `Backbone`; one subtree for each layer."""
+        return self.stack.unstacked(params)
 
 
 BACKBONES = Slot(

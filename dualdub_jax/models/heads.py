@@ -1,6 +1,7 @@
 """Decoding heads: predict the Q codebooks of one stream at frame t from the hidden state at frame t."""
 
 import itertools
+from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
 
 import flax.linen as nn
@@ -21,6 +22,9 @@ class Head(Protocol):
     """A linen module with these fields; selected by `config.streams.<stream>.head`.
 
     A frame is sampled by `begin`, then `next_logits`, sampling and `observe` for each codebook.
+
+    Optional: `unstacked(params) -> params`, the module's parameters in a second layout that it accepts as
+    well, see models/decoding_params.py.
     """
 
     config: ModelConfig
@@ -88,6 +92,9 @@ class DepthHead(nn.Module):
         self.hidden_norm = rms_norm("hidden_norm", self.dtype)
         self.hidden = dense(w, ("embed", "mlp"), name="hidden", dtype=self.dtype)
         self.code_embedding = learned(self, "code_embedding", (q, v, w), ("codebooks", "vocab", "embed"))
+        if self.has_variable("params", "out_0"):
+            self.out = tuple(self.get_variable("params", f"out_{i}") for i in range(q))
+            return
         init = nn.initializers.variance_scaling(1.0, "fan_in", "truncated_normal", batch_axis=(0,))
         self.out = self.param(
             "out", nn.with_logical_partitioning(init, ("codebooks", "embed", "vocab")), (q, w, v), jnp.float32
@@ -102,7 +109,7 @@ class DepthHead(nn.Module):
         x = self._refine(x + jnp.stack(list(before), axis=-2))
         # Codebooks lead: a batch of matrix products with contiguous rows.
         x = rearrange(x, "B T Q W -> Q B T W")
-        logits = jax.vmap(matrix_product)(x, self.out.astype(self.dtype))
+        logits = jax.vmap(matrix_product)(x, jnp.asarray(self.out, self.dtype))
         logits = rearrange(logits, "Q B T V -> B T Q V")
         return constrain(logits.astype(jnp.float32), "batch", "length", None, "act_vocab")
 
@@ -122,6 +129,11 @@ class DepthHead(nn.Module):
     def observe(self, carry: DepthCarry, codes: Int[Array, " B"], codebook: int) -> DepthCarry:
         """See `Head.observe`."""
         return carry._replace(history=carry.history + self._embed(codes, codebook))
+
+    def unstacked(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """See `Head`; the output matrix of each codebook is an array, "out_0" and so on, in place of "out"."""
+        matrices = {f"out_{q}": params["out"][q] for q in range(self.num_codebooks)}
+        return {name: value for name, value in params.items() if name != "out"} | matrices
 
     def _project(self, state: jax.Array) -> jax.Array:
         """Input of each codebook, float[..., D] -> float[..., Q, W]."""

@@ -77,7 +77,7 @@ class GridAligner(nn.Module):
         batch_size, num_frames = conditions.frame_mask.shape
         video = self.noncausal(conditions.video, conditions.frame_mask, conditions.has_video)
         sizes = self.config.aligner
-        shape = (batch_size, num_frames, sizes.num_heads, sizes.head_dim)
+        shape = (batch_size, sizes.num_heads, num_frames, sizes.head_dim)
         zeros = jnp.zeros(shape, self.config.compute_dtype)
         return GridCache(video, StreamCache(KVCache(zeros, zeros), KVCache(zeros, zeros)))
 
@@ -188,7 +188,7 @@ class StreamAttention(nn.Module):
         if not self.config.aligner.use_causal:
             return speech, background, cache
         dtype = self.config.compute_dtype
-        keys = jnp.arange(speech.shape[1] if cache is None else cache.speech.keys.shape[1])
+        keys = jnp.arange(speech.shape[1] if cache is None else cache.speech.keys.shape[2])
         queries = keys if cache is None else jnp.full((1,), frame)
         mask = self.may_attend(queries[:, None], keys)[None]  # [1, T, S]
         normed_speech = rms_norm("speech_norm", dtype)(speech)

@@ -41,7 +41,7 @@ ATTENTIONS = {
 
 
 class PaperCache(NamedTuple):
-    """Keys and values by attention, float[B, T, N, H] each; attentions that are switched off have none.
+    """Keys and values by attention, float[B, N, T, H] each; attentions that are switched off have none.
 
     Attributes:
         past: of the other stream, written frame by frame.
@@ -82,14 +82,15 @@ class CrossAttention(nn.Module):
 
     @checked
     def keys_values(self, context: Float[Array, "B S D"], frames: Int[Array, " S"]) -> KVCache:
-        """Projects a context to keys and values, float[B, S, N, H] each.
+        """Projects a context to keys and values, float[B, N, S, H] each.
 
         Args:
             context: float[B, S, D].
             frames: int32[S], on the time grid.
         """
         context = self.key_norm(context)
-        return KVCache(self._placed(self.key(context), frames), self._heads(self.value(context)))
+        placed = self._placed(self.key(context), frames), self._heads(self.value(context))
+        return KVCache(*(rearrange(x, "B S N H -> B N S H") for x in placed))
 
     @checked
     def __call__(
@@ -113,7 +114,8 @@ class CrossAttention(nn.Module):
         bias = None
         if self.positions == "relative":
             bias = self.time_bias(len(frames), mask.shape[-1], frames[0])
-        attended = dot_product_attention(queries, *context, mask, bias)
+        keys, values = (rearrange(x, "B N S H -> B S N H") for x in context)
+        attended = dot_product_attention(queries, keys, values, mask, bias)
         return self.out(rearrange(attended, "B T N H -> B T (N H)"))
 
     def _heads(self, x: jax.Array) -> jax.Array:
@@ -174,7 +176,7 @@ class PaperAligner(nn.Module):
         """See `Aligner.start`."""
         batch_size, num_frames = conditions.frame_mask.shape
         sizes, frames = self.config.aligner, jnp.arange(num_frames)
-        shape = (batch_size, num_frames, sizes.num_heads, sizes.head_dim)
+        shape = (batch_size, sizes.num_heads, num_frames, sizes.head_dim)
         zeros = jnp.zeros(shape, self.config.compute_dtype)
         past, video = {}, {}
         for name, attention in self.attend.items():
@@ -229,5 +231,5 @@ def _write(cache: KVCache, new: KVCache, frame: jax.Array) -> KVCache:
     """Writes one frame's keys and values to the cache."""
     write = jax.lax.dynamic_update_slice_in_dim
     return KVCache(
-        *(write(old, x.astype(old.dtype), frame, axis=1) for old, x in zip(cache, new, strict=True))
+        *(write(old, x.astype(old.dtype), frame, axis=2) for old, x in zip(cache, new, strict=True))
     )
