@@ -28,6 +28,7 @@ from dualdub_jax.encoders.base import video_inputs
 from dualdub_jax.encoders.extraction import make_extractor
 from dualdub_jax.media.frames import FrameSpec
 from dualdub_jax.models.batch import empty_example
+from dualdub_jax.models.decoding_params import decoding_params
 from dualdub_jax.models.dualdub import make_model
 from dualdub_jax.parts.shapes import checked
 from dualdub_jax.text.tokenizer import make_tokenizer
@@ -80,10 +81,10 @@ class Engine:
             for stream in STREAMS
         }
         self._extractor = make_extractor(config)
-        self._params = params["model"]
-        self._mesh = mesh
-        self._generate = jax.jit(functools.partial(generate_window, make_model(config)))
         model = make_model(config)
+        self._params = decoding_params(model, params["model"])
+        self._mesh = mesh
+        self._generate = jax.jit(functools.partial(generate_window, model))
         self._start = jax.jit(functools.partial(start_window, model), static_argnames="is_guided")
         self._continue = jax.jit(
             functools.partial(generate_frames, model), static_argnums=5, donate_argnums=3
@@ -92,7 +93,7 @@ class Engine:
         self._silence = functools.cache(
             functools.partial(silence_tokens, self.codecs["speech"], config.grid.num_frames)
         )
-        self._sample_acoustics = jax.jit(functools.partial(sample_acoustics, make_model(config)))
+        self._sample_acoustics = jax.jit(functools.partial(sample_acoustics, model))
 
     @classmethod
     def from_bundle(

@@ -152,9 +152,7 @@ def generate_frames(
         if steering is not None:
             cache, banned = _steer(cache, t, steering)
             is_given["speech"] |= steering.is_silent[t]
-        codes, cache = next_frame(
-            variables, conditions, cache, t, previous, keys, sampling, guidance, banned
-        )
+        codes, cache = next_frame(variables, conditions, cache, t, previous, keys, sampling, guidance, banned)
         codes = {
             stream: jnp.where(
                 is_given[stream], jax.lax.dynamic_index_in_dim(given[stream], t, 1, False), sampled

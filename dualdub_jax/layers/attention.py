@@ -1,6 +1,4 @@
-"""Grouped-query attention with rotary positions, an additive bias and an explicit key-value cache."""
-
-from typing import NamedTuple
+"""Grouped-query attention with rotary positions, an additive bias and a key-value cache."""
 
 import flax.linen as nn
 import jax
@@ -13,33 +11,12 @@ from dualdub_jax.config import RopeScalingConfig
 from dualdub_jax.errors import UserError
 from dualdub_jax.layers.basic import dense, learned, rms_norm
 from dualdub_jax.layers.fused_attention import fused_attention, use_fused
+from dualdub_jax.layers.kv_cache import KVCache, read, write
 from dualdub_jax.parallel.sharding import constrain
 from dualdub_jax.parts.shapes import checked
 from dualdub_jax.types import Array
 
 ROPE_SCALINGS = ("none", "linear", "llama3")
-
-
-class KVCache(NamedTuple):
-    """Keys and values of the positions decoded so far, float[B, K, S, H] each; unwritten slots are zero.
-
-    Heads precede positions, as in the products of attention: XLA's CPU backend otherwise transposes the whole
-    cache in every step.
-    """
-
-    keys: jax.Array
-    values: jax.Array
-
-
-def write(cache: KVCache, keys: jax.Array, values: jax.Array, index: jax.Array | int) -> KVCache:
-    """Writes keys and values float[B, T, K, H] to the slots `index` and following."""
-    new = (rearrange(x, "B T K H -> B K T H") for x in (keys, values))
-    return KVCache(
-        *(
-            jax.lax.dynamic_update_slice_in_dim(old, x.astype(old.dtype), index, axis=2)
-            for old, x in zip(cache, new, strict=True)
-        )
-    )
 
 
 def rotate(
@@ -210,7 +187,7 @@ class Attention(nn.Module):
             q, k = (rotate(x, positions, self.rope_theta, self.rope_scaling) for x in (q, k))
         if cache is not None:
             cache = write(cache, k, v, cache_index)
-            k, v = (rearrange(x, "B K S H -> B S K H") for x in cache)
+            k, v = read(cache, self.num_kv_heads)
         q = constrain(q, "batch", "length", "act_heads", None)
         q, k, v = (checkpoint_name(x, "attention") for x in (q, k, v))
         can_fuse = bias is None and cache is None and not self.is_initializing()

@@ -10,11 +10,12 @@ from jax.ad_checkpoint import checkpoint_name
 
 from dualdub_jax.config import RopeScalingConfig
 from dualdub_jax.errors import UserError
-from dualdub_jax.layers.attention import Attention, KVCache
+from dualdub_jax.layers.attention import Attention
 from dualdub_jax.layers.basic import SwiGLU, rms_norm
+from dualdub_jax.layers.kv_cache import KVCache, empty_cache
 from dualdub_jax.parallel.sharding import constrain
 
-# float[layers, B, K, S, H] keys and values; of unstacked parameters, a tuple of float[B, K, S, H] by layer.
+# Of all layers, stacked on the leading axis; by layer if the parameters are unstacked.
 StackCache = KVCache | tuple[KVCache, ...]
 
 # Name in the config -> activations of a layer that are saved for the backward pass besides its input; "none"
@@ -174,12 +175,11 @@ class Transformer(nn.Module):
 
     def empty_cache(self, batch_size: int, length: int) -> StackCache:
         """Zeros for `batch_size` sequences of `length` positions."""
-        shape = (batch_size, self.num_kv_heads, length, self.head_dim)
-        if self._is_unstacked():
-            zeros = jnp.zeros(shape, self.dtype)
-            return (KVCache(zeros, zeros),) * self.num_layers
-        zeros = jnp.zeros((self.num_layers, *shape), self.dtype)
-        return KVCache(zeros, zeros)
+        layers = [
+            empty_cache(batch_size, self.num_kv_heads, length, self.head_dim, self.dtype)
+            for _ in range(self.num_layers)
+        ]
+        return tuple(layers) if self._is_unstacked() else jax.tree.map(lambda *x: jnp.stack(x), *layers)
 
     def unstacked(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """The parameters with a subtree for each layer, "layers_0" and so on, in place of "layers".

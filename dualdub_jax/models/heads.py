@@ -131,7 +131,7 @@ class DepthHead(nn.Module):
         return carry._replace(history=carry.history + self._embed(codes, codebook))
 
     def unstacked(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        """See `Head`; the output matrix of each codebook is an array, "out_0" and so on, in place of "out"."""
+        """See `Head`; in place of "out" there is an array for each codebook, "out_0" and so on."""
         matrices = {f"out_{q}": params["out"][q] for q in range(self.num_codebooks)}
         return {name: value for name, value in params.items() if name != "out"} | matrices
 

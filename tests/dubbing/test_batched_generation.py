@@ -18,10 +18,10 @@ PLAIN = SamplingConfig()
 GUIDED = SamplingConfig(guidance_scale=2.0)
 
 
-def hashed(rng, logits, settings):
+def hashed(noise, logits, settings):
     bits = jax.lax.bitcast_convert_type(logits, jnp.uint32)
     odd = jnp.arange(logits.shape[-1], dtype=jnp.uint32) * jnp.uint32(2_654_435_761) | jnp.uint32(1)
-    seeded = (bits * odd).sum(-1) + jax.random.bits(rng, logits.shape[:1])
+    seeded = (bits * odd).sum(-1) + jax.lax.bitcast_convert_type(noise[:, 0], jnp.uint32)
     return (seeded % jnp.uint32(logits.shape[-1])).astype(jnp.int32)
 
 

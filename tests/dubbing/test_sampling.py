@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dualdub_jax.dubbing.sampling import StreamSampling, sample
+from dualdub_jax.dubbing.sampling import StreamSampling, draw_noise, sample
 
 # Probabilities .5, .3, .15, .05, in another order.
 LOGITS = jnp.log(jnp.array([[0.15, 0.5, 0.05, 0.3]]))
@@ -13,8 +13,9 @@ LOGITS = jnp.log(jnp.array([[0.15, 0.5, 0.05, 0.3]]))
 
 def _draw(temperature=1.0, top_k=0, top_p=1.0, n=4000):
     how = StreamSampling(jnp.float32(temperature), jnp.int32(top_k), jnp.float32(top_p))
-    draw = jax.jit(lambda key: sample(key, jnp.repeat(LOGITS, n, 0), how))
-    return np.bincount(np.asarray(draw(jax.random.key(0))), minlength=4) / n
+    (noise,) = draw_noise(jax.random.split(jax.random.key(0), 1), n, 4)
+    codes = jax.jit(sample)(noise, jnp.repeat(LOGITS, n, 0), how)
+    return np.bincount(np.asarray(codes), minlength=4) / n
 
 
 def test_draws_follow_the_probabilities():
@@ -35,3 +36,13 @@ def test_top_k_keeps_the_k_likeliest(top_k, kept):
 @pytest.mark.parametrize(("top_p", "kept"), [(0.01, [1]), (0.6, [1, 3]), (0.9, [0, 1, 3])])
 def test_top_p_keeps_the_likeliest_until_their_mass_is_reached(top_p, kept):
     np.testing.assert_array_equal(np.flatnonzero(_draw(top_p=top_p)), kept)
+
+
+def test_codebooks_have_noise_of_their_own_and_the_draws_of_jax():
+    keys, how = jax.random.split(jax.random.key(0), 3), StreamSampling(*map(jnp.float32, (0.7, 0, 1)))
+    logits = jax.random.normal(jax.random.key(1), (50, 9))
+    noise = draw_noise(keys, 50, 9)
+    for key, of_codebook in zip(keys, noise, strict=True):
+        expected = jax.random.categorical(key, logits / how.temperature)
+        np.testing.assert_array_equal(sample(of_codebook, logits, how), expected)
+    assert len(np.unique(noise)) == noise.size

@@ -71,7 +71,7 @@ VIOLATIONS = {
     "flags of another batch": lambda: embed_stream(CODES, masks(3), masks(4)),
     "codes without a codebook axis": lambda: embed_stream(CODES[..., 0], masks(3), masks(2)),
     "targets of other frames": lambda: stream_loss(zeros(2, 4, 2, 8), CODES, masks(2, 3)),
-    "logits of several frames": lambda: sample(KEY, jnp.zeros((2, 3, 8)), SAMPLING),
+    "logits of several frames": lambda: sample(jnp.zeros((2, 8)), jnp.zeros((2, 3, 8)), SAMPLING),
 }
 
 

@@ -19,8 +19,9 @@ import jax.numpy as jnp
 from jaxtyping import Float, Int
 
 from dualdub_jax.config import ModelConfig
-from dualdub_jax.layers.attention import Attention, KVCache, RelativeTimeBias
+from dualdub_jax.layers.attention import Attention, RelativeTimeBias
 from dualdub_jax.layers.basic import dense, learned, rms_norm
+from dualdub_jax.layers.kv_cache import KVCache, empty_cache
 from dualdub_jax.models.aligners.base import Aligned
 from dualdub_jax.models.conditions import Conditions
 from dualdub_jax.parts.shapes import checked
@@ -77,9 +78,8 @@ class GridAligner(nn.Module):
         batch_size, num_frames = conditions.frame_mask.shape
         video = self.noncausal(conditions.video, conditions.frame_mask, conditions.has_video)
         sizes = self.config.aligner
-        shape = (batch_size, sizes.num_heads, num_frames, sizes.head_dim)
-        zeros = jnp.zeros(shape, self.config.compute_dtype)
-        return GridCache(video, StreamCache(KVCache(zeros, zeros), KVCache(zeros, zeros)))
+        past = empty_cache(batch_size, sizes.num_heads, num_frames, sizes.head_dim, self.config.compute_dtype)
+        return GridCache(video, StreamCache(past, past))
 
     def video_context(self, conditions: Conditions, cache: GridCache) -> jax.Array:
         """See `Aligner`."""
@@ -188,7 +188,7 @@ class StreamAttention(nn.Module):
         if not self.config.aligner.use_causal:
             return speech, background, cache
         dtype = self.config.compute_dtype
-        keys = jnp.arange(speech.shape[1] if cache is None else cache.speech.keys.shape[2])
+        keys = jnp.arange(speech.shape[1] if cache is None else cache.speech.keys.shape[-2])
         queries = keys if cache is None else jnp.full((1,), frame)
         mask = self.may_attend(queries[:, None], keys)[None]  # [1, T, S]
         normed_speech = rms_norm("speech_norm", dtype)(speech)

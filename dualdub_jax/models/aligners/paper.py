@@ -22,8 +22,9 @@ from jaxtyping import Bool, Float, Int
 
 from dualdub_jax.config import ModelConfig
 from dualdub_jax.errors import UserError
-from dualdub_jax.layers.attention import KVCache, RelativeTimeBias, dot_product_attention, rotate
+from dualdub_jax.layers.attention import RelativeTimeBias, dot_product_attention, rotate
 from dualdub_jax.layers.basic import dense, rms_norm
+from dualdub_jax.layers.kv_cache import KVCache, empty_cache, filled, read, write
 from dualdub_jax.models.aligners.base import Aligned
 from dualdub_jax.models.conditions import Conditions
 from dualdub_jax.parallel.sharding import constrain
@@ -40,8 +41,11 @@ ATTENTIONS = {
 }
 
 
+KeysValues = tuple[Float[Array, "B S N H"], Float[Array, "B S N H"]]
+
+
 class PaperCache(NamedTuple):
-    """Keys and values by attention, float[B, N, T, H] each; attentions that are switched off have none.
+    """Keys and values by attention; attentions that are switched off have none.
 
     Attributes:
         past: of the other stream, written frame by frame.
@@ -81,23 +85,22 @@ class CrossAttention(nn.Module):
             self.time_bias = RelativeTimeBias(sizes.num_heads, sizes.max_relative_frames, name="time_bias")
 
     @checked
-    def keys_values(self, context: Float[Array, "B S D"], frames: Int[Array, " S"]) -> KVCache:
-        """Projects a context to keys and values, float[B, N, S, H] each.
+    def keys_values(self, context: Float[Array, "B S D"], frames: Int[Array, " S"]) -> KeysValues:
+        """Projects a context to keys and values.
 
         Args:
             context: float[B, S, D].
             frames: int32[S], on the time grid.
         """
         context = self.key_norm(context)
-        placed = self._placed(self.key(context), frames), self._heads(self.value(context))
-        return KVCache(*(rearrange(x, "B S N H -> B N S H") for x in placed))
+        return self._placed(self.key(context), frames), self._heads(self.value(context))
 
     @checked
     def __call__(
         self,
         x: Float[Array, "B T D"],
         frames: Int[Array, " T"],
-        context: KVCache,
+        context: KeysValues,
         mask: Bool[Array, "B T S"],
     ) -> Float[Array, "B T D"]:
         """Attends to a context.
@@ -114,8 +117,7 @@ class CrossAttention(nn.Module):
         bias = None
         if self.positions == "relative":
             bias = self.time_bias(len(frames), mask.shape[-1], frames[0])
-        keys, values = (rearrange(x, "B N S H -> B S N H") for x in context)
-        attended = dot_product_attention(queries, keys, values, mask, bias)
+        attended = dot_product_attention(queries, *context, mask, bias)
         return self.out(rearrange(attended, "B T N H -> B T (N H)"))
 
     def _heads(self, x: jax.Array) -> jax.Array:
@@ -176,14 +178,15 @@ class PaperAligner(nn.Module):
         """See `Aligner.start`."""
         batch_size, num_frames = conditions.frame_mask.shape
         sizes, frames = self.config.aligner, jnp.arange(num_frames)
-        shape = (batch_size, sizes.num_heads, num_frames, sizes.head_dim)
-        zeros = jnp.zeros(shape, self.config.compute_dtype)
+        empty = empty_cache(
+            batch_size, sizes.num_heads, num_frames, sizes.head_dim, self.config.compute_dtype
+        )
         past, video = {}, {}
         for name, attention in self.attend.items():
             if ATTENTIONS[name]:
-                past[name] = KVCache(zeros, zeros)
+                past[name] = empty
             else:
-                video[name] = attention.keys_values(conditions.video, frames)
+                video[name] = filled(*attention.keys_values(conditions.video, frames))
         return PaperCache(past, video)
 
     @checked
@@ -212,10 +215,11 @@ class PaperAligner(nn.Module):
                 if is_causal:
                     context = attention.keys_values(streams[key], queries)
                     if frame is not None:
-                        context = past[name] = _write(cache.past[name], context, frame)
+                        past[name] = write(cache.past[name], *context, frame)
+                        context = read(past[name], self.config.aligner.num_heads)
                     mask = is_past[None] & present[key][:, None, None]
                 else:
-                    context = cache.video[name]
+                    context = read(cache.video[name], self.config.aligner.num_heads)
                     mask = jnp.broadcast_to(in_clip[:, None], (len(in_clip), len(queries), len(keys)))
                 x = x + attention(x, queries, context, mask)
             fused = fused + jnp.where(present[query][:, None, None], x, 0.0)
@@ -225,11 +229,3 @@ class PaperAligner(nn.Module):
                 video = jax.lax.dynamic_slice_in_dim(video, frame, 1, axis=1)
             fused = fused + jnp.where(conditions.has_video[:, None, None], video, 0.0)
         return Aligned(constrain(fused, "batch", "length", "act_embed"), PaperCache(past, cache.video))
-
-
-def _write(cache: KVCache, new: KVCache, frame: jax.Array) -> KVCache:
-    """Writes one frame's keys and values to the cache."""
-    write = jax.lax.dynamic_update_slice_in_dim
-    return KVCache(
-        *(write(old, x.astype(old.dtype), frame, axis=2) for old, x in zip(cache, new, strict=True))
-    )
