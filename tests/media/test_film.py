@@ -218,7 +218,7 @@ def test_real_film():
 
 @pytest.fixture
 def unchanged_scheduling():
-    """SVT-AV1 as root gives its thread real-time priority, which all later tests of the process would keep."""
+    """SVT-AV1 as root makes its thread real-time, which later tests of the process would keep."""
     policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
     yield
     os.sched_setscheduler(0, policy, parameters)
