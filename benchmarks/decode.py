@@ -19,8 +19,9 @@ it are timed by the difference. The bound is the time in which the weights that 
 and values of the cache, can be read once, at the bandwidth that is measured in the same processes: the best
 of a sum and of matrix-vector products over 256 MB. A model that fits the processor's cache may exceed it.
 Memory is the peak resident set of the process after compilation. CPU ms are those of all threads for a step
-of all clips, and do not depend on other load. `stream` is the time from the call of `model.stream`, of the bundled
-model and a film of 8 s, to its first chunk. Rows have medians over the repeats; the last line is JSON.
+of all clips, and do not depend on other load. `stream` is the time from the call of `model.stream`, of the
+bundled model and a film of 8 s, to its first chunk. Rows have medians over the repeats; the last line is
+JSON.
 """
 
 import argparse
