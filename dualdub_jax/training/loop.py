@@ -1,5 +1,6 @@
 """The training loop of any phase: state, batches, steps, metrics, checkpoints, exact resumption."""
 
+import contextlib
 import dataclasses
 import itertools
 import time
@@ -74,7 +75,7 @@ def run_phase(
     rng = jax.random.fold_in(jax.random.key(config.seed), _stable_hash(phase.name))
     init_rng, step_rng = jax.random.split(rng)
     phase = dataclasses.replace(phase, frozen=_on_mesh(phase.frozen, mesh))
-    with jax.set_mesh(mesh), nn.logical_axis_rules(RULES):
+    with contextlib.ExitStack() as stack, jax.set_mesh(mesh), nn.logical_axis_rules(RULES):
         # ------------------------------------------------------------------------------------- state
         # Shapes and shardings are derived abstractly, so that no device ever holds more than its shard.
         def init(rng: jax.Array, initial: PyTree) -> PyTree:
@@ -98,6 +99,10 @@ def run_phase(
         restored = checkpoints.restore(target, check, phase.scratch)
         if restored is None:
             first_step, meta = 0, {}
+            if phase.num_steps:  # the first batches are made meanwhile
+                batches = stack.enter_context(contextlib.closing(phase.make_batches()))
+                if hasattr(batches, "start_prefetch"):
+                    batches.start_prefetch()
             init_fn = jax.jit(init, out_shardings=shardings).lower(init_rng, phase.initial).compile()
             distributed.barrier("compiled init")
             state = init_fn(init_rng, phase.initial)
@@ -113,8 +118,8 @@ def run_phase(
             return phase.parameters(state)
 
         # ------------------------------------------------------------------------------ batches, step
-        batches = phase.make_batches()
         if restored is not None:
+            batches = stack.enter_context(contextlib.closing(phase.make_batches()))
             resume_data(
                 batches,
                 meta.get("data") or batches.get_state(),  # absent from a phase that had no steps
@@ -251,7 +256,6 @@ def run_phase(
         finally:
             clock.close()
             progress.close()
-            batches.close()
             held_out.close()
             checkpoints.close()
         return phase.parameters(state)

@@ -45,7 +45,8 @@ class Phase:
         make_batches: `make_batches() -> grain.DatasetIterator` over host batches: dictionaries of NumPy
             arrays with the batch axis first, plus "example_ids" (a list of str), which stays on the host. The
             iterator has `get_state` / `set_state`, and optionally `bad_records`, the `BadRecord`s that others
-            in the last batch replace, and `held_out` (training/held_out.py).
+            in the last batch replace, `held_out` (training/held_out.py), and `start_prefetch`, to make
+            batches before they are asked for.
         prepare: host batch (without "example_ids") -> the pytree that `step` takes.
         parameters: state -> the result of the phase, moving averages if the state has them.
         frozen: parameters that steps read and never change, or None. They are arguments of the step and not

@@ -1,5 +1,6 @@
 """The loop: learning, stopping, going on to the bit, refusing what does not fit."""
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -18,6 +19,9 @@ from dualdub_jax.training.checkpoint import PhaseCheckpoints
 from dualdub_jax.training.loop import TrainingDivergedError, TrainingStoppedError, run_phase
 from dualdub_jax.training.metrics import MetricWriter
 from tests.tiny import random_batch, tiny_config
+from tests.training.toy_phase import CONFIG as TOY_CONFIG
+from tests.training.toy_phase import STAGE as TOY_STAGE
+from tests.training.toy_phase import ToyBatches, toy_phase
 
 CONFIG = tiny_config(checkpoint=CheckpointConfig(save_every_steps=3, keep_last=2), log_every_steps=1)
 STAGE = StageConfig(
@@ -171,3 +175,37 @@ def test_metrics_are_complete(tmp_path):
     assert {"phase", "step", "step_s", "data_wait_s"} <= set(last)
     assert last["padding"] == 0.0
     assert list((tmp_path / "tensorboard").iterdir())
+
+
+class _StartedBatches(ToyBatches):
+    """Batches that note when they are started and closed."""
+
+    is_started = is_closed = False
+
+    def start_prefetch(self):
+        self.is_started = True
+
+    def close(self):
+        self.is_closed = True
+
+
+def test_batches_are_made_while_initial_values_are_compiled(tmp_path):
+    batches, traced = _StartedBatches(), []
+
+    def run(init):
+        toy = toy_phase(TOY_STAGE, batches)
+        phase = dataclasses.replace(toy, init=lambda rng, initial: init(toy.init(rng, initial)))
+        with contextlib.closing(MetricWriter(tmp_path)) as writer:
+            run_phase(phase, TOY_CONFIG, make_mesh(MeshConfig()), tmp_path, writer)
+
+    def fail(state):
+        traced.append(batches.is_started)
+        if batches.is_started:
+            raise MemoryError("of the compiler")
+        return state
+
+    with pytest.raises(MemoryError):
+        run(fail)
+    assert traced[-1] and batches.is_closed
+    run(lambda state: state)
+    assert batches.seen == list(range(TOY_STAGE.num_steps))
