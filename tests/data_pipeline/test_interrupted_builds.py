@@ -18,8 +18,9 @@ import pytest
 import rich.console
 
 from dualdub_jax.data_pipeline.build import build
+from dualdub_jax.data_pipeline.builders.clips.clip_settings import ClipSettings
 from dualdub_jax.data_pipeline.builders.clips.cutting import Cutter
-from dualdub_jax.data_pipeline.builders.clips.records import ClipSettings, make_records
+from dualdub_jax.data_pipeline.builders.clips.records import make_records
 from dualdub_jax.data_pipeline.builders.clips.source_clip import SourceClip
 from dualdub_jax.data_pipeline.builders.folder import Folder
 from dualdub_jax.errors import UserError
@@ -120,7 +121,8 @@ def hour(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 def test_an_hour_is_cut_in_bounded_memory(hour: pathlib.Path) -> None:
     code = (
         "import pathlib, resource\n"
-        "from dualdub_jax.data_pipeline.builders.clips.records import ClipSettings, make_records\n"
+        "from dualdub_jax.data_pipeline.builders.clips.clip_settings import ClipSettings\n"
+        "from dualdub_jax.data_pipeline.builders.clips.records import make_records\n"
         "from dualdub_jax.data_pipeline.builders.clips.source_clip import SourceClip\n"
         "rss = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024\n"
         f"clip = SourceClip('hour', {{'video': pathlib.Path({str(hour)!r})}})\n"

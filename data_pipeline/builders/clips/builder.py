@@ -12,9 +12,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ClassVar, Literal
 
 from dualdub_jax.data_pipeline.builders.base import Builder, Dropped, Item
+from dualdub_jax.data_pipeline.builders.clips.clip_settings import ClipSettings
 from dualdub_jax.data_pipeline.builders.clips.cutting import MIN_CLIP_S, Cut
 from dualdub_jax.data_pipeline.builders.clips.media_file import fingerprint, printable
-from dualdub_jax.data_pipeline.builders.clips.records import ClipSettings, make_records
+from dualdub_jax.data_pipeline.builders.clips.records import make_records
 from dualdub_jax.data_pipeline.builders.clips.separators import check_separator
 from dualdub_jax.data_pipeline.builders.clips.source_clip import SourceClip
 from dualdub_jax.data_pipeline.builders.clips.voices import with_voices
