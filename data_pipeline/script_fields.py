@@ -1,5 +1,6 @@
 """The script of an example: its tokens, and the token that is spoken in each frame."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -71,16 +72,18 @@ def script_alignment(
     if [word for word, _, _ in timed] != script.split():
         raise UserError(f"{clip}: speech.words of its events are not its script; build the dataset again")
     middles_s = (np.arange(grid.num_frames) + 0.5) / float(grid.frame_rate)
-    places = np.zeros(grid.num_frames, np.int32)  # the begin marker
+    begins: list[float] = []  # of each token after the begin marker, seconds
     first = 1
     for i, (_, begins_s, ends_s) in enumerate(timed):
         # Of the script up to this word, for tokenizers whose words are not cut out of a text one by one.
         following = len(tokenizer.encode(" ".join(words[: i + 1]))) - 1
-        starts_s = [start_s for _, start_s, _ in phonemes if begins_s <= start_s < ends_s]
+        starts_s: Sequence[float] = [start_s for _, start_s, _ in phonemes if begins_s <= start_s < ends_s]
         if len(starts_s) != following - first:  # tokens are something else: all are as long
             starts_s = np.linspace(begins_s, ends_s, following - first, endpoint=False)
-        for token, start_s in enumerate(starts_s, start=first):
-            places = np.where(middles_s >= start_s, token, places)
+        begins.extend(starts_s)
         first = following
+    # The last token that has begun, also where words overlap: no token begins after a later one.
+    earliest_s = np.minimum.accumulate(begins[::-1])[::-1] if begins else np.zeros(0)
+    places = np.searchsorted(earliest_s, middles_s, side="right")
     places = np.where(middles_s > timed[-1][2], first, places)  # the end marker
     return np.where(frame_mask, places, -1).astype(np.int32)

@@ -51,7 +51,12 @@ def batch_fields(config: Config) -> dict[str, Field]:
 def empty_example(config: Config) -> dict[str, np.ndarray]:
     """The fields of an example without any part: all flags and masks False, hence no loss."""
     return {
-        name: np.full(field.shape, field.row.fill, field.row.dtype)
+        # Pages of zeros are not touched before they are written: most are frames.
+        name: (
+            np.full(field.shape, field.row.fill, field.row.dtype)
+            if field.row.fill
+            else np.zeros(field.shape, field.row.dtype)
+        )
         for name, field in batch_fields(config).items()
     }
 

@@ -32,6 +32,10 @@ class Slot:
     contract: type
     fields: tuple[str, ...]
     known: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    # Classes that have passed, with the names of their sizes: batches ask for the same ones again.
+    _passed: set[tuple[type, frozenset[str]]] = dataclasses.field(
+        default_factory=set, init=False, repr=False, compare=False
+    )
 
     def find(self, kind: str) -> tuple[type, dict[str, Any]]:
         """The class of a kind, and the sizes that its import path sets.
@@ -67,6 +71,12 @@ class Slot:
         return found(**sizes, **fields)
 
     def _check(self, found: type, sizes: Mapping[str, Any], where: str) -> None:
+        checked = found, frozenset(sizes)
+        if checked not in self._passed:
+            self._check_class(found, sizes, where)
+            self._passed.add(checked)
+
+    def _check_class(self, found: type, sizes: Mapping[str, Any], where: str) -> None:
         given = self.fields
         parameters = inspect.signature(found).parameters
         own = {name: p for name, p in parameters.items() if name not in ("parent", "name")}  # linen's
