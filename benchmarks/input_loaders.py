@@ -64,6 +64,8 @@ def compare_with_torch(data_dir: str, args: argparse.Namespace) -> dict[str, flo
             # Beside the loader that it is compared with: the load of the machine changes.
             figures[f"cpu_ms_function_{label}"] = alone = _ms_alone(decode, source.records)
             figures[f"share_function_{label}"] = alone / figures[f"cpu_ms_per_clip_{label}"]
+    theirs_ms, alone_ms = (figures[f"cpu_ms_{of}_torch_same_function"] for of in ("per_clip", "function"))
+    figures["most_ratio_cpu_to_torch_same_function"] = theirs_ms / alone_ms
     for label, other in itertools.product(("threads", "processes"), ("torch_same_function", "torch_plain")):
         faster = figures[f"clips_per_s_{label}"] / figures[f"clips_per_s_{other}"]
         lighter = figures[f"cpu_ms_per_clip_{other}"] / figures[f"cpu_ms_per_clip_{label}"]
