@@ -84,9 +84,9 @@ _BEAM = ["apache-beam>=2.77"]
 # needs none of them.
 _CONVERT = ["torch==2.13.0", "transformers==5.24.0", "diffusers==0.42.1"]
 
-# The baselines of `benchmarks/train_step.py` and `decode.py` (without a GPU, install torch's CPU build
-# first), and training plots.
-_BENCH = ["torch==2.13.0", "transformers==5.24.0", "matplotlib>=3.8"]
+# The baselines of `benchmarks/train_step.py`, `decode.py` and `input_pipeline.py` (without a GPU, install
+# torch's CPU build first), and training plots.
+_BENCH = ["torch==2.13.0", "transformers==5.24.0", "psutil>=5.9", "matplotlib>=3.8"]
 
 # The page of `dualdub web`; FastAPI and uvicorn come with it.
 _WEB = ["gradio>=6.31,<7"]

@@ -10,7 +10,7 @@ import itertools
 import pathlib
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from input_decoders import Decode, Files, PlainDecode
@@ -20,6 +20,13 @@ from dualdub_jax.data_pipeline.batch_iterator import BatchIterator, NumberedBatc
 from dualdub_jax.data_pipeline.mixed_examples import mix_examples, take_share
 from dualdub_jax.data_pipeline.mixture import open_mixture
 from dualdub_jax.data_pipeline.record import Record
+
+_ROWS = {
+    "threads": "ours, threads (the default)",
+    "processes": "ours, processes",
+    "torch_plain": "torch, plain",
+    "torch_same_function": "torch, same function",
+}
 
 
 def compare_with_torch(data_dir: str, args: argparse.Namespace) -> dict[str, float]:
@@ -71,6 +78,24 @@ def compare_with_torch(data_dir: str, args: argparse.Namespace) -> dict[str, flo
         lighter = figures[f"cpu_ms_per_clip_{other}"] / figures[f"cpu_ms_per_clip_{label}"]
         figures |= {f"ratio_clips_per_s_{label}_to_{other}": faster, f"ratio_cpu_{label}_to_{other}": lighter}
     return figures
+
+
+def as_rows(figures: Mapping[str, float]) -> list[str]:
+    """The rows of docs/data.md."""
+    rows = []
+    for label, name in _ROWS.items():
+        cells = [
+            f"{figures[f'clips_per_s_{label}']:.0f}",
+            f"{figures[f'cpu_ms_per_clip_{label}']:.1f}",
+            f"{figures[f'share_function_{label}']:.0%}",
+            f"{figures[f'peak_mib_{label}']:.0f}",
+            f"{figures[f's_to_first_batch_{label}']:.1f}",
+        ]
+        for unit in ("clips_per_s", "cpu"):
+            ratio = figures.get(f"ratio_{unit}_threads_to_{label}")
+            cells.append("" if ratio is None else f"{ratio:.2f}")
+        rows.append(f"| {' | '.join([name, *cells])} |")
+    return rows
 
 
 def _ms_alone(decode: Callable[[Record], dict[str, Any]], records: Sequence[Record]) -> float:

@@ -68,9 +68,11 @@ def measure(args: argparse.Namespace) -> dict[str, float]:
         if data_dir is None and args.only != "sidecars":
             data_dir = _render(stack, 64)
         if args.only in (None, "torch"):  # first, so that torch's processes are forked from a small one
-            from input_loaders import compare_with_torch
+            from input_loaders import as_rows, compare_with_torch
 
-            figures |= compare_with_torch(data_dir, args)
+            figures |= (compared := compare_with_torch(data_dir, args))
+            if compared:
+                print("the rows of docs/data.md:", *as_rows(compared), sep="\n")
         if args.only in (None, "parts"):
             figures |= _in_another_process("step")
             from input_parts import measure_parts
