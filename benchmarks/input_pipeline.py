@@ -15,10 +15,10 @@ resampled and cut to the window; PyAV, soundfile and soxr decode and resample fo
 
 Of each: clips a second, CPU time of all its processes a clip, their peak memory (shared pages once, more
 than before), and the time to the first batch, which includes the start of processes; rates do not.
-"cpu_ms_function" is the CPU time of the function for a clip alone, in one thread, "share_function" its
-share of the loader's, and "most_ratio" that of a loader which costs nothing beside it. `ratio_…` are ours
-over torch's, above 1 = ours better; those of CPU time hardly depend on other load. Without torch and psutil
-the comparison is left out.
+"cpu_ms_function" is the CPU time of the function for a clip without a loader, in as many processes,
+"share_function" its share of the loader's, and "most_ratio" that of a loader which costs nothing beside it.
+`ratio_…` are ours over torch's, above 1 = ours better; those of CPU time hardly depend on other load.
+Without torch and psutil the comparison is left out.
 
 "parts" are measured in CPU milliseconds per clip, which are robust to other load. The whole pipeline runs as
 in training: threads decode, and tokens are computed on the fly ("fresh", the first epoch), cached ("cached")
