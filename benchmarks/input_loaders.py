@@ -138,13 +138,14 @@ def _measured(batches: Iterator[Any], args: argparse.Namespace) -> dict[str, flo
     first_s = time.perf_counter() - start
     for _ in range(2 * args.num_workers):
         next(batches)
-    start, cpu_s, peaks = time.perf_counter(), _cpu_s(), [0.0]
+    start, cpu_s = time.perf_counter(), _cpu_s()
     for _ in range(args.num_batches):
         next(batches)
-        paused = time.perf_counter()
-        _peak_mib(peaks)
-        start += time.perf_counter() - paused
     wall_s, cpu_s = time.perf_counter() - start, _cpu_s() - cpu_s
+    peaks = [0.0]
+    for _ in range(4 * args.num_workers):  # afterwards: workers would go on while memory is counted
+        next(batches)
+        _peak_mib(peaks)
     batches.close()
     num_clips = args.num_batches * args.batch_size
     return {

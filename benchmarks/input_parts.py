@@ -105,7 +105,7 @@ def measure_parts(data_dir: str, args: argparse.Namespace) -> dict[str, float]:
     )
     with _prepared(config, args.source, codecs) as fingerprints:
         prepared = loader.make_batches(config, stage, codecs, seed=0, token_fingerprints=fingerprints)
-        figures["clips_per_s_prepared_tokens"] = _clips_per_s(prepared, fresh, args.batch_size)
+        figures["clips_per_s_prepared_tokens"] = _clips_per_s(prepared, args.num_batches, args.batch_size)
     figures["ratio_prepared_to_fresh"] = (
         figures["clips_per_s_prepared_tokens"] / figures["clips_per_s_fresh_tokens"]
     )

@@ -45,7 +45,7 @@ def main() -> None:
     parser.add_argument("--data-dir", help="folder of built datasets (default: render a few clips)")
     parser.add_argument("--source", default="puppet_stage/soundtrack")
     parser.add_argument("--batch-size", type=int, default=16)
-    parser.add_argument("--num-batches", type=int, default=16, help="per measurement of the whole pipeline")
+    parser.add_argument("--num-batches", type=int, default=32, help="per measurement of the whole pipeline")
     parser.add_argument("--step-ms", type=float, default=400.0, help="duration of the simulated train step")
     parser.add_argument("--num-workers", type=int, default=2, help="of both loaders in the comparison")
     parser.add_argument("--only", choices=("torch", "parts", "sidecars", "step"), help="default: all")
