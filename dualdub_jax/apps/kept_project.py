@@ -110,6 +110,7 @@ def work(args: argparse.Namespace, project: "Project") -> None:
     region = parse_region(args.retake)
     project.find_region(**region)  # before the model is loaded
     import dualdub_jax
+    from dualdub_jax.evaluation.run.take_scores import score_take  # imports JAX, like the next
     from dualdub_jax.parallel.program_cache import keep_programs
 
     keep_programs()
@@ -118,4 +119,4 @@ def work(args: argparse.Namespace, project: "Project") -> None:
     with project.progress.step("load model"):
         model = dualdub_jax.load(checkpoint, **options)
     project.check_checkpoint(model.checkpoint)
-    project.retake(model.engine, **region, seed=args.seed)
+    project.retake(model.engine, **region, seed=args.seed, score=score_take)

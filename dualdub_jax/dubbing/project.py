@@ -157,6 +157,7 @@ class Project(ProjectState):
         *,
         cue: int | None = None,
         seed: int | None = None,
+        score: Score | None = None,
     ) -> int:
         """Generates a region of the chosen take anew, as a take of its own, which is then the chosen one.
 
@@ -167,6 +168,7 @@ class Project(ProjectState):
             region: start and end, seconds; or None.
             cue: number of a cue, from 1; or None.
             seed: equal seeds, regions and takes give equal samples; None: the first one that no take has.
+            score: see `dub`; of use where the other takes are scored.
 
         Returns:
             The number of the new take.
@@ -179,7 +181,10 @@ class Project(ProjectState):
         if seed is None:
             seed = 1 + max(take.seed for take in self.takes.values())
         with self.layout.locked():
-            return self._retake(engine, region_s, seed)
+            number = self._retake(engine, region_s, seed)
+            if any(take.scores for take in self.takes.values()):
+                self._score(number, score)
+        return number
 
     def _retake(self, engine: DubbingEngine, region_s: tuple[Fraction, Fraction], seed: int) -> int:
         threshold_dbfs = self.takes[self.chosen].threshold_dbfs
@@ -289,11 +294,8 @@ class Project(ProjectState):
             with self.progress.step("generate") as advance:
                 yield from self.window_requests(engine, advance)
             self._finish_take(engine)
-            if score is not None and self.request.takes > 1:
-                with self.progress.step("score"):
-                    scored = dataclasses.replace(self.takes[self._number], scores=dict(score(self)))
-                self.takes[self._number] = scored
-                self._save()
+            if self.request.takes > 1:
+                self._score(self._number, score)
         if not pending:
             self.choose(self.chosen)
         elif len(self.requested) > 1:
@@ -305,6 +307,14 @@ class Project(ProjectState):
         with self.progress.step("decode") as advance:
             threshold_dbfs = make_tracks(self, engine, self._listening(engine), self._number, advance)
         self._add_take(self._number, threshold_dbfs)
+
+    def _score(self, number: int, score: Score | None) -> None:
+        """Scores the chosen take."""
+        if score is None:
+            return
+        with self.progress.step("score"):
+            self.takes[number] = dataclasses.replace(self.takes[number], scores=dict(score(self)))
+        self._save()
 
     def choose(self, number: int) -> None:
         """Makes a take the one that `take`, `tracks`, `mixdown` and `spoken` belong to.

@@ -29,9 +29,16 @@ def take_scores(take: FinishedTake) -> dict[str, float | None]:
     }
 
 
+def _all_scores(takes: Mapping[int, FinishedTake]) -> dict[int, dict[str, float | None]]:
+    """The scores of all takes, by the same names: a take may lack some that others have."""
+    scores = {number: take_scores(take) for number, take in takes.items()}
+    names = dict.fromkeys(name for found in scores.values() for name in found)
+    return {number: dict.fromkeys(names) | found for number, found in scores.items()}
+
+
 def rank_takes(takes: Mapping[int, FinishedTake]) -> list[int]:
     """The numbers of takes, the best first; of equals, the lowest number."""
-    scores = {number: take_scores(take) for number, take in takes.items()}
+    scores = _all_scores(takes)
     points = dict.fromkeys(takes, 0)
     for name in next(iter(scores.values())):
         sign = 1 if name in (FAULTS, TIMING_ERROR) else -1
@@ -45,9 +52,10 @@ def rank_takes(takes: Mapping[int, FinishedTake]) -> list[int]:
 
 def take_table(takes: Mapping[int, FinishedTake], ranked: Sequence[int]) -> list[str]:
     """Lines of a table of takes and their scores, in the order of `ranked`."""
-    rows = [("take", "seed", *take_scores(takes[ranked[0]]))]
+    scores = _all_scores(takes)
+    rows = [("take", "seed", *scores[ranked[0]])]
     for number in ranked:
-        values = take_scores(takes[number]).values()
+        values = scores[number].values()
         numbers = ("-" if value is None else f"{value:.3g}" for value in values)
         rows.append((str(number), str(takes[number].seed), *numbers))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

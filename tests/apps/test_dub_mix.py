@@ -92,6 +92,71 @@ def test_all_at_once(engine, capsys):
         )
 
 
+def test_every_way_to_a_film_gives_the_same_files(engine, capsys, monkeypatch):
+    """At once, resumed, as one of several takes, in a manifest, delivered again, and from Python."""
+    recogniser = "dualdub_jax.evaluation.run.recognition.find_recogniser"
+    monkeypatch.setattr(recogniser, lambda: (None, "not in this test"))
+    monkeypatch.setattr("dualdub_jax.evaluation.run.take_scores.score_take", lambda project: {})
+    make_film("film.mp4", num_frames=150, has_audio=True)
+    write_music("music.wav")
+    pathlib.Path("film.vtt").write_text(CUES)
+    mix = {"lufs": -9.0, "true_peak": -7.0, "duck": 9.0, "keep_original": ["music.wav=-12dB", "film=-20dB"]}
+    output = {"stem_rate": 48_000, "language": "en", "audio_tracks": ["mix", "original", "speech"]}
+    of_mix = ["--lufs", "-9", "--true-peak", "-7", "--duck", "9"]
+    of_mix += [part for kept in mix["keep_original"] for part in ("--keep-original", kept)]
+    of_output = ["--stem-rate", "48000", "--language", "en", "--audio-tracks", "mix,original,speech"]
+    dub = ["dub", "film.mp4", "--script", "film.vtt", *of_mix]
+
+    def files(name: str) -> list[str]:
+        where = ["-o", f"{name}.mp4", "--stems", name, "--receipt", f"{name}.json"]
+        return [*of_output, *where, "--subtitles", "--subtitles", f"{name}.srt"]
+
+    def made(name: str, folder: str = ".") -> dict:
+        place = pathlib.Path(folder)
+        receipt = json.loads((place / f"{name}.json").read_text())
+        kept = ("verdict", "speech", "tracks", "loudness", "ducking", "mix_gain", "limiter_ceiling", "seed")
+        stems = {path.name: path.read_bytes() for path in (place / name).iterdir()}
+        film = [(place / f"{name}{suffix}").read_bytes() for suffix in (".mp4", ".srt")]
+        return {key: receipt[key] for key in kept} | stems | {"film": film}
+
+    assert main([*dub, *files("plain"), "--seed", "4"]) == 0
+    expected = made("plain")
+    assert expected["loudness"]["limited_db"] > 0 and len(expected["ducking"]["spans_s"]) == 2
+
+    original = engine.generate
+    engine.generate = lambda **_: (_ for _ in ()).throw(KeyboardInterrupt)
+    project = ["--seed", "4", "--project", "p", "--resume"]
+    assert main([*dub, *files("resumed"), *project]) == 130
+    engine.generate = original
+    assert main([*dub, *files("resumed"), *project]) == 0 and made("resumed") == expected
+    assert main(["dub", "--project", "p", *files("again")]) == 0 and made("again") == expected
+
+    assert main([*dub, "--seed", "3", "--takes", "2", "--project", "takes"]) == 0
+    assert main(["dub", "--project", "takes", "--take", "2", *files("second")]) == 0
+    assert made("second") == expected
+    # A take that was retaken is as it was.
+    assert main(["dub", "--project", "takes", "--retake", "cue:2", *files("retaken")]) == 0
+    assert made("retaken")["mix.wav"] != expected["mix.wav"]
+    assert main(["dub", "--project", "takes", "--take", "2", *files("second")]) == 0
+    assert made("second") == expected
+
+    line = {"video": "film.mp4", "script": "film.vtt", "seed": 4, **mix, **output}
+    line |= {"out": "line.mp4", "stems": "line", "receipt": "line.json", "subtitles": [True, "line.srt"]}
+    pathlib.Path("films.jsonl").write_text(json.dumps(line))
+    assert main(["dub", "--manifest", "films.jsonl", "--out", "many"]) == 0
+    assert made("line", "many") == expected
+
+    soundtrack = DualDub(engine, pathlib.Path("fake")).dub("film.mp4", "film.vtt", seed=4, mix=mix)
+    subtitles = [True, "python.srt"]
+    soundtrack.write("python.mp4", "python", "python.json", subtitles=subtitles, **output)
+    assert made("python") == expected
+    capsys.readouterr()
+    for option in (of_mix[:2], of_mix[2:4], of_mix[4:6], of_mix[6:8]):
+        for way in (["--take", "1"], ["--retake", "cue:1"]):
+            told = fails(capsys, "dub", "--project", "takes", *way, *option)
+            assert f"{option[0]}: the project takes has its own; leave it out" in told
+
+
 @pytest.mark.parametrize("suffix", [".vtt", ".ass", ".srt"])
 def test_subtitle_files_name_speakers_as_their_format_does(engine, suffix):
     make_film("film.mp4", num_frames=150)

@@ -82,6 +82,11 @@ def test_takes_are_ranked_and_another_one_is_delivered(film, engine, capsys):
         kept = soundfile.read(f"p/tracks/take_00{other}/{name}.wav", dtype="int16")[0]
         np.testing.assert_array_equal(stems("o")[name], kept)
     assert "p: has no take 9; there are 1, 2, 3" in fails(capsys, "dub", "--project", "p", "--take", "9")
+    capsys.readouterr()
+    assert main(["dub", "--project", "p", "--retake", "cue:1", "-o", "again.mp4"]) == 0
+    table = [line.split() for line in capsys.readouterr().out.splitlines()[1:]]
+    (row,) = [row for row in table if row[:2] == ["4", "7"]]
+    assert len(row) == 6 and "-" not in row  # scored like the others
 
 
 def test_a_region_is_retaken(film, engine, capsys):

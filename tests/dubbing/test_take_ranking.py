@@ -53,3 +53,11 @@ def test_the_table_lists_the_best_first():
         ["1", "4", "0", "50", "0.25"],
     ]
     assert len({len(line) for line in lines}) == 1
+
+
+def test_a_take_without_the_scores_of_others_comes_last():
+    takes = {1: take(4, (1.0, 3.0), av=0.25), 2: take(5, (1.0, 3.0))}
+    for order in ((1, 2), (2, 1)):
+        some = {number: takes[number] for number in order}
+        assert rank_takes(some) == [1, 2]
+        assert [line.split()[-1] for line in take_table(some, [2, 1])] == ["av", "-", "0.25"]
