@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from dualdub_jax.config import Config, SourceConfig
 from dualdub_jax.curriculum.video_encoder import PHASE_NAME as VIDEO_ENCODER
-from dualdub_jax.dubbing.engine import Condition
+from dualdub_jax.dubbing.window_batch import Condition
 
 # Fractions of the steps of a run from random initialisation, close to those of the default's phases.
 _CURRICULUM = {"video_encoder": 0.18, "text_speech": 0.32, "video_audio": 0.06, "soundtrack": 0.44}

@@ -1,33 +1,30 @@
 """The inference engine of a bundle: generates tokens of one window, and decodes tracks."""
 
 import functools
-import math
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Literal
 
 import jax
 import numpy as np
-import soxr
 from jax.sharding import Mesh
 from jaxtyping import Float, Int, UInt8
 
 from dualdub_jax.bundles.bundle import load_bundle
-from dualdub_jax.codecs.base import CodecSpec, CodecStream
 from dualdub_jax.codecs.registry import make_codecs
 from dualdub_jax.config import Config, SamplingConfig
-from dualdub_jax.decoders.base import CODEC, CodecDecoder, decoder_kind, make_decoder, num_channels
+from dualdub_jax.decoders.base import num_channels
 from dualdub_jax.dsp.acoustics import Acoustics
 from dualdub_jax.dubbing.batched_generation import BatchedGeneration, WindowInputs, generate_window
 from dualdub_jax.dubbing.generation import Steering, generate_frames, sample_acoustics, start_window
 from dualdub_jax.dubbing.protocol import WindowRequest
 from dualdub_jax.dubbing.rates import count_letters
 from dualdub_jax.dubbing.steering import LATEST_RATE, SILENCE_DBFS, make_steering, silence_tokens
-from dualdub_jax.dubbing.track_decoder import CHUNK_S, ONE_CALL_S, BufferedTrackDecoder
+from dualdub_jax.dubbing.track_decoder import BufferedTrackDecoder
+from dualdub_jax.dubbing.waveform_decoders import WaveformDecoders
+from dualdub_jax.dubbing.window_batch import Condition, WindowBatches, num_video_frames
 from dualdub_jax.encoders.base import video_inputs
 from dualdub_jax.encoders.extraction import make_extractor
 from dualdub_jax.media.frames import FrameSpec
-from dualdub_jax.models.batch import empty_example
 from dualdub_jax.models.decoding_params import decoding_params
 from dualdub_jax.models.dualdub import make_model
 from dualdub_jax.parts.shapes import checked
@@ -36,7 +33,6 @@ from dualdub_jax.text.words import split_words
 from dualdub_jax.types import STREAMS, Batch, Stream
 
 PyTree = dict  # a bundle's parameters: nested dictionaries of arrays
-Condition = Literal["video", "script", "voice", "acoustics"]
 
 
 class Engine:
@@ -46,6 +42,7 @@ class Engine:
         config: of the bundle.
         tokenizer: of scripts.
         codecs: by stream.
+        decoders: of waveforms, by stream.
         decoder_kinds: by stream, "codec" for the codec's own waveform decoder.
     """
 
@@ -71,15 +68,11 @@ class Engine:
         self._absent = absent
         self.tokenizer = make_tokenizer(config.model)
         self.codecs = make_codecs(config, {stream: params[f"{stream}_codec"] for stream in STREAMS})
-        self.decoder_kinds = {
-            stream: CODEC if use_codec_decoders else decoder_kind(config, stream) for stream in STREAMS
-        }
-        self._decoders = {
-            stream: CodecDecoder(self.codecs[stream])
-            if use_codec_decoders
-            else make_decoder(config, stream, self.codecs[stream], params.get(f"{stream}_decoder"))
-            for stream in STREAMS
-        }
+        self.decoders = WaveformDecoders(
+            config, params, self.codecs, use_codec_decoders, knows_voice="voice" not in absent
+        )
+        self.decoder_kinds = self.decoders.kinds
+        self._batches = WindowBatches(config, self.tokenizer, absent)
         self._extractor = make_extractor(config)
         model = make_model(config)
         self._params = decoding_params(model, params["model"])
@@ -133,11 +126,11 @@ class Engine:
 
     def sample_rate_hz(self, stream: Stream) -> int:
         """Sample rate of a decoded track."""
-        return self._decoders[stream].sample_rate_hz
+        return self.decoders[stream].sample_rate_hz
 
     def num_channels(self, stream: Stream) -> int:
         """Channels of a decoded track."""
-        return num_channels(self._decoders[stream])
+        return num_channels(self.decoders[stream])
 
     def sample_acoustics(self, video: Mapping[str, np.ndarray], seed: int) -> Acoustics | None:
         """Samples room acoustics for a film.
@@ -151,7 +144,7 @@ class Engine:
         """
         if not self.has_acoustics:
             return None
-        batch = self._batch(video, "", None, None, False, False, {})
+        batch = self._batches.make(video, "", None, None, False, False, {})
         rt60_s, noise_dbfs = np.asarray(self._sample_acoustics(self._params, batch, jax.random.key(seed)))[0]
         return Acoustics(float(rt60_s), float(noise_dbfs))
 
@@ -247,14 +240,14 @@ class Engine:
     def _inputs(self, request: WindowRequest) -> WindowInputs:
         """Checks a request and makes the model's inputs of it."""
         grid, sampling = self.config.grid, request["sampling"]
-        num_frames, context = _num_frames(request["video"]), request["context"]
+        num_frames, context = num_video_frames(request["video"]), request["context"]
         if not 0 < num_frames <= grid.num_frames:
             raise ValueError(f"window has {num_frames} frames, the model takes 1 to {grid.num_frames}")
         num_context = {len(tokens) for tokens in context.values()} or {0}
         if len(num_context) > 1 or max(num_context) > num_frames:
             raise ValueError(f"context of {sorted(num_context)} frames does not fit {num_frames}")
         use_speech, span, acoustics = request["use_speech"], request["speech_span"], request["acoustics"]
-        batch = self._batch(
+        batch = self._batches.make(
             request["video"],
             request["script"],
             request["voice"],
@@ -336,19 +329,6 @@ class Engine:
         decoder = self.open_decoder(stream, voice, acoustics)
         return np.concatenate([decoder.push(tokens), decoder.flush()])
 
-    def _decode_in_one_call(
-        self, stream: Stream, tokens: np.ndarray, voice: np.ndarray | None, acoustics: Acoustics | None
-    ) -> np.ndarray:
-        num_frames, window = len(tokens), self.config.grid.num_frames
-        # Padded to whole windows, so that films of similar length share a compiled decoder.
-        padded = math.ceil(num_frames / window) * window
-        rows = np.pad(tokens, ((0, padded - num_frames), (0, 0)))[None]
-        mask = (np.arange(padded) < num_frames)[None]
-        conditions = self._decoder_conditions(stream, voice, acoustics)
-        waveform = self._decoders[stream].decode(rows, mask, conditions)
-        num_samples = math.ceil(num_frames * self.sample_rate_hz(stream) / self.config.grid.frame_rate)
-        return np.asarray(waveform)[0, :num_samples]
-
     def open_decoder(
         self,
         stream: Stream,
@@ -356,106 +336,11 @@ class Engine:
         acoustics: Acoustics | None = None,
         chunk_frames: int | None = None,
     ) -> BufferedTrackDecoder:
-        """Opens a decoder of one track of any length; arguments as for `decode`.
-
-        With `chunk_frames`, every so many frames are decoded as soon as the decoder's receptive field allows.
-        """
-        frame_rate = self.config.grid.frame_rate
-
-        def open_stream() -> CodecStream:
-            conditions = self._decoder_conditions(stream, voice, acoustics)
-            chunk = chunk_frames or math.ceil(CHUNK_S * frame_rate)
-            return self._decoders[stream].open_stream(conditions, chunk)
-
-        return BufferedTrackDecoder(
-            decode=lambda tokens: self._decode_in_one_call(stream, tokens, voice, acoustics),
-            open_stream=open_stream,
-            sample_rate_hz=self.sample_rate_hz(stream),
-            max_frames=-1 if chunk_frames else math.ceil(ONE_CALL_S * frame_rate),
-            num_channels=self.num_channels(stream),
-        )
-
-    def _decoder_conditions(
-        self, stream: Stream, voice: np.ndarray | None, acoustics: Acoustics | None
-    ) -> dict[str, jax.Array]:
-        """Conditions of a decoder: "speaker" float32[1, D], "acoustics" float32[1, 2], where known."""
-        conditions, codec = {}, self.codecs[stream]
-        if stream == "speech" and "speaker" in codec.spec.decode_conditions:
-            samples, mask = self._codec_reference(codec.spec, None if "voice" in self._absent else voice)
-            conditions["speaker"] = codec.encode_speaker(samples[None], mask[None])
-        if acoustics is not None:
-            conditions["acoustics"] = np.float32([acoustics])
-        return conditions
-
-    def _codec_reference(self, spec: CodecSpec, voice: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-        """Resamples the reference to a codec's rates: float32[R * samples_per_frame] and mask bool[R]."""
-        grid = self.config.grid
-        num_frames = math.ceil(grid.num_voice_frames / grid.frame_rate * spec.frame_rate)
-        if voice is not None and spec.sample_rate_hz != grid.sample_rate_hz:
-            voice = soxr.resample(np.asarray(voice, np.float32), grid.sample_rate_hz, spec.sample_rate_hz)
-        return _whole_frames(voice, spec.samples_per_frame, num_frames)
-
-    def _batch(
-        self,
-        video: Mapping[str, np.ndarray],
-        script: str,
-        voice: np.ndarray | None,
-        acoustics: Acoustics | None,
-        use_speech: bool,
-        use_background: bool,
-        context: Mapping[str, np.ndarray],
-    ) -> Batch:
-        grid = self.config.grid
-        fields = empty_example(self.config)
-        num_frames = _num_frames(video)
-        for row, frames in video.items():
-            fields[row][:num_frames] = frames
-        fields["frame_mask"][:num_frames] = True
-        # Without a speech stream, the script is that of training on clips without speech.
-        prompt = self.config.model.background_prompt
-        ids = self.tokenizer.encode(script if use_speech else prompt)
-        if len(ids) > grid.num_script_tokens:
-            raise ValueError(f"script has {len(ids)} tokens, a window holds {grid.num_script_tokens}")
-        fields["script_tokens"][: len(ids)] = ids
-        fields["script_mask"][: len(ids)] = True
-        fields["voice"], fields["voice_mask"] = _whole_frames(
-            voice, grid.samples_per_frame, grid.num_voice_frames
-        )
-        if acoustics is not None:
-            fields["acoustics"][:] = acoustics
-        for stream, tokens in context.items():
-            fields[f"{stream}_tokens"][: len(tokens)] = tokens
-        fields |= {
-            "has_video": np.True_,
-            "has_script": np.bool_(use_speech or bool(prompt)),
-            "has_voice": np.bool_(voice is not None and use_speech),
-            "has_acoustics": np.bool_(acoustics is not None),
-            "has_speech": np.bool_(use_speech),
-            "has_background": np.bool_(use_background),
-        }
-        fields |= {f"has_{part}": np.False_ for part in self._absent}
-        return Batch(**{name: np.asarray(value)[None] for name, value in fields.items()})
+        """See `WaveformDecoders.open`."""
+        return self.decoders.open(stream, voice, acoustics, chunk_frames)
 
 
 def _noise_dbfs(acoustics: Acoustics | None) -> int:
     """Level of a room's noise, whole decibels."""
     is_known = acoustics is not None and acoustics.noise_dbfs is not None
     return round(acoustics.noise_dbfs if is_known else SILENCE_DBFS)
-
-
-def _num_frames(video: Mapping[str, np.ndarray]) -> int:
-    """T, the same for all rows."""
-    (num_frames,) = {len(frames) for frames in video.values()}
-    return num_frames
-
-
-def _whole_frames(
-    voice: np.ndarray | None, samples_per_frame: int, num_frames: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Truncates or pads a recording to whole frames: float32[R * samples_per_frame], and its mask bool[R]."""
-    samples, covered = np.zeros(num_frames * samples_per_frame, np.float32), 0
-    if voice is not None:
-        voice = np.asarray(voice, np.float32)[: len(samples)]
-        covered = len(voice) // samples_per_frame
-        samples[: covered * samples_per_frame] = voice[: covered * samples_per_frame]
-    return samples, np.arange(num_frames) < covered

@@ -7,7 +7,7 @@ import pytest
 
 from dualdub_jax.bundles.bundle import abstract_params
 from dualdub_jax.config import load_config
-from dualdub_jax.dubbing.engine import Condition
+from dualdub_jax.dubbing.window_batch import Condition
 from dualdub_jax.types import PARTS
 
 ROOT = pathlib.Path(__file__).parents[2]

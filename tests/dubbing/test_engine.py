@@ -6,7 +6,7 @@ import pytest
 
 from dualdub_jax.bundles.bundle import abstract_params
 from dualdub_jax.dsp.acoustics import Acoustics
-from dualdub_jax.dubbing import engine as engine_module
+from dualdub_jax.dubbing import waveform_decoders
 from dualdub_jax.dubbing.engine import Engine
 from tests.tiny import tiny_config, with_codec
 
@@ -27,8 +27,8 @@ def test_a_long_track_streams_to_the_same_samples(engine, monkeypatch, stream):
     tokens = rng.integers(0, spec.codebook_size, (107, spec.num_codebooks)).astype(np.int32)
     conditions = (0.1 * rng.normal(size=3_000).astype(np.float32), Acoustics(0.5, -50.0))
     expected = engine.decode(stream, tokens, *conditions)
-    monkeypatch.setattr(engine_module, "ONE_CALL_S", 1)
-    monkeypatch.setattr(engine_module, "CHUNK_S", 2)
+    monkeypatch.setattr(waveform_decoders, "ONE_CALL_S", 1)
+    monkeypatch.setattr(waveform_decoders, "CHUNK_S", 2)
     decoder = engine.open_decoder(stream, *conditions)
     assert decoder.sample_rate_hz == engine.sample_rate_hz(stream) == 16_000
     pieces = [decoder.push(tokens[first : first + 12]) for first in range(0, 107, 12)]

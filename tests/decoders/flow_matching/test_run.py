@@ -145,8 +145,8 @@ def test_a_long_track_is_decoded_in_chunks_to_the_same_samples(run):
     tokens = np.random.default_rng(0).integers(0, 16, (800, 3)).astype(np.int32)  # 32 s
     decoder = engine.open_decoder("speech")
     streamed = np.concatenate([decoder.push(tokens[:500]), decoder.push(tokens[500:]), decoder.flush()])
-    at_once = np.asarray(engine._decoders["speech"].decode(tokens[None], None, engine._decoder_conditions(
-        "speech", None, None)))[0]  # fmt: skip
+    conditions = engine.decoders.conditions("speech", None, None)
+    at_once = np.asarray(engine.decoders["speech"].decode(tokens[None], None, conditions))[0]
     assert streamed.shape == at_once.shape == (32 * 16_000,)
     np.testing.assert_allclose(streamed, at_once, atol=1e-4)
 
