@@ -59,6 +59,7 @@ class Actions:
         with self._explained() as told:
             session.script = self._own(session, upload)
             text = open_source(str(session.script)).text
+            _check_letters(text)
             return text, *self.check_script(request, text)
         self._drop_script(session)
         return gradio.skip(), told[0], *_slots(())
@@ -233,10 +234,7 @@ class Actions:
         """A file of the script: what a visitor types is never taken for a path on the server."""
         if not (script or "").strip():
             return None
-        if len(script) > _MAX_SCRIPT_LETTERS:
-            raise UserError(
-                f"the script has {len(script)} letters, and at most {_MAX_SCRIPT_LETTERS} can be read"
-            )
+        _check_letters(script)
         path = folder / (session.script.name if session.script else "script.txt")
         path.write_text(script, encoding="utf-8")
         return path
@@ -258,6 +256,14 @@ class Actions:
 
 def _session(request: gradio.Request) -> Session:
     return request.request.state.session
+
+
+def _check_letters(script: str) -> None:
+    if len(script) > _MAX_SCRIPT_LETTERS:
+        raise UserError(
+            f"the script has {len(script):,} letters, and this page takes up to {_MAX_SCRIPT_LETTERS:,}; "
+            "shorten it, or use dualdub dub"
+        )
 
 
 def _link(upload: pathlib.Path, folder: pathlib.Path) -> pathlib.Path:

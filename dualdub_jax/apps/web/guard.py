@@ -19,7 +19,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dualdub_jax.apps.web.sessions import Session, Sessions
 
-COOKIE = "dualdub"
 _API = "/gradio_api"
 _PAGES = {"/", "/config", "/theme.css", "/favicon.ico", "/manifest.json", "/robots.txt", "/login", "/logout"}
 _CALLS = {
@@ -58,11 +57,12 @@ class Guard:
             if scope["type"] == "lifespan":
                 await self._app(scope, receive, send)
             return
-        session, new_secret = self._sessions.find(_read_cookie(scope)), None
+        cookie, new_secret = _cookie_name(scope), None
+        session = self._sessions.find(_read_cookie(scope, cookie))
         if session is None and scope["path"] == "/":
             new_secret, session = self._sessions.start()
         scope.setdefault("state", {})["session"] = session
-        send = _with_headers(send, new_secret)
+        send = _with_headers(send, None if new_secret is None else f"{cookie}={new_secret}")
         refusal = self._refusal(scope, session)
         if refusal is None and scope["path"] == _JOIN:
             body, receive = await _read_body(receive)
@@ -131,11 +131,16 @@ def _length(scope: Scope) -> int | None:
     return int(length) if length.isdigit() else None
 
 
-def _read_cookie(scope: Scope) -> str | None:
+def _cookie_name(scope: Scope) -> str:
+    """The port is a part of it: browsers give the cookies of a host to all its ports."""
+    return f"dualdub-{scope['server'][1]}"
+
+
+def _read_cookie(scope: Scope, cookie_name: str) -> str | None:
     for name, value in scope["headers"]:
         if name == b"cookie":
             try:
-                cookie = http.cookies.SimpleCookie(value.decode("latin-1")).get(COOKIE)
+                cookie = http.cookies.SimpleCookie(value.decode("latin-1")).get(cookie_name)
             except http.cookies.CookieError:
                 continue
             if cookie is not None:
@@ -143,12 +148,12 @@ def _read_cookie(scope: Scope) -> str | None:
     return None
 
 
-def _with_headers(send: Send, new_secret: str | None) -> Send:
+def _with_headers(send: Send, new_cookie: str | None) -> Send:
     async def wrapped(message: Message) -> None:
         if message["type"] == "http.response.start":
             headers = [*message.get("headers", ()), *_HEADERS.items()]
-            if new_secret is not None:
-                cookie = f"{COOKIE}={new_secret}; HttpOnly; SameSite=Lax; Path=/"
+            if new_cookie is not None:
+                cookie = f"{new_cookie}; HttpOnly; SameSite=Lax; Path=/"
                 headers.append((b"set-cookie", cookie.encode()))
             message = {**message, "headers": headers}
         await send(message)

@@ -10,7 +10,6 @@ from dualdub_jax.apps.web.actions import Actions
 from dualdub_jax.apps.web.limits import Limits
 from dualdub_jax.apps.web.settings import MAX_SPEAKERS, MAX_TAKES, STEM_RATES, SUFFIXES
 from dualdub_jax.dubbing.rates import COMFORTABLE_RATE, MAX_RATE
-from dualdub_jax.text.script_source import SUBTITLE_SUFFIXES, TEXT_SUFFIXES
 
 TITLE = "DualDub"
 HEAD = '<script type="module" src="web/player.js"></script>'
@@ -29,9 +28,6 @@ _NUMBERS_TO_REGION = """
 }
 """
 _NARROW = 120  # pixels; two controls stand side by side on a phone
-_FILM_TYPES = [
-    *("video", ".mkv", ".webm", ".mxf", ".ts", ".mts", ".m2ts", ".vob", ".flv", ".wmv", ".avi", ".ogv"),
-]
 
 
 def make_page(actions: Actions, limits: Limits) -> gradio.Blocks:
@@ -71,7 +67,6 @@ def _inputs(actions: Actions, limits: Limits) -> list[gradio.components.Componen
     """The controls of a request, in the order of the arguments of `Actions.generate`."""
     film = gradio.File(
         label=f"Film, up to {limits.max_length_s / 60:g} min and {limits.max_upload_mb:g} MB",
-        file_types=_FILM_TYPES,
         height=150,
     )
     facts = gradio.HTML(elem_id="film-facts")
@@ -83,7 +78,6 @@ def _inputs(actions: Actions, limits: Limits) -> list[gradio.components.Componen
     )
     script_file = gradio.File(
         label="or drop a text or subtitle file",
-        file_types=[*TEXT_SUFFIXES, *SUBTITLE_SUFFIXES],
         height=140,
     )
     script_error = gradio.HTML(elem_id="script-error")

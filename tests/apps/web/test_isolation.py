@@ -157,7 +157,10 @@ def test_routes_that_the_page_does_not_use_do_not_exist(visitor, path):
 
 def test_the_cookie_cannot_be_read_by_scripts_and_the_browser_asks_no_other_host(served):
     answer = httpx.get(served.address)
-    assert re.fullmatch(r"dualdub=[\w-]{43}; HttpOnly; SameSite=Lax; Path=/", answer.headers["set-cookie"])
+    # Named for the port: two servers of one machine would otherwise overwrite each other's.
+    port = served.address.rsplit(":", 1)[1]
+    cookie = rf"dualdub-{port}=[\w-]{{43}}; HttpOnly; SameSite=Lax; Path=/"
+    assert re.fullmatch(cookie, answer.headers["set-cookie"])
     policy = answer.headers["content-security-policy"]
     assert "default-src 'self'" in policy and "http" not in policy
     assert httpx.post(f"{served.address}/gradio_api/upload", files={"files": ("x", b"x")}).status_code == 403

@@ -102,7 +102,7 @@ def test_a_new_film_removes_the_one_before(served, visitor, tmp_path):
     second, _ = player_of(visitor, visitor.call("generate", *request(seed="1")))
     assert visitor.http.get(f"{first}/mix.wav").status_code == 404
     assert visitor.http.get(f"{second}/mix.wav").status_code == 200
-    session = served.server.sessions.find(visitor.http.cookies["dualdub"])
+    session = served.server.sessions.find(visitor.secret)
     assert len(list(session.folder.glob("*/files"))) == 1
 
 
@@ -111,7 +111,7 @@ def test_refused_jobs_leave_nothing_behind(served, visitor, tmp_path):
     folder, _ = player_of(visitor, visitor.call("generate", *request()))
     for _ in range(3):
         assert "“Seed”" in text_of(visitor.call("generate", *request(seed="x"))[0])
-    session = served.server.sessions.find(visitor.http.cookies["dualdub"])
+    session = served.server.sessions.find(visitor.secret)
     assert len([path for path in session.folder.iterdir() if path.is_dir()]) <= 3  # film, job, the last
     assert visitor.http.get(f"{folder}/mix.wav").status_code == 200
 
@@ -249,12 +249,12 @@ def test_files_are_removed_after_a_time_and_at_the_end(checkpoint, tmp_path):
             one.upload("voice.wav", b"a voice")
         folder, _ = player_of(visitor, visitor.call("generate", *request()))
         sessions = running.server.sessions
-        sessions.find(visitor.http.cookies["dualdub"]).used_s -= 3601
+        sessions.find(visitor.secret).used_s -= 3601
         sessions.expire()
         assert visitor.http.get(f"{folder}/mix.wav").status_code == 404
         assert len(list((running.server.root / "sessions").iterdir())) == 1
         stored = list(running.server.root.rglob("voice.wav"))
         assert len(stored) == 1  # the other visitor has uploaded the same
-        sessions.find(other.http.cookies["dualdub"]).used_s -= 3601
+        sessions.find(other.secret).used_s -= 3601
         sessions.expire()
         assert not [path for path in running.server.root.rglob("*") if path.is_file()]

@@ -79,7 +79,7 @@ def test_a_cancelled_job_frees_the_queue(served, visitors, is_running):
         one.thread.join(20)
     assert stopped.has_shown("Cancelled.") and not stopped.has_shown("Done.")
     assert other.has_shown("Done.")
-    session = served.server.sessions.find(stopped.visitor.http.cookies["dualdub"])
+    session = served.server.sessions.find(stopped.visitor.secret)
     assert not list(session.folder.glob("*/files"))
 
 
@@ -89,7 +89,7 @@ def test_a_visitor_who_goes_away_frees_the_queue(served, visitors):
     next(iter(visitors[0].messages()))  # then the connection is closed
     second = Generating(visitors[1])
     wait_for(lambda: served.engine.entered.acquire(blocking=False))
-    session = served.server.sessions.find(visitors[0].http.cookies["dualdub"])
+    session = served.server.sessions.find(visitors[0].secret)
     wait_for(lambda: session.task._is_cancelled)
     served.engine.gate.set()
     second.thread.join(20)

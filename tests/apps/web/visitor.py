@@ -31,6 +31,11 @@ class Visitor:
             events = {event for _, event in function["targets"]}
             self._functions[_name(outputs, events, len(function["inputs"]))] = function["id"]
 
+    @property
+    def secret(self) -> str:
+        """The value of the cookie by which the server knows this visitor."""
+        return next(value for name, value in self.http.cookies.items() if name.startswith("dualdub-"))
+
     def upload(self, name: str, content: bytes) -> httpx.Response:
         """Uploads a file; the answer is the list of its path."""
         return self.http.post("/gradio_api/upload", files={"files": (name, content)})
