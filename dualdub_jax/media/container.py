@@ -9,6 +9,9 @@ from dualdub_jax.errors import UserError
 
 # Text files open as "tty" (ANSI art): they are not films, whatever libavformat thinks.
 _NOT_MEDIA = {"tty", "bin", "xbin", "adf", "idf"}
+# Lists of other files, which would be read with them, and kinds that are no files.
+_LISTS = {"hls", "dash", "concat", "imf", "sdp", "rtsp", "rtp", "lavfi"}
+_FORMATS = ",".join(sorted(av.formats_available - _LISTS))
 _SEEK_MARGIN = 10_000_000  # microseconds
 _EXAMPLES = {
     "video": "a video file such as MP4 or MKV",
@@ -47,10 +50,10 @@ def open_media(path: pathlib.Path | str, kind: str) -> av.container.InputContain
     if not head:
         raise UserError(f"{path}: the file is empty; give a {kind} file with something in it")
     try:
-        # "file:" keeps a colon in the name from being read as a protocol, and playlists from the network.
+        # "file:" keeps a colon in the name from being read as a protocol, the whitelist the network out.
         container = av.open(
             f"file:{path}",
-            options={"protocol_whitelist": "file,crypto,data"},
+            options={"protocol_whitelist": "file,crypto,data", "format_whitelist": _FORMATS},
             metadata_errors="backslashreplace",  # titles of old files are in any encoding
         )
     except (av.error.FFmpegError, OSError, ValueError):

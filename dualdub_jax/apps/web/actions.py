@@ -45,9 +45,13 @@ class Actions:
         if upload is None:
             return ""
         with self._explained() as told:
-            session.film = self._own(session, upload)
-            return views.film_facts(self._limits.check_film(session.film))
-        self._drop_film(session)
+            path = self._own(session, upload)
+            try:
+                session.film = self._limits.check_film(path)
+            except UserError:
+                session.release_upload(path)
+                raise
+            return views.film_facts(session.film)
         return told[0]
 
     def take_script(self, request: gradio.Request, upload: str | None) -> tuple[Any, ...]:
@@ -110,7 +114,7 @@ class Actions:
             # Links: retakes read the film, also after another was uploaded.
             job = Job(
                 settings.request(
-                    _link(session.film, folder / "film"),
+                    _link(session.film.path, folder / "film"),
                     self._write_script(session, folder, script),
                     None if voice is None else _link(self._own(session, voice), folder / "voice"),
                     {
@@ -120,7 +124,7 @@ class Actions:
                     },
                 ),
                 folder,
-                settings.delivery,
+                settings.delivery(session.film),
             )
 
             def make(task: Task) -> Job:
@@ -173,7 +177,7 @@ class Actions:
     def show(self, request: gradio.Request) -> tuple[Any, ...]:
         """What a page shows that is opened: the visitor's last film, if it is still kept."""
         session = _session(request)
-        return _shown(session, "" if session.job is None else views.done(session.job))
+        return _shown(session)
 
     async def _run(
         self, session: Session, prepare: Callable[[], Callable[[Task], Job]]
@@ -196,7 +200,7 @@ class Actions:
                     self._queue.remove(task)
         finally:
             session.is_busy = False
-        yield _shown(session, told[0] if told else views.done(session.job))
+        yield _shown(session, told[0] if told else None)
 
     def _replace_job(self, session: Session, job: Job) -> None:
         if session.job is not None and session.job is not job:
@@ -221,12 +225,14 @@ class Actions:
                 shutil.rmtree(path, ignore_errors=True)
 
     def _drop_film(self, session: Session) -> None:
-        session.release_upload(session.film)
-        session.film = None
+        if session.film is not None:
+            session.release_upload(session.film.path)
+            session.film = None
 
     def _drop_script(self, session: Session) -> None:
-        session.release_upload(session.script)
-        session.script = None
+        if session.script is not None:
+            session.release_upload(session.script)
+            session.script = None
 
     def _write_script(
         self, session: Session, folder: pathlib.Path, script: str | None
@@ -304,11 +310,18 @@ def _waiting(status: str) -> tuple[Any, ...]:
     )
 
 
-def _shown(session: Session, status: str) -> tuple[Any, ...]:
-    """Updates of the outputs when nothing runs: status, player, downloads, results, generate, cancel."""
+def _shown(session: Session, status: str | None = None) -> tuple[Any, ...]:
+    """Updates of the outputs when nothing runs: status, player, downloads, results, generate, cancel.
+
+    Args:
+        session: of the visitor, whose last film is shown.
+        status: what is to be told; None: that film's verdict.
+    """
     job = session.job
+    if status is None:
+        status = "" if job is None else views.done(job)
     return (
-        status + ("" if job is None else views.remarks(job)),
+        status,
         None if job is None else views.player(job),
         None if job is None else views.downloads(job),
         gradio.update(visible=job is not None),

@@ -14,7 +14,7 @@ import weakref
 from collections.abc import Iterator
 from typing import Any
 
-from starlette.responses import PlainTextResponse
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dualdub_jax.apps.web.sessions import Session, Sessions
@@ -75,7 +75,7 @@ class Guard:
         else:
             await self._app(scope, receive, send)
 
-    def _refusal(self, scope: Scope, session: Session | None) -> PlainTextResponse | None:
+    def _refusal(self, scope: Scope, session: Session | None) -> Response | None:
         path = scope["path"]
         if path.startswith(_FILE):
             if session is None or not session.owns_upload(urllib.parse.unquote(path[len(_FILE) :])):
@@ -84,7 +84,7 @@ class Guard:
         if path not in _PAGES | _CALLS and not path.startswith(_FOLDERS):
             return PlainTextResponse("no such page", 404)
         if path in (_JOIN, _UPLOAD) and session is None:
-            return PlainTextResponse("this visit has expired; reload the page", 403)
+            return _refusal(path, "this visit has expired; reload the page", 403)
         if path == f"{_API}/queue/data":
             query = urllib.parse.parse_qs(scope["query_string"].decode("latin-1"))
             if session is None or self._pages.get(query.get("session_hash", [""])[0]) is not session:
@@ -98,31 +98,37 @@ class Guard:
             return PlainTextResponse("the server's disk is full; try again later", 507)
         return None
 
-    def _refuse_body(self, scope: Scope, is_upload: bool) -> PlainTextResponse | None:
+    def _refuse_body(self, scope: Scope, is_upload: bool) -> Response | None:
         length = _length(scope)
         if length is None:
-            return PlainTextResponse("the length of the request is not given", 411)
+            return _refusal(scope["path"], "the length of the request is not given", 411)
+        most = self._max_upload_bytes if is_upload else _MOST_CALL_BYTES
         # Multipart headers take some more; the exact size is counted while the file is received.
-        most = self._max_upload_bytes + 100_000 if is_upload else _MOST_CALL_BYTES
-        if length > most:
-            return PlainTextResponse(
-                f"{length / 1e6:.0f} MB are too much, at most {most / 1e6:.0f} MB can be sent", 413
-            )
+        if length > most + is_upload * 100_000:
+            text = f"{length / 1e6:.1f} MB are too much: at most {most / 1e6:g} MB can be sent"
+            return _refusal(scope["path"], text, 413)
         return None
 
-    def _refuse_call(self, body: bytes, session: Session) -> PlainTextResponse | None:
+    def _refuse_call(self, body: bytes, session: Session) -> Response | None:
         try:
             call = json.loads(body)
             page = call["session_hash"]
         except (ValueError, RecursionError, KeyError, TypeError):
             page = None
         if not isinstance(page, str) or len(page) > 100:
-            return PlainTextResponse("not a call of this page", 400)
+            return _refusal(_JOIN, "not a call of this page", 400)
         if not all(isinstance(path, str) and session.owns_upload(path) for path in _paths(call)):
-            return PlainTextResponse("the file is not kept any more; upload it again", 404)
+            return _refusal(_JOIN, "the file is not kept any more; upload it again", 404)
         if self._pages.setdefault(page, session) is not session:
-            return PlainTextResponse("no such session", 404)
+            return _refusal(_JOIN, "no such session", 404)
         return None
+
+
+def _refusal(path: str, text: str, status: int) -> Response:
+    """An answer whose text Gradio's page shows."""
+    if path == _JOIN:
+        return JSONResponse({"detail": text}, status)
+    return PlainTextResponse(text, status)
 
 
 def _length(scope: Scope) -> int | None:

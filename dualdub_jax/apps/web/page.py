@@ -8,7 +8,7 @@ import gradio
 
 from dualdub_jax.apps.web.actions import Actions
 from dualdub_jax.apps.web.limits import Limits
-from dualdub_jax.apps.web.settings import MAX_SPEAKERS, MAX_TAKES, STEM_RATES, SUFFIXES
+from dualdub_jax.apps.web.settings import FITTING, MAX_SPEAKERS, MAX_TAKES, STEM_RATES, SUFFIXES
 from dualdub_jax.dubbing.rates import COMFORTABLE_RATE, MAX_RATE
 
 TITLE = "DualDub"
@@ -82,7 +82,7 @@ def _inputs(actions: Actions, limits: Limits) -> list[gradio.components.Componen
     )
     script_error = gradio.HTML(elem_id="script-error")
     voice = gradio.Audio(
-        label="Reference voice: a recording of who speaks (optional)",
+        label="Reference voice (optional)",
         sources=["upload", "microphone"],
         type="filepath",
         buttons=[],
@@ -113,12 +113,8 @@ def _settings() -> list[gradio.components.Component]:
             seed = _number("Seed", "a whole number", "0")
             takes = _number("Takes", f"1 to {MAX_TAKES}", "1")
         with gradio.Row():
-            suffix = gradio.Dropdown(
-                list(SUFFIXES), value=SUFFIXES[0], label="File format", min_width=_NARROW
-            )
-            stem_rate = gradio.Dropdown(
-                list(STEM_RATES), value=STEM_RATES[0], label="Rate of the stems", min_width=_NARROW
-            )
+            suffix = _choice((FITTING, *SUFFIXES), "File format")
+            stem_rate = _choice(STEM_RATES, "Rate of the stems")
         add_subtitles = gradio.Checkbox(False, label="Add a subtitle track of what is spoken")
         language = gradio.Textbox(
             label="Language of the speech", info="for players' menus: en, deu, pt-BR", max_lines=1

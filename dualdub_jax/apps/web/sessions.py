@@ -13,6 +13,7 @@ from dualdub_jax.apps.web.uploads import Uploads
 if TYPE_CHECKING:
     from dualdub_jax.apps.web.device_queue import Task
     from dualdub_jax.apps.web.job import Job
+    from dualdub_jax.media.film import Film
 _UPLOADS_PER_SESSION = 6  # times the limit of one file
 _MAX_UPLOADS = 100  # files of a visitor
 
@@ -35,7 +36,7 @@ class Session:
         self.folder = folder
         self._store, self._inbox, self._max_upload_bytes = store, store.make_inbox(), max_upload_bytes
         self._lock = threading.Lock()
-        self.film: pathlib.Path | None = None
+        self.film: Film | None = None
         self.script: pathlib.Path | None = None
         self.speakers: tuple[str, ...] = ()
         self.uploads: dict[str, int] = {}
@@ -52,14 +53,15 @@ class Session:
         paths = [self._store.hand_over(pathlib.Path(path), self._inbox) for path in stored]
         with self._lock:
             self.uploads |= {str(path): path.stat().st_size for path in paths}
-            others = [path for path in self.uploads if path != str(self.film)]
+            film = None if self.film is None else str(self.film.path)
+            others = [path for path in self.uploads if path != film]
             while others and (
                 len(self.uploads) > _MAX_UPLOADS or sum(self.uploads.values()) > self._max_upload_bytes
             ):
                 self._remove_upload(others.pop(0))
         return [str(path) for path in paths]
 
-    def release_upload(self, path: pathlib.Path | None) -> None:
+    def release_upload(self, path: pathlib.Path) -> None:
         """Removes an upload that is not needed any more."""
         with self._lock:
             self._remove_upload(str(path))

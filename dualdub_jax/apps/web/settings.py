@@ -8,9 +8,13 @@ from dualdub_jax.apps.web.numbers import read_number, read_whole_number
 from dualdub_jax.dubbing.mix_settings import MixSettings
 from dualdub_jax.dubbing.request import DubRequest
 from dualdub_jax.errors import UserError
+from dualdub_jax.media.film import Film
 from dualdub_jax.media.original_sound import OF_FILM
+from dualdub_jax.media.rehearsal import check_container
 
 SUFFIXES = (".mp4", ".mkv", ".mov", ".webm")
+FITTING = "what fits the film"
+_BY_PREFERENCE = (".mp4", ".webm", ".mkv")  # players know MP4 best; MKV holds nearly everything
 STEM_RATES = ("the model's", "44100 Hz", "48000 Hz")
 MAX_TAKES = 4  # at once
 MAX_SPEAKERS = 8  # that have a place for their voice on the page
@@ -40,7 +44,8 @@ class Settings:
     Attributes:
         use_speech, use_background, seed, takes, rt60_s, noise_dbfs, max_rate, strict, allow_overrun: see
             `DubRequest`.
-        suffix, add_subtitles, language: see `Delivery`.
+        suffix: see `Delivery`; `FITTING`: MP4, or else one that holds the film's video.
+        add_subtitles, language: see `Delivery`.
         stem_rate: one of `STEM_RATES`.
         lufs, true_peak, duck: see `MixSettings`.
         own_sound_db: gain of the film's own sound; None: it is replaced.
@@ -51,7 +56,7 @@ class Settings:
     use_background: bool = True
     seed: str | None = None
     takes: str | None = None
-    suffix: str = SUFFIXES[0]
+    suffix: str = FITTING
     add_subtitles: bool = False
     language: str | None = ""
     stem_rate: str = STEM_RATES[0]
@@ -66,19 +71,19 @@ class Settings:
     allow_overrun: bool = False
     allow_inaudible: bool = False
 
-    @property
-    def delivery(self) -> Delivery:
-        """The formats.
+    def delivery(self, film: Film) -> Delivery:
+        """The formats for a film.
 
         Raises:
             UserError: an unknown one.
         """
-        if self.suffix not in SUFFIXES:
-            raise UserError(f"{self.suffix}: unknown file format; choose one of {', '.join(SUFFIXES)}")
+        suffix = _fitting_suffix(film) if self.suffix == FITTING else self.suffix
+        if suffix not in SUFFIXES:
+            raise UserError(f"{suffix}: unknown file format; choose one of {', '.join(SUFFIXES)}")
         if self.stem_rate not in STEM_RATES:
             raise UserError(f"{self.stem_rate}: unknown rate; choose one of {', '.join(STEM_RATES)}")
         rate = None if self.stem_rate == STEM_RATES[0] else int(self.stem_rate.removesuffix(" Hz"))
-        return Delivery(self.suffix, self.add_subtitles, (self.language or "").strip(), rate)
+        return Delivery(suffix, self.add_subtitles, (self.language or "").strip(), rate)
 
     def request(
         self,
@@ -120,3 +125,13 @@ class Settings:
             ),
             **({} if max_rate is None else {"max_rate": max_rate}),
         )
+
+
+def _fitting_suffix(film: Film) -> str:
+    for suffix in _BY_PREFERENCE:
+        try:
+            check_container(film, film.path.with_suffix(suffix))
+        except UserError:
+            continue
+        return suffix
+    return SUFFIXES[0]  # which says what is wrong

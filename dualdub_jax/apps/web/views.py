@@ -76,14 +76,10 @@ def _status(text: str, fraction: float | None) -> str:
 
 
 def done(job: Job) -> str:
-    """A finished film, in one line."""
-    return note(f"Done. {job.verdict[:1].upper()}{job.verdict[1:]}.")
-
-
-def remarks(job: Job) -> str:
-    """What the visitor should know of a finished film."""
+    """A finished film: its verdict, and what the visitor should know."""
     told = [f"Words are not checked: {job.no_recognition}"] if job.no_recognition else []
-    return warnings([*job.warnings, *told])
+    verdict = note(f"Done. {job.verdict[:1].upper()}{job.verdict[1:]}.")
+    return verdict + warnings([*job.warnings, *told])
 
 
 def player(job: Job) -> str:

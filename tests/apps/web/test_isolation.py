@@ -53,7 +53,8 @@ def test_another_visitor_fetches_nothing_even_with_the_address(served, owner, vi
 @pytest.mark.parametrize("function", ["take_film", "take_script", "take_voice"])
 def test_another_visitor_cannot_use_an_upload(owner, visitor, function):
     answer = visitor.join(function, as_value(owner.stored[function]))
-    assert (answer.status_code, answer.text) == (404, "the file is not kept any more; upload it again")
+    assert answer.status_code == 404
+    assert answer.json() == {"detail": "the file is not kept any more; upload it again"}
     assert owner.http.get(f"/gradio_api/file={owner.stored[function]}").status_code == 200
 
 
@@ -90,7 +91,7 @@ def test_a_call_names_no_file_or_address_but_the_visitor_s_uploads(served, visit
 @pytest.mark.parametrize("body", [b"", b"[]", b"{}", b"\xff", b"[" * 100_000, b'{"session_hash": 1}'])
 def test_calls_that_are_none_are_refused(visitor, body):
     answer = visitor.http.post("/gradio_api/queue/join", content=body)
-    assert (answer.status_code, answer.text) == (400, "not a call of this page")
+    assert (answer.status_code, answer.json()) == (400, {"detail": "not a call of this page"})
 
 
 def test_another_visitor_neither_reads_nor_joins_a_session(owner, visitor):

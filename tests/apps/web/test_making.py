@@ -69,6 +69,22 @@ def test_a_film_that_browsers_cannot_play_has_a_preview(visitor, tmp_path, suffi
         assert reader.film.duration_s == pytest.approx(30 / 25) and reader.film.size == (480, 300)
 
 
+@pytest.mark.parametrize(
+    ("name", "codec", "delivered"),
+    [
+        ("a.mp4", "libx264", "a.dubbed.mp4"),
+        ("a.mov", "libx264", "a.dubbed.mp4"),
+        ("a.webm", "libvpx", "a.dubbed.webm"),
+        ("a.avi", "msmpeg4", "a.dubbed.mkv"),
+    ],
+)
+def test_the_file_format_fits_the_film(visitor, tmp_path, name, codec, delivered):
+    visitor.call("take_film", visitor.uploaded(make_film(tmp_path / name, codec=codec, num_frames=20)))
+    outputs = visitor.call("generate", *request(use_speech=False))
+    assert outputs[2] is not None, outputs[0]
+    assert f">{delivered}</a>" in outputs[2]
+
+
 def test_a_playable_film_is_shown_with_its_sound(visitor, tmp_path):
     visitor.call("take_film", visitor.uploaded(make_film(tmp_path / "film.mp4")))
     folder, player = player_of(visitor, visitor.call("generate", *request()))
@@ -110,7 +126,8 @@ def test_refused_jobs_leave_nothing_behind(served, visitor, tmp_path):
     visitor.call("take_film", visitor.uploaded(make_film(tmp_path / "film.mp4")))
     folder, _ = player_of(visitor, visitor.call("generate", *request()))
     for _ in range(3):
-        assert "“Seed”" in text_of(visitor.call("generate", *request(seed="x"))[0])
+        shown = text_of(visitor.call("generate", *request(seed="x"))[0])
+        assert "“Seed”" in shown and "not in these tests" not in shown  # which is of the last film
     session = served.server.sessions.find(visitor.secret)
     assert len([path for path in session.folder.iterdir() if path.is_dir()]) <= 3  # film, job, the last
     assert visitor.http.get(f"{folder}/mix.wav").status_code == 200

@@ -5,6 +5,7 @@ import pathlib
 import shutil
 
 import numpy as np
+import PIL.Image
 import pytest
 import soundfile
 
@@ -22,6 +23,12 @@ def _cut(path: pathlib.Path) -> None:
     truncate(make_film(path.with_name("whole.mp4"), noise=True), path, 4_000)
 
 
+def _list_files(path: pathlib.Path) -> None:
+    """A playlist, by which the server would read a file of its own for the visitor."""
+    film = make_film(path.with_name("secret.ts"), num_frames=50)
+    path.write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\n{film}\n#EXT-X-ENDLIST\n")
+
+
 @pytest.mark.parametrize(
     ("name", "make", "message"),
     [
@@ -32,6 +39,8 @@ def _cut(path: pathlib.Path) -> None:
         ("brief.mp4", _tiny, "brief.mp4: the video is 0.48 s long"),
         ("cut.mp4", _cut, "cut.mp4: the MP4 file has no index"),
         ("long.mp4", lambda p: make_film(p, num_frames=42, rate=2), "long.mp4: is 0:21 long, and this page"),
+        ("pic.png", lambda p: PIL.Image.new("RGB", (64, 48)).save(p), "pic.png: the video is 0.04 s long"),
+        ("list.m3u8", _list_files, "list.m3u8: not a media file"),
         ("day.mp4", lambda p: make_film(p, num_frames=11, rate="1/1000"), "day.mp4: is 3:03:20 long"),
     ],
 )
@@ -119,6 +128,13 @@ def test_a_bad_script_is_explained(served, visitor, name, content, message):
     shown = visitor.call("take_script", as_value(stored))[1]
     assert text_of(shown).startswith(message) and str(served.server.root) not in shown
     assert not list(served.server.root.rglob(name))
+
+
+def test_a_long_script_is_refused_before_it_is_shown(visitor):
+    (stored,) = visitor.upload("long.srt", b"1\n00:00:00,000 --> 00:00:01,000\nhi\n\n" * 6000).json()
+    text, shown, *_ = visitor.call("take_script", as_value(stored))
+    assert text == {"__type__": "update"}
+    assert text_of(shown).startswith("the script has 216,000 letters, and this page takes up to 200,000")
 
 
 def test_a_script_file_is_shown_for_editing(visitor, tmp_path):
