@@ -17,7 +17,7 @@ from dualdub_jax.apps.web.device_queue import Cancelled, DeviceQueue, Task
 from dualdub_jax.apps.web.job import Job
 from dualdub_jax.apps.web.limits import Limits
 from dualdub_jax.apps.web.messages import error_text, page_text
-from dualdub_jax.apps.web.numbers import read_number, read_whole_number
+from dualdub_jax.apps.web.numbers import read_number, read_seed
 from dualdub_jax.apps.web.sessions import Session, Sessions
 from dualdub_jax.apps.web.settings import MAX_SPEAKERS, Settings
 from dualdub_jax.apps.web.speakers import find_speakers
@@ -149,7 +149,7 @@ class Actions:
             start_s, end_s = read_number(start, "From"), read_number(end, "To")
             if start_s is None or end_s is None:
                 raise UserError("no region yet: drag over the tracks, or fill in “From” and “To”")
-            job, number = _job(session), read_whole_number(seed, "Seed")
+            job, number = _job(session), read_seed(seed)
             return lambda task: job.redo(self._model, task, (start_s, end_s), number)
 
         async for update in self._run(session, prepare):

@@ -4,6 +4,8 @@ import math
 
 from dualdub_jax.errors import UserError
 
+_MAX_SEED = 2**31 - 1  # as of the command line
+
 
 def read_number(text: str | float | None, label: str) -> float | None:
     """A number; None for an empty field.
@@ -32,3 +34,11 @@ def read_whole_number(text: str | float | None, label: str) -> int | None:
     if value is not None and value != int(value):
         raise UserError(f"“{label}”: expected a whole number, got {value:g}")
     return None if value is None else int(value)
+
+
+def read_seed(text: str | float | None) -> int | None:
+    """A seed of the sampler; raises as `read_number`."""
+    seed = read_whole_number(text, "Seed")
+    if seed is not None and not 0 <= seed <= _MAX_SEED:
+        raise UserError(f"“Seed” is {seed}: choose from 0 to {_MAX_SEED}")
+    return seed

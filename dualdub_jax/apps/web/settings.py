@@ -4,7 +4,7 @@ import dataclasses
 import pathlib
 from collections.abc import Mapping
 
-from dualdub_jax.apps.web.numbers import read_number, read_whole_number
+from dualdub_jax.apps.web.numbers import read_number, read_seed, read_whole_number
 from dualdub_jax.dubbing.mix_settings import MixSettings
 from dualdub_jax.dubbing.request import DubRequest
 from dualdub_jax.errors import UserError
@@ -97,7 +97,7 @@ class Settings:
         Raises:
             UserError: a value is out of its range.
         """
-        seed = read_whole_number(self.seed, "Seed")
+        seed = read_seed(self.seed)
         takes = read_whole_number(self.takes, "Takes")
         if takes is not None and not 1 <= takes <= MAX_TAKES:
             raise UserError(f"“Takes” is {takes}: choose from 1 to {MAX_TAKES}")

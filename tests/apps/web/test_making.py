@@ -161,6 +161,7 @@ def test_each_speaker_of_a_script_has_a_voice(served, visitor, tmp_path):
         ({"rt60_s": "9"}, "rt60_s (“Reverberation time”) is 9: choose from 0.05 to 3.2"),
         ({"suffix": ".exe"}, ".exe"),
         ({"seed": "1.5"}, "“Seed”: expected a whole number, got 1.5"),
+        ({"seed": "1e30"}, "“Seed” is 1000000000000000019884624838656: choose from 0 to 2147483647"),
         ({"lufs": "loud"}, "“Loudness”: expected a number, got 'loud'"),
         ({"duck": "nan"}, "“Ducking”: expected a number, got 'nan'"),
         ({"max_rate": "0.5"}, "max_rate (“Fastest speech”) is 0.5"),
