@@ -45,12 +45,8 @@ class Actions:
         if upload is None:
             return ""
         with self._explained() as told:
-            path = self._own(session, upload)
-            try:
-                session.film = self._limits.check_film(path)
-            except UserError:
-                session.release_upload(path)
-                raise
+            session.film_upload = self._own(session, upload)
+            session.film = self._limits.check_film(session.film_upload)
             return views.film_facts(session.film)
         return told[0]
 
@@ -70,17 +66,15 @@ class Actions:
 
     def check_script(self, request: gradio.Request, script: str | None) -> tuple[Any, ...]:
         """Parses the editor's text; returns what is wrong with it, and the voices that it needs."""
-        session = _session(request)
-        session.speakers = ()
-        text = ""
+        session, speakers, text = _session(request), (), ""
         with self._explained() as told:
             path = self._write_script(session, session.folder, script)
-            session.speakers = () if path is None else find_speakers(path)
-            if (num_more := len(session.speakers) - MAX_SPEAKERS) > 0:
+            speakers = () if path is None else find_speakers(path)
+            if (num_more := len(speakers) - MAX_SPEAKERS) > 0:
                 text = views.note(
                     f"{num_more} more speakers have no place here; dualdub dub takes any number"
                 )
-        return told[0] if told else text, *_slots(session.speakers)
+        return told[0] if told else text, *_slots(speakers)
 
     def take_voice(self, request: gradio.Request, upload: str | None) -> str:
         """Checks a recording; returns what is wrong with it."""
@@ -92,30 +86,39 @@ class Actions:
         return told[0]
 
     async def generate(
-        self, request: gradio.Request, script: str | None, voice: str | None, *values: Any
+        self,
+        request: gradio.Request,
+        film: str | None,
+        script: str | None,
+        voice: str | None,
+        *values: Any,
     ) -> AsyncIterator[tuple[Any, ...]]:
         """Makes the soundtrack; yields updates of the outputs, see `_waiting` and `_shown`.
 
         Args:
             request: the browser's.
-            script, voice: values of their controls.
+            film, script, voice: values of their controls.
             values: of the voices of the speakers, and of the settings.
         """
         session = _session(request)
         speaker_voices, settings = values[:MAX_SPEAKERS], Settings(*values[MAX_SPEAKERS:])
 
         def prepare() -> Callable[[Task], Job]:
-            if session.film is None:
+            # Two pages of a visitor: the film is this page's, or it is not made.
+            if session.film is None or film != str(session.film.path):
                 raise UserError("no film yet: drop one first")
             self._drop_unfinished(session)
             folder = session.folder / secrets.token_hex(8)
             folder.mkdir()
-            cast = zip(session.speakers, speaker_voices, strict=False)
+            script_path = self._write_script(session, folder, script)
+            has_speakers = script_path is not None and settings.use_speech
+            speakers = find_speakers(script_path) if has_speakers else ()
+            cast = zip(speakers if len(speakers) > 1 else (), speaker_voices, strict=False)
             # Links: retakes read the film, also after another was uploaded.
             job = Job(
                 settings.request(
                     _link(session.film.path, folder / "film"),
-                    self._write_script(session, folder, script),
+                    script_path,
                     None if voice is None else _link(self._own(session, voice), folder / "voice"),
                     {
                         name: _link(self._own(session, path), folder / f"voice_{number}")
@@ -225,9 +228,9 @@ class Actions:
                 shutil.rmtree(path, ignore_errors=True)
 
     def _drop_film(self, session: Session) -> None:
-        if session.film is not None:
-            session.release_upload(session.film.path)
-            session.film = None
+        if session.film_upload is not None:
+            session.release_upload(session.film_upload)
+        session.film_upload = session.film = None
 
     def _drop_script(self, session: Session) -> None:
         if session.script is not None:

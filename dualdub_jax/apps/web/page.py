@@ -100,7 +100,7 @@ def _inputs(actions: Actions, limits: Limits) -> list[gradio.components.Componen
     _on([script.blur, script.submit], actions.check_script, script, slots)
     for one in (voice, *speaker_voices):
         _on([one.upload, one.stop_recording, one.clear], actions.take_voice, one, voice_error)
-    return [script, voice, *speaker_voices, *settings]
+    return [film, script, voice, *speaker_voices, *settings]
 
 
 def _settings() -> list[gradio.components.Component]:

@@ -23,9 +23,9 @@ class Session:
 
     Attributes:
         folder: of what is made for the visitor.
-        film: the uploaded film; None: none so far.
+        film_upload: the file in the place of the film; None: none.
+        film: what is known of it; None: it is none that can be used.
         script: the script file that was uploaded; None: the script is typed.
-        speakers: names in the script, in the order of the voices on the page.
         uploads: paths and sizes in bytes of the uploads that are the visitor's.
         job: the film that was made last.
         task: what is being made, or was.
@@ -36,9 +36,9 @@ class Session:
         self.folder = folder
         self._store, self._inbox, self._max_upload_bytes = store, store.make_inbox(), max_upload_bytes
         self._lock = threading.Lock()
+        self.film_upload: pathlib.Path | None = None
         self.film: Film | None = None
         self.script: pathlib.Path | None = None
-        self.speakers: tuple[str, ...] = ()
         self.uploads: dict[str, int] = {}
         self.job: Job | None = None
         self.task: Task | None = None
@@ -53,8 +53,7 @@ class Session:
         paths = [self._store.hand_over(pathlib.Path(path), self._inbox) for path in stored]
         with self._lock:
             self.uploads |= {str(path): path.stat().st_size for path in paths}
-            film = None if self.film is None else str(self.film.path)
-            others = [path for path in self.uploads if path != film]
+            others = [path for path in self.uploads if path != str(self.film_upload)]
             while others and (
                 len(self.uploads) > _MAX_UPLOADS or sum(self.uploads.values()) > self._max_upload_bytes
             ):

@@ -12,6 +12,9 @@ const SEEK_BEYOND_S = 0.25; // a track that is off by more is sought, by less is
 const IN_TIME_S = 0.02;
 const LEAST_REGION_S = 0.05;
 
+// The region outlives the element: the page makes a new one when a take is made or chosen.
+let kept = { film: null, region: null };
+
 function element(tag, attributes = {}, ...children) {
   const made = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
@@ -72,6 +75,12 @@ class DualDubPlayer extends HTMLElement {
       root.replaceChildren(style, this.makePlayer());
     });
     this.listen(this.takes.find((take) => take.is_chosen) ?? this.takes[0]);
+    const film = this.url(".");
+    if (kept.film === film) this.setRegion(kept.region?.start, kept.region?.end);
+    else {
+      kept = { film, region: null };
+      this.select(null);
+    }
     clearInterval(this.following);
     this.following = setInterval(() => this.follow(), FOLLOW_EVERY_MS);
     this.drawHead();
@@ -381,6 +390,7 @@ class DualDubPlayer extends HTMLElement {
     const isGiven = Number.isFinite(start) && Number.isFinite(end) && end - start >= LEAST_REGION_S;
     const round = (time) => Math.round(100 * Math.min(this.data.duration_s, Math.max(0, time))) / 100;
     this.region = isGiven ? { start: round(start), end: round(end) } : null;
+    kept.region = this.region;
     this.draw();
   }
 

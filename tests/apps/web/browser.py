@@ -151,6 +151,7 @@ class Checks:
         page.locator("#redo").click()
         expect(player.locator(".takes li")).to_have_count(2, timeout=_GENERATED_MS)
         page.wait_for_timeout(500)
+        assert player.evaluate("p => p.region") == {"start": 1, "end": 2.2}  # to be redone again
         self.shot(page, "4_takes")
         player.get_by_role("button", name="Listen").first.click()
         page.wait_for_timeout(800)

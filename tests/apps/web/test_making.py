@@ -122,6 +122,17 @@ def test_a_new_film_removes_the_one_before(served, visitor, tmp_path):
     assert len(list(session.folder.glob("*/files"))) == 1
 
 
+def test_a_page_dubs_the_film_that_it_shows(served, visitor, tmp_path):
+    """Not the one that another page of the same browser has taken."""
+    visitor.call("take_film", visitor.uploaded(make_film(tmp_path / "film.mp4")))
+    other = Visitor(served.address, "another page")
+    other.http.cookies = visitor.http.cookies
+    assert "no film yet" in text_of(other.call("generate", *request())[0])
+    other.call("take_film", other.uploaded(make_film(tmp_path / "other.mp4")))
+    assert "upload it again" in visitor.join("generate", *request()).text
+    assert player_of(other, other.call("generate", *request()))[1]["title"] == "other.mp4"
+
+
 def test_refused_jobs_leave_nothing_behind(served, visitor, tmp_path):
     visitor.call("take_film", visitor.uploaded(make_film(tmp_path / "film.mp4")))
     folder, _ = player_of(visitor, visitor.call("generate", *request()))

@@ -18,6 +18,7 @@ class Visitor:
     def __init__(self, address: str, session_hash: str, login: tuple[str, str] | None = None) -> None:
         self.http = httpx.Client(base_url=address, timeout=_TIMEOUT_S)
         self.session_hash = session_hash
+        self.film: dict[str, Any] | None = None
         self.http.get("/")
         if login is not None:
             self.http.post("/login", data={"username": login[0], "password": login[1]})
@@ -47,6 +48,10 @@ class Visitor:
 
     def join(self, function: str, *data: Any, event: dict[str, Any] | None = None) -> httpx.Response:
         """Calls the function behind a control; `event` is what its event tells beside the values."""
+        if function == "take_film":
+            (self.film,) = data
+        elif function == "generate":
+            data = (self.film, *data)  # the control's value
         body = {"data": data, "fn_index": self._functions[function], "session_hash": self.session_hash}
         body |= {} if event is None else {"event_data": event}
         return self.http.post("/gradio_api/queue/join", json=body)
