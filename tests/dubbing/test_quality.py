@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+import soundfile
 
 from dualdub_jax.dubbing.dub import DualDub
 from dualdub_jax.dubbing.recognition import GhostWords, RecognisedWords, Recognition
@@ -55,8 +56,10 @@ def test_words_that_differ_are_named_by_their_cue(dub):
     assert quality.verdict == "2 of 2 cues on time, 1 of 5 words differ, no clipping: check cue 2"
 
 
-def test_a_cue_of_two_speakers_is_one_cue(dub):
-    made = dub(_CUES.replace("hello there you", "MARY: hello\nJOHN: you"))
+def test_a_cue_of_two_speakers_is_one_cue(dub, tmp_path):
+    soundfile.write(tmp_path / "v.wav", 0.2 * np.sin(np.arange(16_000) / 9), 16_000)
+    voices = dict.fromkeys(("MARY", "JOHN"), tmp_path / "v.wav")
+    made = dub(_CUES.replace("hello there you", "MARY: hello\nJOHN: you"), voices=voices)
     assert len(made.project.spoken) == 3
     assert made.quality().verdict.startswith("2 of 2 cues on time")
     made.project.spoken = (dataclasses.replace(made.project.spoken[0], span_s=None), *made.project.spoken[1:])
