@@ -7,7 +7,7 @@ import pathlib
 from collections.abc import Callable, Mapping, Sequence
 
 from dualdub_jax.apps.argument_types import add_model, count, names, real, seed, within
-from dualdub_jax.config import SamplingConfig
+from dualdub_jax.config import SAMPLING_RANGES, SamplingConfig
 from dualdub_jax.dubbing.rates import COMFORTABLE_RATE, MAX_RATE
 from dualdub_jax.errors import UserError
 from dualdub_jax.stores.argument import local
@@ -225,4 +225,4 @@ def voices_of(items: Sequence[str]) -> Mapping[str, str] | str:
 
 
 def _sampling_value(name: str, kind: type) -> Callable[[str], float]:
-    return within(kind, *((1e-6, 1.0) if name.endswith("top_p") else (0, math.inf)))
+    return within(kind, *SAMPLING_RANGES.get(name, (0, math.inf)))

@@ -12,6 +12,7 @@ from dualdub_jax.config import groups
 from dualdub_jax.config.file import find_config_file, load_config, own_configs
 from dualdub_jax.config.groups import Kinds, Plugin, defaults_of, to_dict
 from dualdub_jax.config.schema import (
+    SAMPLING_RANGES,
     AlignerConfig,
     AugmentationConfig,
     BadRecordConfig,
@@ -41,6 +42,7 @@ from dualdub_jax.config.schema import (
 )
 
 __all__ = [
+    "SAMPLING_RANGES",
     "AlignerConfig",
     "AugmentationConfig",
     "BadRecordConfig",

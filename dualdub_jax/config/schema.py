@@ -387,6 +387,10 @@ class SamplingConfig:
     guidance_codebooks: int = 0  # guided codebooks of a frame, from the first; 0: all
 
 
+# Of the settings of the sampler; others are at least 0.
+SAMPLING_RANGES = {"speech_top_p": (1e-6, 1.0), "background_top_p": (1e-6, 1.0)}
+
+
 @dataclasses.dataclass(frozen=True)
 class InitFromConfig:
     """Public weights that initialise parts of the model before the first stage (docs/weights.md)."""

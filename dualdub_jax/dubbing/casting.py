@@ -6,6 +6,7 @@ have the voice of `--voice`. Source: our choice.
 
 import dataclasses
 import json
+import os
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -38,6 +39,8 @@ def read_cast(voices: Mapping[str, Any] | pathlib.Path | str | None) -> dict[str
         UserError: the file is missing or no such object, a name is empty or given twice, or a value is no
             path.
     """
+    if not isinstance(voices, Mapping | str | os.PathLike | None):
+        raise UserError(f"voices is a {type(voices).__name__}; give recordings by name, {_EXAMPLE}")
     if not isinstance(voices, Mapping | None):
         path = as_local_path(voices, _OPTION)
         return _checked(f"{path}", _read_object(path), path.parent)

@@ -16,6 +16,7 @@ from dualdub_jax.dubbing.mixdown import MIX
 from dualdub_jax.dubbing.project import Project
 from dualdub_jax.dubbing.quality import Quality, check_quality
 from dualdub_jax.dubbing.receipt import make_receipt
+from dualdub_jax.dubbing.request import check_whole
 from dualdub_jax.dubbing.spoken_subtitles import SUFFIXES, spoken_lines, subtitle_file
 from dualdub_jax.dubbing.stem_files import write_stem_files
 from dualdub_jax.dubbing.stems import ORIGINAL
@@ -73,8 +74,11 @@ class Targets:
         Args:
             out, stems, receipt, report: paths.
             subtitles: True, a path, or several of these.
-            settings: the other attributes.
+            settings: the other attributes; `audio_tracks` also as "mix,speech".
         """
+        tracks = settings.get("audio_tracks")
+        if isinstance(tracks, str):
+            settings["audio_tracks"] = tuple(name.strip() for name in tracks.split(","))
         several = subtitles if isinstance(subtitles, list | tuple) else [subtitles]
         return cls(
             *(None if path is None else as_local_path(path) for path in (out, stems, receipt, report)),
@@ -124,11 +128,8 @@ class Targets:
                 raise UserError(
                     f"{path}: unknown kind of subtitle file; end the name in one of {', '.join(SUFFIXES)}"
                 )
-        if self.stem_rate is not None and not _RATES_HZ[0] <= self.stem_rate <= _RATES_HZ[1]:
-            raise UserError(
-                f"stem_rate (--stem-rate) is {self.stem_rate}: choose from {_RATES_HZ[0]} to "
-                f"{_RATES_HZ[1]} Hz"
-            )
+        if self.stem_rate is not None:
+            check_whole("stem_rate (--stem-rate)", self.stem_rate, *_RATES_HZ)
         known = [name for name in TRACKS if has_original or name != ORIGINAL]
         if not self.audio_tracks or len(set(self.audio_tracks)) < len(self.audio_tracks):
             raise UserError("audio_tracks (--audio-tracks): name at least one track, and each of them once")

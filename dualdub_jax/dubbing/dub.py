@@ -19,9 +19,10 @@ from dualdub_jax.dubbing.quality import Quality, check_quality
 from dualdub_jax.dubbing.rates import COMFORTABLE_RATE, MAX_RATE
 from dualdub_jax.dubbing.receipt import make_receipt
 from dualdub_jax.dubbing.recognition import Recognise
-from dualdub_jax.dubbing.request import DubRequest
+from dualdub_jax.dubbing.request import DubRequest, check_whole
 from dualdub_jax.dubbing.streaming import PART_FRAMES, Chunk, stream_stems
 from dualdub_jax.media.film import Film
+from dualdub_jax.media.outputs import check_names
 from dualdub_jax.stores.path import StorePath
 
 
@@ -132,11 +133,11 @@ class Soundtrack:
             The files that were written.
 
         Raises:
-            UserError: a setting is unknown or out of range, something cannot be written, or the container
-                cannot hold the video.
+            UserError: a setting is out of range, something cannot be written or would overwrite an input,
+                or the container cannot hold the video.
         """
         targets = Targets.make(out, stems, receipt, report, **settings)
-        targets.check_settings(has_original=bool(self.project.original_sounds))
+        targets.check(self.project.request.inputs, has_original=bool(self.project.original_sounds))
         return deliver(self.project, targets, figures, quality)
 
 
@@ -231,6 +232,7 @@ class DualDub:
         Raises:
             UserError: for every input that cannot be used, naming it: at once, or by the iterator.
         """
+        check_whole("part_frames", part_frames, 1)
         project = Project(DubRequest(video, script, voice, **settings))
         try:
             project.read()
@@ -254,6 +256,8 @@ class DualDub:
         progress: Progress | None = None,
     ) -> Soundtrack:
         """Makes the soundtrack of a request; the rest is as for `dub`."""
+        if out is not None:
+            check_names([pathlib.Path(out)], request.inputs)
         job = Project(request, project, progress, resume=resume)
         try:
             job.read(out)
@@ -279,6 +283,7 @@ class DualDub:
             Number of the request from 0, and its soundtrack, or the error that prevented it; as films end.
         """
         rows = default_rows_per_device() if rows_per_device is None else rows_per_device
+        check_whole("rows_per_device", rows, 1)
         jobs = (FilmJob(lambda request=request: request) for request in requests)
         for outcome in dub_films(self.engine, self.checkpoint, jobs, rows):
             yield outcome.index, outcome.error or Soundtrack(outcome.project, self.engine)

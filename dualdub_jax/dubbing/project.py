@@ -39,7 +39,7 @@ from dualdub_jax.dubbing.project_inputs import copy_inputs, describe_inputs
 from dualdub_jax.dubbing.project_restoring import load_take, restore_plan, restore_takes
 from dualdub_jax.dubbing.project_state import ProjectState
 from dualdub_jax.dubbing.protocol import DubbingEngine, WindowRequest
-from dualdub_jax.dubbing.request import DubRequest
+from dualdub_jax.dubbing.request import DubRequest, check_seed
 from dualdub_jax.dubbing.retake import make_retake
 from dualdub_jax.dubbing.take import FinishedTake, Take
 from dualdub_jax.dubbing.take_generation import generate_take
@@ -177,6 +177,9 @@ class Project(ProjectState):
             UserError: no such region or cue, or a model of other tracks.
         """
         region_s = self.find_region(region, cue)
+        if seed is not None:
+            check_seed(seed)
+            seed = int(seed)
         self.check_engine(engine)
         if seed is None:
             seed = 1 + max(take.seed for take in self.takes.values())

@@ -1,6 +1,7 @@
 """Regions of a film that are generated anew: given in seconds, or by the number of a cue."""
 
 import math
+import numbers
 import re
 from collections.abc import Sequence
 from fractions import Fraction
@@ -69,7 +70,11 @@ def find_region(
     if (region is None) == (cue is None):
         raise UserError("retake: give either a region, as start and end in seconds, or a cue")
     if cue is not None:
+        if not isinstance(cue, int):
+            raise UserError(f"cue {cue!r}: give the number of a cue, such as 7")
         return _cue_region(duration_s, utterances, last_cue, cue)
+    if len(region) != 2 or not all(isinstance(time_s, numbers.Real) for time_s in region):
+        raise UserError(f"region {region!r}: give start and end in seconds, such as (12.0, 15.5)")
     start_s, end_s = region
     name = f"region {start_s:g}-{end_s:g}"
     if not (math.isfinite(start_s) and math.isfinite(end_s) and start_s < end_s):

@@ -1,15 +1,16 @@
 """A request: inputs and settings of a dub, checked before any model is loaded."""
 
 import dataclasses
-import math
+import numbers
 import os
 import pathlib
 import stat
+import sys
 from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any
 
-from dualdub_jax.config import SamplingConfig
+from dualdub_jax.config import SAMPLING_RANGES, SamplingConfig
 from dualdub_jax.dsp.acoustics import ACOUSTICS_RANGES
 from dualdub_jax.dubbing.casting import read_cast
 from dualdub_jax.dubbing.mix_settings import MixSettings
@@ -30,6 +31,30 @@ _OPTIONS = {
     "must_speak": "--allow-inaudible",
 }
 _UNITS = {"rt60_s": "s", "noise_dbfs": "dBFS"}
+_WHOLE, _REAL = ("seed", "takes"), ("rt60_s", "noise_dbfs", "max_rate")
+_SWITCHES = ("use_speech", "use_background", "allow_overrun", "must_speak", "strict")
+
+
+def check_seed(seed: Any) -> None:
+    """Raises `UserError` unless a seed is a whole number from 0."""
+    check_whole("seed (--seed)", seed, 0)
+
+
+def check_whole(name: str, value: Any, lowest: int, highest: int | None = None) -> None:
+    """Raises `UserError` unless a value is a whole number of a range; `name` is for the message."""
+    is_whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    if not is_whole or value < lowest or (highest is not None and value > highest):
+        limits = f"from {lowest}" if highest is None else f"from {lowest} to {highest}"
+        raise UserError(f"{name} is {_shown(value)}: give a whole number {limits}")
+
+
+def _is_within(value: Any, lowest: float, highest: float) -> bool:
+    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    return is_number and lowest <= value <= highest
+
+
+def _shown(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else repr(value)
 
 
 def option_of(field: str) -> str:
@@ -81,12 +106,17 @@ class DubRequest:
     takes: int = 1
 
     def __post_init__(self) -> None:
-        """Accepts strings for paths, and a path or None for the script.
+        """Accepts strings for paths, a path or None for the script, and numbers of any library.
 
         Raises:
             UserError: a URL; the script is a path that does not exist, or no text; an unknown setting of
                 the mix, or a sound to keep without its gain; see also `read_cast`.
         """
+        for of, kind, names in ((numbers.Integral, int, _WHOLE), (numbers.Real, float, _REAL)):
+            for name in names:
+                value = getattr(self, name)
+                if isinstance(value, of) and not isinstance(value, bool):
+                    object.__setattr__(self, name, kind(value))
         object.__setattr__(self, "video", as_local_path(self.video))
         if isinstance(self.script, os.PathLike) and not pathlib.Path(self.script).exists():
             raise UserError(
@@ -100,6 +130,8 @@ class DubRequest:
         is_file = isinstance(self.voices, str | os.PathLike)
         object.__setattr__(self, "_voices_file", pathlib.Path(self.voices) if is_file else None)
         object.__setattr__(self, "voices", read_cast(self.voices))
+        if not isinstance(self.mix, MixSettings | Mapping):
+            raise UserError(f"mix is a {type(self.mix).__name__}; give settings by name, such as lufs")
         if not isinstance(self.mix, MixSettings):
             known = [field.name for field in dataclasses.fields(MixSettings)]
             if unknown := set(self.mix) - set(known):
@@ -131,7 +163,7 @@ class DubRequest:
     def acoustics(self) -> dict[str, float]:
         """Requested acoustics by field of `Acoustics`, in its units; omitted fields are sampled."""
         asked = {"rt60_s": self.rt60_s, "noise_dbfs": self.noise_dbfs}
-        return {name: float(value) for name, value in asked.items() if value is not None}
+        return {name: value for name, value in asked.items() if value is not None}
 
     @property
     def fastest_rate(self) -> Fraction:
@@ -157,28 +189,46 @@ class DubRequest:
             raise UserError(
                 "--no-speech and --no-background: nothing is left to generate; leave one of them out"
             )
+        for name in _SWITCHES:
+            if (value := getattr(self, name)) not in (True, False):
+                raise UserError(f"{name} ({option_of(name)}) is {value!r}: give True or False")
         for name, value in self.acoustics.items():
             lowest, highest = ACOUSTICS_RANGES[name]
-            if not lowest <= value <= highest:
+            if not _is_within(value, lowest, highest):
                 raise UserError(
-                    f"{name} ({option_of(name)}) is {value:g}: choose from {lowest:g} to {highest:g} "
+                    f"{name} ({option_of(name)}) is {_shown(value)}: choose from {lowest:g} to {highest:g} "
                     f"{_UNITS[name]}"
                 )
-        if self.seed != int(self.seed) or self.seed < 0:
-            raise UserError(f"seed (--seed) is {self.seed}: give a whole number from 0")
-        if not 1 <= self.max_rate < math.inf:
+        check_seed(self.seed)
+        if not _is_within(self.max_rate, 1, sys.float_info.max):
             raise UserError(
-                f"max_rate (--max-rate) is {self.max_rate:g}: give a factor of the comfortable rate, from 1"
+                f"max_rate (--max-rate) is {_shown(self.max_rate)}: give a factor of the comfortable rate, "
+                "from 1"
             )
-        if self.takes != int(self.takes) or not 1 <= self.takes <= MOST_TAKES:
-            raise UserError(f"takes (--takes) is {self.takes}: give a whole number from 1 to {MOST_TAKES}")
-        known = [field.name for field in dataclasses.fields(SamplingConfig)]
-        if isinstance(self.sampling, Mapping) and (unknown := set(self.sampling) - set(known)):
-            raise UserError(
-                f"sampling: no setting {', '.join(sorted(unknown))}; there are {', '.join(known)}"
-            )
+        check_whole("takes (--takes)", self.takes, 1, MOST_TAKES)
+        self._check_sampling()
         if os.path.exists(self.script) and stat.S_IFMT(os.stat(self.script).st_mode) in _NO_FILES:
             raise UserError(f"{self.script}: is a pipe or a device; save it as a script file first")
         self.mix.check()
         for path in filter(None, (self.voice, *self.voices.values())):
             open_media(path, "sound").close()
+
+    def _check_sampling(self) -> None:
+        settings = self.sampling or {}
+        if isinstance(settings, SamplingConfig):
+            settings = dataclasses.asdict(settings)
+        if not isinstance(settings, Mapping):
+            raise UserError(f"sampling is a {type(settings).__name__}; give settings by name")
+        kinds = {field.name: field.type for field in dataclasses.fields(SamplingConfig)}
+        if unknown := set(settings) - set(kinds):
+            raise UserError(
+                f"sampling: no setting {', '.join(sorted(map(str, unknown)))}; there are {', '.join(kinds)}"
+            )
+        for name, value in settings.items():
+            label = f"{name} ({option_of(name)})"
+            lowest, highest = SAMPLING_RANGES.get(name, (0, sys.float_info.max))
+            if kinds[name] is int:
+                check_whole(label, value, 0)
+            elif not _is_within(value, lowest, highest):
+                limits = f"of at least {lowest:g}" if highest > 1 else f"from {lowest:g} to {highest:g}"
+                raise UserError(f"{label} is {_shown(value)}: give a number {limits}")

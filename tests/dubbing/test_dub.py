@@ -5,6 +5,7 @@ import pathlib
 import wave
 from fractions import Fraction
 
+import av
 import numpy as np
 import pytest
 import soundfile
@@ -13,6 +14,7 @@ from dualdub_jax.config import SamplingConfig
 from dualdub_jax.dsp.acoustics import Acoustics
 from dualdub_jax.dubbing.dub import DualDub
 from dualdub_jax.dubbing.progress import Progress
+from dualdub_jax.dubbing.request import DubRequest
 from dualdub_jax.errors import UserError
 from tests.fake_engine import FakeEngine
 from tests.films import decode_audio, make_film, read_film, video_packets
@@ -217,3 +219,44 @@ def test_progress_measures_every_step(tmp_path, model):
     made.write(pathlib.Path(tmp_path / "out.mp4"))
     assert list(progress.seconds) == ["read video", "read inputs", "generate", "decode", "write"]
     assert all(seconds >= 0 for seconds in progress.seconds.values())
+
+
+def test_no_output_overwrites_an_input_or_another_output(tmp_path, model):
+    film = make_film(tmp_path / "film.mp4")
+    content = film.read_bytes()
+    with pytest.raises(UserError, match=r"film.mp4: is an input and would be overwritten"):
+        model.dub(film, out=film)
+    made = model.dub(film)
+    with pytest.raises(UserError, match=r"film.mp4: is an input and would be overwritten"):
+        made.write(film)
+    with pytest.raises(UserError, match=r"out.mp4: named for two outputs"):
+        made.write(tmp_path / "out.mp4", receipt=tmp_path / "out.mp4")
+    assert film.read_bytes() == content and not (tmp_path / "out.mp4").exists()
+    made.write(tmp_path / "out.mp4", audio_tracks="mix, speech")
+    with av.open(str(tmp_path / "out.mp4")) as copy:
+        assert len(copy.streams.audio) == 2
+
+
+@pytest.mark.parametrize("count", [0, -1, 2.5, "x"])
+def test_sizes_of_streams_and_batches_are_checked(tmp_path, model, count):
+    film = make_film(tmp_path / "film.mp4")
+    with pytest.raises(UserError, match=r"part_frames is .*: give a whole number from 1"):
+        model.stream(film, part_frames=count)
+    with pytest.raises(UserError, match=r"rows_per_device is .*: give a whole number from 1"):
+        list(model.dub_many([DubRequest(film)], rows_per_device=count))
+
+
+@pytest.mark.parametrize(
+    ("what", "message"),
+    [
+        ({"region": "1-2"}, "region '1-2': give start and end in seconds"),
+        ({"region": (1.0,)}, "give start and end in seconds"),
+        ({"cue": "a"}, "cue 'a': give the number of a cue"),
+        ({"region": (0.5, 1.0), "seed": -1}, r"seed \(--seed\) is -1"),
+        ({"region": (0.5, 1.0), "seed": "x"}, "is 'x'"),
+    ],
+)
+def test_what_cannot_be_retaken(tmp_path, model, what, message):
+    made = model.dub(make_film(tmp_path / "film.mp4"), "hello")
+    with pytest.raises(UserError, match=message):
+        made.retake(**what)

@@ -2,6 +2,7 @@
 
 import pathlib
 
+import numpy as np
 import pytest
 
 from dualdub_jax.config import SamplingConfig
@@ -21,6 +22,21 @@ from dualdub_jax.errors import UserError
             {"sampling": {"temperature": 1.0}},
             "sampling: no setting temperature; there are speech_temperature, ",
         ),
+        ({"seed": "7"}, r"seed \(--seed\) is '7': give a whole number from 0"),
+        ({"seed": True}, r"seed \(--seed\) is True"),
+        ({"takes": 0}, r"takes \(--takes\) is 0: give a whole number from 1 to 999"),
+        ({"takes": None}, r"takes \(--takes\) is None"),
+        ({"rt60_s": "long"}, r"rt60_s \(--rt60\) is 'long': choose from 0\.05 to 3\.2 s"),
+        ({"max_rate": "fast"}, r"max_rate \(--max-rate\) is 'fast': give a factor"),
+        ({"max_rate": float("inf")}, r"max_rate \(--max-rate\) is inf: give a factor"),
+        ({"use_speech": "no"}, r"use_speech \(--no-speech\) is 'no': give True or False"),
+        ({"mix": 3}, "mix is a int; give settings by name"),
+        ({"sampling": [1]}, "sampling is a list; give settings by name"),
+        ({"sampling": {"speech_top_p": 0}}, r"speech_top_p .* is 0: give a number from 1e-06 to 1"),
+        ({"sampling": {"speech_temperature": "hot"}}, "is 'hot': give a number of at least 0"),
+        ({"sampling": {"background_top_k": 1.5}}, "is 1.5: give a whole number from 0"),
+        ({"sampling": SamplingConfig(guidance_scale=-1.0)}, r"guidance_scale \(--guidance-scale\) is -1"),
+        ({"voices": ["ann.wav"]}, "voices is a list; give recordings by name"),
         ({"voice": "gone.wav"}, "gone.wav: no such file; give the path of a sound file"),
     ],
 )
@@ -52,6 +68,12 @@ def test_sampling_is_that_of_the_checkpoint_where_nothing_is_asked():
     replaced = DubRequest("film.mp4", sampling={"background_top_k": 3}).sampling_with(defaults)
     assert replaced == SamplingConfig(speech_temperature=0.9, background_top_k=3)
     assert DubRequest("film.mp4", sampling=SamplingConfig()).sampling_with(defaults) == SamplingConfig()
+
+
+def test_numbers_of_other_libraries_are_numbers():
+    request = DubRequest("film.mp4", seed=np.int64(3), takes=np.int32(2), rt60_s=np.float32(0.5))
+    request.check()
+    assert [type(value) for value in (request.seed, request.takes, request.rt60_s)] == [int, int, float]
 
 
 def test_acoustics_are_those_asked_for():
