@@ -39,10 +39,10 @@ def test_top_p_keeps_the_likeliest_until_their_mass_is_reached(top_p, kept):
 
 
 def test_codebooks_have_noise_of_their_own_and_the_draws_of_jax():
-    keys, how = jax.random.split(jax.random.key(0), 3), StreamSampling(*map(jnp.float32, (0.7, 0, 1)))
-    logits = jax.random.normal(jax.random.key(1), (50, 9))
+    keys, logits = jax.random.split(jax.random.key(0), 3), jax.random.normal(jax.random.key(1), (50, 9))
+    how = StreamSampling(jnp.float32(0.7), jnp.int32(0), jnp.float32(1.0))
     noise = draw_noise(keys, 50, 9)
     for key, of_codebook in zip(keys, noise, strict=True):
         expected = jax.random.categorical(key, logits / how.temperature)
         np.testing.assert_array_equal(sample(of_codebook, logits, how), expected)
-    assert len(np.unique(noise)) == noise.size
+    assert (noise[0] != noise[1]).mean() > 0.9
