@@ -10,7 +10,6 @@ import dataclasses
 import itertools
 import json
 import pathlib
-import re
 import tarfile
 from collections.abc import Iterator, Mapping, Sequence
 from typing import IO, Any, ClassVar
@@ -19,6 +18,7 @@ from dualdub_jax.data_pipeline.builders.base import Dropped, Item
 from dualdub_jax.data_pipeline.builders.clips.builder import ClipBuilder
 from dualdub_jax.data_pipeline.builders.clips.media_file import TarMember
 from dualdub_jax.data_pipeline.builders.clips.rows import COLUMNS, VIDEO_SUFFIXES, clip_of_row, find_columns
+from dualdub_jax.data_pipeline.builders.clips.shard_names import find_shards
 from dualdub_jax.data_pipeline.builders.clips.source_clip import SourceClip
 from dualdub_jax.errors import UserError
 from dualdub_jax.stores.failures import store_errors
@@ -28,8 +28,6 @@ from dualdub_jax.stores.path import StorePath, as_path
 SOUND_SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a", ".aac")
 _STEMS = ("audio", "speech", "background", "voice")
 _MAX_TEXT_BYTES = 1 << 20
-_BRACES = re.compile(r"\{([^{}]*)\}")
-_RANGE = re.compile(r"(\d+)\.\.(\d+)")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +38,7 @@ class WebDataset(ClipBuilder):
     description: ClassVar[str] = "Samples of WebDataset shards."
     source_metavar: ClassVar[str] = "SHARDS"
     source_help: ClassVar[str] = (
-        "tar files: 'shards/{000..099}.tar', 'shards/*.tar', or a folder; also gs:// or s3://"
+        "tar files: 'shards/{000..099}.tar', 'shards/*.tar', or a folder; also gs:// or s3://, without *"
     )
     example: ClassVar[str] = "--source 'shards/{000..099}.tar' --name clips"
 
@@ -65,16 +63,7 @@ class WebDataset(ClipBuilder):
             )
 
     def files(self) -> Sequence[StorePath]:
-        found: list[StorePath] = []
-        for name in expand_braces(str(self.source)):
-            if any(letter in name for letter in "*?["):
-                found += sorted(pathlib.Path(name).parent.glob(pathlib.Path(name).name))
-                continue
-            path = as_path(name)
-            found += (
-                sorted(path.glob("*.tar"), key=str) if not name.endswith(".tar") and path.is_dir() else [path]
-            )
-        return found
+        return find_shards(str(self.source))
 
     def items(self) -> Iterator[tuple[Item, str]]:
         return self.split_items(itertools.chain.from_iterable(map(self._samples, self.files())))
@@ -115,25 +104,6 @@ class WebDataset(ClipBuilder):
         except (ValueError, UserError) as error:
             return Dropped(name, "bad sample", str(error), "index")
         return clip if clip.group else dataclasses.replace(clip, group=name)
-
-
-def expand_braces(text: str) -> list[str]:
-    """ "{000..002}" and "{a,b}" as a shell expands them, from left to right."""
-    match = _BRACES.search(text)
-    if match is None:
-        return [text]
-    between = _RANGE.fullmatch(match[1])
-    if between:
-        first, last = int(between[1]), int(between[2])
-        width = len(between[1]) if between[1].startswith("0") else 0
-        step = 1 if last >= first else -1
-        choices = [f"{number:0{width}d}" for number in range(first, last + step, step)]
-    elif "," in match[1]:
-        choices = match[1].split(",")
-    else:
-        raise UserError(f"{text}: {match[0]} is no range; write {{000..099}} or {{a,b}}")
-    head, tail = text[: match.start()], text[match.end() :]
-    return [expanded for choice in choices for expanded in expand_braces(f"{head}{choice}{tail}")]
 
 
 def _is_file(shard: StorePath) -> bool:

@@ -78,6 +78,9 @@ class _Cutting:
             if reason:
                 yield Dropped(where, *reason, stage="level")
                 continue
+            if self._is_mute(span, stems):
+                yield Dropped(where, "has a text, and its speech is silent", stage="level")
+                continue
             clip_id = f"{opened.clip.id}/{number:05d}" if is_cut else opened.clip.id
             yield self._record(clip_id, span, video, stems, is_cut)
         yield from dropped
@@ -134,6 +137,12 @@ class _Cutting:
             return {name: Sound(getattr(made, name), mix.sample_rate_hz) for name in STEMS}
         name = self._settings.mix_as
         return {("speech" if opened.script else "background") if name == "auto" else name: mix}
+
+    def _is_mute(self, span: Span, stems: Mapping[str, Sound]) -> bool:
+        """Whether words are said in a span of which the speech is digital silence."""
+        words, script = self._opened.words, self._opened.script
+        has_words = bool(words_in(words, span)) if words else bool(script)
+        return has_words and "speech" in stems and not stems["speech"].samples.any()
 
     def _too_quiet(self, stems: Mapping[str, Sound]) -> tuple[str, str] | None:
         limit_db = self._settings.min_stem_db

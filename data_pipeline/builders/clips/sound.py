@@ -44,7 +44,7 @@ class SoundReader:
 
     Raises:
         UserError: the file cannot be opened.
-        ValueError: a sound stream of which nothing can be decoded.
+        ValueError: a sound stream of which nothing can be decoded, or that holds values which are not finite.
     """
 
     def __init__(self, path: Path, start_s: Fraction = Fraction(0)) -> None:
@@ -91,6 +91,9 @@ class SoundReader:
         Args:
             start_s: not before that of an earlier call, seconds.
             end_s: seconds.
+
+        Raises:
+            ValueError: it holds values that are not finite.
         """
         if not self.has_sound:
             return None
@@ -180,6 +183,8 @@ def _blocks(
                 position = 0
             for block in to_mono[form].resample(frame):
                 mono = block.to_ndarray()[0]
+                if not np.isfinite(mono).all():
+                    raise ValueError("its sound holds samples that are not numbers")
                 yield position, mono, rate_hz
                 position += len(mono)
     except av.error.FFmpegError:

@@ -61,7 +61,8 @@ def test_vggsound(tmp_path: pathlib.Path) -> None:
         make_film(root / "video" / f"{name}.mp4", has_audio=True)
     (root / "vggsound.csv").write_text(
         '--0PQM4-hqg,30,"waterfall burbling",train\nabc,7,"dog, barking",test\nx_y,1,train horning,train\n'
-        "gone,10,playing flute,train\nbad,row\nabc,7,dog,te/st\n"
+        'gone,10,playing flute,train\nbad,"row\nabc,7,dog,te/st\n',
+        encoding="utf-8-sig",  # as spreadsheets write it
     )
     dataset, _ = build_one("vggsound", tmp_path / "out", source=root)
     clips, tests = clips_of(dataset), clips_of(dataset, "test")

@@ -302,3 +302,30 @@ def test_the_command_builds_and_builds_nothing_twice(
     assert record.script(clip) == "hi there"
     assert main([*argv, "--clip-s", "3"]) == 2
     assert "holds a build with other settings" in capsys.readouterr().err
+
+
+def test_sound_that_is_no_sound_is_named(tmp_path: pathlib.Path) -> None:
+    """Not-a-number samples in a stem or a voice, and a text whose speech is digital silence."""
+    for name, value in (("nan", np.nan), ("infinite", np.inf)):
+        samples = np.where(np.arange(32_000) < 20_000, 0.1, value).astype(np.float32)
+        soundfile.write(tmp_path / f"{name}.wav", samples, 16_000, subtype="FLOAT")
+    write_sound(tmp_path / "said.wav")
+    write_sound(tmp_path / "silent.wav", level=0.0)
+    rows = [
+        {"id": "nan", "speech": "nan.wav", "text": "hello", "voice": "", "background": ""},
+        {"id": "infinite", "background": "infinite.wav"},
+        {"id": "voice", "speech": "said.wav", "text": "hello", "voice": "nan.wav"},
+        {"id": "mute", "speech": "silent.wav", "text": "hello"},
+        {"id": "quiet", "background": "silent.wav"},
+        {"id": "said", "speech": "said.wav", "text": "hello"},
+    ]
+    dataset, _ = build_one("manifest", tmp_path / "out", source=_table(tmp_path / "clips.csv", rows))
+    assert list(clips_of(dataset)) == ["quiet", "said"]
+    reasons = {line["id"]: (line["reason"], line["detail"]) for line in failures_of(dataset)}
+    not_numbers = "its sound holds samples that are not numbers"
+    assert reasons == {
+        "nan": ("cannot be read", not_numbers),
+        "infinite": ("cannot be read", not_numbers),
+        "voice": ("cannot be read", not_numbers),
+        "mute": ("has a text, and its speech is silent", ""),
+    }

@@ -10,7 +10,7 @@ import pytest
 
 from dualdub_jax.data_pipeline import record
 from dualdub_jax.data_pipeline.build import build
-from dualdub_jax.data_pipeline.builders.webdataset import expand_braces
+from dualdub_jax.data_pipeline.builders.clips.shard_names import expand_braces, find_shards
 from dualdub_jax.errors import UserError
 from tests.data_pipeline.builders.corpora import build_one, clips_of, failures_of, words_of, write_sound
 from tests.films import make_film
@@ -91,7 +91,7 @@ def test_braces(text: str, expanded: list[str]) -> None:
     ("source", "message"),
     [
         ("shards/train-{000..009}.tar", r"train-003.tar: no such shard \(7 of 10 are missing\)"),
-        ("shards/{x}.tar", "{x} is no range"),
+        ("shards/{x}.tar", r"shards/{x}.tar: no such shard \(1 of 1"),
         ("gone", "gone: no such shard"),
         ("shards/*.zip", r"no .tar file there"),
     ],
@@ -102,3 +102,20 @@ def test_bad_sources_are_named(
     monkeypatch.chdir(shards.parent)
     with pytest.raises(UserError, match=message):
         build("webdataset", "out", source=source)
+
+
+def test_names_with_wildcards_and_brackets(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("one [v1]", "two {a}"):
+        (tmp_path / name).mkdir()
+        for number in range(2):
+            (tmp_path / name / f"{number:03d}.tar").touch()
+    for text, found in {
+        "one [v1]": ["one [v1]/000.tar", "one [v1]/001.tar"],
+        "one [v1]/*.tar": ["one [v1]/000.tar", "one [v1]/001.tar"],
+        "two {a}/{000..001}.tar": ["two {a}/000.tar", "two {a}/001.tar"],
+        "*/?01.tar": ["one [v1]/001.tar", "two {a}/001.tar"],
+        f"{tmp_path}/t*/{{000,001}}.tar": [f"{tmp_path}/two {{a}}/000.tar", f"{tmp_path}/two {{a}}/001.tar"],
+        "three*/*.tar": [],
+    }.items():
+        assert [str(path) for path in find_shards(text)] == found, text
