@@ -16,7 +16,7 @@ from dualdub_jax.bundles.bundle import save_bundle
 from dualdub_jax.casp import bundle as casp_bundle
 from dualdub_jax.casp import training as casp
 from dualdub_jax.codecs.base import CodecTraining, RunPhase, of_stream
-from dualdub_jax.codecs.registry import codec_training, make_codecs, pretrained_codec
+from dualdub_jax.codecs.registry import codec_config, codec_training, make_codecs, pretrained_codec
 from dualdub_jax.config import Config, StageConfig
 from dualdub_jax.curriculum import init_from, start, video_encoder
 from dualdub_jax.curriculum.batches import codec_batches, decoder_batches, pair_batches, stage_batches
@@ -164,6 +164,7 @@ class _Run:
         self.share = batch_share(self.mesh)
         self._writer = MetricWriter(workdir)
         self._done: set[str] = set()
+        self._read: dict[Any, PyTree] = {}  # public weights, by the settings of their codec
         self._first_missing = ""
 
     def phase(self, phase: Phase) -> PyTree | None:
@@ -216,7 +217,7 @@ class _Run:
         """Variables with which a stream's codec encodes, trained from those in `given`; None: not trained."""
         training = self._codec_training(stream, given)
         if training is None:
-            return pretrained_codec(self._config, stream)
+            return self._pretrained(stream)
         return training.train_encoder(self._phase_of(stream))
 
     def codec_decoder(
@@ -244,6 +245,13 @@ class _Run:
     def _codec_training(self, stream: Stream, given: Mapping[str, PyTree]) -> CodecTraining | None:
         batches = codec_batches(self._config, stream, self.share)
         return codec_training(self._config, stream, batches, given.get(f"{stream}_codec"))
+
+    def _pretrained(self, stream: Stream) -> PyTree:
+        """Public weights; the files of two streams with one codec are read once."""
+        settings = codec_config(self._config, stream)
+        if settings not in self._read:
+            self._read[settings] = pretrained_codec(self._config, stream)
+        return self._read[settings]
 
     def _phase_of(self, stream: Stream) -> RunPhase:
         """`phase` for the parts of a stream, whose settings are groups of `streams.<stream>`."""
