@@ -131,7 +131,8 @@ class SwiGLU(nn.Module):
         up = dense(self.width, ("embed", "mlp"), name="up", dtype=self.dtype)(x)
         gate, up = checkpoint_name(gate, "mlp"), checkpoint_name(up, "mlp")
         hidden = constrain(_gated(gate, up), "batch", "length", "act_mlp")
-        return dense(x.shape[-1], ("mlp", "embed"), name="down", dtype=self.dtype)(hidden)
+        out = dense(x.shape[-1], ("mlp", "embed"), name="down", dtype=self.dtype)(hidden)
+        return constrain(out, "batch", "length", "act_embed")  # see `attention.Attention`
 
 
 @functools.partial(jax.checkpoint, prevent_cse=False)  # not needed inside a scan
