@@ -1,4 +1,7 @@
-"""Two processes of four devices each: the same losses as one of eight, through deaths and other meshes."""
+"""Two processes of four devices each: the same losses as one of eight, through deaths and other meshes.
+
+Their batches have two lengths, which both processes must take at the same step.
+"""
 
 import json
 import shutil
@@ -19,6 +22,7 @@ SAVING = {
     "config": {"checkpoint": {"save_every_steps": 2, "keep_last": 2}, "held_out": {"every_steps": 3}},
     "mesh": {"data": 2, "fsdp": -1},
     "held_out": True,
+    "buckets": [5],
 }
 # Seconds in which a process must notice that another one has died; the issue asks for a minute.
 LIMIT_S = 60
@@ -86,6 +90,11 @@ def whole_workdir(tmp_path_factory):
     digests = {output.splitlines()[-1] for output in outputs}
     assert len(digests) == 1 and "done" in digests.pop()
     return workdir
+
+
+def test_each_length_is_compiled_once(whole_workdir):
+    compile_s = read(whole_workdir, "compile_s")
+    assert len(compile_s) == 2 and max(compile_s) < 7
 
 
 @pytest.fixture(scope="module")

@@ -1,24 +1,34 @@
 """One process of a tiny run: `python -m tests.multiprocess.train_program WORKDIR JSON`.
 
 The JSON has the config's changes under "config", "num_steps", "mesh", perhaps "cluster" (coordinator, number
-of processes, id), "held_out" to evaluate, and perhaps what is to go wrong. Batches are made from their number
-and the rows wanted alone. Prints a line for each step that is sent, so that a test can kill it anywhere,
-and "done" with a digest of the parameters at the end. Leaves as `dualdub train` does.
+of processes, id), "held_out" to evaluate, "buckets" for batches of several lengths, and perhaps what is to go
+wrong. Batches are made from their number and the rows wanted alone. Prints a line for each step that is sent,
+so that a test can kill it anywhere, and "done" with a digest of the parameters at the end. Leaves as `dualdub
+train` does.
 """
 
 import dataclasses
+import functools
 import json
 import resource
 import sys
 import time
 import zlib
 
+import grain
 import jax
 import numpy as np
 
 from dualdub_jax.apps.cli import _status_of
 from dualdub_jax.config import MeshConfig, OptimizerConfig, StageConfig, from_dict
 from dualdub_jax.curriculum.stage import stage_phase
+from dualdub_jax.data_pipeline.batch_iterator import BatchIterator
+from dualdub_jax.data_pipeline.length_buckets import (
+    BucketBatches,
+    BucketPlan,
+    buckets_of,
+    with_num_frames,
+)
 from dualdub_jax.parallel import distributed
 from dualdub_jax.parallel.mesh import batch_share, make_mesh
 from dualdub_jax.parallel.simulated_devices import give_threads
@@ -67,6 +77,49 @@ class NumberedBatches:
 
     def close(self):
         pass
+
+
+class BucketedBatches(NumberedBatches):
+    """Batches of the lengths in the options and of the window's, planned and shared as those of a stage."""
+
+    def __init__(self, config, share, options):
+        super().__init__(config, share, options)
+        stage = StageConfig(name="stage", batch_size=BATCH_SIZE, buckets=tuple(options["buckets"]))
+        buckets = buckets_of(stage, config, "stage")
+        plan = BucketPlan(
+            lambda example: example % 3 % len(buckets), [bucket.batch_size for bucket in buckets]
+        )
+        numbers = grain.MapDataset.range(10**6)
+        examples = [
+            numbers.map(functools.partial(_row, with_num_frames(config, bucket.num_frames)))
+            for bucket in buckets
+        ]
+        self._iterator = BatchIterator(
+            BucketBatches(plan, examples, share), lambda batch: batch, 0, {"name": "rows"}
+        )
+
+    def __next__(self):
+        print(f"batch {self._iterator.get_state()['next_batch']}", flush=True)
+        time.sleep(self._options.get("step_s", 0.0))
+        if self._iterator.get_state()["next_batch"] == self._options.get("fails_at"):
+            raise OSError("this process has lost its data")
+        return next(self._iterator)
+
+    def get_state(self):
+        return self._iterator.get_state()
+
+    def set_state(self, state):
+        self._iterator.set_state(state)
+
+    def close(self):
+        self._iterator.close()
+
+
+def _row(config, number):
+    """One example of batches."""
+    fields = vars(random_batch(config, 1, seed=number))
+    fields = {name: value[0] for name, value in fields.items() if value is not None}
+    return fields | {"example_ids": f"data:{number}", "bad_records": []}
 
 
 class HeldOutBatches:
@@ -128,7 +181,8 @@ def train(workdir: StorePath, options) -> None:
         optimizer=OptimizerConfig(learning_rate=3e-3, warmup_steps=1),
     )
     mesh = make_mesh(config.mesh)
-    phase = stage_phase(config, stage, lambda: NumberedBatches(config, batch_share(mesh), options))
+    batches = BucketedBatches if "buckets" in options else NumberedBatches
+    phase = stage_phase(config, stage, lambda: batches(config, batch_share(mesh), options))
     writer = MetricWriter(workdir)
     params = run_phase(phase, config, mesh, workdir, writer)
     writer.close()
