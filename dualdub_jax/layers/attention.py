@@ -197,6 +197,6 @@ class Attention(nn.Module):
             out = dot_product_attention(q, k, v, mask, bias)
         out = checkpoint_name(rearrange(out, "B T N H -> B T (N H)"), "attention")
         out = dense(x.shape[-1], ("heads", "embed"), name="out", dtype=self.dtype)(out)
-        # Without the constraint, the compiler computes wrong sums over heads for some lengths, where data, fsdp
-        # and tensor axes are all above 1 (tests/multidevice/test_buckets.py).
+        # Without the constraint, the compiler computes wrong sums over heads for some lengths, on meshes of
+        # which data, fsdp and tensor are all above 1 (tests/multidevice/test_buckets.py).
         return constrain(out, "batch", "length", "act_embed"), cache
