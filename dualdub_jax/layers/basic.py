@@ -34,6 +34,9 @@ def _matrix_product_forward(x, kernel):
 def _matrix_product_backward(saved, dy):
     x, kernel = saved
     dx = jax.lax.dot_general(dy, kernel, (((dy.ndim - 1,), (1,)), ((), ())))
+    if x.ndim == 3:
+        # Else wrong for some lengths, as the forward product of `attention.Attention`.
+        dx = constrain(dx, "batch", "length", None)
     if num_shares("length") == 1 and (x.ndim == 3 or platform() == "cpu"):
         # With several row axes, the same backend materialises a transpose of x. Folding a sharded length into
         # the batch would require communication, and on TPU folding further axes relays out gigabytes.
