@@ -11,32 +11,44 @@ from einops import rearrange
 from jax.ad_checkpoint import checkpoint_name
 
 from dualdub_jax.layers.fused_attention import platform
-from dualdub_jax.parallel.sharding import constrain, num_shares
+from dualdub_jax.parallel.sharding import UNCONSTRAINED, constrain, num_shares
 
 _EMBEDDING_INIT = nn.initializers.normal(0.02)
 _EPSILON = 1e-6  # of RMSNorm, by default
 
 
-@jax.custom_vjp
-def matrix_product(x: jax.Array, kernel: jax.Array) -> jax.Array:
+# Input axis of a kernel -> axis of the activation that it multiplies; others are replicated.
+_ACTIVATION_AXES = {"heads": "act_heads", "kv_heads": "act_heads", "mlp": "act_mlp"}
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def matrix_product(x: jax.Array, kernel: jax.Array, axis: str = "embed") -> jax.Array:
     """`x @ kernel`, float[..., I] and float[I, O] -> float[..., O].
 
     The kernel's gradient is computed as `x^T dy`, in the kernel's layout. Automatic differentiation gives
     `(dy^T x)^T`, for which XLA's CPU backend materialises a transpose of `dy`.
+
+    Args:
+        x: float[B, T, ..., I], or float[..., I] of fewer axes.
+        kernel: float[I, O].
+        axis: logical name of the kernel's input.
     """
     return jnp.matmul(x, kernel)
 
 
-def _matrix_product_forward(x, kernel):
-    return matrix_product(x, kernel), (x, kernel)
+def _matrix_product_forward(x, kernel, axis):
+    return matrix_product(x, kernel, axis), (x, kernel)
 
 
-def _matrix_product_backward(saved, dy):
+def _matrix_product_backward(axis, saved, dy):
     x, kernel = saved
     dx = jax.lax.dot_general(dy, kernel, (((dy.ndim - 1,), (1,)), ((), ())))
-    if x.ndim == 3:
-        # Else wrong for some lengths, as the forward product of `attention.Attention`.
-        dx = constrain(dx, "batch", "length", None)
+    if x.ndim > 2:
+        # Without these constraints, the compiler computes wrong gradients for some lengths on meshes of
+        # several axes (tests/multidevice/test_buckets.py).
+        inner = (UNCONSTRAINED,) * (x.ndim - 3)
+        dx = constrain(dx, "batch", "length", *inner, _ACTIVATION_AXES.get(axis))
+        x, dy = (constrain(a, "batch", "length", *inner, UNCONSTRAINED) for a in (x, dy))
     if num_shares("length") == 1 and (x.ndim == 3 or platform() == "cpu"):
         # With several row axes, the same backend materialises a transpose of x. Folding a sharded length into
         # the batch would require communication, and on TPU folding further axes relays out gigabytes.
@@ -48,9 +60,9 @@ def _matrix_product_backward(saved, dy):
 matrix_product.defvjp(_matrix_product_forward, _matrix_product_backward)
 
 
-def _dense_product(x: jax.Array, kernel: jax.Array, *unused: Any, **also_unused: Any) -> jax.Array:
+def _dense_product(axis: str, x: jax.Array, kernel: jax.Array, *unused: Any, **also_unused: Any) -> jax.Array:
     """`matrix_product` with the signature of `dot_general`; dimension numbers and precision are ignored."""
-    return matrix_product(x, kernel)
+    return matrix_product(x, kernel, axis)
 
 
 def dense(
@@ -68,7 +80,7 @@ def dense(
         dtype=dtype,
         kernel_init=nn.with_logical_partitioning(init, tuple(axes)),
         bias_init=nn.with_logical_partitioning(nn.initializers.zeros, (axes[-1],)),
-        dot_general=_dense_product,
+        dot_general=functools.partial(_dense_product, axes[0]),
         name=name,
     )
 

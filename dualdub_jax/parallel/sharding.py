@@ -6,6 +6,7 @@ our choice.
 """
 
 import math
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -50,12 +51,15 @@ def num_shares(name: str) -> int:
     return 1 if mesh.empty else math.prod(mesh.shape[axis] for axis in mesh_axes(name))
 
 
-def constrain(x: jax.Array, *names: str | None) -> jax.Array:
+UNCONSTRAINED = jax.sharding.PartitionSpec.UNCONSTRAINED  # in place of a name: left to the compiler
+
+
+def constrain(x: jax.Array, *names: Any) -> jax.Array:
     """Constrains the sharding of an activation.
 
     Args:
         x: the activation.
-        names: a logical axis name per dimension; None: unconstrained.
+        names: a logical axis name per dimension; None: replicated; or `UNCONSTRAINED`.
 
     Raises:
         ValueError: a name is not in `RULES` (otherwise a misspelt name would replicate silently).

@@ -126,7 +126,7 @@ def test_a_dialogue_without_times(engine):
         ),
         (["MARY ANN="], "the voice of MARY ANN is empty"),
         (["=mary.wav"], "a voice lacks its name"),
-        (["mary.wav"], "mary.wav: is no valid JSON"),
+        (["mary.wav"], "mary.wav: is no JSON file"),
         (["cast.json"], "cast.json: is a JSON array, not an object"),
     ],
 )

@@ -20,3 +20,4 @@ def test_steps_on_batches_of_two_lengths_are_those_of_one_device():
         for step, expected in zip(steps, one, strict=True):
             for key, value in expected.items():
                 np.testing.assert_allclose(step[key], value, rtol=2e-5, err_msg=f"{mesh} {key}")
+    assert results["patches"] < 1e-4
