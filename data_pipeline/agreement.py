@@ -16,7 +16,7 @@ MIN_FRAMES = 10
 def agreement(video: bytes, sound: np.ndarray, sample_rate_hz: int, duration_s: float) -> float | None:
     """Correlation of the rises of a sound's level with the motion of the picture, in frames of 40 ms.
 
-    Each is widened by a frame on both sides, since sounds are heard a little after they are seen.
+    Each is widened by a frame on both sides, since sound arrives a little after the picture.
 
     Args:
         video: an encoded film.

@@ -85,13 +85,13 @@ class Beam:
         # The last of equal options counts. Workers log a dozen lines each at the default level.
         quiet = "default_sdk_harness_log_level=ERROR"
         flags = [f"--{option.lstrip('-')}" for option in (f"runner={self.runner}", quiet, *self.options)]
-        told = io.StringIO()
+        usage = io.StringIO()
         try:
-            with contextlib.redirect_stderr(told):  # usage of some hundred lines
+            with contextlib.redirect_stderr(usage):  # usage of some hundred lines
                 options = PipelineOptions(flags)
                 options.get_all_options()
         except SystemExit as error:
-            reason = told.getvalue().strip().rpartition("error: ")[2]
+            reason = usage.getvalue().strip().rpartition("error: ")[2]
             raise UserError(
                 f"--beam-option {' '.join(self.options)}: refused by {self.runner} ({reason}); correct it"
             ) from error

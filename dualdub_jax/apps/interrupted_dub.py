@@ -1,4 +1,4 @@
-"""What a user is told whose `dualdub dub` was interrupted: how it is continued."""
+"""The message of an interrupted `dualdub dub`: the command that continues it."""
 
 import argparse
 import shlex
@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 
 def advice(args: argparse.Namespace) -> Callable[[], str]:
-    """What follows "interrupted", told once the process has cleaned up.
+    """Returns a function of the text behind "interrupted", to be called when temporary files are removed.
 
     Args:
         args: of the command; `command_line` is the command itself.

@@ -40,7 +40,7 @@ class SignalWatch:
 
     Attributes:
         number: the signal that ends this process; None: none so far.
-        advice: what is told behind "interrupted"; called when temporary files are removed.
+        advice: text of the message behind "interrupted"; called when temporary files are removed.
     """
 
     def __init__(self) -> None:

@@ -128,8 +128,10 @@ def check_cast(script: Script, cast: Mapping[str, pathlib.Path], has_voice: bool
     """
     names = distinct_names(word.speaker for word in script.words)
     if not cast:
-        told = f"{script.source}: all speakers are given one voice: {listed(names)}; {_OPTION} gives each one"
-        warnings = [told] if len(names) > 1 else []
+        warning = (
+            f"{script.source}: all speakers are given one voice: {listed(names)}; {_OPTION} gives each one"
+        )
+        warnings = [warning] if len(names) > 1 else []
         if has_voice and not script.words:
             warnings.append("--voice: is not used, for without a script nothing is spoken")
         return warnings

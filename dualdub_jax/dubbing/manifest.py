@@ -57,7 +57,7 @@ def read_manifest(
     settings: Mapping[str, Any],
     outputs: Mapping[str, Any],
 ) -> list[FilmLine]:
-    """Reads a manifest and checks all that can be told from it alone.
+    """Reads a manifest and checks what depends on it alone.
 
     Args:
         path: of the manifest.

@@ -6,7 +6,7 @@ from dualdub_jax.dubbing.mix_settings import LUFS_RANGE, MixSettings
 from dualdub_jax.dubbing.mixdown import MAX_GAIN_DB, Loudness
 
 TOLERANCE_LU = 0.5  # that broadcasters allow
-MOST_LIMITED_DB = 6.0  # from there on, limited peaks are heard as distortion
+MOST_LIMITED_DB = 6.0  # above, limiting may be audible as distortion; our choice
 
 
 def mix_warnings(settings: MixSettings, loudness: Loudness | None, is_retake: bool = False) -> list[str]:
@@ -45,10 +45,12 @@ def _missed(settings: MixSettings, loudness: Loudness, is_retake: bool) -> str:
 
 
 def _limited(settings: MixSettings, loudness: Loudness, is_retake: bool) -> str:
-    told = (
+    warning = (
         f"to reach {settings.lufs:g} LUFS below {settings.limit_dbtp:g} dBTP, the limiter lowers peaks of "
         f"the mix by up to {loudness.limited_db:.1f} dB, which may be heard as distortion; "
     )
     gentle_lufs = math.floor(settings.lufs - (loudness.limited_db - MOST_LIMITED_DB))
     remedy = f"--lufs {gentle_lufs}" if gentle_lufs >= LUFS_RANGE[0] else "a much lower --lufs"
-    return told + ("choose another --seed, or dub the film anew with " if is_retake else "choose ") + remedy
+    return (
+        warning + ("choose another --seed, or dub the film anew with " if is_retake else "choose ") + remedy
+    )

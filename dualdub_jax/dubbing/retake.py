@@ -70,7 +70,7 @@ def make_retake(
     Args:
         project: whose chosen take is the parent.
         engine: the model.
-        listeners: tell speech from silence.
+        listeners: detect speech.
         region_s: start and end, seconds, inside the film.
         seed: of the sampler.
         number: of the new take.

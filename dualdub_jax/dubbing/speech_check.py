@@ -99,7 +99,7 @@ class Listener:
 
     @property
     def can_tell(self) -> bool:
-        """Whether the room is quiet enough for silence to be told from speech with certainty."""
+        """Whether the room is quiet enough to distinguish silence from speech with certainty."""
         return self.threshold_dbfs < HIDING_DBFS
 
     def is_spoken(self, text: str, tokens: np.ndarray) -> bool:

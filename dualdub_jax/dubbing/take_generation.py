@@ -56,7 +56,7 @@ def generate_take(
     Args:
         project: planned.
         engine: samples the acoustics, and decodes what is needed to plan on.
-        listeners: tell speech from silence.
+        listeners: detect speech.
         number: of the take.
         reader: of the film, whose frames have not been read; it is closed at the end.
         is_resumed: take what is kept of this take.

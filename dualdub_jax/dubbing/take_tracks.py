@@ -36,7 +36,7 @@ def make_tracks(
     Args:
         project: with a plan and a take.
         engine: decodes.
-        listeners: tell speech from silence.
+        listeners: detect speech.
         number: of the take.
         advance: progress.
 

@@ -74,15 +74,15 @@ def find_utterances(windows: Sequence[Window], frame_rate: Fraction) -> tuple[Ut
 
 def rate_warning(source: str, utterances: Sequence[Utterance]) -> list[str]:
     """A sentence on the utterances that are spoken faster than is comfortable; none if there are none."""
-    told = [
+    fast = [
         f"{utterance.name} at {float(utterance.rate):.3g}, {float(utterance.rate / COMFORTABLE_RATE):.2f} "
         "times as fast"
         for utterance in utterances
         if utterance.rate > COMFORTABLE_RATE
     ]
-    if not told:
+    if not fast:
         return []
     return [
-        f"{source}: spoken faster than the comfortable {COMFORTABLE_RATE} letters a second: {listed(told)}; "
+        f"{source}: spoken faster than the comfortable {COMFORTABLE_RATE} letters a second: {listed(fast)}; "
         "shorten the text or give it more time (--strict refuses this)"
     ]

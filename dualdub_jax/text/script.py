@@ -241,17 +241,17 @@ def _finish(
             f"{source.name}: nothing in it can be spoken{found}; {mend}, or leave out {INLINE} for a film "
             "without speech"
         )
-    told = [
+    notes = [
         f"{source.name}: not spoken: {_told(kind, [*pieces])}"
         for kind, pieces in by_kind.items()
         if not (kind == SPEAKER and names)  # labels choose voices then
     ]
     if (language := foreign_language(" ".join(texts))) is not None:
-        told.append(
+        notes.append(
             f"{source.name}: seems to be in {language} and will be pronounced as English; write it in English"
         )
     kinds = {kind: tuple(pieces) for kind, pieces in by_kind.items()}
-    return Script(source.name, words, cues, kinds, (*told, *warnings))
+    return Script(source.name, words, cues, kinds, (*notes, *warnings))
 
 
 def _told(kind: str, pieces: Sequence[str]) -> str:

@@ -163,7 +163,7 @@ def test_the_true_peak_that_was_asked_for_holds_in_a_retake(film, region):
     for name in old:
         np.testing.assert_array_equal(new[name][:first], old[name][:first])
         np.testing.assert_array_equal(new[name][end:], old[name][end:])
-    # The new sound alone is lowered, and that is told.
+    # The new sound alone is lowered, with a warning.
     (warning,) = project.takes[number].warnings
     assert (
         f"from {region[0]:g} s to {region[1]:g} s is" in warning and "dB softer than it was made" in warning

@@ -15,7 +15,7 @@ def with_voices(
 
     Args:
         clips: of a source, in an order that does not change.
-        media: in which a speaker is heard, the first that a clip has; empty: none.
+        media: that contain the speaker's voice, the first that a clip has; empty: none.
         val_share: see `SourceClip.split_of`.
     """
     clips = list(clips)

@@ -44,11 +44,11 @@ class Actions:
         self._drop_film(session)
         if upload is None:
             return ""
-        with self._explained() as told:
+        with self._explained() as messages:
             session.film_upload = self._own(session, upload)
             session.film = self._limits.check_film(session.film_upload)
             return views.film_facts(session.film)
-        return told[0]
+        return messages[0]
 
     def take_script(self, request: gradio.Request, upload: str | None) -> tuple[Any, ...]:
         """Reads an uploaded script; returns its text for the editor, and as `check_script`."""
@@ -56,34 +56,34 @@ class Actions:
         self._drop_script(session)
         if upload is None:
             return gradio.skip(), *(gradio.skip() for _ in range(1 + MAX_SPEAKERS))
-        with self._explained() as told:
+        with self._explained() as messages:
             session.script = self._own(session, upload)
             text = open_source(str(session.script)).text
             _check_letters(text)
             return text, *self.check_script(request, text)
         self._drop_script(session)
-        return gradio.skip(), told[0], *_slots(())
+        return gradio.skip(), messages[0], *_slots(())
 
     def check_script(self, request: gradio.Request, script: str | None) -> tuple[Any, ...]:
         """Parses the editor's text; returns what is wrong with it, and the voices that it needs."""
         session, speakers, text = _session(request), (), ""
-        with self._explained() as told:
+        with self._explained() as messages:
             path = self._write_script(session, session.folder, script)
             speakers = () if path is None else find_speakers(path)
             if (num_more := len(speakers) - MAX_SPEAKERS) > 0:
                 text = views.note(
                     f"{num_more} more speakers have no place here; dualdub dub takes any number"
                 )
-        return told[0] if told else text, *_slots(speakers)
+        return messages[0] if messages else text, *_slots(speakers)
 
     def take_voice(self, request: gradio.Request, upload: str | None) -> str:
         """Checks a recording; returns what is wrong with it."""
         if upload is None:
             return ""
-        with self._explained() as told:
+        with self._explained() as messages:
             read_voice(self._own(_session(request), upload), GridConfig())
             return ""
-        return told[0]
+        return messages[0]
 
     async def generate(
         self,
@@ -191,7 +191,7 @@ class Actions:
             return
         session.is_busy = True
         try:
-            with self._explained() as told:
+            with self._explained() as messages:
                 task = session.task = self._queue.submit(await asyncio.to_thread(prepare))
                 try:
                     while not task.future.done():
@@ -203,7 +203,7 @@ class Actions:
                     self._queue.remove(task)
         finally:
             session.is_busy = False
-        yield _shown(session, told[0] if told else None)
+        yield _shown(session, messages[0] if messages else None)
 
     def _replace_job(self, session: Session, job: Job) -> None:
         if session.job is not None and session.job is not job:
@@ -251,16 +251,16 @@ class Actions:
     @contextlib.contextmanager
     def _explained(self) -> Any:
         """Turns errors inside into a message of the page, which is appended to the yielded list."""
-        told: list[str] = []
+        messages: list[str] = []
         try:
-            yield told
+            yield messages
         except (Cancelled, CancelledError):
-            told.append(views.note("Cancelled."))
+            messages.append(views.note("Cancelled."))
         except UserError as error:
-            told.append(views.error(error_text(error, self._sessions.root)))
+            messages.append(views.error(error_text(error, self._sessions.root)))
         except Exception:  # visitors see that it is ours, and the log has the rest
             traceback.print_exc()
-            told.append(views.error(_FAULT))
+            messages.append(views.error(_FAULT))
 
 
 def _session(request: gradio.Request) -> Session:
@@ -318,7 +318,7 @@ def _shown(session: Session, status: str | None = None) -> tuple[Any, ...]:
 
     Args:
         session: of the visitor, whose last film is shown.
-        status: what is to be told; None: that film's verdict.
+        status: message to show; None: that film's verdict.
     """
     job = session.job
     if status is None:

@@ -1,7 +1,7 @@
 """What stands before Gradio: a cookie for each visitor, the routes that the page needs, nobody else's files.
 
 Gradio serves any upload to everybody who names its path, copies any file and fetches any address that a call
-names, tells the messages of a session to everybody who names it, and has routes that this page does not use.
+names, sends the messages of a session to everybody who names it, and has routes that this page does not use.
 Here every request has a visitor, other routes do not exist, an upload is served to the visitor who uploaded
 it, a call names only its visitor's uploads and session, and a content security policy keeps the browser from
 asking other hosts for anything. Source: our choice.
@@ -132,7 +132,7 @@ def _refusal(path: str, text: str, status: int) -> Response:
 
 
 def _length(scope: Scope) -> int | None:
-    """Bytes of a request's body; None: not told."""
+    """Bytes of a request's body; None: not declared."""
     length = dict(scope["headers"]).get(b"content-length", b"")
     return int(length) if length.isdigit() else None
 

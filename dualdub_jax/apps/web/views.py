@@ -77,9 +77,9 @@ def _status(text: str, fraction: float | None) -> str:
 
 def done(job: Job) -> str:
     """A finished film: its verdict, and what the visitor should know."""
-    told = [f"Words are not checked: {job.no_recognition}"] if job.no_recognition else []
+    unchecked = [f"Words are not checked: {job.no_recognition}"] if job.no_recognition else []
     verdict = note(f"Done. {job.verdict[:1].upper()}{job.verdict[1:]}.")
-    return verdict + warnings([*job.warnings, *told])
+    return verdict + warnings([*job.warnings, *unchecked])
 
 
 def player(job: Job) -> str:
